@@ -1,0 +1,72 @@
+"""`keyframe`: collects the verbs, and turns a user's mistake into one line and exit code 1.
+
+The verbs' files import what is heavy (torch, lhotse) inside their functions, so that
+`keyframe --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+
+import typer
+
+from keyframe_asr import __version__
+from keyframe_asr.errors import KeyframeError
+
+VERBS = (
+    "demo",
+    "prepare",
+    "train",
+    "evaluate",
+    "transcribe",
+    "inspect",
+    "bench",
+    "doctor",
+)
+"""Each is a function of the same name in `keyframe_asr.cli.<verb>`, in the order of the help."""
+
+app = typer.Typer(
+    name="keyframe",
+    help="Speech recognition whose encoder shortens speech to about the length of its text.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    del version
+
+
+for _verb in VERBS:
+    if importlib.util.find_spec(f"keyframe_asr.cli.{_verb}") is not None:
+        _module = importlib.import_module(f"keyframe_asr.cli.{_verb}")
+        app.command(name=_verb)(getattr(_module, _verb))
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 a problem with the input, 2 wrong usage."""
+    try:
+        app()
+    except KeyframeError as error:
+        message = str(error).replace("\n", " ")
+        print(f"keyframe: error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

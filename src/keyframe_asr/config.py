@@ -1,0 +1,364 @@
+"""Recipes: everything that defines a run, as strict data.
+
+Every key is declared here with its default; an unknown key, a wrong type or values that
+contradict each other are refused before any work, naming the key and the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from keyframe_asr.errors import RecipeError
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    # strict: `true` is no number and "12" no integer, though pydantic would convert them
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(_Strict):
+    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder."""
+
+    train: str
+    dev: str
+    test: str | None = None
+    validate_batches_seconds: float = Field(default=120.0, gt=0)
+    """Seconds of audio in one batch of the dev set."""
+
+
+class TokenizerConfig(_Strict):
+    """Units of text: characters, or sentencepiece pieces of `vocab_size` (its own symbols in)."""
+
+    kind: Literal["characters", "sentencepiece"] = "characters"
+    vocab_size: int | None = Field(default=None, ge=8)
+    model_type: Literal["unigram", "bpe", "word", "char"] = "unigram"
+
+
+class FeaturesConfig(_Strict):
+    """Kaldi-compatible fbank."""
+
+    num_mel_bins: int = Field(default=80, ge=8, le=128)
+
+
+class SubsamplingConfig(_Strict):
+    """Convolutional subsampling; `separable` splits each later convolution in two cheap ones."""
+
+    factor: Literal[4, 8] = 4
+    channels: int = Field(default=256, ge=8)
+    separable: bool = False
+
+
+class EncoderConfig(_Strict):
+    """Conformer: `layers` in all, the inter-CTC and the keyframes after `keyframe_layer`."""
+
+    layers: int = Field(default=12, ge=1)
+    keyframe_layer: int = Field(default=6, ge=1)
+    dim: int = Field(default=256, ge=8)
+    heads: int = Field(default=4, ge=1)
+    feed_forward: int = Field(default=2048, ge=8)
+    kernel: int = Field(default=15, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> EncoderConfig:
+        if self.keyframe_layer > self.layers:
+            raise ValueError(
+                f"keyframe_layer ({self.keyframe_layer}) is larger than layers ({self.layers}); "
+                "the keyframes are taken after one of the encoder's own layers"
+            )
+        if self.dim % self.heads or (self.dim // self.heads) % 2:
+            raise ValueError(
+                f"dim ({self.dim}) must be an even multiple of heads ({self.heads}) "
+                "for rotary positions"
+            )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel ({self.kernel}) must be odd")
+        return self
+
+
+class KeyframesConfig(_Strict):
+    """How keyframes are chosen from inter-CTC log-probabilities (KFDS)."""
+
+    keep: Literal["peak", "first"] = "peak"
+    blank_threshold: float | None = Field(default=None, gt=0, lt=1)
+    """Blank where its probability exceeds this; `null`: where blank is the most probable label."""
+    positions: Literal["source", "sequence"] = "source"
+    """Positions in encoder 2: original frame times, or 0, 1, 2, ..."""
+
+
+class FusionConfig(_Strict):
+    """Frame fusion: each keyframe becomes a weighted sum of `window` frames around it."""
+
+    kind: Literal["attention", "static", "mean", "concat", "none"] = "attention"
+    window: Literal[1, 3, 5] = 3
+    left_only: bool = False
+
+
+class DecoderConfig(_Strict):
+    """Transformer attention decoder."""
+
+    layers: int = Field(default=6, ge=1)
+    heads: int = Field(default=4, ge=1)
+    feed_forward: int = Field(default=2048, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class ModelConfig(_Strict):
+    """The network; `decoder: null` builds it without the attention decoder."""
+
+    subsampling: SubsamplingConfig = SubsamplingConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    keyframes: KeyframesConfig = KeyframesConfig()
+    fusion: FusionConfig = FusionConfig()
+    decoder: DecoderConfig | None = DecoderConfig()
+
+
+class AugmentConfig(_Strict):
+    """Augmentation of training batches; never applied in evaluation."""
+
+    speeds: list[Annotated[float, Field(gt=0)]] = Field(
+        default_factory=lambda: [0.9, 1.0, 1.1], min_length=1
+    )
+    spec_augment: float = Field(default=0.9, ge=0, le=1)
+    """Share of utterances that SpecAugment (arXiv 1904.08779) is applied to."""
+    time_warp_frames: int = Field(default=0, ge=0)
+    time_masks: int = Field(default=2, ge=1)
+    time_mask_frames: int = Field(default=50, ge=1)
+    time_mask_share: float = Field(default=0.2, gt=0, le=1)
+    """At most this share of an utterance is covered by time masks."""
+    frequency_masks: int = Field(default=2, ge=0)
+    frequency_mask_bins: int = Field(default=10, ge=1)
+
+
+class LossConfig(_Strict):
+    """Weights of the summed losses; `head` says which loss is on encoder 2's output."""
+
+    inter_ctc: float = Field(default=0.2, ge=0)
+    head: float = Field(default=0.1, ge=0)
+    head_loss: Literal["ctc", "axe", "til", "none"] = "axe"
+    decoder: float = Field(default=0.7, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    skip_target_penalty: float = Field(default=2.0, gt=0)
+    """δ of AXE (arXiv 2004.01655)."""
+
+
+class StageConfig(_Strict):
+    """One stage of training; it starts from the averaged weights of the one before."""
+
+    name: str
+    epochs: int = Field(ge=1)
+    train: str | None = None
+    """Another training manifest than the recipe's, for instance to warm up on other speech."""
+    start_from: str | None = None
+    """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
+    keyframes: bool = False
+    fusion: bool = False
+    losses: LossConfig
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=500, ge=0)
+    decay: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    final_learning_rate: float = Field(default=0.0, ge=0)
+    """Learning rate at the end of a `cosine` decay."""
+    average_best: int = Field(default=5, ge=1)
+    """How many best checkpoints the weights of the stage are averaged over."""
+    select_by: Literal["error", "loss"] = "error"
+
+    @model_validator(mode="after")
+    def _check(self) -> StageConfig:
+        if self.keyframes and self.losses.head_loss == "ctc":
+            raise ValueError(
+                f"stage '{self.name}' has keyframes on with head_loss 'ctc': there are too few "
+                "keyframes for CTC; choose 'axe' or 'til'"
+            )
+        if not self.keyframes and self.losses.head_loss in ("axe", "til"):
+            raise ValueError(
+                f"stage '{self.name}' has head_loss '{self.losses.head_loss}' without keyframes; "
+                "set keyframes: true or head_loss: ctc"
+            )
+        return self
+
+
+class TrainingConfig(_Strict):
+    """Batches, optimiser and device of a run."""
+
+    batch_seconds: float = Field(default=30.0, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    weight_decay: float = Field(default=1e-2, ge=0)
+    gradient_clip: float = Field(default=5.0, gt=0)
+    validate_every_epochs: int = Field(default=1, ge=1)
+    keep_features_in_memory: bool = False
+    """Keep computed fbank in memory between epochs: for corpora of a few hours."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load data beside the training process."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; `null`: all."""
+
+
+class Recipe(_Strict):
+    """A whole run."""
+
+    name: str
+    seed: int = 1
+    language: Literal["english", "mandarin"] = "english"
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    training: TrainingConfig = TrainingConfig()
+    stages: list[StageConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        for stage in self.stages:
+            if self.model.decoder is None and stage.losses.decoder > 0:
+                raise ValueError(
+                    f"stage '{stage.name}' weighs the decoder loss by {stage.losses.decoder}, but "
+                    "model.decoder is null; set losses.decoder: 0 or give the model a decoder"
+                )
+        names = [stage.name for stage in self.stages]
+        for index, stage in enumerate(self.stages):
+            if stage.start_from is not None and stage.start_from not in names[:index]:
+                raise ValueError(
+                    f"stage '{stage.name}' starts from '{stage.start_from}', which is no earlier "
+                    f"stage; earlier ones: {', '.join(names[:index]) or 'none'}"
+                )
+        if len(set(names)) != len(names):
+            raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        return self
+
+
+class ModelFolderConfig(_Strict):
+    """`config.yaml` of a model folder: what is needed to rebuild the network."""
+
+    name: str
+    language: Literal["english", "mandarin"]
+    vocab_size: int = Field(ge=4)
+    keyframes: bool
+    fusion: bool
+    """Whether keyframe selection and frame fusion are on in these weights."""
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig
+
+
+def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
+    """Read a YAML recipe and apply `key.sub=value` overrides (list entries by their number).
+
+    Raises:
+        RecipeError: the file cannot be read, or a key or value is not valid.
+    """
+    path = Path(path)
+    data = _read_yaml(path)
+    for override in overrides or []:
+        _apply_override(data, override)
+    return parse_config(Recipe, data, str(path))
+
+
+def load_model_folder_config(path: Path | str) -> ModelFolderConfig:
+    """Read `config.yaml` of a model folder. Raises `RecipeError` if it is not valid."""
+    return parse_config(ModelFolderConfig, _read_yaml(Path(path)), str(path))
+
+
+def parse_config(kind: type[ConfigT], data: Any, where: str) -> ConfigT:
+    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key."""
+    if not isinstance(data, dict):
+        raise RecipeError(f"{where}: expected a mapping of keys to values, found {data!r}")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = "; ".join(_describe(kind, problem) for problem in error.errors())
+        raise RecipeError(f"{where}: {problems}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes `1e-3` for text and wants `1.0e-3`; here both are numbers."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file; give the path of a YAML recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _apply_override(data: Any, override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override}: expected key=value, for example seed=2")
+    try:
+        value = _parse_yaml(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override}: '{text}' is not a YAML value; quote it") from None
+    node, steps = data, key.split(".")
+    for step in steps[:-1]:
+        place = _place(node, step, override)
+        if node[place] is None:
+            node[place] = {}
+        node = node[place]
+    node[_place(node, steps[-1], override)] = value
+
+
+def _place(node: Any, step: str, override: str) -> int | str:
+    """Index of `step` in a list, or its key in a mapping, made there if it is new."""
+    if isinstance(node, list):
+        if not (step.isascii() and step.isdigit()) or int(step) >= len(node):
+            raise RecipeError(
+                f"--set {override}: '{step}' is no entry of a list of {len(node)}; "
+                "entries are numbered from 0"
+            )
+        return int(step)
+    if isinstance(node, dict):
+        node.setdefault(step, None)
+        return step
+    raise RecipeError(
+        f"--set {override}: '{step}' would be a key of {reprlib.repr(node)}, which has none"
+    )
+
+
+def _describe(kind: type[BaseModel], problem: Any) -> str:
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        names = _fields_at(kind, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.0)
+        return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("value_error", "missing"):
+        return f"'{key}': {message}"
+    return f"'{key}': {message}, found {reprlib.repr(problem['input'])}"
+
+
+def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    current: Any = kind
+    for part in location:
+        if isinstance(part, int):
+            continue
+        current = current.model_fields[part].annotation
+        candidates = [current, *getattr(current, "__args__", ())]
+        current = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(current.model_fields)

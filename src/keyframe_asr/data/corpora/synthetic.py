@@ -1,0 +1,198 @@
+"""Corpora the project makes itself with espeak-ng: free, offline, and with the time of every word.
+
+Voices are espeak-ng's variants. Those of the test and development sets are never heard in
+training, and no voice of these sets has a near twin in training: pairs of variants whose average
+log-mel spectra are close to the same (Gene and Gene2, Mike and m3, ...) are not split, but one of
+them is left out. Whispers, robots and effects are left out too.
+"""
+
+# ruff: noqa: SIM905 (a list of words is easier to read as a line of text)
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import numpy as np
+import soundfile
+from lhotse.cut import MonoCut
+from lhotse.supervision import AlignmentItem
+
+from keyframe_asr.data.corpora import synthetic_english, synthetic_mandarin
+from keyframe_asr.data.corpora.espeak import (
+    Samples,
+    SpeechSynthesiser,
+    WordTime,
+)
+from keyframe_asr.data.corpora.summary import begin, fingerprint, finished, manifest_paths, publish
+from keyframe_asr.data.manifest import make_cut
+from keyframe_asr.timing import SAMPLE_RATE
+
+VERSION = "1"
+"""To be raised whenever the same recipe gives other sound or text than before."""
+
+TRAIN_VOICES = tuple(
+    "Alex Alicia Denis Mario adam aunty f2 f4 f5 grandma grandpa john klatt4 linda m3 m4 m5 m6 m8 "
+    "max miguel paul quincy steph".split()
+)
+DEV_VOICES = ("belinda", "f1", "iven4", "m1", "rob")
+TEST_VOICES = ("Annie", "david", "ed", "f3", "gustave", "m2", "m7", "shelby")
+MORE_TRAIN_VOICES = tuple(
+    "Andrea Andy Gene Jacky anika antonio benjamin boris edward klatt3 marcelo mike2 norbert pablo "
+    "pedro sandro travis victor".split()
+)
+"""Further voices, rougher or with other rhythms, for English."""
+
+
+@dataclass(frozen=True)
+class SyntheticCorpus:
+    """Which corpus to make; the splits are counted in utterances."""
+
+    language: Literal["mandarin", "english"] = "mandarin"
+    train: int = 1500
+    dev: int = 150
+    test: int = 300
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What is said in a language and how: rates in words a minute, gaps as in `say`."""
+
+    accents: tuple[str, ...]
+    train_voices: tuple[str, ...]
+    rates: tuple[int, int]
+    longest_gap: int
+    sentence: Callable[[Random], str]
+    words: Callable[[str], list[str]]
+    spoken: Callable[[str], str]
+
+
+_STYLES = {
+    "mandarin": _Style(
+        accents=("cmn",),
+        train_voices=TRAIN_VOICES,
+        rates=(110, 190),
+        longest_gap=4,
+        sentence=synthetic_mandarin.sentence,
+        words=synthetic_mandarin.words,
+        spoken=synthetic_mandarin.spoken,
+    ),
+    "english": _Style(
+        accents=("en-us", "en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-scotland"),
+        train_voices=TRAIN_VOICES + MORE_TRAIN_VOICES,
+        rates=(100, 200),
+        longest_gap=12,
+        sentence=synthetic_english.sentence,
+        words=synthetic_english.words,
+        spoken=synthetic_english.spoken,
+    ),
+}
+
+
+def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
+    """Write recordings (16-bit FLAC, 16 kHz) and train, dev and test manifests into `out`.
+
+    Each supervision has the voice as its speaker and, as its alignment `word`, the time of every
+    word (English) or character (Mandarin). Equal recipes give equal recordings. Does nothing if
+    `out` already holds the whole result; an interrupted result is made anew.
+
+    Raises:
+        SpeechSynthesisError: espeak-ng is not installed.
+    """
+    out = Path(out).absolute()
+    mark = fingerprint(f"synthetic {VERSION}", repr(sorted(asdict(recipe).items())), str(out))
+    if finished(out, mark) is None:
+        begin(out)
+        counts = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
+        splits = {
+            split: _make_split(out / "audio" / split, recipe, split, count)
+            for split, count in counts.items()
+        }
+        notes = ["speech made by espeak-ng; no voice occurs in two splits"]
+        publish(out, f"synthetic-{recipe.language}", mark, splits, notes)
+    return manifest_paths(out)
+
+
+def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -> list[MonoCut]:
+    folder.mkdir(parents=True, exist_ok=True)
+    style = _STYLES[recipe.language]
+    voices = {"train": style.train_voices, "dev": DEV_VOICES, "test": TEST_VOICES}[split]
+    # One synthesiser a split: a split does not depend on the size of another.
+    synthesiser = SpeechSynthesiser()
+    return [
+        _make_utterance(
+            folder / f"{split}-{number:05d}.flac",
+            Random(f"{recipe.seed} {recipe.language} {split} {number}"),
+            voices,
+            style,
+            synthesiser,
+        )
+        for number in range(count)
+    ]
+
+
+def _make_utterance(
+    path: Path,
+    generator: Random,
+    voices: tuple[str, ...],
+    style: _Style,
+    synthesiser: SpeechSynthesiser,
+) -> MonoCut:
+    variant = generator.choice(voices)
+    text, samples, times = _say(generator, variant, style, synthesiser)
+    recording, lead = _record(samples, generator)
+    encoded = io.BytesIO()
+    soundfile.write(encoded, recording, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    path.write_bytes(encoded.getvalue())
+    cut = make_cut(path.stem, variant, text, path, len(recording))
+    cut.supervisions[0].alignment = {
+        "word": [
+            _align(word, time, lead) for word, time in zip(style.words(text), times, strict=True)
+        ]
+    }
+    return cut
+
+
+def _say(
+    generator: Random, variant: str, style: _Style, synthesiser: SpeechSynthesiser
+) -> tuple[str, Samples, list[WordTime]]:
+    """A sentence of the style, spoken; its words and their times are equally many."""
+    while True:
+        text = style.sentence(generator)
+        samples, times = synthesiser.say(
+            style.spoken(text),
+            f"{generator.choice(style.accents)}+{variant}",
+            rate=generator.randint(*style.rates),
+            pitch=generator.randint(25, 75),
+            pitch_range=generator.randint(35, 65),
+            word_gap=generator.randint(0, style.longest_gap),
+        )
+        # espeak takes a few words for one unit (九一八, "no one"): then something else is said.
+        if len(times) == len(style.words(text)):
+            return text, samples, times
+
+
+def _align(word: str, time: WordTime, lead: float) -> AlignmentItem:
+    return AlignmentItem(word, round(time.start + lead, 4), round(time.end - time.start, 4))
+
+
+def _record(speech: Samples, generator: Random) -> tuple[Samples, float]:
+    """Speech (S,) with silence around it, white noise 15 to 40 dB below it, and a random level.
+
+    Returns:
+        the recording (R,) and the seconds of silence before the speech.
+    """
+    lead, trail = (round(generator.uniform(0.1, 0.4) * SAMPLE_RATE) for _ in range(2))
+    power = float(np.mean(np.square(speech), dtype=np.float64))
+    noise_level = np.sqrt(power) * 10 ** (-generator.uniform(15, 40) / 20)
+    noise = np.random.default_rng(generator.getrandbits(64)).standard_normal(
+        lead + len(speech) + trail, dtype=np.float32
+    )
+    recording = np.pad(speech, (lead, trail)) + np.float32(noise_level) * noise
+    # Loudness is perceived, and varies between speakers, in ratios.
+    peak = 10 ** generator.uniform(-1.0, -0.05)
+    return (recording * np.float32(peak / np.abs(recording).max())), lead / SAMPLE_RATE

@@ -1,0 +1,228 @@
+"""Manifests: which recordings there are, who speaks in them and what is said.
+
+Two forms are read, and both become lhotse cuts with one supervision each:
+
+- `.jsonl` or `.jsonl.gz`: lhotse cuts, one recording and one supervision a cut;
+- `.tsv`: a table with the columns utt_id, speaker, duration_s, path (relative to the table), text
+  and split; `FILE.tsv:train` picks the rows of one split.
+
+No audio file is opened: the table's duration is trusted, its sample rate is taken to be 16 kHz,
+and whoever reads the audio resamples it.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
+from lhotse.cut import Cut
+from lhotse.serialization import deserialize_item
+
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.timing import SAMPLE_RATE
+
+COLUMNS = ("utt_id", "speaker", "duration_s", "path", "text", "split")
+
+
+def load_manifest(path: Path | str) -> CutSet:
+    """Read a manifest into memory, in the order of the file.
+
+    Raises:
+        ManifestError: the file is missing, empty, of another type, or has a bad line.
+    """
+    file, split = _split_suffix(str(path))
+    if not file.is_file():
+        raise ManifestError(
+            f"{file}: no such manifest; give a lhotse cuts file (.jsonl.gz) or a table (.tsv)"
+        )
+    if file.suffix == ".tsv":
+        cuts = list(_read_table(file, split))
+        if split is not None and not cuts:
+            raise ManifestError(f"{file}: no row has the split '{split}'; {_splits(file)}")
+    elif file.name.endswith((".jsonl", ".jsonl.gz")):
+        if split is not None:
+            raise ManifestError(f"{path}: only a .tsv table has splits; leave out ':{split}'")
+        cuts = list(_read_cuts(file))
+    else:
+        raise ManifestError(
+            f"{file}: neither a lhotse cuts file (.jsonl, .jsonl.gz) nor a table (.tsv)"
+        )
+    if not cuts:
+        raise ManifestError(f"{file}: holds no utterances; write at least one line into it")
+    _check_unique(cuts, file)
+    return CutSet.from_cuts(cuts)
+
+
+def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:
+    """Write cuts as `.jsonl` or `.jsonl.gz`: whole or not at all, same cuts giving same bytes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(cut.to_dict(), ensure_ascii=False) + "\n" for cut in cuts)
+    content = "".join(lines).encode("utf-8")
+    if path.name.endswith(".gz"):
+        # No time of writing in the header: the file depends on its content only.
+        content = gzip.compress(content, mtime=0)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def make_cut(
+    name: str, speaker: str, text: str, audio: Path, num_samples: int, rate: int = SAMPLE_RATE
+) -> MonoCut:
+    """One whole recording with one supervision; `num_samples` at `rate` samples a second."""
+    duration = num_samples / rate
+    recording = Recording(
+        id=name,
+        sources=[AudioSource(type="file", channels=[0], source=str(audio))],
+        sampling_rate=rate,
+        num_samples=num_samples,
+        duration=duration,
+    )
+    supervision = SupervisionSegment(
+        id=name, recording_id=name, start=0.0, duration=duration, text=text, speaker=speaker
+    )
+    return MonoCut(
+        id=name,
+        start=0.0,
+        duration=duration,
+        channel=0,
+        recording=recording,
+        supervisions=[supervision],
+    )
+
+
+def audio_path(cut: Cut) -> Path:
+    """The audio file of a cut."""
+    return Path(cut.recording.sources[0].source)
+
+
+def text(cut: Cut) -> str:
+    """What is said in a cut, "" if nothing is."""
+    return cut.supervisions[0].text or ""
+
+
+def speaker(cut: Cut) -> str:
+    """Who speaks in a cut, "" if it is not known."""
+    return cut.supervisions[0].speaker or ""
+
+
+def _split_suffix(name: str) -> tuple[Path, str | None]:
+    stem, separator, split = name.rpartition(":")
+    known = stem.endswith((".tsv", ".jsonl", ".jsonl.gz"))
+    return (Path(stem), split) if separator and known else (Path(name), None)
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of each row of a table."""
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            # Quotes in a transcript are part of it.
+            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            header = next(rows, [])
+            missing = [column for column in COLUMNS if column not in header]
+            if missing:
+                raise ManifestError(
+                    f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+                    f"the first line must name {', '.join(COLUMNS)}, separated by tabs"
+                )
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    raise ManifestError(
+                        f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
+                        "separate the cells by single tabs"
+                    )
+                yield rows.line_num, dict(zip(header, row, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+
+
+def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:
+    for line, row in _rows(file):
+        if split is not None and row["split"] != split:
+            continue
+        duration = _duration(row["duration_s"])
+        if duration is None:
+            raise ManifestError(
+                f"{file}:{line}: duration_s is '{row['duration_s']}'; give seconds, 0 or more"
+            )
+        for column in ("utt_id", "path"):
+            if not row[column]:
+                raise ManifestError(f"{file}:{line}: {column} is empty; fill it in")
+        audio = Path(os.path.abspath(file.parent / row["path"]))
+        samples = round(duration * SAMPLE_RATE)
+        yield make_cut(row["utt_id"], row["speaker"], row["text"], audio, samples)
+
+
+def _duration(cell: str) -> float | None:
+    try:
+        duration = float(cell)
+    except ValueError:
+        return None
+    return duration if math.isfinite(duration) and duration >= 0 else None
+
+
+def _splits(file: Path) -> str:
+    found = sorted({row["split"] for _, row in _rows(file)})
+    return f"it has {', '.join(found)}" if found else "the table has no rows"
+
+
+def _read_cuts(file: Path) -> Iterator[Cut]:
+    compressed = file.name.endswith(".gz")
+    try:
+        with gzip.open(file, "rb") if compressed else file.open("rb") as stream:
+            for line, content in enumerate(stream, start=1):
+                if content.strip():
+                    yield _parse_cut(content, f"{file}:{line}")
+    except (OSError, EOFError) as error:
+        raise ManifestError(
+            f"{file}: cannot be read ({error}); it may be cut off, write it anew"
+        ) from None
+
+
+def _parse_cut(content: bytes, where: str) -> Cut:
+    try:
+        data: Any = json.loads(content)
+        cut = deserialize_item(data)
+    except Exception as error:  # lhotse asserts, and raises whatever a bad field leads to
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ManifestError(f"{where}: no lhotse cut ({reason}); write one cut a line") from None
+    if not isinstance(cut, MonoCut):
+        raise ManifestError(
+            f"{where}: a {type(cut).__name__}, but only lhotse's MonoCut is read; "
+            "give one recording with one channel a line"
+        )
+    sources = cut.recording.sources if cut.recording is not None else []
+    if len(sources) != 1 or sources[0].type != "file":
+        raise ManifestError(f"{where}: cut '{cut.id}' does not name one audio file; save it as one")
+    if len(cut.supervisions) != 1:
+        raise ManifestError(
+            f"{where}: cut '{cut.id}' has {len(cut.supervisions)} supervisions instead of one; "
+            "split it with lhotse's trim_to_supervisions and save_audios"
+        )
+    if cut.start != 0 or abs(cut.duration - cut.recording.duration) > 0.01:
+        raise ManifestError(
+            f"{where}: cut '{cut.id}' is a part of its recording; "
+            "save it as a file of its own with lhotse's save_audios"
+        )
+    return cut
+
+
+def _check_unique(cuts: list[Cut], file: Path) -> None:
+    seen: set[str] = set()
+    for cut in cuts:
+        if cut.id in seen:
+            raise ManifestError(
+                f"{file}: utterance '{cut.id}' occurs twice; give each its own name"
+            )
+        seen.add(cut.id)

@@ -1,0 +1,1 @@
+"""From log-probabilities to tokens: greedy and beam search, rescoring, time stamps."""

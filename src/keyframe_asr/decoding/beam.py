@@ -1,0 +1,175 @@
+"""Beam search on the attention decoder: the whole batch times beam in one decoder step.
+
+At its length limit a hypothesis can only end. An utterance leaves the batch as soon as its result
+is certain, so that its search does not depend on the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
+from keyframe_asr.model.decoder import AttentionDecoder, DecoderState
+from keyframe_asr.tokenizer import BLANK, END
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """Width of the search; `length_normalised` divides a score by the tokens it sums over."""
+
+    size: int = 10
+    length_normalised: bool = False
+
+
+@dataclass(frozen=True)
+class _Beams:
+    """The hypotheses of the utterances still searched, best first.
+
+    Attributes:
+        utterance: (B,) place of each utterance in the caller's batch.
+        limit: (B,) most tokens of each utterance.
+        tokens: (B, S, N) so far, filled with END after the end of sentence.
+        token_scores: (B, S, N) log-probability of each token.
+        scores: (B, S) sums of log-probabilities.
+        finished: (B, S) end of sentence reached.
+    """
+
+    utterance: Tensor
+    limit: Tensor
+    tokens: Tensor
+    token_scores: Tensor
+    scores: Tensor
+    finished: Tensor
+
+    def keep(self, rows: Tensor) -> _Beams:
+        return _Beams(
+            self.utterance[rows],
+            self.limit[rows],
+            self.tokens[rows],
+            self.token_scores[rows],
+            self.scores[rows],
+            self.finished[rows],
+        )
+
+
+def attention_beam(
+    decoder: AttentionDecoder,
+    memory: Tensor,
+    memory_lengths: Tensor,
+    limits: Tensor,
+    config: BeamConfig = BeamConfig(),
+) -> list[Hypothesis]:
+    """The most probable token sequence of each utterance under the decoder.
+
+    Args:
+        decoder: in evaluation mode.
+        memory: (B, K, D) encoder 2's output.
+        memory_lengths: (B,).
+        limits: (B,) most tokens an utterance may get; 0 gives an empty hypothesis without search.
+        config: width and scoring.
+
+    Returns:
+        One hypothesis per utterance, without positions; the score includes the end of sentence.
+    """
+    results = [EMPTY] * memory.shape[0]
+    chosen = ((limits > 0) & (memory_lengths > 0)).nonzero().squeeze(1)
+    if not len(chosen):
+        return results
+    beams = _begin(chosen, limits[chosen], config.size)
+    state = decoder.start(memory[chosen], memory_lengths[chosen])
+    every = torch.arange(len(chosen), device=memory.device)
+    state = state.select(every.repeat_interleave(config.size))
+    while len(beams.utterance):
+        beams, state = _extend(decoder, beams, state, config)
+        done = _certain(beams, config)
+        if not done.any():
+            continue
+        for row in done.nonzero().squeeze(1).tolist():
+            results[int(beams.utterance[row])] = _best(beams, row)
+        rows = (~done).nonzero().squeeze(1)
+        beams, state = beams.keep(rows), state.select(_rows(rows, config.size))
+    return results
+
+
+def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:
+    """One live empty hypothesis per utterance; the other places of the beam are impossible."""
+    batch, device = len(utterance), utterance.device
+    scores = torch.full((batch, size), -torch.inf, device=device)
+    scores[:, 0] = 0.0
+    nothing = torch.empty(batch, size, 0, device=device)
+    finished = torch.zeros(batch, size, dtype=torch.bool, device=device)
+    return _Beams(utterance, limit, nothing.long(), nothing, scores, finished)
+
+
+def _extend(
+    decoder: AttentionDecoder, beams: _Beams, state: DecoderState, config: BeamConfig
+) -> tuple[_Beams, DecoderState]:
+    """One more token for every hypothesis, the best `size` of each utterance kept."""
+    batch, size, length = beams.tokens.shape
+    started = torch.nn.functional.pad(beams.tokens, (1, 0), value=END)
+    log_probs, state = decoder.step(started[:, :, -1].flatten(), state)
+    log_probs = _constrained(log_probs.view(batch, size, -1), beams)
+    totals = beams.scores.unsqueeze(2) + log_probs
+    ranked = _normalised(totals, beams) if config.length_normalised else totals
+    _, best = ranked.flatten(1).topk(size, dim=1)
+    parent, token = best // log_probs.shape[2], best % log_probs.shape[2]
+    added = log_probs.flatten(1).gather(1, best)
+    picked = parent.unsqueeze(2).expand(-1, -1, length)
+    extended = _Beams(
+        beams.utterance,
+        beams.limit,
+        torch.cat((beams.tokens.gather(1, picked), token.unsqueeze(2)), dim=2),
+        torch.cat((beams.token_scores.gather(1, picked), added.unsqueeze(2)), dim=2),
+        totals.flatten(1).gather(1, best),
+        beams.finished.gather(1, parent) | (token == END),
+    )
+    offset = torch.arange(batch, device=parent.device).unsqueeze(1) * size
+    return extended, state.select_past((offset + parent).flatten())
+
+
+def _constrained(log_probs: Tensor, beams: _Beams) -> Tensor:
+    """Log-probabilities (B, S, V) without what may not follow.
+
+    Blank is never said; a hypothesis at its limit can only end; a finished one stays, for free.
+    """
+    at_limit = (beams.limit <= beams.tokens.shape[2])[:, None, None]
+    is_end = torch.arange(log_probs.shape[2], device=log_probs.device) == END
+    is_blank = torch.arange(log_probs.shape[2], device=log_probs.device) == BLANK
+    allowed = log_probs.masked_fill(is_blank | (at_limit & ~is_end), -torch.inf)
+    stay = torch.zeros_like(allowed).masked_fill(~is_end, -torch.inf)
+    return torch.where(beams.finished.unsqueeze(2), stay, allowed)
+
+
+def _normalised(totals: Tensor, beams: _Beams) -> Tensor:
+    """Totals (B, S, V) per token, the end of sentence counted as one."""
+    return totals / ((beams.tokens != END).sum(dim=2) + 1).unsqueeze(2)
+
+
+def _certain(beams: _Beams, config: BeamConfig) -> Tensor:
+    """(B,) utterances whose best hypothesis can no longer change.
+
+    Scores only fall, so once the best is finished nothing overtakes it; normalised scores may
+    rise, and there all must be finished, or impossible.
+    """
+    if config.length_normalised:
+        return (beams.finished | beams.scores.isneginf()).all(dim=1)
+    return beams.finished[:, 0]
+
+
+def _best(beams: _Beams, row: int) -> Hypothesis:
+    """The first hypothesis of a row: beams are sorted."""
+    tokens = beams.tokens[row, 0]
+    length = int((tokens != END).sum())
+    return Hypothesis(
+        tokens=tuple(tokens[:length].tolist()),
+        score=float(beams.scores[row, 0]),
+        confidences=tuple(beams.token_scores[row, 0, :length].exp().tolist()),
+    )
+
+
+def _rows(utterances: Tensor, size: int) -> Tensor:
+    """Rows of the flattened (B x S) batch that belong to these utterances."""
+    return (utterances.unsqueeze(1) * size + torch.arange(size, device=utterances.device)).flatten()

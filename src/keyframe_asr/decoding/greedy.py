@@ -1,0 +1,79 @@
+"""Greedy decoding: the most probable label of every column.
+
+`greedy_aligned` reads a length head (AXE, arXiv 2004.01655, or TIL): ε is dropped and nothing is
+collapsed, because each column stands for at most one token. `greedy_ctc` reads CTC (Graves et
+al., 2006): repeats are collapsed before blanks are dropped.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.tokenizer import BLANK, END
+
+
+def greedy_aligned(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
+    """Best label of each column, ε and end of sentence dropped, no collapsing.
+
+    Args:
+        log_probs: (B, K, V) log-probabilities.
+        lengths: (B,) valid columns of each utterance; 0 gives an empty hypothesis.
+    """
+    best, labels, valid = _best_labels(log_probs, lengths)
+    kept = valid & (labels != BLANK) & (labels != END)
+    columns = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
+    return _gather(kept, columns, labels, best, _path_scores(best, valid))
+
+
+def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
+    """Best label of each frame, repeats collapsed, blank and end of sentence dropped.
+
+    The position and the confidence of a token are those of the most probable frame of its run.
+
+    Args:
+        log_probs: (B, U, V) log-probabilities.
+        lengths: (B,) valid frames of each utterance; 0 gives an empty hypothesis.
+    """
+    best, labels, valid = _best_labels(log_probs, lengths)
+    batch, frames = labels.shape
+    starts = torch.ones_like(valid)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    run = starts.long().cumsum(1) - 1
+    shape = (batch, max(frames, 1))
+    peak = best.new_full(shape, -torch.inf)
+    peak.scatter_reduce_(1, run, best.masked_fill(~valid, -torch.inf), "amax")
+    at_peak = best == peak.gather(1, run)
+    columns = torch.arange(frames, device=labels.device).expand_as(labels)
+    first_peak = columns.new_full(shape, frames)
+    first_peak.scatter_reduce_(1, run, columns.masked_fill(~at_peak, frames), "amin")
+    chosen = columns == first_peak.gather(1, run)
+    kept = valid & chosen & (labels != BLANK) & (labels != END)
+    return _gather(kept, columns, labels, best, _path_scores(best, valid))
+
+
+def _best_labels(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probability and id of the best label (B, K), and which columns are no padding."""
+    best, labels = log_probs.max(dim=-1)
+    columns = torch.arange(labels.shape[1], device=labels.device)
+    return best, labels, columns < lengths.to(labels.device).unsqueeze(1)
+
+
+def _path_scores(best: Tensor, valid: Tensor) -> list[float]:
+    scores: list[float] = best.masked_fill(~valid, 0.0).sum(dim=1).tolist()
+    return scores
+
+
+def _gather(
+    kept: Tensor, columns: Tensor, labels: Tensor, best: Tensor, scores: list[float]
+) -> list[Hypothesis]:
+    """One hypothesis per row from the kept columns, with one transfer from the device."""
+    counts = kept.sum(dim=1).tolist()
+    tokens, positions, confidences = (
+        values[kept].split(counts) for values in (labels, columns, best.exp())
+    )
+    return [
+        Hypothesis(tuple(t.tolist()), score, tuple(p.tolist()), tuple(c.tolist()))
+        for t, p, c, score in zip(tokens, positions, confidences, scores, strict=True)
+    ]

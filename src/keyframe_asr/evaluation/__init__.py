@@ -1,0 +1,1 @@
+"""Scoring recognised text against references."""

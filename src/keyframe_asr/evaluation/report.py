@@ -1,0 +1,154 @@
+"""What `keyframe evaluate` says: error rates, frames dropped and speed, as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from keyframe_asr.evaluation.metrics import (
+    character_errors,
+    confidence_interval,
+    split_characters,
+    split_words,
+    word_errors,
+)
+from keyframe_asr.text import Language, normalise_text
+
+NORMALISATION: dict[Language, str] = {
+    "english": "upper case; only A-Z, apostrophe and single spaces; spaces count as characters",
+    "mandarin": "NFKC, upper case, no spaces or punctuation; each Han character is a word",
+}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was recognised.
+
+    Attributes:
+        model: name of the model.
+        manifest: as the user gave it.
+        language: chooses the normalisation, and whether words or characters are counted.
+        references: text of each utterance.
+        audio_seconds: of all utterances.
+        frame_reduction: share of encoder frames that encoder 2 never saw.
+        keyframes_per_token: frames that encoder 2 saw per token of the references.
+        device: what computed, for instance "cpu".
+    """
+
+    model: str
+    manifest: str
+    language: Language
+    references: Sequence[str]
+    audio_seconds: float
+    frame_reduction: float
+    keyframes_per_token: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The output of one decode mode, and the seconds it took, features and encoders included."""
+
+    hypotheses: Sequence[str]
+    seconds: float
+
+
+def build_report(evaluated: Evaluated, decoded: Mapping[str, Decoded]) -> dict[str, Any]:
+    """The report; rates are fractions.
+
+    In each mode `ci95` is the 95 % interval of the language's usual rate (`unit`: words in
+    English, characters in Mandarin), and the substitutions, deletions and insertions are counts
+    of the same unit.
+    """
+    references = [normalise_text(text, evaluated.language) for text in evaluated.references]
+    return {
+        "model": evaluated.model,
+        "manifest": evaluated.manifest,
+        "utterances": len(references),
+        "audio_seconds": round(evaluated.audio_seconds, 3),
+        "frame_reduction": evaluated.frame_reduction,
+        "keyframes_per_token": evaluated.keyframes_per_token,
+        "normalisation": NORMALISATION[evaluated.language],
+        "unit": "words" if evaluated.language == "english" else "characters",
+        "machine": machine(evaluated.device),
+        "decode": {
+            mode: _mode_report(evaluated, references, result) for mode, result in decoded.items()
+        },
+    }
+
+
+def _mode_report(evaluated: Evaluated, references: list[str], decoded: Decoded) -> dict[str, Any]:
+    language = evaluated.language
+    hypotheses = [normalise_text(text, language) for text in decoded.hypotheses]
+    words, characters = (
+        count(references, hypotheses, language) for count in (word_errors, character_errors)
+    )
+    word_interval, character_interval = (
+        confidence_interval(
+            [split(text, language) for text in references],
+            [split(text, language) for text in hypotheses],
+        )
+        for split in (split_words, split_characters)
+    )
+    errors = words if language == "english" else characters
+    return {
+        "cer": characters.rate,
+        "wer": words.rate,
+        "ci95": list(word_interval if language == "english" else character_interval),
+        "cer_ci95": list(character_interval),
+        "wer_ci95": list(word_interval),
+        "substitutions": errors.substitutions,
+        "deletions": errors.deletions,
+        "insertions": errors.insertions,
+        "reference_length": errors.reference_length,
+        "rtf": decoded.seconds / evaluated.audio_seconds if evaluated.audio_seconds else 0.0,
+    }
+
+
+def machine(device: str) -> str:
+    """What the numbers were measured on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.system()} {platform.machine()}, {cores} CPU cores, computed on {device}"
+
+
+def render(report: Mapping[str, Any]) -> Table:
+    """The report as a table, one row a decode mode."""
+    table = Table(
+        title=f"{report['model']} on {report['manifest']}",
+        caption=(
+            f"{report['utterances']} utterances, {report['audio_seconds'] / 60:.1f} minutes; "
+            f"{report['frame_reduction']:.1%} of the encoder frames dropped, "
+            f"{report['keyframes_per_token']:.2f} keyframes per token"
+        ),
+    )
+    for name in ("decode", "CER %", "WER %", "sub", "del", "ins", "RTF"):
+        table.add_column(name, justify="left" if name == "decode" else "right")
+    for mode, row in report["decode"].items():
+        table.add_row(
+            mode,
+            _percent(row["cer"], row["cer_ci95"]),
+            _percent(row["wer"], row["wer_ci95"]),
+            *(str(row[name]) for name in ("substitutions", "deletions", "insertions")),
+            f"{row['rtf']:.4f}",
+        )
+    return table
+
+
+def _percent(rate: float, interval: Sequence[float]) -> str:
+    return f"{100 * rate:.2f} ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})"
+
+
+def save_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write the report as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,1 @@
+"""Recognition of recordings with a stored model."""

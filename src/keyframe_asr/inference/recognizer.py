@@ -1,0 +1,239 @@
+"""Recordings to text with a stored model, in any of the four decode modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from keyframe_asr.audio import read_audio
+from keyframe_asr.data.model_folder import StoredModel
+from keyframe_asr.decoding.timestamps import timed_tokens
+from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.features import Fbank
+from keyframe_asr.inference.modes import (
+    DEFAULT_OPTIONS,
+    DecodeOptions,
+    Mode,
+    available_modes,
+    check_mode,
+    decode,
+)
+from keyframe_asr.model.network import Encoded
+from keyframe_asr.results import Token, Transcript
+from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.tokenizer import UNKNOWN, UNKNOWN_TEXT
+
+Samples = npt.NDArray[np.float32]
+
+BATCH_SECONDS = 60.0
+"""Seconds of audio, padding included, that are recognised at once."""
+
+READ_AHEAD_SECONDS = 600.0
+"""Seconds of audio that are read before they are sorted by length into batches."""
+
+LONGEST_SECONDS = 300.0
+"""Recordings are encoded whole; a longer one would need memory that grows with its square."""
+
+SILENT_PEAK = 2.0**-15
+"""A recording that never exceeds one step of 16-bit audio holds no speech at all."""
+
+
+@dataclass(frozen=True)
+class EncodedAudio:
+    """A batch of recordings after both encoders, ready for any decode mode.
+
+    Attributes:
+        encoded: the network's output.
+        seconds: duration of each recording.
+        frames: encoder frames of each.
+        keyframes: frames of each that encoder 2 saw.
+        silent: recordings that hold no sound at all.
+    """
+
+    encoded: Encoded
+    seconds: tuple[float, ...]
+    frames: tuple[int, ...]
+    keyframes: tuple[int, ...]
+    silent: tuple[bool, ...]
+
+
+class Recognizer:
+    """Text, token times and confidences of recordings; made by `keyframe_asr.load`."""
+
+    def __init__(self, model: StoredModel, device: str | None = None) -> None:
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(chosen)
+        self.config = model.config
+        self.tokenizer = model.tokenizer
+        self.network = model.network.float().to(self.device).eval()
+        self._fbank = Fbank(model.config.features)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The decode modes this model has, the one it was made for first."""
+        return available_modes(self.network)
+
+    @property
+    def device_name(self) -> str:
+        """What computes: "cpu", or the name of the GPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return str(self.device)
+
+    def transcribe(
+        self,
+        audio: str | Path | Samples,
+        mode: Mode | None = None,
+        options: DecodeOptions = DEFAULT_OPTIONS,
+    ) -> Transcript:
+        """Recognise one recording.
+
+        Args:
+            audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
+            mode: `axe`, `ctc`, `attention` or `rescore`; by default the first of `modes`.
+            options: widths and weights of the search.
+
+        Raises:
+            AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+            ModelError: the model cannot decode in this mode.
+        """
+        return self.transcribe_batch([audio], mode, options)[0]
+
+    def transcribe_batch(
+        self,
+        audio: Sequence[str | Path | Samples],
+        mode: Mode | None = None,
+        options: DecodeOptions = DEFAULT_OPTIONS,
+    ) -> list[Transcript]:
+        """Recognise several recordings; the first bad one raises, as in `transcribe`."""
+        found = []
+        for result in self.transcribe_each(audio, mode, options):
+            if isinstance(result, KeyframeError):
+                raise result
+            found.append(result)
+        return found
+
+    def transcribe_each(
+        self,
+        audio: Iterable[str | Path | Samples],
+        mode: Mode | None = None,
+        options: DecodeOptions = DEFAULT_OPTIONS,
+    ) -> Iterator[Transcript | KeyframeError]:
+        """One result per recording, in order; a bad one gives its error and the others go on.
+
+        Raises:
+            ModelError: the model cannot decode in this mode.
+        """
+        chosen = mode or self.modes[0]
+        check_mode(self.network, chosen, self.config.name)
+        for block in self._blocks(audio):
+            results = [
+                item if isinstance(item, KeyframeError) else Transcript("") for item in block
+            ]
+            sizes = {i: item.size for i, item in enumerate(block) if isinstance(item, np.ndarray)}
+            for batch in batches_by_length(sizes):
+                encoded = self.encode([block[place] for place in batch])  # type: ignore[misc]
+                for place, found in zip(batch, self.decode(encoded, chosen, options), strict=True):
+                    results[place] = found
+            yield from results
+
+    @torch.inference_mode()
+    def encode(self, recordings: Sequence[Samples]) -> EncodedAudio:
+        """Run the features and both encoders on recordings (S,), padded to one batch."""
+        features = [torch.from_numpy(self._fbank(samples)) for samples in recordings]
+        lengths = torch.tensor([len(one) for one in features])
+        padded = pad_sequence(features, batch_first=True).to(self.device)
+        encoded = self.network.encode(padded, lengths.to(self.device))
+        if self.device.type == "cuda":  # whoever measures time wants the work done, not queued
+            torch.cuda.synchronize(self.device)
+        frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()
+        return EncodedAudio(
+            encoded=encoded,
+            seconds=tuple(samples.size / SAMPLE_RATE for samples in recordings),
+            frames=tuple(frames),
+            keyframes=tuple(keyframes),
+            silent=tuple(not np.any(np.abs(samples) > SILENT_PEAK) for samples in recordings),
+        )
+
+    @torch.inference_mode()
+    def decode(
+        self, audio: EncodedAudio, mode: Mode, options: DecodeOptions = DEFAULT_OPTIONS
+    ) -> list[Transcript]:
+        """Transcripts of encoded recordings. Raises `ModelError` for a mode the model lacks."""
+        check_mode(self.network, mode, self.config.name)
+        hypotheses, sources = decode(self.network, audio.encoded, audio.silent, mode, options)
+        frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
+        transcripts = []
+        for row, (found, frames) in enumerate(zip(hypotheses, sources, strict=True)):
+            duration = audio.seconds[row]
+            tokens: list[Token] = timed_tokens(found, frames, frame_seconds, duration, self._piece)
+            reduction = 1 - audio.keyframes[row] / audio.frames[row] if audio.frames[row] else 0.0
+            text = self.tokenizer.decode(found.tokens)
+            transcripts.append(Transcript(text, tokens, duration, reduction))
+        return transcripts
+
+    def _piece(self, token: int) -> str:
+        return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
+
+    def _blocks(
+        self, audio: Iterable[str | Path | Samples]
+    ) -> Iterator[list[Samples | KeyframeError]]:
+        """Recordings read ahead, as many as are sorted together."""
+        block: list[Samples | KeyframeError] = []
+        samples = 0
+        for one in audio:
+            block.append(read_recording(one))
+            samples += block[-1].size if isinstance(block[-1], np.ndarray) else 0
+            if samples >= READ_AHEAD_SECONDS * SAMPLE_RATE:
+                yield block
+                block, samples = [], 0
+        if block:
+            yield block
+
+
+def read_recording(audio: str | Path | Samples) -> Samples | KeyframeError:
+    """Samples (S,) of a file or an array, or why they cannot be recognised."""
+    try:
+        samples = read_audio(audio) if isinstance(audio, str | Path) else _checked_samples(audio)
+    except KeyframeError as error:
+        return error
+    seconds = samples.size / SAMPLE_RATE
+    if seconds > LONGEST_SECONDS:
+        name = audio if isinstance(audio, str | Path) else "the samples"
+        return AudioError(
+            f"{name}: {seconds:.0f} s long; recordings are recognised whole, up to "
+            f"{LONGEST_SECONDS:.0f} s: split it"
+        )
+    return samples
+
+
+def batches_by_length(sizes: dict[int, int], seconds: float = BATCH_SECONDS) -> list[list[int]]:
+    """Keys grouped by similar size in samples, `seconds` of audio in each group at most.
+
+    Padding counts; a recording longer than that is a group of its own.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for place in sorted(sizes, key=lambda key: (-sizes[key], key)):
+        if not batches or (len(batches[-1]) + 1) * longest > seconds * SAMPLE_RATE:
+            batches.append([])
+            longest = sizes[place]
+        batches[-1].append(place)
+    return batches
+
+
+def _checked_samples(samples: Samples) -> Samples:
+    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(
+            f"samples must be mono floats (S,) in [-1, 1] at 16 kHz, found {samples.dtype} "
+            f"{samples.shape}; convert them first"
+        )
+    if not np.isfinite(samples).all():
+        raise AudioError("samples hold NaN or infinite values; record or convert them again")
+    return np.ascontiguousarray(samples, dtype=np.float32)

@@ -1,0 +1,214 @@
+"""Aligned cross entropy, AXE (Ghazvininejad et al., 2020, arXiv 2004.01655, section 3).
+
+The cross entropy of m parallel predictions under their best monotonic alignment with n targets.
+With targets Y_1..Y_n, predictions P_1..P_m and penalty δ:
+
+    A[0,0] = 0    A[i,0] = A[i-1,0] - δ log P_1(Y_i)    A[0,j] = A[0,j-1] - log P_j(ε)
+    A[i,j] = min( A[i-1,j-1] - log P_j(Y_i)      align
+                , A[i,  j-1] - log P_j(ε)        skip prediction
+                , A[i-1,j  ] - δ log P_j(Y_i) )  skip target              loss = A[n,m]
+
+A row needs no loop over j. With C_j = Σ_{k≤j} -log P_k(ε) and base the cheaper of align and skip
+target, A[i,j] = C_j + min_{k≤j}(base_k - C_k). Held as R[i,j] = A[i,j] - C_j, the cost beyond that
+of ε everywhere, a row is two additions, a minimum and a cumulative minimum:
+
+    R[i,j] = min_{k≤j} min( R[i-1,k-1] - log P_k(Y_i) + log P_k(ε), R[i-1,k] - δ log P_k(Y_i) )
+
+The index at which the cumulative minimum was reached tells the way back how many predictions were
+skipped. The best path is found without gradient; the loss is the weighted sum of the
+log-probabilities along it, whose gradient is that of A[n,m] wherever the best path is unique.
+Derivation: docs/math/axe.md.
+
+Deviations from the paper: none in the recursion. Where several paths cost the same (a repeated
+token of which one is skipped), any of them may be taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyframe_asr.losses.inputs import (
+    LossInputs,
+    check_inputs,
+    check_positive,
+    check_reduction,
+    reduce_by_length,
+)
+
+
+@dataclass(frozen=True)
+class AxeAlignment:
+    """The cheapest monotonic alignment of every utterance of a batch.
+
+    Attributes:
+        position: (B, L) long, the prediction (0-based) that each target took, non-decreasing; for
+            a skipped target the prediction at which it was skipped; -1 in the padding.
+        skipped: (B, L) bool, true for targets that no prediction took; false in the padding.
+        prediction_aligned: (B, K) bool, true for predictions that took a target. The others
+            inside the utterance were trained towards ε.
+        cost: (B,) the loss A[n,m] of each utterance, without gradient.
+    """
+
+    position: Tensor
+    skipped: Tensor
+    prediction_aligned: Tensor
+    cost: Tensor
+
+
+def axe_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    blank: int = 0,
+    skip_target_penalty: float = 2.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """AXE of a padded batch; an utterance without targets is trained towards ε everywhere.
+
+    Args:
+        log_probs: (B, K, V) log-probabilities over vocabulary and ε; half precision is summed in
+            float32. Memory beyond them (and their gradient) is O(B·K·L).
+        targets: (B, L) integer ids, padded with anything.
+        input_lengths: (B,) predictions m of each utterance; 0 only where there are no targets.
+        target_lengths: (B,) targets n of each utterance, 0 included; may exceed m.
+        blank: id of ε.
+        skip_target_penalty: δ, above 0; the paper uses 1 to 5.
+        reduction: `none` → (B,), `sum`, or `mean`: each loss divided by its target length (at
+            least 1), then the mean over the batch, as `torch.nn.functional.ctc_loss` does.
+
+    Raises:
+        LossInputError: a shape, length, id or option is wrong, or a log-probability that the loss
+            reads is NaN or infinite; the message names the utterance's place in the batch.
+    """
+    check_reduction(reduction)
+    check_positive("skip_target_penalty", skip_target_penalty)
+    inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
+    gathered = _gather_checked(inputs)
+    with torch.no_grad():
+        place, skipped = _cheapest_path(gathered.detach(), inputs, skip_target_penalty)
+        aligned = _aligned_predictions(place, skipped, inputs)
+        weights = _path_weights(place, skipped, aligned, inputs, skip_target_penalty)
+    losses = (weights * gathered).sum(dim=(1, 2))
+    return reduce_by_length(losses, inputs.target_lengths, reduction)
+
+
+@torch.no_grad()
+def axe_align(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    blank: int = 0,
+    skip_target_penalty: float = 2.0,
+) -> AxeAlignment:
+    """The alignment whose cost is `axe_loss`; arguments and errors are those of `axe_loss`."""
+    check_positive("skip_target_penalty", skip_target_penalty)
+    inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
+    gathered = _gather_checked(inputs)
+    place, skipped = _cheapest_path(gathered, inputs, skip_target_penalty)
+    aligned = _aligned_predictions(place, skipped, inputs)
+    weights = _path_weights(place, skipped, aligned, inputs, skip_target_penalty)
+    return AxeAlignment(
+        position=place.masked_fill(~inputs.target_mask, -1),
+        skipped=skipped & inputs.target_mask,
+        prediction_aligned=aligned,
+        cost=(weights * gathered).sum(dim=(1, 2)),
+    )
+
+
+def _gather_checked(inputs: LossInputs) -> Tensor:
+    """Log-probs of ε and the targets, (B, K, 1 + L), 0 after the utterance; raises for bad inputs.
+
+    The columns of padded targets repeat ε: finite, and of no weight in the end.
+    """
+    gathered = inputs.gather().masked_fill(~inputs.input_mask[:, :, None], 0.0)
+    inputs.raise_problems(
+        no_predictions=(inputs.input_lengths == 0) & (inputs.target_lengths > 0),
+        # A sum is finite only if all of its terms are.
+        not_finite=~gathered.detach().sum(dim=(1, 2)).isfinite(),
+    )
+    return gathered
+
+
+def _cheapest_path(
+    gathered: Tensor, inputs: LossInputs, skip_target_penalty: float
+) -> tuple[Tensor, Tensor]:
+    """The prediction that each target took, or was skipped at, and whether; (B, L) each.
+
+    The table is that of R, (L + 1, B, K + 1). What stands for padded targets means nothing.
+    """
+    batch, predictions, rows = *inputs.input_mask.shape, inputs.targets.shape[1]
+    if predictions == 0 or rows == 0:
+        nowhere = torch.zeros_like(inputs.targets)
+        return nowhere, nowhere.bool()
+    target_cost = -gathered[:, :, 1:].permute(2, 0, 1)
+    # Columns 0..K of the table; column 0 is aligned with nothing and skips at the first prediction.
+    align_cost = F.pad(target_cost + gathered[:, :, 0], (1, 0), value=torch.inf)
+    skip_cost = skip_target_penalty * torch.cat([target_cost[:, :, :1], target_cost], dim=2)
+    # One column more on the left, so that `left` is the table moved by one prediction.
+    table = gathered.new_full((rows + 1, batch, predictions + 2), torch.inf)
+    left, right = table[:, :, :-1], table[:, :, 1:]
+    right[0] = 0.0
+    source = inputs.targets.new_empty(rows, batch, predictions + 1)
+    for align_source, skip_source, align, skip, row, column in zip(
+        left[:-1].unbind(), right[:-1].unbind(), align_cost.unbind(), skip_cost.unbind(),
+        right[1:].unbind(), source.unbind(), strict=True,
+    ):  # fmt: skip
+        base = torch.minimum(align_source + align, skip_source + skip)
+        torch.cummin(base, dim=1, out=(row, column))
+    by_align = left[:-1] + align_cost <= right[:-1] + skip_cost
+    entry, skipped = _walk_back(source, by_align, inputs)
+    return (entry - 1).clamp(min=0), skipped
+
+
+def _walk_back(source: Tensor, by_align: Tensor, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+    """Column at which the path entered each row, and whether it did so by a skip; (B, L) each.
+
+    Args:
+        source: (L, B, K + 1) column at which the best way to each cell entered its row.
+        by_align: (L, B, K + 1) whether a row is entered there by align.
+    """
+    aligned = by_align.gather(2, source)
+    # Rows beyond an utterance's targets are passed without moving.
+    inside = inputs.target_mask.t()[:, :, None]
+    stay = torch.arange(source.shape[2], device=source.device)
+    before = torch.where(inside, source - aligned.long(), stay)
+    columns = [inputs.input_lengths[:, None]]
+    for row in reversed(before.unbind()):
+        columns.append(row.gather(1, columns[-1]))
+    after = torch.stack(columns[-2::-1])
+    entry = source.gather(2, after).squeeze(2).t()
+    return entry, ~aligned.gather(2, after).squeeze(2).t()
+
+
+def _aligned_predictions(place: Tensor, skipped: Tensor, inputs: LossInputs) -> Tensor:
+    """Which predictions took a target, (B, K) bool."""
+    taken = torch.zeros_like(inputs.input_mask, dtype=torch.long)
+    if taken.shape[1] > 0:
+        taken.scatter_add_(1, place, (inputs.target_mask & ~skipped).long())
+    return taken > 0
+
+
+def _path_weights(
+    place: Tensor,
+    skipped: Tensor,
+    aligned: Tensor,
+    inputs: LossInputs,
+    skip_target_penalty: float,
+) -> Tensor:
+    """Weights (B, K, 1 + L) of the gathered log-probs whose sum is the loss."""
+    dtype = torch.promote_types(inputs.log_probs.dtype, torch.float32)
+    (batch, predictions), targets = aligned.shape, inputs.targets.shape[1]
+    weights = torch.zeros(batch, predictions, 1 + targets, dtype=dtype, device=place.device)
+    weights[:, :, 0] = (aligned.to(dtype) - 1.0) * inputs.input_mask
+    if predictions > 0:
+        weight = (skipped.to(dtype) * (1.0 - skip_target_penalty) - 1.0) * inputs.target_mask
+        weights[:, :, 1:].scatter_(1, place[:, None, :], weight[:, None, :])
+    return weights

@@ -1,0 +1,58 @@
+"""Cross entropy of the attention decoder with label smoothing (Szegedy et al., 2016).
+
+The smoothed target gives `1 - smoothing` to the token and spreads `smoothing` evenly over the
+whole vocabulary, the token included, as `torch.nn.functional.cross_entropy` does.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyframe_asr.errors import LossInputError
+from keyframe_asr.losses.inputs import at_least_float32, check_reduction, reduce_by_length
+
+_IGNORED = -100
+
+
+def label_smoothed_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    lengths: Tensor,
+    smoothing: float = 0.1,
+    *,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross entropy of a padded batch; padded steps weigh nothing.
+
+    Args:
+        logits: (B, N, V), not normalised, finite in the padding too.
+        targets: (B, N) integer ids (end symbol included), padded with anything.
+        lengths: (B,) steps of each utterance.
+        smoothing: probability mass spread over the vocabulary, in [0, 1).
+        reduction: `none` → (B,) sums over steps, `sum`, or `mean`: each sum divided by its length
+            (at least 1), then the mean over the batch, the same as the other losses.
+
+    Raises:
+        LossInputError: a shape, `smoothing` or `reduction` is wrong.
+    """
+    check_reduction(reduction)
+    if not 0 <= smoothing < 1:
+        raise LossInputError(f"smoothing is {smoothing}; it must lie in [0, 1)")
+    batch, steps = logits.shape[0], logits.shape[1]
+    if logits.dim() != 3 or targets.shape != (batch, steps) or lengths.shape != (batch,):
+        raise LossInputError(
+            "expected logits (batch, steps, vocabulary), targets (batch, steps), lengths (batch,); "
+            f"got {tuple(logits.shape)}, {tuple(targets.shape)}, {tuple(lengths.shape)}"
+        )
+    lengths = lengths.to(logits.device)
+    padding = torch.arange(steps, device=logits.device) >= lengths[:, None]
+    losses = F.cross_entropy(
+        at_least_float32(logits).flatten(0, 1),
+        targets.to(logits.device, torch.long).masked_fill(padding, _IGNORED).flatten(),
+        ignore_index=_IGNORED,
+        label_smoothing=smoothing,
+        reduction="none",
+    ).view(batch, steps)
+    return reduce_by_length(losses.masked_fill(padding, 0.0).sum(dim=1), lengths, reduction)

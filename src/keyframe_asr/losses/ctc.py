@@ -1,0 +1,60 @@
+"""Connectionist temporal classification (Graves et al., 2006), batch first and in float32.
+
+The recursion is torch's. Differences from `torch.nn.functional.ctc_loss`: (B, U, V) instead of
+(U, B, V); half precision is computed in float32; an utterance too short for its targets counts 0
+instead of infinity (`zero_infinity`), so that one bad recording cannot end a training.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from keyframe_asr.losses.inputs import (
+    at_least_float32,
+    check_inputs,
+    check_reduction,
+    reduce_by_length,
+)
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    blank: int = 0,
+    reduction: str = "mean",
+) -> Tensor:
+    """CTC loss of a padded batch.
+
+    Args:
+        log_probs: (B, U, V) log-probabilities over vocabulary and blank.
+        targets: (B, L) integer ids, padded with anything.
+        input_lengths: (B,) frames of each utterance, 0 included.
+        target_lengths: (B,) tokens of each utterance, 0 included.
+        blank: id of blank.
+        reduction: `none` → (B,), `sum`, or `mean`: each loss divided by its target length (at
+            least 1), then the mean over the batch, as in torch.
+
+    Raises:
+        LossInputError: a shape, length, id or `reduction` is wrong, or the log-probabilities of
+            an utterance are NaN; the message names its place in the batch.
+    """
+    check_reduction(reduction)
+    inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
+    inputs.raise_problems()
+    if log_probs.shape[1] == 0:  # torch refuses it; here it is a batch of empty recordings
+        return reduce_by_length(log_probs.sum(dim=(1, 2)), inputs.target_lengths, reduction)
+    losses = F.ctc_loss(
+        at_least_float32(log_probs).transpose(0, 1),
+        inputs.targets,
+        inputs.input_lengths,
+        inputs.target_lengths,
+        blank=blank,
+        reduction="none",
+        zero_infinity=True,
+    )
+    inputs.raise_problems(not_finite=losses.isnan())
+    return reduce_by_length(losses, inputs.target_lengths, reduction)

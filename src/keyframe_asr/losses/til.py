@@ -1,0 +1,83 @@
+"""Time independence loss, TIL, as aggregation cross entropy (Xie et al., 2019, arXiv 1904.08364).
+
+The formula of arXiv 2510.10453 is not public: it describes TIL as a bag of words that removes
+time, and whether this is its exact form is unverified. Ours, with ȳ_k the mean over the m
+predictions of P_t(k), N_k the count of token k among the n targets and N_ε = max(0, m - n):
+
+    L = - Σ_k N_k / max(m, n) · log ȳ_k        the sum over tokens and ε
+
+Deviations from 1904.08364: there N_k is divided by m and m ≥ n is assumed; max(m, n) also covers
+more targets than predictions. No count is ever built: Σ_k N_k log ȳ_k is the sum of log ȳ over
+the target positions, so only target and ε columns are gathered. log ȳ is a logsumexp, so
+probabilities too small for a float neither lose their value nor their gradient.
+Derivation: docs/math/til.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from keyframe_asr.losses.inputs import LossInputs, check_inputs, check_reduction
+
+
+def til_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    *,
+    blank: int = 0,
+    reduction: str = "mean",
+) -> Tensor:
+    """TIL of a padded batch; an utterance without targets is trained towards ε everywhere.
+
+    Args:
+        log_probs: (B, K, V) log-probabilities over vocabulary and ε; half precision is summed in
+            float32. Memory beyond them (and their gradient) is O(B·K·L).
+        targets: (B, L) integer ids, padded with anything.
+        input_lengths: (B,) predictions m of each utterance; 0 only where there are no targets.
+        target_lengths: (B,) targets n of each utterance, 0 included; may exceed m.
+        blank: id of ε.
+        reduction: `none` → (B,), `sum`, or `mean` over the batch. The definition already divides
+            by max(m, n), so `mean` does not divide by the target length again.
+
+    Raises:
+        LossInputError: a shape, length, id or `reduction` is wrong, or a log-probability that the
+            loss reads is NaN or makes it infinite; the message names the utterance's place.
+    """
+    check_reduction(reduction)
+    inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
+    weights = _weights(inputs)
+    used = weights > 0
+    log_mean = _log_mean(inputs, used)
+    inputs.raise_problems(
+        no_predictions=(inputs.input_lengths == 0) & (inputs.target_lengths > 0),
+        not_finite=(used & ~log_mean.detach().isfinite()).any(dim=1),
+    )
+    losses = -(weights * log_mean).sum(dim=1)
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.mean()
+
+
+def _weights(inputs: LossInputs) -> Tensor:
+    """Weight of log ȳ of ε and of every target position, (B, 1 + L), 0 in the padding."""
+    blanks = (inputs.input_lengths - inputs.target_lengths).clamp(min=0)
+    counts = torch.cat([blanks[:, None], inputs.target_mask.long()], dim=1)
+    longer = torch.maximum(inputs.input_lengths, inputs.target_lengths).clamp(min=1)
+    dtype = torch.promote_types(inputs.log_probs.dtype, torch.float32)
+    return counts.to(dtype) / longer[:, None].to(dtype)
+
+
+def _log_mean(inputs: LossInputs, used: Tensor) -> Tensor:
+    """log ȳ of ε and of every target position, (B, 1 + L), 0 where not used.
+
+    Columns that are not used are filled before the logsumexp: they may hold NaN, and a column of
+    -infinity has a NaN gradient even where its weight is 0.
+    """
+    gathered = inputs.gather()
+    inside = inputs.input_mask[:, :, None]
+    gathered = gathered.masked_fill(~inside, -torch.inf).masked_fill(~used[:, None, :], 0.0)
+    predictions = inputs.input_lengths.clamp(min=1)[:, None].to(gathered.dtype)
+    return (gathered.logsumexp(dim=1) - predictions.log()).masked_fill(~used, 0.0)

@@ -1,0 +1,67 @@
+"""Multi-head attention with rotary positions (arXiv 2104.09864).
+
+Positions are given, not counted: encoder 2 sees keyframes at their original frame times.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+ROTARY_BASE = 10_000.0
+
+
+def rotary_angles(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, each (B, 1, N, head_dim / 2), of positions (B, N) in frames."""
+    exponents = torch.arange(0, head_dim, 2, device=positions.device) / head_dim
+    angles = positions[:, None, :, None].float() * ROTARY_BASE**-exponents
+    return angles.cos(), angles.sin()
+
+
+def rotate(heads: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate pairs of heads (B, H, N, head_dim) by their angles; same shape and type."""
+    cosine, sine = angles
+    first, second = heads.float().chunk(2, dim=-1)
+    rotated = torch.cat((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
+    return rotated.to(heads.dtype)
+
+
+def split_heads(frames: Tensor, heads: int) -> Tensor:
+    """(B, N, D) to (B, H, N, D / H)."""
+    return frames.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(heads: Tensor) -> Tensor:
+    """(B, H, N, D / H) to (B, N, D)."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention of heads (B, H, N, D / H); without a mask it is causal."""
+    causal = mask is None
+    if query.device.type != "cpu":
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+    # On the CPU the backward pass is several times faster in float32 than in bfloat16.
+    with torch.autocast("cpu", enabled=False):
+        return scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), attn_mask=mask, is_causal=causal
+        )
+
+
+class SelfAttention(nn.Module):
+    """Rotary multi-head self-attention over a padded batch."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim)
+
+    def forward(self, frames: Tensor, mask: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """Frames (B, N, D), mask of keys (B, 1, 1 or N, N), angles of positions; (B, N, D)."""
+        query, key, value = (
+            split_heads(part, self.heads) for part in self.query_key_value(frames).chunk(3, dim=-1)
+        )
+        query, key = rotate(query, angles), rotate(key, angles)
+        return self.output(merge_heads(attend(query, key, value, mask)))

@@ -1,0 +1,157 @@
+"""Transformer attention decoder (arXiv 1706.03762), pre-norm, with rotary self-attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from keyframe_asr.config import DecoderConfig
+from keyframe_asr.model.attention import attend, merge_heads, rotary_angles, rotate, split_heads
+from keyframe_asr.model.conformer import FeedForward
+from keyframe_asr.model.masks import attention_mask
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What decoding token by token carries on: a value, passed in and out.
+
+    Attributes:
+        memory: per layer, keys and values of the encoder output, each (B, H, K, D / H).
+        past: per layer, keys and values of the tokens so far, each (B, H, N, D / H).
+        memory_mask: (B, 1, 1, K).
+        length: N, tokens so far.
+    """
+
+    memory: tuple[KeyValue, ...]
+    past: tuple[KeyValue, ...]
+    memory_mask: Tensor
+    length: int
+
+    def select(self, index: Tensor) -> DecoderState:
+        """The state with its batch reordered or repeated by index (B',): for beam search."""
+        return DecoderState(
+            tuple((key[index], value[index]) for key, value in self.memory),
+            tuple((key[index], value[index]) for key, value in self.past),
+            self.memory_mask[index],
+            self.length,
+        )
+
+    def select_past(self, index: Tensor) -> DecoderState:
+        """Reorder only the tokens so far: for beams that stay within their utterance."""
+        past = tuple((key[index], value[index]) for key, value in self.past)
+        return DecoderState(self.memory, past, self.memory_mask, self.length)
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the encoder output, feed-forward."""
+
+    def __init__(self, dim: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.self_norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.self_output = nn.Linear(dim, dim)
+        self.memory_norm = nn.LayerNorm(dim)
+        self.memory_query = nn.Linear(dim, dim)
+        self.memory_key_value = nn.Linear(dim, 2 * dim)
+        self.memory_output = nn.Linear(dim, dim)
+        self.feed_forward = FeedForward(dim, config.feed_forward)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def project_memory(self, memory: Tensor) -> KeyValue:
+        """Keys and values of memory (B, K, D)."""
+        key, value = self.memory_key_value(memory).chunk(2, dim=-1)
+        return split_heads(key, self.heads), split_heads(value, self.heads)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        angles: tuple[Tensor, Tensor],
+        past: KeyValue | None,
+        memory: KeyValue,
+        memory_mask: Tensor,
+    ) -> tuple[Tensor, KeyValue]:
+        """Tokens (B, N, D) after those of `past`; returns (B, N, D) and the longer past."""
+        query, key, value = (
+            split_heads(part, self.heads)
+            for part in self.query_key_value(self.self_norm(tokens)).chunk(3, dim=-1)
+        )
+        query, key = rotate(query, angles), rotate(key, angles)
+        if past is not None:
+            key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
+        # One new token sees all that came before; only a whole prefix needs the causal mask.
+        everything = None if past is None else key.new_ones(1, key.size(2), dtype=torch.bool)
+        attended = attend(query, key, value, everything)
+        tokens = tokens + self.dropout(self.self_output(merge_heads(attended)))
+        query = split_heads(self.memory_query(self.memory_norm(tokens)), self.heads)
+        attended = attend(query, *memory, memory_mask)
+        tokens = tokens + self.dropout(self.memory_output(merge_heads(attended)))
+        return tokens + self.dropout(self.feed_forward(tokens)), (key, value)
+
+
+class AttentionDecoder(nn.Module):
+    """Predicts the next token from the tokens so far and encoder 2's output."""
+
+    def __init__(self, dim: int, vocab_size: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.head_dim = dim // config.heads
+        self.embedding = nn.Embedding(vocab_size, dim)
+        nn.init.normal_(self.embedding.weight, std=dim**-0.5)
+        self.scale = dim**0.5
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(DecoderLayer(dim, config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(dim)
+        self.output = nn.Linear(dim, vocab_size)
+
+    def forward(
+        self, prefix: Tensor, prefix_lengths: Tensor, memory: Tensor, memory_lengths: Tensor
+    ) -> Tensor:
+        """Logits of every next token, in parallel (teacher forcing).
+
+        Args:
+            prefix: (B, N) token ids, the first of each the start symbol, padding at the end.
+            prefix_lengths: (B,), for symmetry with the memory; attention is causal, so padding at
+                the end cannot reach a valid position.
+            memory: (B, K, D) encoder 2's output.
+            memory_lengths: (B,).
+
+        Returns:
+            Logits (B, N, V).
+        """
+        del prefix_lengths
+        mask = attention_mask(memory_lengths, memory.size(1))
+        angles = rotary_angles(_positions(0, prefix), self.head_dim)
+        tokens = self.dropout(self.embedding(prefix) * self.scale)
+        for layer in self.layers:
+            tokens, _ = layer(tokens, angles, None, layer.project_memory(memory), mask)
+        return self.output(self.norm(tokens))
+
+    def start(self, memory: Tensor, memory_lengths: Tensor) -> DecoderState:
+        """State before the first token, for memory (B, K, D) of lengths (B,)."""
+        empty = memory.new_zeros(memory.size(0), self.layers[0].heads, 0, self.head_dim)
+        return DecoderState(
+            tuple(layer.project_memory(memory) for layer in self.layers),
+            tuple((empty, empty) for _ in self.layers),
+            attention_mask(memory_lengths, memory.size(1)),
+            0,
+        )
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Log-probabilities (B, V) of what follows tokens (B,), and the state after them."""
+        angles = rotary_angles(_positions(state.length, tokens.unsqueeze(1)), self.head_dim)
+        hidden = self.dropout(self.embedding(tokens.unsqueeze(1)) * self.scale)
+        grown = []
+        for layer, past, memory in zip(self.layers, state.past, state.memory, strict=True):
+            hidden, past = layer(hidden, angles, past, memory, state.memory_mask)
+            grown.append(past)
+        logits = self.output(self.norm(hidden[:, 0]))
+        following = DecoderState(state.memory, tuple(grown), state.memory_mask, state.length + 1)
+        return logits.log_softmax(dim=-1), following
+
+
+def _positions(start: int, tokens: Tensor) -> Tensor:
+    return torch.arange(start, start + tokens.size(1), device=tokens.device).expand_as(tokens)

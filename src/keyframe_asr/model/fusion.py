@@ -1,0 +1,118 @@
+"""Frame fusion: each keyframe becomes a weighted sum of the frames around it.
+
+Source: "End-to-end Speech Recognition with similar length speech and text" (arXiv 2510.10453),
+which fuses frames t-1, t, t+1 and finds five frames worse than three. Keyframe t becomes
+Σ_d w_d · x_{t+d} over the offsets d of the window. The paper does not say how the weights are
+made; here they are content-dependent (`attention`), learned (`static`), equal (`mean`), or a
+full projection of the window (`concat`). Derivation: docs/math/keyframes.md.
+
+All learned kinds start close to the keyframe alone, so that fusion can be switched on in trained
+weights: `attention` and `static` give the keyframe two thirds of the weight and share the rest
+equally (far from saturation, so every weight has gradient); `concat` starts as the identity.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from keyframe_asr.config import FusionConfig
+from keyframe_asr.model.keyframes import Keyframes, gather_frames
+
+ATTENTION_SHARE = 4
+"""Queries and keys of `attention` are this many times narrower than the frames."""
+
+
+class FrameFusion(nn.Module):
+    """Fuse each keyframe with its neighbours; frames outside the utterance weigh nothing.
+
+    Args:
+        dim: width D of the frames.
+        config: kind of weights, window, and whether it looks only to the left.
+    """
+
+    def __init__(self, dim: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.dim = dim
+        self.config = config
+        window = len(self.offsets)
+        if config.kind == "attention":
+            narrow = max(dim // ATTENTION_SHARE, 1)
+            self.query = nn.Linear(dim, narrow)
+            # A bias of the keys would add the same to every score of a window.
+            self.key = nn.Linear(dim, narrow, bias=False)
+        if config.kind in ("attention", "static"):
+            self.offset_bias = nn.Parameter(torch.zeros(window))
+        if config.kind == "concat":
+            self.projection = nn.Linear(window * dim, dim)
+        self.reset_parameters()
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Offsets d of the window in frames, ascending; 0 is the keyframe itself."""
+        if self.config.kind == "none":
+            return (0,)
+        window = self.config.window
+        first = 1 - window if self.config.left_only else -(window // 2)
+        return tuple(range(first, first + window))
+
+    def reset_parameters(self) -> None:
+        """Start close to the keyframe alone, see the top of the file."""
+        centre, window = self.offsets.index(0), len(self.offsets)
+        with torch.no_grad():
+            if self.config.kind in ("attention", "static"):
+                self.offset_bias.zero_()
+                # softmax gives the keyframe 2 (w-1) / (2 (w-1) + (w-1)) = 2/3.
+                self.offset_bias[centre] = math.log(2 * (window - 1)) if window > 1 else 0.0
+            if self.config.kind == "attention":
+                self.query.reset_parameters()
+                self.key.reset_parameters()
+            if self.config.kind == "concat":
+                self.projection.weight.zero_()
+                self.projection.bias.zero_()
+                block = slice(centre * self.dim, (centre + 1) * self.dim)
+                self.projection.weight[:, block].fill_diagonal_(1.0)
+
+    def forward(self, frames: Tensor, frame_lengths: Tensor, keyframes: Keyframes) -> Tensor:
+        """Fuse the keyframes of `frames`.
+
+        Args:
+            frames: (B, U, D); anything past an utterance's length is ignored.
+            frame_lengths: (B,) frames of each utterance.
+            keyframes: index (B, K), within the lengths.
+
+        Returns:
+            (B, K, D), zeros past the number of keyframes. Only K x window frames are read.
+        """
+        if self.config.kind == "none":
+            return keyframes.gather(frames)
+        first, last = self.offsets[0], self.offsets[-1]
+        offsets = torch.arange(first, last + 1, device=keyframes.index.device)
+        position = keyframes.index.unsqueeze(-1) + offsets
+        real = keyframes.mask
+        inside = (position >= 0) & (position < frame_lengths.view(-1, 1, 1)) & real.unsqueeze(-1)
+        neighbours = gather_frames(frames, position, inside)
+        if self.config.kind == "concat":
+            fused: Tensor = self.projection(neighbours.flatten(2))
+        else:
+            weights = self._weights(neighbours, inside)
+            fused = (weights.unsqueeze(-1) * neighbours).sum(dim=2)
+        return fused.masked_fill(~real.unsqueeze(-1), 0.0)
+
+    def _weights(self, neighbours: Tensor, inside: Tensor) -> Tensor:
+        """Weights (B, K, W) of the neighbours (B, K, W, D); they sum to 1 over those inside."""
+        if self.config.kind == "mean":
+            scores = neighbours.new_zeros(inside.shape)
+        elif self.config.kind == "static":
+            scores = self.offset_bias.expand(inside.shape)
+        else:
+            query = self.query(neighbours[:, :, self.offsets.index(0)])
+            key = self.key(neighbours)
+            scores = (query.unsqueeze(2) * key).sum(-1) / math.sqrt(key.shape[-1])
+            scores = scores + self.offset_bias
+        # The lowest finite number rather than -inf: a padded keyframe has no frame inside, and a
+        # softmax over nothing but -inf is NaN. Next to any real score it still weighs exactly 0.
+        scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=-1)

@@ -1,0 +1,115 @@
+"""The whole recogniser network (arXiv 2510.10453): encoder 1, keyframes, fusion, encoder 2, heads.
+
+Deviations from the paper: rotary positions at the original frame times, layer norm instead of
+batch norm in the convolution module, no dropout on attention weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from keyframe_asr.config import ModelConfig
+from keyframe_asr.model.conformer import ConformerEncoder
+from keyframe_asr.model.decoder import AttentionDecoder
+from keyframe_asr.model.fusion import FrameFusion
+from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
+from keyframe_asr.model.normalisation import GlobalNormalisation
+from keyframe_asr.model.subsampling import ConvolutionalSubsampling
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Everything the encoders say about a batch.
+
+    Attributes:
+        inter_log_probs: (B, U, V) log-probabilities of the inter-CTC, one per encoder frame.
+        frame_lengths: (B,) encoder frames per utterance.
+        keyframes: source frames of encoder 2's input: all of them when keyframes are off.
+        memory: (B, K, D) encoder 2's output.
+        head_log_probs: (B, K, V) log-probabilities of the length head; of the final CTC when
+            keyframes are off.
+    """
+
+    inter_log_probs: Tensor
+    frame_lengths: Tensor
+    keyframes: Keyframes
+    memory: Tensor
+    head_log_probs: Tensor
+
+
+class KeyframeNetwork(nn.Module):
+    """Fbank in, log-probabilities and encoder output out; the decoder hangs on the latter.
+
+    `keyframes_enabled` and `fusion_enabled` choose what a training stage or a stored model uses;
+    the parameters are the same in all cases, so that each stage starts from the last one's.
+    """
+
+    def __init__(self, config: ModelConfig, num_mel_bins: int, vocab_size: int) -> None:
+        super().__init__()
+        encoder = config.encoder
+        self.config = config
+        self.vocab_size = vocab_size
+        self.keyframes_enabled = False
+        self.fusion_enabled = False
+        self.policy = SelectionPolicy(config.keyframes.keep, config.keyframes.blank_threshold)
+        self.normalisation = GlobalNormalisation(num_mel_bins)
+        self.subsampling = ConvolutionalSubsampling(num_mel_bins, encoder.dim, config.subsampling)
+        self.input_dropout = nn.Dropout(encoder.dropout)
+        self.encoder1 = ConformerEncoder(encoder.keyframe_layer, encoder)
+        self.inter_ctc = nn.Linear(encoder.dim, vocab_size)
+        self.fusion = FrameFusion(encoder.dim, config.fusion)
+        self.encoder2 = ConformerEncoder(encoder.layers - encoder.keyframe_layer, encoder)
+        self.head = nn.Linear(encoder.dim, vocab_size)
+        self.decoder = (
+            AttentionDecoder(encoder.dim, vocab_size, config.decoder) if config.decoder else None
+        )
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, min_keyframes: Tensor | None = None
+    ) -> Encoded:
+        """Same as `encode`."""
+        return self.encode(features, lengths, min_keyframes)
+
+    def encode(
+        self, features: Tensor, lengths: Tensor, min_keyframes: Tensor | None = None
+    ) -> Encoded:
+        """Run both encoders and both heads.
+
+        Args:
+            features: (B, T, F) fbank, not normalised; padding may hold anything.
+            lengths: (B,) frames per utterance; 0 is legal.
+            min_keyframes: (B,) keep at least so many frames, as far as there are any.
+        """
+        frames, frame_lengths = self._subsample(features, lengths)
+        every_frame = Keyframes.all_frames(frame_lengths, frames.size(1))
+        frames = self.encoder1(frames, frame_lengths, every_frame.index)
+        inter_log_probs = self.inter_ctc(frames).float().log_softmax(dim=-1)
+        keyframes = every_frame
+        if self.keyframes_enabled:
+            keyframes = select_keyframes(
+                inter_log_probs, frame_lengths, self.policy, min_keyframes
+            )
+        fused = frames
+        if self.fusion_enabled:
+            fused = self.fusion(frames, frame_lengths, keyframes)
+        elif self.keyframes_enabled:
+            fused = keyframes.gather(frames)
+        memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
+        head_log_probs = self.head(memory).float().log_softmax(dim=-1)
+        return Encoded(inter_log_probs, frame_lengths, keyframes, memory, head_log_probs)
+
+    def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        if features.size(1) == 0:  # nothing was said at all; convolutions need one frame
+            features = features.new_zeros(features.size(0), 1, features.size(2))
+        frames, frame_lengths = self.subsampling(self.normalisation(features), lengths)
+        return self.input_dropout(frames), frame_lengths
+
+    def _positions(self, keyframes: Keyframes) -> Tensor:
+        if self.config.keyframes.positions == "source":
+            return keyframes.index
+        return torch.arange(keyframes.index.size(1), device=keyframes.index.device).expand_as(
+            keyframes.index
+        )

@@ -1,0 +1,32 @@
+"""What recognition returns: plain values without tensors, equal whichever engine made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Token:
+    """One recognised token: `text`, `start` and `end` in seconds, `confidence` in [0, 1]."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of one recording.
+
+    Attributes:
+        text: the recognised text, empty when nothing was said.
+        tokens: one entry per token, start times non-decreasing, all within the recording.
+        duration: length of the recording in seconds.
+        frame_reduction: share of encoder frames that encoder 2 never saw, in [0, 1].
+    """
+
+    text: str
+    tokens: list[Token] = field(default_factory=list)
+    duration: float = 0.0
+    frame_reduction: float = 0.0

@@ -1,0 +1,114 @@
+"""Checkpoints: written whole or not at all, averaged at the end of a stage."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from keyframe_asr.errors import TrainingError
+
+STATE_FILE = "state.pt"
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the next epoch to train of the given stage.
+
+    `best` lists (score, weights file) of the stage's best checkpoints, the best first.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    best: list[tuple[float, str]] = field(default_factory=list)
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Call `write(temporary path)`, flush it to disk, then rename it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    write(temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Store named tensors as safetensors."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary))
+
+
+def save_state(
+    folder: Path, progress: Progress, weights: dict[str, Tensor], optimiser: dict[str, Any] | None
+) -> None:
+    """Store all that is needed to go on from here, in one file."""
+    state = {"progress": asdict(progress), "weights": weights, "optimiser": optimiser}
+    write_atomically(folder / STATE_FILE, lambda temporary: torch.save(state, temporary))
+
+
+def load_state(
+    folder: Path,
+) -> tuple[Progress, dict[str, Tensor], dict[str, Any] | None] | None:
+    """What `save_state` stored, or None where nothing is stored yet.
+
+    Raises:
+        TrainingError: the file exists but cannot be read.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        values = state["progress"]
+        values["best"] = [(score, name) for score, name in values["best"]]
+        return Progress(**values), state["weights"], state["optimiser"]
+    except Exception as error:
+        raise TrainingError(
+            f"{path}: cannot be read as a checkpoint ({error}); delete it to train from the start"
+        ) from error
+
+
+def keep_best(
+    progress: Progress, score: float, weights: dict[str, Tensor], folder: Path, count: int
+) -> None:
+    """Store these weights if they are among the `count` best so far; lower scores are better."""
+    name = f"epoch-{progress.epoch:04d}.safetensors"
+    kept = sorted([*progress.best, (score, name)], key=lambda entry: entry[0])[:count]
+    if any(entry[1] == name for entry in kept):
+        save_weights(weights, folder / name)
+    progress.best = kept
+
+
+def remove_unlisted(progress: Progress, folder: Path) -> None:
+    """Delete weights that fell out of the best, after the state that forgot them is stored."""
+    listed = {name for _, name in progress.best}
+    for path in folder.glob("epoch-*.safetensors"):
+        if path.name not in listed:
+            path.unlink()
+
+
+def average_weights(paths: list[Path]) -> dict[str, Tensor]:
+    """The mean of stored weights, summed in float64 so that their order does not matter much."""
+    total: dict[str, Tensor] = {}
+    kinds: dict[str, torch.dtype] = {}
+    for path in paths:
+        for name, tensor in load_file(path).items():
+            kinds[name] = tensor.dtype
+            wide = tensor.double()
+            total[name] = total[name] + wide if name in total else wide
+    return {name: (tensor / len(paths)).to(kinds[name]) for name, tensor in total.items()}
+
+
+def append_log(path: Path, entry: dict[str, Any]) -> None:
+    """Add one JSON line to a log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")

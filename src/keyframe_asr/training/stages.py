@@ -1,0 +1,111 @@
+"""What a stage of training minimises, and how its learning rate runs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from keyframe_asr.config import StageConfig
+from keyframe_asr.losses.axe import axe_loss
+from keyframe_asr.losses.combine import LossParts
+from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
+from keyframe_asr.losses.ctc import ctc_loss
+from keyframe_asr.losses.til import til_loss
+from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.tokenizer import BLANK, END
+
+
+class StageObjective(nn.Module):
+    """The network together with the losses of one stage.
+
+    One module with one `forward`, so that wrappers for several devices see every parameter used.
+    """
+
+    def __init__(self, network: KeyframeNetwork, stage: StageConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.losses = stage.losses
+        apply_stage(network, stage)
+
+    def forward(
+        self, features: Tensor, feature_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
+        """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings."""
+        encoded = self.network(features, feature_lengths, token_lengths)
+        config = self.losses
+        values: dict[str, Tensor] = {}
+        if config.inter_ctc > 0:
+            values["inter_ctc"] = ctc_loss(
+                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths, blank=BLANK
+            )
+        if config.head > 0 and config.head_loss != "none":
+            values["head"] = self._head_loss(encoded, tokens, token_lengths)
+        if config.decoder > 0:
+            values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
+        weights = {
+            "inter_ctc": config.inter_ctc,
+            "head": config.head,
+            "decoder": config.decoder,
+        }
+        return LossParts(values, weights).total, values, encoded
+
+    def _head_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
+        log_probs, lengths = encoded.head_log_probs, encoded.keyframes.lengths
+        if self.losses.head_loss == "axe":
+            penalty = self.losses.skip_target_penalty
+            return axe_loss(
+                log_probs,
+                tokens,
+                lengths,
+                token_lengths,
+                blank=BLANK,
+                skip_target_penalty=penalty,
+            )
+        if self.losses.head_loss == "til":
+            return til_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
+        return ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
+
+    def _decoder_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
+        prefix = nn.functional.pad(tokens, (1, 0), value=END)
+        targets = nn.functional.pad(tokens, (0, 1), value=END)
+        targets = targets.scatter(1, token_lengths.unsqueeze(1), END)
+        assert self.network.decoder is not None, "refused by the recipe"
+        logits = self.network.decoder(
+            prefix, token_lengths + 1, encoded.memory, encoded.keyframes.lengths
+        )
+        return label_smoothed_cross_entropy(
+            logits, targets, token_lengths + 1, self.losses.label_smoothing
+        )
+
+
+def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
+    """Switch keyframe selection and fusion as the stage says."""
+    network.keyframes_enabled = stage.keyframes
+    network.fusion_enabled = stage.fusion
+
+
+def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
+    """Learning rate of update `step` (from 1): linear warm-up, then the stage's decay."""
+    warmup = max(stage.warmup_steps, 1)
+    if step < warmup:
+        return stage.learning_rate * step / warmup
+    if stage.decay == "constant":
+        return stage.learning_rate
+    if stage.decay == "inverse_sqrt":
+        return stage.learning_rate * math.sqrt(warmup / step)
+    done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    span = stage.learning_rate - stage.final_learning_rate
+    return stage.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
+
+
+def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW; norms, biases and embeddings are not decayed."""
+    decayed = [p for p in network.parameters() if p.requires_grad and p.dim() > 1]
+    plain = [p for p in network.parameters() if p.requires_grad and p.dim() <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)

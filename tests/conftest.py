@@ -1,0 +1,42 @@
+"""What every test shares: where the real recordings are, threads, and how hypothesis runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+hypothesis.settings.register_profile(
+    "keyframe",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+
+
+def pytest_configure() -> None:
+    """Same examples and same sums on every machine: tensors here are small, one thread is best."""
+    hypothesis.settings.load_profile("keyframe")
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def corpus_root() -> Path:
+    """Folder of real recordings, one sub-folder a corpus; skips the test where it is absent."""
+    root = Path(os.environ.get("KEYFRAME_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip(f"no real recordings at {root}; set KEYFRAME_DATA to the folder that has them")
+    return root

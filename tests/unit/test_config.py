@@ -1,0 +1,300 @@
+"""Bad recipes are refused before any work, in one line that names the key and the nearest one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from keyframe_asr.config import (
+    ModelFolderConfig,
+    Recipe,
+    load_model_folder_config,
+    load_recipe,
+    parse_config,
+)
+from keyframe_asr.errors import RecipeError
+
+
+def good_recipe() -> dict[str, Any]:
+    """The three stages, everything else at its default."""
+    baseline = {"inter_ctc": 0.09, "head": 0.21, "head_loss": "ctc"}
+    return {
+        "name": "test",
+        "data": {"train": "train.tsv", "dev": "dev.tsv"},
+        "stages": [
+            {"name": "baseline", "epochs": 2, "losses": baseline},
+            {"name": "fusion", "epochs": 2, "fusion": True, "losses": baseline},
+            {
+                "name": "keyframes",
+                "epochs": 2,
+                "fusion": True,
+                "keyframes": True,
+                "losses": {"head_loss": "axe"},
+            },
+        ],
+    }
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The good recipe with one key, written with dots, set to `value`."""
+    recipe = good_recipe()
+    node: Any = recipe
+    *parents, last = key.split(".")
+    for parent in parents:
+        node = node[int(parent)] if isinstance(node, list) else node.setdefault(parent, {})
+    node[last] = value
+    return recipe
+
+
+def refusal(data: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse_config(Recipe, data, "recipe.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("recipe.yaml: ")
+    return message
+
+
+def write(folder: Path, data: Any) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def test_good_recipe_gets_the_defaults_of_the_paper() -> None:
+    recipe = parse_config(Recipe, good_recipe(), "recipe.yaml")
+    assert recipe.model.encoder.layers == 12
+    assert recipe.model.encoder.keyframe_layer == 6
+    assert recipe.model.encoder.dim == 256
+    losses = recipe.stages[2].losses
+    assert (losses.inter_ctc, losses.head, losses.decoder) == (0.2, 0.1, 0.7)
+    assert [stage.name for stage in recipe.stages] == ["baseline", "fusion", "keyframes"]
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("sede", "seed"),
+        ("model.encodr", "encoder"),
+        ("model.encoder.layer", "layers"),
+        ("model.encoder.keyframes_layer", "keyframe_layer"),
+        ("model.decoder.lyers", "layers"),
+        ("model.fusion.windows", "window"),
+        ("stages.1.epoch", "epochs"),
+        ("stages.2.losses.skip_target_penality", "skip_target_penalty"),
+        ("training.batch_second", "batch_seconds"),
+    ],
+)
+def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
+    message = refusal(changed(key, 1))
+    assert f"unknown key '{key}'; did you mean '{nearest}'?" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "one"),
+        ("seed", 1.5),
+        ("seed", True),
+        ("name", 3),
+        ("data.train", ["a", "b"]),
+        ("model.encoder.layers", "12"),
+        ("model.encoder.dropout", 1.0),
+        ("model.encoder", 12),
+        ("model.subsampling.factor", 6),
+        ("model.fusion.window", 2),
+        ("model.fusion.left_only", 1),
+        ("augment.speeds", []),
+        ("augment.speeds.0", 0.0),
+        ("stages", {}),
+        ("stages", []),
+        ("stages.0.learning_rate", float("inf")),
+        ("stages.0.learning_rate", True),
+        ("stages.1.losses.head_loss", "rnnt"),
+        ("training.precision", "float16"),
+    ],
+)
+def test_wrong_type_or_value_names_the_key_and_what_was_found(key: str, value: Any) -> None:
+    data = good_recipe() | {"augment": {"speeds": [1.0]}}
+    node: Any = data
+    *parents, last = key.split(".")
+    for parent in parents:
+        node = node[int(parent)] if isinstance(node, list) else node.setdefault(parent, {})
+    node[int(last) if isinstance(node, list) else last] = value
+    message = refusal(data)
+    assert f"'{key}'" in message
+    assert f"found {value!r}" in message
+
+
+@pytest.mark.parametrize("key", ["name", "data.dev", "stages", "stages.0.losses"])
+def test_missing_key_is_named(key: str) -> None:
+    data = good_recipe()
+    node: Any = data
+    *parents, last = key.split(".")
+    for parent in parents:
+        node = node[int(parent)] if isinstance(node, list) else node[parent]
+    del node[last]
+    assert f"'{key}': Field required" in refusal(data)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    data = changed("sede", 1)
+    data["stages"][0]["epochs"] = 0
+    message = refusal(data)
+    assert "'sede'" in message
+    assert "'stages.0.epochs'" in message
+
+
+def test_layer_split_larger_than_the_layers() -> None:
+    message = refusal(changed("model.encoder", {"layers": 4, "keyframe_layer": 6}))
+    assert "'model.encoder': keyframe_layer (6) is larger than layers (4)" in message
+
+
+@pytest.mark.parametrize(
+    ("encoder", "problem"),
+    [
+        ({"dim": 100, "heads": 3}, "dim (100) must be an even multiple of heads (3)"),
+        ({"dim": 12, "heads": 4}, "dim (12) must be an even multiple of heads (4)"),
+        ({"kernel": 14}, "kernel (14) must be odd"),
+    ],
+)
+def test_encoder_sizes_that_do_not_fit(encoder: dict[str, int], problem: str) -> None:
+    assert problem in refusal(changed("model.encoder", encoder))
+
+
+@pytest.mark.parametrize("loss", ["axe", "til"])
+def test_length_similar_loss_without_keyframes(loss: str) -> None:
+    message = refusal(changed("stages.0.losses.head_loss", loss))
+    assert f"stage 'baseline' has head_loss '{loss}' without keyframes" in message
+
+
+def test_ctc_on_keyframes() -> None:
+    message = refusal(changed("stages.2.losses.head_loss", "ctc"))
+    assert "stage 'keyframes' has keyframes on with head_loss 'ctc'" in message
+
+
+def test_decoder_loss_without_a_decoder() -> None:
+    data = changed("model.decoder", None)
+    message = refusal(data)
+    assert "stage 'baseline' weighs the decoder loss by 0.7, but model.decoder is null" in message
+    for stage in data["stages"]:
+        stage["losses"] = stage["losses"] | {"decoder": 0}
+    assert parse_config(Recipe, data, "recipe.yaml").model.decoder is None
+
+
+def test_two_stages_of_one_name() -> None:
+    assert "same name" in refusal(changed("stages.1.name", "baseline"))
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 3])
+def test_recipe_that_is_no_mapping(data: Any) -> None:
+    assert "expected a mapping" in refusal(data)
+
+
+def test_recipe_cannot_be_changed_afterwards() -> None:
+    recipe = parse_config(Recipe, good_recipe(), "recipe.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 2
+
+
+def test_load_recipe_reads_exponents_as_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path, good_recipe())
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("epochs: 2", "epochs: 2\n  learning_rate: 2e-3", 1), "utf-8")
+    assert load_recipe(path).stages[0].learning_rate == 0.002
+
+
+def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
+    recipe = parse_config(Recipe, good_recipe(), "recipe.yaml")
+    assert load_recipe(write(tmp_path, recipe.model_dump())) == recipe
+
+
+def test_overrides(tmp_path: Path) -> None:
+    overrides = [
+        "seed=7",
+        "model.encoder.layers=4",
+        "model.encoder.keyframe_layer=2",
+        "model.decoder.layers=1",
+        "stages.1.learning_rate=1e-4",
+        "stages.2.losses.head_loss=til",
+        "augment.speeds=[1.0]",
+        "data.test=a=b.tsv",
+        "model.keyframes.blank_threshold=null",
+    ]
+    data = good_recipe()
+    data["model"] = {"decoder": None}
+    recipe = load_recipe(write(tmp_path, data), overrides)
+    assert recipe.seed == 7
+    assert (recipe.model.encoder.layers, recipe.model.encoder.keyframe_layer) == (4, 2)
+    assert recipe.model.decoder is not None
+    assert recipe.model.decoder.layers == 1
+    assert recipe.stages[1].learning_rate == 1e-4
+    assert recipe.stages[2].losses.head_loss == "til"
+    assert recipe.augment.speeds == [1.0]
+    assert recipe.data.test == "a=b.tsv"
+    assert recipe.model.keyframes.blank_threshold is None
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("seed", "expected key=value"),
+        ("sede=1", "did you mean 'seed'?"),
+        ("model.encodr.layers=1", "unknown key 'model.encodr'; did you mean 'encoder'?"),
+        ("stages.3.epochs=1", "'3' is no entry of a list of 3"),
+        ("stages.first.epochs=1", "'first' is no entry of a list of 3"),
+        ("stages.3={}", "'3' is no entry of a list of 3"),
+        ("name.first=1", "'first' would be a key of 'test'"),
+        ("name=[", "is not a YAML value"),
+        ("seed=", "'seed'"),
+        ("model.encoder.layers=six", "found 'six'"),
+    ],
+)
+def test_bad_override_is_refused(tmp_path: Path, override: str, problem: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, good_recipe()), [override])
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "expected a mapping"),
+        (b"name: [", "not valid YAML"),
+        (b"\xff\xfe\xff", "cannot be read"),
+        (b"!!python/object:os.system {}", "not valid YAML"),
+    ],
+)
+def test_unreadable_recipe(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_recipe_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such file"):
+        load_recipe(tmp_path / "missing.yaml")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path)
+
+
+def test_override_on_an_empty_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(RecipeError, match="seed"):
+        load_recipe(tmp_path / "recipe.yaml", ["seed=1"])
+
+
+def test_model_folder_config(tmp_path: Path) -> None:
+    data = {"name": "demo", "language": "mandarin", "vocab_size": 30, "keyframes": True}
+    config = parse_config(ModelFolderConfig, data | {"fusion": True, "model": {}}, "config.yaml")
+    assert load_model_folder_config(write(tmp_path, config.model_dump())) == config
+    with pytest.raises(RecipeError, match="'language'"):
+        load_model_folder_config(write(tmp_path, config.model_dump() | {"language": "french"}))

@@ -1,0 +1,265 @@
+"""Corpora: AN4's splits, the self-made ones, and what happens twice or half."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner
+
+from keyframe_asr.audio import read_audio
+from keyframe_asr.cli.prepare import prepare as prepare_command
+from keyframe_asr.data.corpora import an4, synthetic, synthetic_english, synthetic_mandarin
+from keyframe_asr.data.corpora.summary import read_summary
+from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.timing import SAMPLE_RATE
+
+DATA = Path(
+    os.environ.get("KEYFRAME_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data")
+)
+SMALL = {"train": 30, "dev": 6, "test": 12}
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(prepare_command)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, re.sub(r"[\s│]+", " ", result.output)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.flac"))
+    }
+
+
+def small_an4(folder: Path, women: int = 5, men: int = 7) -> Path:
+    """A table in AN4's form with two utterances a speaker, each a short file of its own."""
+    names = [f"f{n}" for n in range(women)] + [f"m{n}" for n in range(men)]
+    rows = ["utt_id\tspeaker\tduration_s\tpath\ttext\tsplit"]
+    for split, speakers in (("train", names), ("test", ["ftest"])):
+        for name in speakers:
+            for number in range(2):
+                utterance = f"{name}-{number}"
+                samples = np.zeros(1000 + 10 * number, np.float32)
+                soundfile.write(folder / f"{utterance}.flac", samples, SAMPLE_RATE)
+                words = ("go", "enter  six")[number]
+                rows.append(f"{utterance}\t{name}\t0.1\t{utterance}.flac\t{words}\t{split}")
+    (folder / "manifest.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_an4_splits_by_speaker_with_exact_durations(tmp_path: Path) -> None:
+    source, out = small_an4(tmp_path), tmp_path / "out"
+    summary = an4.prepare(source, out)
+    splits = {name: load_manifest(out / f"{name}.jsonl.gz") for name in ("train", "dev", "test")}
+    speakers = {name: {speaker(cut) for cut in cuts} for name, cuts in splits.items()}
+    assert {name: len(cuts) for name, cuts in splits.items()} == {"train": 8, "dev": 16, "test": 2}
+    assert speakers["test"] == {"ftest"}
+    assert not speakers["train"] & speakers["dev"]
+    assert sorted(name[0] for name in speakers["dev"]) == ["f"] * 3 + ["m"] * 5
+    assert sorted(cut.recording.num_samples for cut in splits["test"]) == [1000, 1010]
+    assert {text(cut) for cut in splits["test"]} == {"GO", "ENTER SIX"}
+    assert all(audio_path(cut).is_absolute() for cut in splits["dev"])
+    assert "2 of 2 test texts also occur in the training part" in summary.notes[1]
+    assert summary.splits["test"].words == 3
+
+
+def test_an4_twice_does_nothing_and_a_change_is_seen(tmp_path: Path) -> None:
+    source, out = small_an4(tmp_path), tmp_path / "out"
+    first = an4.prepare(source, out)
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert an4.prepare(source, out) == first
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
+
+    table = source / "manifest.tsv"
+    table.write_text(table.read_text().replace("enter  six", "enter ten"))
+    an4.prepare(source, out)
+    assert {text(cut) for cut in load_manifest(out / "test.jsonl.gz")} == {"GO", "ENTER TEN"}
+    assert an4.prepare(source, out, seed=2).notes[0] != first.notes[0]
+
+
+def test_an4_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"manifest\.tsv: no such file"):
+        an4.prepare(tmp_path, tmp_path / "out")
+    source = small_an4(tmp_path)
+    (source / "m0-1.flac").unlink()
+    with pytest.raises(ManifestError, match=r"m0-1\.flac: cannot be read"):
+        an4.prepare(source, tmp_path / "out")
+    with pytest.raises(ManifestError, match="has 1 women and 2 men"):
+        an4.prepare(small_an4(tmp_path, women=1, men=2), tmp_path / "out")
+    assert read_summary(tmp_path / "out") is None
+
+
+@pytest.mark.corpus
+def test_an4_itself(tmp_path: Path) -> None:
+    source = DATA / "an4"
+    if not source.is_dir():
+        pytest.skip(f"no AN4 in {source}")
+    summary = an4.prepare(source, tmp_path)
+    counts = {name: split.utterances for name, split in summary.splits.items()}
+    assert counts == {"train": 844, "dev": 104, "test": 130}
+    assert sum(split.speakers for split in summary.splits.values()) == 84
+    assert summary.notes[1].startswith("26 of 130 test texts")
+    spoken = {w for cut in load_manifest(tmp_path / "train.jsonl.gz") for w in text(cut).split()}
+    assert spoken <= synthetic_english.VOCABULARY
+
+
+@pytest.fixture(scope="module", params=["mandarin", "english"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp(request.param) / "corpus"
+    make_corpus(out, SyntheticCorpus(request.param, **SMALL, seed=3))
+    return out
+
+
+def test_made_recordings_fit_their_manifests(made: Path) -> None:
+    for split, count in SMALL.items():
+        cuts = load_manifest(made / f"{split}.jsonl.gz")
+        assert len(cuts) == count
+        for cut in cuts:
+            samples = read_audio(audio_path(cut))
+            assert soundfile.info(audio_path(cut)).subtype == "PCM_16"
+            assert len(samples) == cut.recording.num_samples
+            assert 0.05 < np.abs(samples).max() < 1
+            times = cut.supervisions[0].alignment["word"]
+            said = text(cut).split() if "english" in str(made) else list(text(cut))
+            assert [time.symbol for time in times] == said
+            assert times[0].start >= 0.1
+            assert times[-1].end <= cut.duration - 0.1
+            assert all(one.end <= two.start + 1e-3 for one, two in pairwise(times))
+
+
+def test_made_speech_starts_where_the_manifest_says(made: Path) -> None:
+    """The first sound comes at the first word's start; a plosive's closure takes up to 50 ms."""
+    delays = []
+    for cut in load_manifest(made / "train.jsonl.gz"):
+        samples = read_audio(audio_path(cut))
+        frames = samples[: len(samples) // 80 * 80].reshape(-1, 80)
+        level = np.sqrt(np.mean(np.square(frames), axis=1))
+        start = cut.supervisions[0].alignment["word"][0].start
+        noise = np.median(level[: int(start / 0.005) - 1])
+        delays.append(int(np.argmax(level > 1.6 * noise)) * 0.005 - start)
+    assert np.abs(np.median(delays)) < 0.05
+    assert np.max(np.abs(delays)) < 0.2
+
+
+def test_test_voices_are_never_heard_in_training(made: Path) -> None:
+    voices = {
+        split: {speaker(cut) for cut in load_manifest(made / f"{split}.jsonl.gz")}
+        for split in SMALL
+    }
+    assert not voices["train"] & voices["test"]
+    assert not voices["train"] & voices["dev"]
+    assert not voices["dev"] & voices["test"]
+    assert len(voices["test"]) > 3
+    everyone = synthetic.TRAIN_VOICES + synthetic.MORE_TRAIN_VOICES
+    everyone += synthetic.DEV_VOICES + synthetic.TEST_VOICES
+    assert len(set(everyone)) == len(everyone)
+
+
+def test_another_process_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    language = made.parent.name.rstrip("0123456789")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus\n"
+        "make_corpus(Path(sys.argv[1]), SyntheticCorpus(sys.argv[2], 30, 6, 12, seed=3))\n"
+    )
+    source = Path(synthetic.__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, str(tmp_path), language]
+    subprocess.run(command, check=True, env=environment)
+    assert digests(tmp_path) == digests(made)
+    assert len(digests(tmp_path)) == sum(SMALL.values())
+
+
+def test_seed_changes_the_corpus_and_size_of_a_split_only_itself(tmp_path: Path) -> None:
+    def digests_of(name: str, **changes: int) -> dict[str, str]:
+        recipe = {"train": 4, "dev": 3, "test": 3, "seed": 1, **changes}
+        make_corpus(tmp_path / name, SyntheticCorpus("mandarin", **recipe))
+        return digests(tmp_path / name)
+
+    first, other, longer = digests_of("a"), digests_of("b", seed=2), digests_of("c", train=6)
+    assert not set(first.values()) & set(other.values())
+    assert first.items() <= longer.items()
+
+
+def test_an_interrupted_corpus_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = SyntheticCorpus("mandarin", train=4, dev=2, test=2)
+    whole = make_corpus(tmp_path / "whole", recipe)
+    expected = digests(tmp_path / "whole")
+    out = tmp_path / "out"
+    make_corpus(out, SyntheticCorpus("mandarin", train=3, dev=1, test=1, seed=9))
+    write, written = soundfile.write, []
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        written.append(arguments)
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        write(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(soundfile, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_corpus(out, recipe)
+    assert read_summary(out) is None
+    paths = make_corpus(out, recipe)
+    assert {split: path.name for split, path in paths.items()} == {
+        split: path.name for split, path in whole.items()
+    }
+    assert digests(out) == expected
+    assert len(load_manifest(paths["train"])) == 4
+
+
+def test_a_whole_corpus_is_left_alone(tmp_path: Path) -> None:
+    recipe = SyntheticCorpus("mandarin", train=2, dev=1, test=1)
+    paths = make_corpus(tmp_path, recipe)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert make_corpus(tmp_path, recipe) == paths
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == stamps
+
+
+def test_sentences_stay_within_their_vocabulary() -> None:
+    generator = Random(5)
+    english = [synthetic_english.sentence(generator) for _ in range(3000)]
+    used = {word for sentence in english for word in sentence.split()}
+    assert used == synthetic_english.VOCABULARY
+    mandarin = [synthetic_mandarin.sentence(generator) for _ in range(1000)]
+    known = set(synthetic_mandarin.DIGITS) | set("".join(synthetic_mandarin.COMMANDS)) - set("{}")
+    assert set("".join(mandarin)) == known
+    assert max(map(len, mandarin)) == synthetic_mandarin.LONGEST_STRING
+
+
+def test_command_line(tmp_path: Path) -> None:
+    source = small_an4(tmp_path)
+    code, output = run("an4", "--source", source, "--out", tmp_path / "out")
+    assert code == 0
+    assert "dev.jsonl.gz: 16 utterances, 8 speakers" in output
+    assert load_manifest(tmp_path / "out" / "train.jsonl.gz")
+
+
+def test_wrong_usage_of_the_command_line(tmp_path: Path) -> None:
+    code, output = run("aishell9", "--out", tmp_path)
+    assert code == 2
+    assert "no corpus 'aishell9'; choose one of an4, synthetic-mandarin, synthetic" in output
+    code, output = run("an4", "--out", tmp_path)
+    assert code == 2
+    assert "an4 needs the folder that holds it" in output
+    code, output = run("synthetic-mandarin", "--source", tmp_path, "--out", tmp_path)
+    assert code == 2
+    assert "takes no source" in output
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,115 @@
+"""Greedy and prefix beam search against enumeration of every path."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
+from keyframe_asr.decoding.hypothesis import EMPTY
+from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+
+A, B, C = 3, 4, 5
+
+
+def spiky(labels: list[list[int]], vocab_size: int = 6, probability: float = 0.9) -> Tensor:
+    """Log-probabilities (B, K, V) whose best labels are these."""
+    rest = (1 - probability) / (vocab_size - 1)
+    one_hot = torch.nn.functional.one_hot(torch.tensor(labels), vocab_size).float()
+    return (one_hot * (probability - rest) + rest).log()
+
+
+def collapsed(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(label for label, _ in itertools.groupby(path) if label not in (0, 2))
+
+
+def kept(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(label for label in path if label not in (0, 2))
+
+
+def test_aligned_drops_blanks_and_keeps_repeats() -> None:
+    (found,) = greedy_aligned(spiky([[A, A, 0, B, 2, A]]), torch.tensor([6]))
+    assert found.tokens == (A, A, B, A)
+    assert found.positions == (0, 1, 3, 5)
+    assert found.confidences == pytest.approx([0.9] * 4)
+    assert found.score == pytest.approx(6 * np.log(0.9), rel=1e-5)
+
+
+def test_ctc_collapses_repeats_unless_a_blank_lies_between() -> None:
+    (found,) = greedy_ctc(spiky([[A, A, 0, A, B, B, 0]]), torch.tensor([7]))
+    assert found.tokens == (A, A, B)
+    assert found.positions == (0, 3, 4)
+
+
+def test_ctc_token_lies_at_the_peak_of_its_run() -> None:
+    log_probs = spiky([[0, A, A, A, 0]], probability=0.6)
+    log_probs[0, 2] = spiky([[A]], probability=0.99)[0, 0]
+    (found,) = greedy_ctc(log_probs, torch.tensor([5]))
+    assert found.positions == (2,)
+    assert found.confidences == pytest.approx([0.99])
+
+
+@pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
+def test_padding_is_never_read(decode) -> None:  # type: ignore[no-untyped-def]
+    log_probs = spiky([[A, B, C], [A, B, C], [A, B, C]])
+    log_probs[1, 1:] = torch.nan
+    found = decode(log_probs, torch.tensor([3, 1, 0]))
+    assert [one.tokens for one in found] == [(A, B, C), (A,), ()]
+    assert found[2] == EMPTY
+
+
+@pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
+def test_no_columns_at_all(decode) -> None:  # type: ignore[no-untyped-def]
+    assert decode(torch.zeros(2, 0, 6), torch.tensor([0, 0])) == [EMPTY, EMPTY]
+
+
+@pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
+def test_greedy_equals_the_best_path(decode) -> None:  # type: ignore[no-untyped-def]
+    generator = torch.Generator().manual_seed(1)
+    log_probs = torch.randn(200, 9, 5, generator=generator).log_softmax(-1)
+    lengths = torch.randint(0, 10, (200,), generator=generator)
+    spell = collapsed if decode is greedy_ctc else kept
+    for row, length, found in zip(log_probs, lengths, decode(log_probs, lengths), strict=True):
+        path = tuple(row[: int(length)].argmax(-1).tolist())
+        assert found.tokens == spell(path)
+        assert [path[position] for position in found.positions] == list(found.tokens)
+
+
+@pytest.mark.parametrize(("search", "spell"), [(aligned_beam, kept), (ctc_prefix_beam, collapsed)])
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_a_wide_beam_sums_every_path(search, spell, columns: int) -> None:  # type: ignore[no-untyped-def]
+    """With nothing pruned, the scores are the summed probabilities of all paths."""
+    generator = torch.Generator().manual_seed(columns)
+    logits = torch.randn(3, columns, 5, generator=generator)
+    logits[:, :, 2] = -torch.inf  # end of sentence is no label of a first pass
+    log_probs = logits.log_softmax(-1)
+    found = search(log_probs, torch.full((3,), columns), size=1000)
+    for row, hypotheses in zip(log_probs.exp().tolist(), found, strict=True):
+        summed: dict[tuple[int, ...], float] = defaultdict(float)
+        for path in itertools.product((0, 1, 3, 4), repeat=columns):
+            summed[spell(path)] += float(
+                np.prod([row[column][label] for column, label in enumerate(path)])
+            )
+        assert len(hypotheses) == len(summed)
+        assert hypotheses == sorted(hypotheses, key=lambda one: -one.score)
+        for one in hypotheses:
+            assert np.exp(one.score) == pytest.approx(summed[one.tokens], rel=1e-4)
+            assert list(one.positions) == sorted(one.positions)
+            assert len(one.positions) == len(one.confidences) == len(one.tokens)
+
+
+@pytest.mark.parametrize("search", [aligned_beam, ctc_prefix_beam])
+def test_n_best_of_a_padded_batch(search) -> None:  # type: ignore[no-untyped-def]
+    log_probs = spiky([[A, 0, B], [A, 0, B]])
+    log_probs[1, 1:] = torch.nan
+    found = search(log_probs, torch.tensor([3, 1]), size=4)
+    assert found[0][0].tokens == (A, B)
+    assert found[0][0].positions == (0, 2)
+    assert len(found[0]) == 4
+    assert found[1][0].tokens == (A,)
+    assert search(log_probs, torch.tensor([0, 0])) == [[EMPTY], [EMPTY]]

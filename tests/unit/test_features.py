@@ -1,0 +1,104 @@
+"""The fbank front end against Kaldi's definition written out in NumPy."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from keyframe_asr.config import FeaturesConfig
+from keyframe_asr.features import Fbank, num_frames
+
+WINDOW, SHIFT, FFT = 400, 160, 512
+
+
+def kaldi_fbank(samples: npt.NDArray[np.float32], num_mel_bins: int) -> npt.NDArray[np.float64]:
+    """Kaldi `feature-window.cc` and `mel-computations.cc`, snip_edges=false, dither=0: (T, F)."""
+    waveform = samples.astype(np.float64) * 32768.0
+    frames = _reflected_frames(waveform)
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    previous = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    povey = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / (WINDOW - 1))) ** 0.85
+    spectrum = np.fft.rfft((frames - 0.97 * previous) * povey, FFT, axis=1)
+    power = np.abs(spectrum[:, : FFT // 2]) ** 2
+    energies = power @ _mel_filters(num_mel_bins).T
+    return np.asarray(np.log(np.maximum(energies, np.finfo(np.float32).eps)))
+
+
+def _reflected_frames(waveform: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    count = (waveform.size + SHIFT // 2) // SHIFT
+    starts = SHIFT * np.arange(count) + SHIFT // 2 - WINDOW // 2
+    index = starts[:, None] + np.arange(WINDOW)
+    while ((index < 0) | (index >= waveform.size)).any():
+        index = np.where(index < 0, -index - 1, index)
+        index = np.where(index >= waveform.size, 2 * waveform.size - 1 - index, index)
+    return np.asarray(waveform[index])
+
+
+def _mel_filters(num_mel_bins: int) -> npt.NDArray[np.float64]:
+    def mel(frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(1127.0 * np.log1p(frequency / 700.0))
+
+    corners = np.linspace(mel(np.array(20.0)), mel(np.array(8000.0)), num_mel_bins + 2)
+    bins = mel(np.arange(FFT // 2) * 16000.0 / FFT)
+    rising = (bins - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
+    falling = (corners[2:, None] - bins) / (corners[2:] - corners[1:-1])[:, None]
+    return np.maximum(0.0, np.minimum(rising, falling))
+
+
+def speech_like(num_samples: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    random = np.random.default_rng(seed)
+    time = np.arange(num_samples) / 16000
+    tone = 0.3 * np.sin(2 * np.pi * 220 * time) * np.sin(2 * np.pi * 3 * time) ** 2
+    return np.asarray(tone + 0.01 * random.standard_normal(num_samples), dtype=np.float32)
+
+
+@pytest.mark.parametrize("num_samples", [80, 100, 240, 399, 400, 401, 1600, 16000, 16079, 16081])
+@pytest.mark.parametrize("num_mel_bins", [80, 40])
+def test_matches_kaldi_definition(num_samples: int, num_mel_bins: int) -> None:
+    samples = speech_like(num_samples, seed=num_samples)
+    features = Fbank(FeaturesConfig(num_mel_bins=num_mel_bins))(samples)
+    expected = kaldi_fbank(samples, num_mel_bins)
+    assert features.shape == expected.shape
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("num_samples", "frames"), [(0, 0), (1, 0), (79, 0), (80, 1), (100, 1)])
+def test_lengths_around_zero(num_samples: int, frames: int) -> None:
+    features = Fbank(FeaturesConfig())(speech_like(num_samples))
+    assert features.shape == (frames, 80)
+    assert np.isfinite(features).all()
+    assert num_frames(num_samples) == frames
+
+
+def test_frame_count_depends_on_length_alone() -> None:
+    fbank = Fbank(FeaturesConfig())
+    for num_samples in range(0, 1000, 37):
+        assert len(fbank(speech_like(num_samples))) == num_frames(num_samples)
+    assert num_frames(16_000) == 100
+
+
+def test_silence_is_finite_and_at_the_floor() -> None:
+    features = Fbank(FeaturesConfig())(np.zeros(1600, dtype=np.float32))
+    np.testing.assert_allclose(features, np.log(np.finfo(np.float32).eps), rtol=1e-5)
+
+
+def test_is_deterministic_and_survives_pickling() -> None:
+    fbank = Fbank(FeaturesConfig())
+    samples = speech_like(8000)
+    again = pickle.loads(pickle.dumps(fbank))
+    np.testing.assert_array_equal(fbank(samples), again(samples))
+
+
+def test_a_strided_view_gives_the_features_of_its_copy() -> None:
+    fbank = Fbank(FeaturesConfig())
+    stereo = np.stack([speech_like(8000, 1), speech_like(8000, 2)], axis=1)
+    np.testing.assert_array_equal(fbank(stereo[:, 1]), fbank(stereo[:, 1].copy()))
+
+
+def test_stereo_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mono.*\(2, 8000\)"):
+        Fbank(FeaturesConfig())(np.zeros((2, 8000), dtype=np.float32))
