@@ -46,7 +46,7 @@ def sentence_scores(
 
 
 @pytest.mark.parametrize("normalised", [False, True])
-def test_a_wide_beam_finds_the_best_of_all_sentences(decoder, memory, normalised) -> None:  # type: ignore[no-untyped-def]
+def test_a_wide_beam_finds_the_best_of_all_sentences(decoder, memory, normalised) -> None:
     limits = torch.tensor([3, 2, 1, 0, 0])
     found = attention_beam(decoder, *memory, limits, BeamConfig(200, normalised))
     assert found[3:] == [EMPTY, EMPTY]
@@ -66,7 +66,7 @@ def test_a_wide_beam_finds_the_best_of_all_sentences(decoder, memory, normalised
 
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("size", [1, 3])
-def test_the_search_of_one_utterance_ignores_the_others(decoder, memory, size, normalised) -> None:  # type: ignore[no-untyped-def]
+def test_the_search_of_one_utterance_ignores_the_others(decoder, memory, size, normalised) -> None:
     frames, lengths = memory
     limits = torch.tensor([7, 3, 1, 5, 0])
     config = BeamConfig(size, normalised)
@@ -80,21 +80,21 @@ def test_the_search_of_one_utterance_ignores_the_others(decoder, memory, size, n
         assert alone.score == pytest.approx(together[row].score, abs=1e-4)
 
 
-def test_output_is_bounded_by_the_limit_and_holds_no_special_ids(decoder, memory) -> None:  # type: ignore[no-untyped-def]
+def test_output_is_bounded_by_the_limit_and_holds_no_special_ids(decoder, memory) -> None:
     limits = torch.tensor([2, 3, 1, 4, 5])
     for one, limit in zip(attention_beam(decoder, *memory, limits), limits, strict=True):
         assert len(one.tokens) <= limit
         assert not {0, END} & set(one.tokens)
 
 
-def test_no_utterance_at_all(decoder) -> None:  # type: ignore[no-untyped-def]
+def test_no_utterance_at_all(decoder) -> None:
     nothing = torch.zeros(0, dtype=torch.long)
     assert attention_beam(decoder, torch.zeros(0, 3, DIM), nothing, nothing) == []
     assert rescore(decoder, torch.zeros(0, 3, DIM), nothing, []) == []
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_rescoring_takes_the_best_interpolated_score(decoder, memory, weight) -> None:  # type: ignore[no-untyped-def]
+def test_rescoring_takes_the_best_interpolated_score(decoder, memory, weight) -> None:
     frames, lengths = memory
     candidates = [
         [
@@ -116,5 +116,5 @@ def test_rescoring_takes_the_best_interpolated_score(decoder, memory, weight) ->
         assert len(found[row].positions) == len(found[row].confidences) == len(best)
 
 
-def test_rescoring_nothing_gives_nothing(decoder, memory) -> None:  # type: ignore[no-untyped-def]
+def test_rescoring_nothing_gives_nothing(decoder, memory) -> None:
     assert rescore(decoder, *memory, [[], [], [], [], []]) == [EMPTY] * 5

@@ -55,7 +55,7 @@ def test_ctc_token_lies_at_the_peak_of_its_run() -> None:
 
 
 @pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
-def test_padding_is_never_read(decode) -> None:  # type: ignore[no-untyped-def]
+def test_padding_is_never_read(decode) -> None:
     log_probs = spiky([[A, B, C], [A, B, C], [A, B, C]])
     log_probs[1, 1:] = torch.nan
     found = decode(log_probs, torch.tensor([3, 1, 0]))
@@ -64,12 +64,12 @@ def test_padding_is_never_read(decode) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
-def test_no_columns_at_all(decode) -> None:  # type: ignore[no-untyped-def]
+def test_no_columns_at_all(decode) -> None:
     assert decode(torch.zeros(2, 0, 6), torch.tensor([0, 0])) == [EMPTY, EMPTY]
 
 
 @pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
-def test_greedy_equals_the_best_path(decode) -> None:  # type: ignore[no-untyped-def]
+def test_greedy_equals_the_best_path(decode) -> None:
     generator = torch.Generator().manual_seed(1)
     log_probs = torch.randn(200, 9, 5, generator=generator).log_softmax(-1)
     lengths = torch.randint(0, 10, (200,), generator=generator)
@@ -82,7 +82,7 @@ def test_greedy_equals_the_best_path(decode) -> None:  # type: ignore[no-untyped
 
 @pytest.mark.parametrize(("search", "spell"), [(aligned_beam, kept), (ctc_prefix_beam, collapsed)])
 @pytest.mark.parametrize("columns", [1, 2, 4])
-def test_a_wide_beam_sums_every_path(search, spell, columns: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_wide_beam_sums_every_path(search, spell, columns: int) -> None:
     """With nothing pruned, the scores are the summed probabilities of all paths."""
     generator = torch.Generator().manual_seed(columns)
     logits = torch.randn(3, columns, 5, generator=generator)
@@ -104,7 +104,7 @@ def test_a_wide_beam_sums_every_path(search, spell, columns: int) -> None:  # ty
 
 
 @pytest.mark.parametrize("search", [aligned_beam, ctc_prefix_beam])
-def test_n_best_of_a_padded_batch(search) -> None:  # type: ignore[no-untyped-def]
+def test_n_best_of_a_padded_batch(search) -> None:
     log_probs = spiky([[A, 0, B], [A, 0, B]])
     log_probs[1, 1:] = torch.nan
     found = search(log_probs, torch.tensor([3, 1]), size=4)

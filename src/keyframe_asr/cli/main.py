@@ -7,7 +7,6 @@ The verbs' files import what is heavy (torch, lhotse) inside their functions, so
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 
 import typer
@@ -53,9 +52,8 @@ def _options(
 
 
 for _verb in VERBS:
-    if importlib.util.find_spec(f"keyframe_asr.cli.{_verb}") is not None:
-        _module = importlib.import_module(f"keyframe_asr.cli.{_verb}")
-        app.command(name=_verb)(getattr(_module, _verb))
+    _module = importlib.import_module(f"keyframe_asr.cli.{_verb}")
+    app.command(name=_verb)(getattr(_module, _verb))
 
 
 def main() -> None:

@@ -9,12 +9,16 @@ from collections import Counter
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.results import Transcript
+
+if TYPE_CHECKING:
+    from keyframe_asr.inference.modes import Mode
 
 
 class Format(StrEnum):
@@ -45,7 +49,7 @@ def transcribe(
     from keyframe_asr.inference.modes import DecodeOptions
 
     recognizer = load(model, device)
-    mode = decode.value if decode else None
+    mode: Mode | None = decode.value if decode else None
     results = recognizer.transcribe_each(audio, mode, DecodeOptions(BeamConfig(beam)))
     failed = 0
     for path, result in zip(audio, results, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
@@ -27,6 +28,8 @@ class FeatureMasking:
     """SpecAugment (arXiv 1904.08779) on one utterance at a time, so that padding has no part."""
 
     def __init__(self, config: AugmentConfig) -> None:
+        # lhotse divides the frames that may be masked among the masks and fails at less than one.
+        self._shortest = config.time_masks / config.time_mask_share
         self._transform = SpecAugment(
             time_warp_factor=config.time_warp_frames,
             num_feature_masks=config.frequency_masks,
@@ -38,8 +41,8 @@ class FeatureMasking:
         )
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Features (T, F) to a masked copy."""
-        if features.size(0) == 0:
+        """Features (T, F) to a masked copy; too short ones stay as they are."""
+        if features.size(0) < self._shortest:
             return features
         masked: Tensor = self._transform(features.unsqueeze(0))
         return masked.squeeze(0)
@@ -48,4 +51,5 @@ class FeatureMasking:
 def seed_augmentation(seed: int) -> None:
     """Seed the generators that SpecAugment draws from."""
     random.seed(seed)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

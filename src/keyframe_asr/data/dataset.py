@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lhotse import CutSet
+from lhotse.augmentation import AudioTransform, Resample
 from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler, SimpleCutSampler
 from lhotse.dataset.sampling.base import CutSampler
@@ -14,10 +19,18 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from keyframe_asr.data.manifest import text
+from keyframe_asr.audio import read_audio
+from keyframe_asr.data.manifest import audio_path, text
+from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.features import Fbank
 from keyframe_asr.timing import SAMPLE_RATE
 from keyframe_asr.tokenizer import Tokenizer
+
+DURATION_TOLERANCE = 0.25
+"""Seconds by which a recording may differ from its manifest: codecs pad, tables round."""
+
+FEWEST_BUCKETED = 100
+"""Fewer cuts are not put into buckets by their length."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +70,55 @@ class FeatureStore:
 
     def __init__(self, fbank: Fbank, keep: bool) -> None:
         self._fbank = fbank
-        self._kept: dict[str, Tensor] | None = {} if keep else None
+        # Names of cuts are unique in one manifest only, so the recording is part of the key.
+        self._kept: dict[tuple[str, Path], Tensor] | None = {} if keep else None
+
+    @property
+    def num_mel_bins(self) -> int:
+        """F, the width of the features."""
+        return self._fbank.num_mel_bins
 
     def __call__(self, cut: Cut) -> Tensor:
-        """Features (T, F) of a cut."""
-        if self._kept is not None and cut.id in self._kept:
-            return self._kept[cut.id]
-        if cut.sampling_rate != SAMPLE_RATE:
-            cut = cut.resample(SAMPLE_RATE)
-        features = torch.from_numpy(self._fbank(cut.load_audio()[0]))
+        """Features (T, F) of a cut.
+
+        Raises:
+            AudioError: its recording cannot be read.
+            ManifestError: its recording has another length than the manifest says.
+        """
+        key = (cut.id, audio_path(cut))
+        if self._kept is not None and key in self._kept:
+            return self._kept[key]
+        features = torch.from_numpy(self._fbank(read_samples(cut)))
         if self._kept is not None:
-            self._kept[cut.id] = features
+            self._kept[key] = features
         return features
 
 
-class SpeechDataset(Dataset[Batch]):
+def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
+    """Samples (S,) of a cut at 16 kHz, mono, with the speed and whatever else it asks for.
+
+    Raises:
+        AudioError: its recording cannot be read.
+        ManifestError: its recording has another length than the manifest says.
+    """
+    samples = read_audio(audio_path(cut))[None]
+    for transform in cut.recording.transforms or ():
+        if isinstance(transform, dict):
+            transform = AudioTransform.from_dict(transform)
+        # read_audio has resampled already, and resamplers cannot take nothing.
+        if not isinstance(transform, Resample) and samples.size:
+            samples = transform(samples, SAMPLE_RATE)
+    seconds = samples.shape[1] / SAMPLE_RATE
+    if abs(seconds - cut.duration) > DURATION_TOLERANCE:
+        raise ManifestError(
+            f"{audio_path(cut)}: utterance '{cut.id}' has {seconds:.2f} s of audio, but its "
+            f"manifest says {cut.duration:.2f} s; correct the manifest or copy the recording again"
+        )
+    mono: npt.NDArray[np.float32] = samples[0]
+    return mono
+
+
+class SpeechDataset(Dataset[Batch | KeyframeError]):
     """Turns a CutSet, one mini-batch as the sampler chose it, into a `Batch`."""
 
     def __init__(
@@ -84,7 +131,15 @@ class SpeechDataset(Dataset[Batch]):
         self._tokenizer = tokenizer
         self._masking = masking
 
-    def __getitem__(self, cuts: CutSet) -> Batch:
+    def __getitem__(self, cuts: CutSet) -> Batch | KeyframeError:
+        """The batch, or why there is none: raised in a worker, it would gain a traceback."""
+        try:
+            return self.collate(cuts)
+        except KeyframeError as error:
+            return error
+
+    def collate(self, cuts: CutSet) -> Batch:
+        """Read the cuts of one batch and pad them."""
         features = [self._features(cut) for cut in cuts]
         if self._masking is not None:
             features = [self._masking(one) for one in features]
@@ -101,13 +156,21 @@ class SpeechDataset(Dataset[Batch]):
 
 def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) -> CutSampler:
     """Shuffled batches of similar lengths, at most `batch_seconds` of audio in each."""
-    sampler = DynamicBucketingSampler(
-        cuts,
-        max_duration=batch_seconds,
-        num_buckets=max(2, min(20, len(cuts) // 100)),
-        shuffle=True,
-        seed=seed,
-    )
+    sampler: CutSampler
+    if len(cuts) < FEWEST_BUCKETED:
+        sampler = SimpleCutSampler(cuts, max_duration=batch_seconds, shuffle=True, seed=seed)
+        sampler.set_epoch(epoch)
+        return sampler
+    with warnings.catch_warnings():
+        # It would rather have lazy cuts, to save memory; ours are in memory already.
+        warnings.filterwarnings("ignore", message=".*eagerly read CutSet", category=UserWarning)
+        sampler = DynamicBucketingSampler(
+            cuts,
+            max_duration=batch_seconds,
+            num_buckets=max(2, min(20, len(cuts) // 100)),
+            shuffle=True,
+            seed=seed,
+        )
     sampler.set_epoch(epoch)
     return sampler
 
@@ -120,5 +183,12 @@ def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
 
 
 def batches(dataset: SpeechDataset, sampler: CutSampler, workers: int = 0) -> Iterator[Batch]:
-    """Collated batches in the sampler's order, loaded by `workers` processes beside this one."""
-    return iter(DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=workers))
+    """Collated batches in the sampler's order, loaded by `workers` processes beside this one.
+
+    Raises:
+        AudioError, ManifestError: a recording cannot be read, or is not what its manifest says.
+    """
+    for batch in DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=workers):
+        if isinstance(batch, KeyframeError):
+            raise batch
+        yield batch

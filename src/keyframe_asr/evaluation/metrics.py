@@ -34,6 +34,7 @@ class Errors:
 
     @property
     def total(self) -> int:
+        """All three kinds together."""
         return self.substitutions + self.deletions + self.insertions
 
     @property

@@ -8,10 +8,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from rich import box
 from rich.table import Table
 
+from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
     confidence_interval,
@@ -20,6 +22,9 @@ from keyframe_asr.evaluation.metrics import (
     word_errors,
 )
 from keyframe_asr.text import Language, normalise_text
+
+ModeT = TypeVar("ModeT", bound=str)
+"""Decode modes are named by the caller: a mapping's keys may be narrower than any string."""
 
 NORMALISATION: dict[Language, str] = {
     "english": "upper case; only A-Z, apostrophe and single spaces; spaces count as characters",
@@ -60,14 +65,22 @@ class Decoded:
     seconds: float
 
 
-def build_report(evaluated: Evaluated, decoded: Mapping[str, Decoded]) -> dict[str, Any]:
+def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict[str, Any]:
     """The report; rates are fractions.
 
     In each mode `ci95` is the 95 % interval of the language's usual rate (`unit`: words in
     English, characters in Mandarin), and the substitutions, deletions and insertions are counts
     of the same unit.
+
+    Raises:
+        ManifestError: all references are empty.
     """
     references = [normalise_text(text, evaluated.language) for text in evaluated.references]
+    if not any(references):
+        raise ManifestError(
+            f"{evaluated.manifest}: no utterance has a reference text, so there is nothing to "
+            "count errors against; fill in the texts"
+        )
     return {
         "model": evaluated.model,
         "manifest": evaluated.manifest,
@@ -121,6 +134,8 @@ def machine(device: str) -> str:
 def render(report: Mapping[str, Any]) -> Table:
     """The report as a table, one row a decode mode."""
     table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
         title=f"{report['model']} on {report['manifest']}",
         caption=(
             f"{report['utterances']} utterances, {report['audio_seconds'] / 60:.1f} minutes; "
@@ -128,14 +143,14 @@ def render(report: Mapping[str, Any]) -> Table:
             f"{report['keyframes_per_token']:.2f} keyframes per token"
         ),
     )
-    for name in ("decode", "CER %", "WER %", "sub", "del", "ins", "RTF"):
-        table.add_column(name, justify="left" if name == "decode" else "right")
+    for name in ("decode", "CER % (95 %)", "WER % (95 %)", "sub/del/ins", "RTF"):
+        table.add_column(name, justify="left" if name == "decode" else "right", no_wrap=True)
     for mode, row in report["decode"].items():
         table.add_row(
             mode,
             _percent(row["cer"], row["cer_ci95"]),
             _percent(row["wer"], row["wer_ci95"]),
-            *(str(row[name]) for name in ("substitutions", "deletions", "insertions")),
+            f"{row['substitutions']}/{row['deletions']}/{row['insertions']}",
             f"{row['rtf']:.4f}",
         )
     return table
@@ -146,9 +161,12 @@ def _percent(rate: float, interval: Sequence[float]) -> str:
 
 
 def save_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write the report as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write the report as JSON, whole or not at all. Raises `KeyframeError` if it cannot be."""
     text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from keyframe_asr.audio import read_audio
 from keyframe_asr.data.model_folder import StoredModel
 from keyframe_asr.decoding.timestamps import timed_tokens
-from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.features import Fbank
 from keyframe_asr.inference.modes import (
     DEFAULT_OPTIONS,
@@ -67,8 +67,7 @@ class Recognizer:
     """Text, token times and confidences of recordings; made by `keyframe_asr.load`."""
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.device = torch.device(chosen)
+        self.device = _device(device)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.network = model.network.float().to(self.device).eval()
@@ -136,9 +135,9 @@ class Recognizer:
             results = [
                 item if isinstance(item, KeyframeError) else Transcript("") for item in block
             ]
-            sizes = {i: item.size for i, item in enumerate(block) if isinstance(item, np.ndarray)}
-            for batch in batches_by_length(sizes):
-                encoded = self.encode([block[place] for place in batch])  # type: ignore[misc]
+            read = {place: item for place, item in enumerate(block) if isinstance(item, np.ndarray)}
+            for batch in batches_by_length({place: item.size for place, item in read.items()}):
+                encoded = self.encode([read[place] for place in batch])
                 for place, found in zip(batch, self.decode(encoded, chosen, options), strict=True):
                     results[place] = found
             yield from results
@@ -226,6 +225,18 @@ def batches_by_length(sizes: dict[int, int], seconds: float = BATCH_SECONDS) -> 
             longest = sizes[place]
         batches[-1].append(place)
     return batches
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name, by default a GPU where there is one."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        device = torch.device(name or ("cuda" if gpus else "cpu"))
+    except RuntimeError:
+        raise ModelError(f"there is no device '{name}'; use cpu or cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ModelError(f"device '{name}' is not there: torch sees {gpus} GPUs; use cpu")
+    return device
 
 
 def _checked_samples(samples: Samples) -> Samples:

@@ -28,11 +28,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from keyframe_asr.losses.inputs import (
     LossInputs,
+    at_least_float32,
     check_inputs,
     check_positive,
     check_reduction,
@@ -89,12 +89,9 @@ def axe_loss(
     check_reduction(reduction)
     check_positive("skip_target_penalty", skip_target_penalty)
     inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
-    gathered = _gather_checked(inputs)
-    with torch.no_grad():
-        place, skipped = _cheapest_path(gathered.detach(), inputs, skip_target_penalty)
-        aligned = _aligned_predictions(place, skipped, inputs)
-        weights = _path_weights(place, skipped, aligned, inputs, skip_target_penalty)
-    losses = (weights * gathered).sum(dim=(1, 2))
+    place, skipped = _cheapest_path(inputs, skip_target_penalty)
+    tokens = _tokens_of_predictions(place, skipped, inputs)
+    losses = _cost_along(place, skipped, tokens, inputs, skip_target_penalty)
     return reduce_by_length(losses, inputs.target_lengths, reduction)
 
 
@@ -111,15 +108,13 @@ def axe_align(
     """The alignment whose cost is `axe_loss`; arguments and errors are those of `axe_loss`."""
     check_positive("skip_target_penalty", skip_target_penalty)
     inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
-    gathered = _gather_checked(inputs)
-    place, skipped = _cheapest_path(gathered, inputs, skip_target_penalty)
-    aligned = _aligned_predictions(place, skipped, inputs)
-    weights = _path_weights(place, skipped, aligned, inputs, skip_target_penalty)
+    place, skipped = _cheapest_path(inputs, skip_target_penalty)
+    tokens = _tokens_of_predictions(place, skipped, inputs)
     return AxeAlignment(
         position=place.masked_fill(~inputs.target_mask, -1),
-        skipped=skipped & inputs.target_mask,
-        prediction_aligned=aligned,
-        cost=(weights * gathered).sum(dim=(1, 2)),
+        skipped=skipped,
+        prediction_aligned=tokens != blank,
+        cost=_cost_along(place, skipped, tokens, inputs, skip_target_penalty),
     )
 
 
@@ -132,40 +127,41 @@ def _gather_checked(inputs: LossInputs) -> Tensor:
     inputs.raise_problems(
         no_predictions=(inputs.input_lengths == 0) & (inputs.target_lengths > 0),
         # A sum is finite only if all of its terms are.
-        not_finite=~gathered.detach().sum(dim=(1, 2)).isfinite(),
+        not_finite=~gathered.sum(dim=(1, 2)).isfinite(),
     )
     return gathered
 
 
-def _cheapest_path(
-    gathered: Tensor, inputs: LossInputs, skip_target_penalty: float
-) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def _cheapest_path(inputs: LossInputs, skip_target_penalty: float) -> tuple[Tensor, Tensor]:
     """The prediction that each target took, or was skipped at, and whether; (B, L) each.
 
-    The table is that of R, (L + 1, B, K + 1). What stands for padded targets means nothing.
+    The table is that of R, (L + 1, B, K + 1). In the padding, `place` means nothing.
     """
+    gathered = _gather_checked(inputs)
     batch, predictions, rows = *inputs.input_mask.shape, inputs.targets.shape[1]
     if predictions == 0 or rows == 0:
-        nowhere = torch.zeros_like(inputs.targets)
-        return nowhere, nowhere.bool()
-    target_cost = -gathered[:, :, 1:].permute(2, 0, 1)
-    # Columns 0..K of the table; column 0 is aligned with nothing and skips at the first prediction.
-    align_cost = F.pad(target_cost + gathered[:, :, 0], (1, 0), value=torch.inf)
-    skip_cost = skip_target_penalty * torch.cat([target_cost[:, :, :1], target_cost], dim=2)
-    # One column more on the left, so that `left` is the table moved by one prediction.
+        return torch.zeros_like(inputs.targets), torch.zeros_like(inputs.target_mask)
+    of_blank, of_target = gathered[:, :, 0], gathered[:, :, 1:].permute(2, 0, 1)
+    # Costs of align and skip target into columns 0..K; none is aligned into column 0, and what is
+    # skipped there is charged to the first prediction.
+    cost = gathered.new_empty(rows, batch, 2, predictions + 1)
+    torch.sub(of_blank, of_target, out=cost[:, :, 0, 1:])
+    torch.mul(of_target, -skip_target_penalty, out=cost[:, :, 1, 1:])
+    cost[:, :, 0, 0] = torch.inf
+    cost[:, :, 1, 0] = cost[:, :, 1, 1]
+    # With a column more on the left, the two windows of a row are R[i, j-1] and R[i, j].
     table = gathered.new_full((rows + 1, batch, predictions + 2), torch.inf)
-    left, right = table[:, :, :-1], table[:, :, 1:]
-    right[0] = 0.0
+    table[0, :, 1:] = 0.0
+    origin = table[:-1].unfold(2, predictions + 1, 1)
     source = inputs.targets.new_empty(rows, batch, predictions + 1)
-    for align_source, skip_source, align, skip, row, column in zip(
-        left[:-1].unbind(), right[:-1].unbind(), align_cost.unbind(), skip_cost.unbind(),
-        right[1:].unbind(), source.unbind(), strict=True,
-    ):  # fmt: skip
-        base = torch.minimum(align_source + align, skip_source + skip)
-        torch.cummin(base, dim=1, out=(row, column))
-    by_align = left[:-1] + align_cost <= right[:-1] + skip_cost
+    for start, entering, row, column in zip(
+        origin.unbind(), cost.unbind(), table[1:, :, 1:].unbind(), source.unbind(), strict=True
+    ):
+        torch.cummin(entering.add_(start).amin(dim=1), dim=1, out=(row, column))
+    by_align = cost[:, :, 0] <= cost[:, :, 1]
     entry, skipped = _walk_back(source, by_align, inputs)
-    return (entry - 1).clamp(min=0), skipped
+    return (entry - 1).clamp(min=0), skipped & inputs.target_mask
 
 
 def _walk_back(source: Tensor, by_align: Tensor, inputs: LossInputs) -> tuple[Tensor, Tensor]:
@@ -188,27 +184,37 @@ def _walk_back(source: Tensor, by_align: Tensor, inputs: LossInputs) -> tuple[Te
     return entry, ~aligned.gather(2, after).squeeze(2).t()
 
 
-def _aligned_predictions(place: Tensor, skipped: Tensor, inputs: LossInputs) -> Tensor:
-    """Which predictions took a target, (B, K) bool."""
-    taken = torch.zeros_like(inputs.input_mask, dtype=torch.long)
-    if taken.shape[1] > 0:
-        taken.scatter_add_(1, place, (inputs.target_mask & ~skipped).long())
-    return taken > 0
+def _tokens_of_predictions(place: Tensor, skipped: Tensor, inputs: LossInputs) -> Tensor:
+    """What each prediction is trained towards, (B, K) long: the target that it took, or ε."""
+    batch, predictions = inputs.input_mask.shape
+    tokens = inputs.targets.new_full((batch, predictions + 1), inputs.blank)
+    # The column more takes the targets that no prediction took.
+    nowhere = skipped | ~inputs.target_mask
+    return tokens.scatter_(1, place.masked_fill(nowhere, predictions), inputs.targets)[:, :-1]
 
 
-def _path_weights(
+def _cost_along(
     place: Tensor,
     skipped: Tensor,
-    aligned: Tensor,
+    tokens: Tensor,
     inputs: LossInputs,
     skip_target_penalty: float,
 ) -> Tensor:
-    """Weights (B, K, 1 + L) of the gathered log-probs whose sum is the loss."""
-    dtype = torch.promote_types(inputs.log_probs.dtype, torch.float32)
-    (batch, predictions), targets = aligned.shape, inputs.targets.shape[1]
-    weights = torch.zeros(batch, predictions, 1 + targets, dtype=dtype, device=place.device)
-    weights[:, :, 0] = (aligned.to(dtype) - 1.0) * inputs.input_mask
-    if predictions > 0:
-        weight = (skipped.to(dtype) * (1.0 - skip_target_penalty) - 1.0) * inputs.target_mask
-        weights[:, :, 1:].scatter_(1, place[:, None, :], weight[:, None, :])
-    return weights
+    """Cost of the path, (B,): one log-prob per prediction, and one per skipped target, times δ."""
+    log_probs = inputs.log_probs
+    batch, predictions = tokens.shape
+    if predictions == 0:
+        return at_least_float32(log_probs.sum(dim=(1, 2)))  # 0, and still part of the graph
+    utterances = torch.arange(batch, device=log_probs.device)[:, None]
+    every = torch.arange(predictions, device=log_probs.device).expand(batch, -1)
+    # A single read of log_probs: every read makes one dense gradient.
+    path = (
+        utterances,
+        torch.cat([every, place], dim=1),
+        torch.cat([tokens, inputs.targets], dim=1),
+    )
+    read = at_least_float32(log_probs[path])
+    counted = torch.cat([inputs.input_mask, skipped], dim=1)
+    weights = -counted.to(read.dtype)
+    weights[:, predictions:] *= skip_target_penalty
+    return (weights * read.masked_fill(~counted, 0.0)).sum(dim=1)

@@ -106,15 +106,15 @@ def check_inputs(
     target_lengths = target_lengths.to(device, torch.long)
     input_mask = torch.arange(log_probs.shape[1], device=device) < input_lengths[:, None]
     target_mask = torch.arange(targets.shape[1], device=device) < target_lengths[:, None]
-    usable = (targets >= 0) & (targets < log_probs.shape[2]) & (targets != blank)
+    unusable = (targets == blank) | (targets != targets.clamp(0, log_probs.shape[2] - 1))
     problems = {
-        "input_length": (input_lengths < 0) | (input_lengths > log_probs.shape[1]),
-        "target_length": (target_lengths < 0) | (target_lengths > targets.shape[1]),
-        "target_id": (target_mask & ~usable).any(dim=1),
+        "input_length": input_lengths != input_lengths.clamp(0, log_probs.shape[1]),
+        "target_length": target_lengths != target_lengths.clamp(0, targets.shape[1]),
+        "target_id": (target_mask & unusable).any(dim=1),
     }
     return LossInputs(
         log_probs=log_probs,
-        targets=targets.masked_fill(~(target_mask & usable), blank),
+        targets=targets.masked_fill(~target_mask | unusable, blank),
         input_lengths=input_lengths,
         target_lengths=target_lengths,
         input_mask=input_mask,

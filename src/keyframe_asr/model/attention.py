@@ -29,7 +29,8 @@ def rotate(heads: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
 
 def split_heads(frames: Tensor, heads: int) -> Tensor:
     """(B, N, D) to (B, H, N, D / H)."""
-    return frames.unflatten(-1, (heads, -1)).transpose(1, 2)
+    split: Tensor = frames.unflatten(-1, (heads, -1))
+    return split.transpose(1, 2)
 
 
 def merge_heads(heads: Tensor) -> Tensor:
@@ -64,4 +65,5 @@ class SelfAttention(nn.Module):
             split_heads(part, self.heads) for part in self.query_key_value(frames).chunk(3, dim=-1)
         )
         query, key = rotate(query, angles), rotate(key, angles)
-        return self.output(merge_heads(attend(query, key, value, mask)))
+        attended: Tensor = self.output(merge_heads(attend(query, key, value, mask)))
+        return attended

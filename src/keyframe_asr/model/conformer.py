@@ -22,7 +22,8 @@ class FeedForward(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, N, D) to (B, N, D)."""
-        return self.output(silu(self.expand(self.norm(frames))))
+        projected: Tensor = self.output(silu(self.expand(self.norm(frames))))
+        return projected
 
 
 class ConformerLayer(nn.Module):
@@ -50,7 +51,8 @@ class ConformerLayer(nn.Module):
         mixed = self.convolution(self.convolution_norm(frames), inside)
         frames = frames + self.dropout(mixed)
         frames = frames + 0.5 * self.dropout(self.feed_forward_out(frames))
-        return self.norm(frames)
+        normalised: Tensor = self.norm(frames)
+        return normalised
 
 
 class ConformerEncoder(nn.Module):

@@ -24,4 +24,5 @@ class ConvolutionModule(nn.Module):
         """Frames (B, N, D), inside (B, N, 1) True within each sequence; (B, N, D)."""
         gated = glu(self.expand(frames), dim=-1).masked_fill(~inside, 0.0)
         mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
-        return self.output(silu(self.norm(mixed)))
+        projected: Tensor = self.output(silu(self.norm(mixed)))
+        return projected

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -126,16 +128,21 @@ class AttentionDecoder(nn.Module):
         mask = attention_mask(memory_lengths, memory.size(1))
         angles = rotary_angles(_positions(0, prefix), self.head_dim)
         tokens = self.dropout(self.embedding(prefix) * self.scale)
-        for layer in self.layers:
+        for layer in self._layers:
             tokens, _ = layer(tokens, angles, None, layer.project_memory(memory), mask)
-        return self.output(self.norm(tokens))
+        logits: Tensor = self.output(self.norm(tokens))
+        return logits
+
+    @property
+    def _layers(self) -> Sequence[DecoderLayer]:
+        return cast("Sequence[DecoderLayer]", self.layers)
 
     def start(self, memory: Tensor, memory_lengths: Tensor) -> DecoderState:
         """State before the first token, for memory (B, K, D) of lengths (B,)."""
-        empty = memory.new_zeros(memory.size(0), self.layers[0].heads, 0, self.head_dim)
+        empty = memory.new_zeros(memory.size(0), self._layers[0].heads, 0, self.head_dim)
         return DecoderState(
-            tuple(layer.project_memory(memory) for layer in self.layers),
-            tuple((empty, empty) for _ in self.layers),
+            tuple(layer.project_memory(memory) for layer in self._layers),
+            tuple((empty, empty) for _ in self._layers),
             attention_mask(memory_lengths, memory.size(1)),
             0,
         )
@@ -145,7 +152,7 @@ class AttentionDecoder(nn.Module):
         angles = rotary_angles(_positions(state.length, tokens.unsqueeze(1)), self.head_dim)
         hidden = self.dropout(self.embedding(tokens.unsqueeze(1)) * self.scale)
         grown = []
-        for layer, past, memory in zip(self.layers, state.past, state.memory, strict=True):
+        for layer, past, memory in zip(self._layers, state.past, state.memory, strict=True):
             hidden, past = layer(hidden, angles, past, memory, state.memory_mask)
             grown.append(past)
         logits = self.output(self.norm(hidden[:, 0]))

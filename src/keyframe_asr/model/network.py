@@ -89,9 +89,7 @@ class KeyframeNetwork(nn.Module):
         inter_log_probs = self.inter_ctc(frames).float().log_softmax(dim=-1)
         keyframes = every_frame
         if self.keyframes_enabled:
-            keyframes = select_keyframes(
-                inter_log_probs, frame_lengths, self.policy, min_keyframes
-            )
+            keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
         fused = frames
         if self.fusion_enabled:
             fused = self.fusion(frames, frame_lengths, keyframes)

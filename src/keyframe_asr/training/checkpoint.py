@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,20 +33,43 @@ class Progress:
     best: list[tuple[float, str]] = field(default_factory=list)
 
 
-def write_atomically(path: Path, write: Any) -> None:
-    """Call `write(temporary path)`, flush it to disk, then rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write(temporary path)`, flush it to disk, then rename it to `path`.
+
+    Raises:
+        TrainingError: it cannot be written, for instance because the disk is full; what was at
+            `path` before is still there.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: cannot be written ({_one_line(error)}); make room or choose another folder, "
+            "then go on with --resume"
+        ) from error
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """Store named tensors as safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a safetensors file. Raises `TrainingError` if it cannot be read."""
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path}: cannot be read as weights ({_one_line(error)}); copy the file again"
+        ) from error
 
 
 def save_state(
@@ -72,16 +98,20 @@ def load_state(
         return Progress(**values), state["weights"], state["optimiser"]
     except Exception as error:
         raise TrainingError(
-            f"{path}: cannot be read as a checkpoint ({error}); delete it to train from the start"
+            f"{path}: cannot be read as a checkpoint ({_one_line(error)}); delete it to train "
+            "from the start"
         ) from error
 
 
 def keep_best(
     progress: Progress, score: float, weights: dict[str, Tensor], folder: Path, count: int
 ) -> None:
-    """Store these weights if they are among the `count` best so far; lower scores are better."""
+    """Store these weights if they are among the `count` best so far; lower scores are better.
+
+    Of equal scores the latest is the best: before CTC leaves its plateau all of them are 100 %.
+    """
     name = f"epoch-{progress.epoch:04d}.safetensors"
-    kept = sorted([*progress.best, (score, name)], key=lambda entry: entry[0])[:count]
+    kept = sorted([(score, name), *progress.best], key=lambda entry: entry[0])[:count]
     if any(entry[1] == name for entry in kept):
         save_weights(weights, folder / name)
     progress.best = kept
@@ -96,11 +126,15 @@ def remove_unlisted(progress: Progress, folder: Path) -> None:
 
 
 def average_weights(paths: list[Path]) -> dict[str, Tensor]:
-    """The mean of stored weights, summed in float64 so that their order does not matter much."""
+    """The mean of stored weights, summed in float64 so that their order does not matter much.
+
+    Raises:
+        TrainingError: a file is missing or damaged.
+    """
     total: dict[str, Tensor] = {}
     kinds: dict[str, torch.dtype] = {}
     for path in paths:
-        for name, tensor in load_file(path).items():
+        for name, tensor in load_weights(path).items():
             kinds[name] = tensor.dtype
             wide = tensor.double()
             total[name] = total[name] + wide if name in total else wide
@@ -112,3 +146,7 @@ def append_log(path: Path, entry: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from keyframe_asr.config import StageConfig
-from keyframe_asr.data.dataset import Batch
-from keyframe_asr.model.network import Encoded
 from keyframe_asr.training import checkpoint
+from keyframe_asr.training.update import BatchResult
 from keyframe_asr.training.validation import Validation
 
 
@@ -35,20 +34,19 @@ class EpochReport:
     tokens: int = 0
     parts: dict[str, float] = field(default_factory=dict)
 
-    def add(
-        self, batch: Batch, loss: float, parts: dict[str, Tensor], encoded: Encoded
-    ) -> None:
+    def add(self, result: BatchResult) -> None:
         """Take one batch into account."""
+        batch = result.batch
         count = len(batch.ids)
         self.batches += 1
         self.utterances += count
-        self.loss += loss * count
+        self.loss += result.loss * count
         self.audio_seconds += batch.audio_seconds
         self.tokens += int(batch.token_lengths.sum())
-        self.frames += int(encoded.frame_lengths.sum())
-        self.keyframes += int(encoded.keyframes.lengths.sum())
-        for name, value in parts.items():
-            self.parts[name] = self.parts.get(name, 0.0) + float(value.detach()) * count
+        self.frames += result.frames
+        self.keyframes += result.spikes
+        for name, value in result.parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + value * count
 
     def numbers(self) -> dict[str, float]:
         """Means per utterance and ratios."""
@@ -64,15 +62,46 @@ class EpochReport:
         }
 
 
+class StageClock:
+    """Tells how long a stage will go on, from what this process has done of it.
+
+    Args:
+        now: seconds on a clock that never goes back.
+        done: epochs done before this process began.
+        total: epochs of the stage.
+    """
+
+    def __init__(self, now: float, done: float, total: float) -> None:
+        self._began, self._before, self._total = now, done, total
+
+    def seconds_left(self, now: float, done: float) -> float | None:
+        """Seconds until the stage is over, once `done` epochs are; None before anything is."""
+        new = done - self._before
+        if new <= 0:
+            return None
+        return (now - self._began) / new * max(0.0, self._total - done)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: `3 h 05 min`, `12 min`, `40 s`; `?` where they are not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class TrainingReport:
     """Writes `log.jsonl` and TensorBoard files to a folder and progress to standard error."""
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self._folder = folder
-        self._console = Console(file=sys.stderr, quiet=quiet)
+        self._console = Console(file=sys.stderr, quiet=quiet, emoji=False)
         self._writer = SummaryWriter(str(folder / "tensorboard"))
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._clock = StageClock(0.0, 0.0, 0.0)
 
     def __enter__(self) -> TrainingReport:
         return self
@@ -83,13 +112,16 @@ class TrainingReport:
 
     def warn(self, message: str) -> None:
         """Say something the user should act on."""
-        self._console.print(f"[yellow]warning:[/yellow] {message}", highlight=False)
+        self._console.print(
+            f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True
+        )
 
     def begin_stage(self, stage: StageConfig, progress: checkpoint.Progress) -> None:
         """Start the progress bar of a stage."""
         self._stop_progress()
+        self._clock = StageClock(time.monotonic(), progress.epoch, stage.epochs)
         self._console.print(
-            f"stage [bold]{stage.name}[/bold]: {stage.epochs} epochs"
+            f"stage [bold]{escape(stage.name)}[/bold]: {stage.epochs} epochs"
             + (f", resumed after {progress.epoch}" if progress.epoch else ""),
             highlight=False,
         )
@@ -98,12 +130,11 @@ class TrainingReport:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[state]}"),
-                TimeRemainingColumn(),
                 console=self._console,
             )
             self._progress.start()
             self._task = self._progress.add_task(
-                stage.name, total=stage.epochs, completed=progress.epoch, state=""
+                escape(stage.name), total=stage.epochs, completed=progress.epoch, state=""
             )
 
     def batch(self, stage: StageConfig, progress: checkpoint.Progress, epoch: EpochReport) -> None:
@@ -115,7 +146,8 @@ class TrainingReport:
         state = (
             f"epoch {progress.epoch + 1}/{stage.epochs} loss {numbers['loss']:.3f} "
             f"rate {numbers['learning_rate']:.1e} "
-            f"keyframes/token {numbers['keyframes_per_token']:.2f}"
+            f"keyframes/token {numbers['keyframes_per_token']:.2f} "
+            f"{duration(self._clock.seconds_left(time.monotonic(), done))} left"
         )
         self._progress.update(self._task, completed=done, state=state)
 
@@ -134,24 +166,27 @@ class TrainingReport:
         for name, value in {**numbers, **measured}.items():
             self._writer.add_scalar(f"{stage.name}/{name}", value, progress.epoch)
         if validation is not None and self._progress is None:
-            left = numbers["seconds"] * (stage.epochs - progress.epoch)
+            left = self._clock.seconds_left(time.monotonic(), progress.epoch)
             self._console.print(
-                f"{stage.name} {progress.epoch}/{stage.epochs} loss {numbers['loss']:.3f} "
+                f"{escape(stage.name)} {progress.epoch}/{stage.epochs} loss {numbers['loss']:.3f} "
                 f"rate {numbers['learning_rate']:.1e} "
                 f"dev error {validation.error:.1%} (inter {validation.inter_error:.1%}) "
                 f"keyframes/token {validation.keyframes_per_token:.2f} "
-                f"{numbers['seconds']:.1f} s, {left / 60:.0f} min left",
+                f"{numbers['seconds']:.1f} s, {duration(left)} left",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def end_stage(self, stage: StageConfig, validation: Validation) -> None:
         """Say what the averaged weights of a stage reach."""
         self._stop_progress()
         self._console.print(
-            f"stage [bold]{stage.name}[/bold] averaged: dev token error {validation.error:.1%}, "
+            f"stage [bold]{escape(stage.name)}[/bold] averaged: "
+            f"dev token error {validation.error:.1%}, "
             f"frames dropped {validation.frame_reduction:.1%}, "
             f"keyframes per token {validation.keyframes_per_token:.2f}",
             highlight=False,
+            soft_wrap=True,
         )
         entry = {"stage": stage.name, "averaged": True}
         measured = {f"dev_{name}": value for name, value in asdict(validation).items()}

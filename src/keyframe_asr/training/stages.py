@@ -101,7 +101,7 @@ def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
 
 
 def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and embeddings are not decayed."""
+    """AdamW; norms, biases and other vectors are not decayed."""
     decayed = [p for p in network.parameters() if p.requires_grad and p.dim() > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.dim() <= 1]
     groups = [

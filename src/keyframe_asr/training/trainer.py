@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,14 +22,15 @@ from keyframe_asr.data.dataset import (
     evaluation_sampler,
     training_sampler,
 )
-from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.errors import TrainingError
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import Tokenizer
 from keyframe_asr.training import checkpoint
+from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.report import EpochReport, TrainingReport
-from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser
+from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.update import Updater
 from keyframe_asr.training.validation import Validation, validate
 
 HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
@@ -36,7 +38,11 @@ HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
 
 
 class Trainer:
-    """Trains `network` as `recipe` says, keeping everything in `folder`."""
+    """Trains `network` as `recipe` says, keeping everything in `folder`.
+
+    Raises:
+        TrainingError: it was started as one of several processes, which is not supported.
+    """
 
     def __init__(
         self,
@@ -49,158 +55,177 @@ class Trainer:
         self.recipe = recipe
         self.network = network
         self.folder = folder
-        training = recipe.training
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if training.precision == "bfloat16" else "no",
-            gradient_accumulation_steps=training.accumulate,
-        )
-        if training.threads is not None:
-            torch.set_num_threads(training.threads)
+        self.accelerator = Accelerator(mixed_precision="no")
+        if self.accelerator.num_processes > 1:
+            raise TrainingError(
+                f"started as {self.accelerator.num_processes} processes, but training runs in one; "
+                "start it without torchrun and use training.accumulate for larger batches"
+            )
+        if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
+        if recipe.training.threads is not None:
+            torch.set_num_threads(recipe.training.threads)
         self._dataset = SpeechDataset(features, tokenizer, FeatureMasking(recipe.augment))
         self._dev_dataset = SpeechDataset(features, tokenizer)
 
-    def run(self, train: CutSet, dev: CutSet, report: TrainingReport) -> list[Validation]:
+    def run(self, train: Sequence[CutSet], dev: CutSet, report: TrainingReport) -> list[Validation]:
         """Train every stage that is not done yet; returns the dev results of each stage run.
 
         On return the network holds the averaged weights of the last stage.
 
+        Args:
+            train: cuts of each stage, in the order of the recipe.
+            dev: cuts that checkpoints are chosen by.
+            report: takes note of everything.
+
         Raises:
-            TrainingError: the loss is not finite, or a checkpoint cannot be read.
+            TrainingError: a loss is not finite, or a checkpoint cannot be read or written.
+            AudioError, ManifestError: a recording cannot be read, or is not what the manifest says.
         """
         restored = checkpoint.load_state(self.folder)
         progress, optimiser_state = Progress(), None
         if restored is not None:
             progress, weights, optimiser_state = restored
-            self.network.load_state_dict(weights)
+            self._load(weights, self.folder / checkpoint.STATE_FILE)
         results = []
         for index in range(progress.stage, len(self.recipe.stages)):
             stage = self.recipe.stages[index]
             if index > progress.stage:
                 progress, optimiser_state = Progress(stage=index), None
-            results.append(self._run_stage(stage, progress, optimiser_state, train, dev, report))
+            run = _StageRun(self, stage, progress, train[index], dev, report)
+            results.append(run.train(optimiser_state))
         return results
 
-    def _run_stage(
-        self,
-        stage: StageConfig,
-        progress: Progress,
-        optimiser_state: dict[str, object] | None,
-        train: CutSet,
-        dev: CutSet,
-        report: TrainingReport,
-    ) -> Validation:
-        folder = self.folder / stage.name
-        if progress.epoch == 0 and stage.start_from is not None:
-            earlier = self.folder / stage.start_from / "averaged.safetensors"
-            self.network.load_state_dict(checkpoint.average_weights([earlier]))
-        objective = StageObjective(self.network, stage)
-        wrapped, updates = self.accelerator.prepare(
-            objective, optimiser(objective, self.recipe.training.weight_decay)
-        )
-        if optimiser_state is not None:
-            updates.load_state_dict(optimiser_state)
-        if stage.train is not None:
-            train = load_manifest(stage.train)
-        report.begin_stage(stage, progress)
-        if progress.epoch == 0 and stage.keyframes:
-            self._check_keyframes(self._validate(objective, dev), stage, report)
-        while progress.epoch < stage.epochs:
-            epoch = self._train_epoch(wrapped, updates, stage, progress, train, report)
-            progress.epoch += 1
-            validation = None
-            if self._validates(stage, progress.epoch):
-                validation = self._validate(objective, dev)
-                score = validation.error if stage.select_by == "error" else validation.loss
-                checkpoint.keep_best(
-                    progress, score, self.network.state_dict(), folder, stage.average_best
-                )
-            checkpoint.save_state(
-                self.folder, progress, self.network.state_dict(), updates.state_dict()
-            )
-            checkpoint.remove_unlisted(progress, folder)
-            report.end_epoch(stage, progress, epoch, validation)
-        weights = checkpoint.average_weights([folder / name for _, name in progress.best])
-        self.network.load_state_dict(weights)
-        validation = self._validate(objective, dev)
-        checkpoint.save_weights(weights, folder / "averaged.safetensors")
-        following = Progress(stage=progress.stage + 1)
-        checkpoint.save_state(self.folder, following, weights, None)
-        report.end_stage(stage, validation)
-        return validation
+    def train_batches(self, train: CutSet, progress: Progress) -> Iterator[Batch]:
+        """Batches of the epoch that `progress` says is next, augmented.
 
-    def _validates(self, stage: StageConfig, epoch: int) -> bool:
-        return epoch % self.recipe.training.validate_every_epochs == 0 or epoch == stage.epochs
-
-    def _train_epoch(
-        self,
-        objective: torch.nn.Module,
-        updates: torch.optim.Optimizer,
-        stage: StageConfig,
-        progress: Progress,
-        train: CutSet,
-        report: TrainingReport,
-    ) -> EpochReport:
-        expected = train_batches(train, self.recipe.training.batch_seconds)
-        total_steps = stage.epochs * math.ceil(expected / self.recipe.training.accumulate)
-        epoch = EpochReport(started=time.monotonic(), expected_batches=expected)
-        objective.train()
-        for batch in self._epoch_batches(train, progress):
-            with self.accelerator.accumulate(objective):
-                total, parts, encoded = objective(
-                    batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
-                )
-                _check_finite(total, batch, stage)
-                self.accelerator.backward(total)
-                if self.accelerator.sync_gradients:
-                    progress.step += 1
-                    rate = learning_rate(stage, progress.step, total_steps)
-                    for group in updates.param_groups:
-                        group["lr"] = rate
-                    self.accelerator.clip_grad_norm_(
-                        objective.parameters(), self.recipe.training.gradient_clip
-                    )
-                    epoch.learning_rate = rate
-                updates.step()
-                updates.zero_grad()
-            epoch.add(batch, float(total.detach()), parts, encoded)
-            report.batch(stage, progress, epoch)
-        return epoch
-
-    def _epoch_batches(self, train: CutSet, progress: Progress) -> Iterator[Batch]:
-        # Everything random in an epoch follows from these numbers, so that a resumed run repeats
-        # exactly what the run it continues would have done.
-        seed = self.recipe.seed + 10_007 * progress.stage + progress.epoch
+        Everything random in the epoch, dropout included, follows from the seed that is set here,
+        so that a resumed run repeats exactly what the run it continues would have done.
+        """
+        seed = self._seed(progress)
         seed_augmentation(seed)
-        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
         training = self.recipe.training
+        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
         sampler = training_sampler(cuts, training.batch_seconds, seed, progress.epoch)
         for batch in batches(self._dataset, sampler, training.workers):
             yield batch.to(self.accelerator.device)
 
-    def _validate(self, objective: StageObjective, dev: CutSet) -> Validation:
+    def count_batches(self, train: CutSet, stage: int) -> int:
+        """How many batches the first epoch of a stage has; the others have about as many."""
+        seed = self._seed(Progress(stage=stage))
+        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
+        return sum(1 for _ in training_sampler(cuts, self.recipe.training.batch_seconds, seed, 0))
+
+    def validate(self, objective: StageObjective, dev: CutSet, stage: StageConfig) -> Validation:
+        """Measure the network on the dev set."""
         sampler = evaluation_sampler(dev, self.recipe.data.validate_batches_seconds)
-        return validate(objective, batches(self._dev_dataset, sampler), self.accelerator.device)
+        loaded = batches(self._dev_dataset, sampler)
+        return validate(objective, loaded, self.accelerator.device, stage.name)
 
-    def _check_keyframes(
-        self, before: Validation, stage: StageConfig, report: TrainingReport
+    def start_from(self, stage: str) -> None:
+        """Take the averaged weights of an earlier stage."""
+        path = self.folder / stage / "averaged.safetensors"
+        self._load(checkpoint.load_weights(path), path)
+
+    def _seed(self, progress: Progress) -> int:
+        return self.recipe.seed + 10_007 * progress.stage + progress.epoch
+
+    def _load(self, weights: dict[str, torch.Tensor], path: Path) -> None:
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise TrainingError(
+                f"{path}: its weights do not fit the recipe's model ({reason}); go on with the "
+                "recipe it was made with, or train in another folder"
+            ) from None
+
+
+class _StageRun:
+    """One stage on its way."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        stage: StageConfig,
+        progress: Progress,
+        train: CutSet,
+        dev: CutSet,
+        report: TrainingReport,
     ) -> None:
+        self._trainer, self._stage, self._progress = trainer, stage, progress
+        self._train, self._dev, self._report = train, dev, report
+        self._training = trainer.recipe.training
+        self._folder = trainer.folder / stage.name
+        self._expected_batches = trainer.count_batches(train, progress.stage)
+        self._objective = StageObjective(trainer.network, stage)
+        steps = stage.epochs * math.ceil(self._expected_batches / self._training.accumulate)
+        trainer.accelerator.free_memory()  # the optimiser of the stage before
+        self._updater = Updater(trainer.accelerator, self._objective, stage, self._training, steps)
+
+    def train(self, optimiser_state: dict[str, object] | None) -> Validation:
+        """Train the epochs that are left, then average; returns what the average reaches."""
+        stage, progress = self._stage, self._progress
+        if progress.epoch == 0 and stage.start_from is not None:
+            self._trainer.start_from(stage.start_from)
+        if optimiser_state is not None:
+            self._updater.load_state_dict(optimiser_state)
+        self._report.begin_stage(stage, progress)
+        if progress.epoch == 0 and stage.keyframes:
+            self._check_keyframes()
+        while progress.epoch < stage.epochs:
+            epoch = self._train_epoch()
+            progress.epoch += 1
+            validation = self._validate() if self._is_measured() else None
+            self._store(validation)
+            self._report.end_epoch(stage, progress, epoch, validation)
+        return self._finish()
+
+    def _train_epoch(self) -> EpochReport:
+        progress = self._progress
+        epoch = EpochReport(time.monotonic(), self._expected_batches)
+        self._objective.train()
+        loaded = self._trainer.train_batches(self._train, progress)
+        while group := list(itertools.islice(loaded, self._training.accumulate)):
+            progress.step += 1
+            epoch.learning_rate, results = self._updater.update(group, progress.step)
+            for result in results:
+                epoch.add(result)
+            self._report.batch(self._stage, progress, epoch)
+        return epoch
+
+    def _is_measured(self) -> bool:
+        every, epoch = self._training.validate_every_epochs, self._progress.epoch
+        return epoch % every == 0 or epoch == self._stage.epochs
+
+    def _validate(self) -> Validation:
+        return self._trainer.validate(self._objective, self._dev, self._stage)
+
+    def _store(self, validation: Validation | None) -> None:
+        """Store the epoch: first weights, then the state that lists them, then forget others."""
+        progress, weights = self._progress, self._trainer.network.state_dict()
+        if validation is not None:
+            score = validation.error if self._stage.select_by == "error" else validation.loss
+            checkpoint.keep_best(progress, score, weights, self._folder, self._stage.average_best)
+        checkpoint.save_state(self._trainer.folder, progress, weights, self._updater.state_dict())
+        checkpoint.remove_unlisted(progress, self._folder)
+
+    def _finish(self) -> Validation:
+        paths = [self._folder / name for _, name in self._progress.best]
+        weights = checkpoint.average_weights(paths)
+        self._trainer.network.load_state_dict(weights)
+        validation = self._validate()
+        checkpoint.save_weights(weights, self._folder / "averaged.safetensors")
+        following = Progress(stage=self._progress.stage + 1)
+        checkpoint.save_state(self._trainer.folder, following, weights, None)
+        self._report.end_stage(self._stage, validation)
+        return validation
+
+    def _check_keyframes(self) -> None:
         low, high = HEALTHY_KEYFRAMES_PER_TOKEN
-        if not low <= before.keyframes_per_token <= high:
-            report.warn(
-                f"stage '{stage.name}' starts with {before.keyframes_per_token:.2f} keyframes per "
-                f"token, outside {low}-{high}: the inter-CTC is not ready; train the stage before "
-                "it for longer"
+        found = self._validate().keyframes_per_token
+        if not low <= found <= high:
+            self._report.warn(
+                f"stage '{self._stage.name}' starts with {found:.2f} keyframes per token, outside "
+                f"{low}-{high}: the inter-CTC is not ready; train the stage before it for longer"
             )
-
-
-def train_batches(train: CutSet, batch_seconds: float) -> int:
-    """About how many batches an epoch has."""
-    return max(1, round(sum(cut.duration for cut in train) / batch_seconds))
-
-
-def _check_finite(total: torch.Tensor, batch: Batch, stage: StageConfig) -> None:
-    if not torch.isfinite(total):
-        raise TrainingError(
-            f"stage '{stage.name}': the loss is {float(total)} for the batch of "
-            f"{', '.join(batch.ids)}; look at these utterances, or lower the learning rate"
-        )

@@ -11,7 +11,8 @@ from kaldialign import edit_distance
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.model.keyframes import select_keyframes
-from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.training.divergence import check_finite, naming_utterances
 from keyframe_asr.training.stages import StageObjective
 
 
@@ -36,42 +37,69 @@ class Validation:
 
 
 @torch.inference_mode()
-def validate(objective: StageObjective, batches: Iterable[Batch], device: torch.device) -> Validation:
-    """Evaluate the stage's network on all batches, without augmentation."""
+def validate(
+    objective: StageObjective, batches: Iterable[Batch], device: torch.device, stage: str
+) -> Validation:
+    """Evaluate the stage's network on all batches, without augmentation.
+
+    Raises:
+        TrainingError: a loss is not finite; names the utterances of the batch.
+    """
     network = objective.network
     training = objective.training
     objective.eval()
-    with_head = objective.losses.head > 0 and objective.losses.head_loss != "none"
-    errors = inter_errors = tokens = utterances = keyframes = frames = 0
-    loss = 0.0
+    sums = _Sums()
     for batch in (one.to(device) for one in batches):
-        total, _, _ = objective(
-            batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
-        )
-        encoded = network.encode(batch.features, batch.feature_lengths)
+        with naming_utterances(stage, batch.ids):
+            total, _, encoded = objective(
+                batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
+            )
+            if network.keyframes_enabled:  # the loss asks for as many keyframes as tokens
+                encoded = network.encode(batch.features, batch.feature_lengths)
+        check_finite("loss on the dev set", total, stage, batch.ids)
+        sums.loss += float(total) * len(batch.ids)
+        sums.keyframes += count_spikes(network, encoded)
+        sums.add_errors(batch, encoded, objective)
+    objective.train(training)
+    return sums.means()
+
+
+def count_spikes(network: KeyframeNetwork, encoded: Encoded) -> int:
+    """Spikes of the inter-CTC: the keyframes there would be in recognition."""
+    kept = select_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
+    return int(kept.lengths.sum())
+
+
+@dataclass
+class _Sums:
+    errors: int = 0
+    inter_errors: int = 0
+    tokens: int = 0
+    utterances: int = 0
+    keyframes: int = 0
+    frames: int = 0
+    loss: float = 0.0
+
+    def add_errors(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
+        network, losses = objective.network, objective.losses
         inter = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
-        greedy = greedy_aligned if network.keyframes_enabled else greedy_ctc
-        head = greedy(encoded.head_log_probs, encoded.keyframes.lengths) if with_head else inter
+        head = inter
+        if losses.head > 0 and losses.head_loss != "none":
+            greedy = greedy_aligned if network.keyframes_enabled else greedy_ctc
+            head = greedy(encoded.head_log_probs, encoded.keyframes.lengths)
         for index, length in enumerate(batch.token_lengths.tolist()):
             target = batch.tokens[index, :length].tolist()
-            errors += edit_distance(target, list(head[index].tokens))["total"]
-            inter_errors += edit_distance(target, list(inter[index].tokens))["total"]
-        utterances += len(batch.ids)
-        loss += float(total) * len(batch.ids)
-        tokens += int(batch.token_lengths.sum())
-        frames += int(encoded.frame_lengths.sum())
-        keyframes += _spikes(network, encoded.inter_log_probs, encoded.frame_lengths)
-    objective.train(training)
-    return Validation(
-        error=errors / max(1, tokens),
-        inter_error=inter_errors / max(1, tokens),
-        loss=loss / max(1, utterances),
-        keyframes_per_token=keyframes / max(1, tokens),
-        frame_reduction=1 - keyframes / max(1, frames),
-    )
+            self.errors += edit_distance(target, list(head[index].tokens))["total"]
+            self.inter_errors += edit_distance(target, list(inter[index].tokens))["total"]
+        self.utterances += len(batch.ids)
+        self.tokens += int(batch.token_lengths.sum())
+        self.frames += int(encoded.frame_lengths.sum())
 
-
-def _spikes(
-    network: KeyframeNetwork, log_probs: torch.Tensor, lengths: torch.Tensor
-) -> int:
-    return int(select_keyframes(log_probs, lengths, network.policy).lengths.sum())
+    def means(self) -> Validation:
+        return Validation(
+            error=self.errors / max(1, self.tokens),
+            inter_error=self.inter_errors / max(1, self.tokens),
+            loss=self.loss / max(1, self.utterances),
+            keyframes_per_token=self.keyframes / max(1, self.tokens),
+            frame_reduction=1 - self.keyframes / max(1, self.frames),
+        )

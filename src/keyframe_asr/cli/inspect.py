@@ -1,0 +1,49 @@
+"""`keyframe inspect`: one picture of how the text of a recording was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from keyframe_asr.cli.decode_mode import DecodeMode
+
+
+def inspect(
+    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
+    audio: Path = typer.Argument(help="Recording: wav, flac, mp3, ogg, opus."),
+    out: Path | None = typer.Option(
+        None, help="Picture to write, FILE.png. Default: the recording's name, in this folder."
+    ),
+    decode: DecodeMode | None = typer.Option(
+        None, "--decode", help="Decode mode of the text. Default: the model's greedy mode."
+    ),
+    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+) -> None:
+    """Draw spectrogram, CTC posteriors, keyframes and tokens of AUDIO as one picture."""
+    target = out or Path(f"{audio.stem}.png")
+    if target.suffix.lower() != ".png":
+        raise typer.BadParameter(
+            f"{target}: only PNG pictures can be drawn; give a name that ends in .png",
+            param_hint="--out",
+        )
+    from keyframe_asr.evaluation.picture import (
+        draw_inspection,
+        headline,
+        inspection_view,
+        require_matplotlib,
+    )
+
+    require_matplotlib()  # said before the work, not after it
+    from keyframe_asr.inference.loading import load
+
+    view = inspection_view(load(model, device), audio, decode.value if decode else None)
+    legend = draw_inspection(view, target)
+    print(f"{target}: {headline(view)}")
+    if legend:
+        numbered = "  ".join(f"{number} = {token}" for token, number in legend.items())
+        typer.echo(
+            "no font here has all tokens, so the picture shows numbers for them: "
+            f"{numbered} (pip install zhplot brings a font for Mandarin)",
+            err=True,
+        )

@@ -1,0 +1,109 @@
+"""The table of the demo: stages of one recipe side by side, on voices none of them has heard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from keyframe_asr.inference.modes import Mode
+
+HIGHEST_ERROR, LOWEST_REDUCTION = 0.10, 0.80
+"""What keyframes + AXE is expected to reach: character error rate, share of frames dropped."""
+
+COLUMNS = (
+    "model",
+    "CER % (95 % interval)",
+    "with attention decoder",
+    "frames dropped",
+    "keyframes per token",
+    "real-time factor",
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row: the stage it shows, how it is called, its greedy decode mode, and its report."""
+
+    stage: str
+    label: str
+    mode: Mode
+    report: dict[str, Any]
+
+    @property
+    def error(self) -> float:
+        """Character error rate of the greedy mode, a fraction."""
+        rate: float = self.report["decode"][self.mode]["cer"]
+        return rate
+
+    @property
+    def frame_reduction(self) -> float:
+        """Share of encoder frames that encoder 2 never saw."""
+        share: float = self.report["frame_reduction"]
+        return share
+
+    @property
+    def meets_expectation(self) -> bool:
+        """Whether error and frames dropped are what keyframes are expected to reach."""
+        return self.error < HIGHEST_ERROR and self.frame_reduction >= LOWEST_REDUCTION
+
+
+def as_table(rows: Sequence[Compared]) -> Table:
+    """For the terminal."""
+    table = Table(title=_title(rows))
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def as_markdown(rows: Sequence[Compared]) -> str:
+    """For a file."""
+    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *(_cells(row) for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{_title(rows)}\n\n{table}\n\nMeasured on {rows[0].report['machine']}.\n"
+
+
+def save_comparison(rows: Sequence[Compared], folder: Path) -> tuple[Path, Path]:
+    """Write `table.md` and `table.json`, each whole or not at all; returns their paths."""
+    reports = [{"stage": row.stage, "label": row.label, **row.report} for row in rows]
+    contents = {
+        "table.md": as_markdown(rows),
+        "table.json": json.dumps(reports, ensure_ascii=False, indent=2, allow_nan=False) + "\n",
+    }
+    for name, content in contents.items():
+        temporary = folder / f".{name}.tmp"
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, folder / name)
+    return folder / "table.md", folder / "table.json"
+
+
+def _title(rows: Sequence[Compared]) -> str:
+    report = rows[0].report
+    return (
+        f"{report['utterances']} utterances ({report['audio_seconds'] / 60:.1f} minutes) of voices "
+        "that training never heard"
+    )
+
+
+def _cells(row: Compared) -> tuple[str, ...]:
+    decode = row.report["decode"]
+    return (
+        row.label,
+        _percent(decode[row.mode]),
+        _percent(decode["attention"]),
+        f"{row.frame_reduction:.1%}",
+        f"{row.report['keyframes_per_token']:.2f}",
+        f"{decode[row.mode]['rtf']:.4f}",
+    )
+
+
+def _percent(result: dict[str, Any]) -> str:
+    low, high = result["cer_ci95"]
+    return f"{100 * result['cer']:.1f} ({100 * low:.1f}-{100 * high:.1f})"

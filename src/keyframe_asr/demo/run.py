@@ -1,0 +1,165 @@
+"""`keyframe demo`: recognise with shipped weights, then train three models and compare them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+
+from keyframe_asr.config import Recipe, load_recipe
+from keyframe_asr.data.corpora.summary import manifest_paths
+from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.manifest import audio_path, load_manifest, save_manifest, text
+from keyframe_asr.demo.comparison import (
+    HIGHEST_ERROR,
+    LOWEST_REDUCTION,
+    Compared,
+    as_table,
+    save_comparison,
+)
+from keyframe_asr.demo.listening import recognise_fresh_speech
+from keyframe_asr.demo.scoring import score_model
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.evaluation.picture import (
+    draw_inspection,
+    headline,
+    inspection_view,
+    require_matplotlib,
+)
+from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.modes import Mode
+from keyframe_asr.training.run import train_recipe
+
+MARKER = ".keyframe-demo"
+"""A file that tells a folder of the demo, which may be emptied, from anybody else's."""
+
+SHORT = 3
+"""Characters of an utterance in `corpus/short.jsonl.gz` at most."""
+
+STAGES: tuple[tuple[str, str, Mode], ...] = (
+    ("baseline-longer", "all-frames baseline", "ctc"),
+    ("til", "keyframes + TIL", "axe"),
+    ("axe", "keyframes + AXE", "axe"),
+)
+"""Rows of the table: stage of the recipe, its name, its greedy decode mode."""
+
+
+CORPUS = SyntheticCorpus("mandarin", train=1500, dev=60, test=200, seed=7)
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much is made and trained; `overrides` are those of `keyframe train --set`."""
+
+    fresh_utterances: int = 8
+    corpus: SyntheticCorpus = CORPUS
+    overrides: list[str] = field(default_factory=list)
+
+
+def run_demo(out: Path, console: Console, size: DemoSize | None = None) -> list[Compared]:
+    """Everything, into `out`: recordings, models, `table.md`, `table.json`, `picture.png`.
+
+    What an earlier demo left in `out` is deleted first.
+
+    Raises:
+        KeyframeError: `out` holds something else, or a part the demo needs is not installed.
+    """
+    size = size or DemoSize()
+    require_matplotlib()  # said before the work, not after it
+    started = time.monotonic()
+    _clear(out)
+    _say(console, "1 of 4  recognise fresh speech of unseen voices")
+    recognise_fresh_speech(out / "fresh", size.fresh_utterances, console)
+    _say(console, "2 of 4  make a corpus and train on it (needs minutes; progress below)")
+    recipe = _train(out, size)
+    _say(console, "3 of 4  compare on unseen voices")
+    rows = _compare(out, recipe, console)
+    _say(console, "4 of 4  draw one utterance")
+    picture, described = _draw(out)
+    minutes = (time.monotonic() - started) / 60
+    _say(console, f"picture: {picture}\n{described}\nall done in {minutes:.1f} minutes")
+    return rows
+
+
+def _clear(out: Path) -> None:
+    marker = out / MARKER
+    if out.exists() and not out.is_dir():
+        raise KeyframeError(f"{out}: is a file; give --out the name of a folder")
+    if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+        raise KeyframeError(
+            f"{out}: holds files that are not the demo's; give another folder with --out"
+        )
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    marker.touch()
+
+
+def _train(out: Path, size: DemoSize) -> Recipe:
+    """Make the corpus and train every stage of the recipe."""
+    manifests = make_corpus(out / "corpus", size.corpus)
+    short = [cut for cut in load_manifest(manifests["train"]) if len(text(cut)) <= SHORT]
+    save_manifest(short, out / "corpus" / "short.jsonl.gz")
+    with resources.as_file(resources.files("keyframe_asr.demo") / "demo.yaml") as file:
+        recipe = _within(out, load_recipe(file, size.overrides))
+    with warnings.catch_warnings():
+        # lhotse advises to read manifests lazily, which pays for far larger ones only.
+        warnings.filterwarnings("ignore", module="lhotse")
+        train_recipe(recipe, out / "run")
+    return recipe
+
+
+def _within(out: Path, recipe: Recipe) -> Recipe:
+    """The recipe with its manifests, which it names relative to the demo's folder, in `out`."""
+    data = recipe.data
+    found = {"train": str(out / data.train), "dev": str(out / data.dev)}
+    stages = [
+        stage.model_copy(update={"train": str(out / stage.train)}) if stage.train else stage
+        for stage in recipe.stages
+    ]
+    return recipe.model_copy(update={"data": data.model_copy(update=found), "stages": stages})
+
+
+def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:
+    """Evaluate the last stages on the test voices, print the table and save it."""
+    test = manifest_paths(out / "corpus")["test"]
+    rows = [
+        Compared(
+            stage,
+            label,
+            mode,
+            score_model(out / "run" / stage / "model", test, [mode, "attention"]),
+        )
+        for stage, label, mode in STAGES
+        if any(one.name == stage for one in recipe.stages)
+    ]
+    console.print(as_table(rows))
+    markdown, data = save_comparison(rows, out)
+    met = "reached" if rows[-1].meets_expectation else "not reached"
+    _say(
+        console,
+        f"expected of keyframes + AXE: CER below {HIGHEST_ERROR:.0%}, at least "
+        f"{LOWEST_REDUCTION:.0%} of the frames dropped: {met}\ntable: {markdown}, {data}",
+    )
+    return rows
+
+
+def _draw(out: Path) -> tuple[Path, str]:
+    """Picture of the longest test utterance as the model trained with AXE hears it; in words."""
+    test = load_manifest(manifest_paths(out / "corpus")["test"])
+    longest = max(test, key=lambda cut: len(text(cut)))
+    recognizer = load(out / "run" / "axe" / "model")
+    view = inspection_view(recognizer, audio_path(longest), "axe")
+    picture = out / "picture.png"
+    numbers = draw_inspection(view, picture)
+    # Where no font has Han characters, the picture shows numbers instead.
+    legend = "  ".join(f"{number} = {token}" for token, number in numbers.items())
+    return picture, headline(view) + (f"\nin the picture {legend}" if legend else "")
+
+
+def _say(console: Console, words: str) -> None:
+    console.print(words, highlight=False, soft_wrap=True, markup=False)

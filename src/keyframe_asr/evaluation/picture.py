@@ -1,0 +1,400 @@
+"""One picture that explains the method on one recording.
+
+From top to bottom: the spectrogram with the keyframes as lines; what the inter-CTC says over time,
+blank in grey and the spikes of each token in a colour; every encoder frame as a cell, the kept
+ones filled; and the tokens of the text, each tied to the keyframe it was found at.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.features import Fbank
+from keyframe_asr.results import Transcript
+from keyframe_asr.timing import FRAMES_PER_SECOND, encoder_frame_seconds
+from keyframe_asr.tokenizer import BLANK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from keyframe_asr.inference.modes import Mode
+    from keyframe_asr.inference.recognizer import Recognizer
+
+Array = npt.NDArray[np.floating]
+
+WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.8, 180
+INCHES_PER_SECOND, GREATEST_WIDTH = 2.6, 100.0  # longer recordings get a wider picture
+
+COLOURS = ("#0072b2", "#d55e00", "#00845f", "#b4458c", "#6a51b8", "#977000", "#c62f45", "#2a7f9e")
+INK, GREY, PALE = "#222222", "#8c8c8c", "#e4e4e4"
+
+FAINTEST_SPIKE = 0.05
+"""A keyframe whose best token is less probable than this was kept for want of any spike."""
+
+PLAIN_FONT = "DejaVu Sans"
+FONT_PACKAGE = "zhplot"
+"""A pip package of little else than Noto Sans SC, a font with Han characters."""
+
+
+@dataclass(frozen=True)
+class InspectionView:
+    """What there is to see of one recording.
+
+    Attributes:
+        fbank: (T, F) log-mel energies, 100 frames a second.
+        inter_probabilities: (U, V) of the inter-CTC, blank first.
+        keyframes: ascending encoder frames that encoder 2 saw: all U for a model that drops none.
+        transcript: the text, and its tokens with their times.
+        pieces: display form of each of the V labels.
+        frame_seconds: seconds between two encoder frames.
+    """
+
+    fbank: Array
+    inter_probabilities: Array
+    keyframes: Sequence[int]
+    transcript: Transcript
+    pieces: Sequence[str]
+    frame_seconds: float
+
+    @property
+    def all_kept(self) -> bool:
+        """Whether no frame was dropped."""
+        return len(self.keyframes) == len(self.inter_probabilities)
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A frame that stands for one token of the inter-CTC; `label` is blank where it is for none."""
+
+    frame: int
+    label: int
+    colour: str
+
+
+def inspection_view(
+    recognizer: Recognizer, audio: str | Path | Array, mode: Mode | None = None
+) -> InspectionView:
+    """Recognise one recording and keep everything that its picture shows.
+
+    Raises:
+        AudioError: the recording cannot be read, or is too long.
+        ModelError: the model cannot decode in this mode.
+    """
+    from keyframe_asr.inference.recognizer import read_recording
+
+    samples = read_recording(audio)
+    if isinstance(samples, KeyframeError):
+        raise samples
+    result = recognizer.encode([samples])
+    frames, keyframes = result.frames[0], result.keyframes[0]
+    tokenizer = recognizer.tokenizer
+    return InspectionView(
+        fbank=Fbank(recognizer.config.features)(samples),
+        inter_probabilities=result.encoded.inter_log_probs[0, :frames].exp().cpu().numpy(),
+        keyframes=tuple(result.encoded.keyframes.index[0, :keyframes].tolist()),
+        transcript=recognizer.decode(result, mode or recognizer.modes[0])[0],
+        pieces=tuple(tokenizer.piece(token) for token in range(tokenizer.vocab_size)),
+        frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
+    )
+
+
+def headline(view: InspectionView) -> str:
+    """The picture in one line: frames, keyframes, share dropped, text."""
+    total, kept = len(view.inter_probabilities), len(view.keyframes)
+    counts = f"{total} frame{'s' * (total != 1)}, all kept"
+    if not view.all_kept:
+        dropped = 100 * (1 - kept / total)
+        counts = f"{total} frames → {kept} keyframe{'s' * (kept != 1)} ({dropped:.1f} % dropped)"
+    return f'{counts}: "{view.transcript.text}"' if view.transcript.text else f"{counts}: no text"
+
+
+def require_matplotlib() -> None:
+    """Raises `KeyframeError`, saying how to install it, if matplotlib is not there."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise KeyframeError(
+            "drawing needs matplotlib, which is not installed; pip install 'keyframe-asr[plot]'"
+        ) from None
+
+
+def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]:
+    """Write the picture as PNG, whole or not at all.
+
+    Returns:
+        Token → the number that the picture shows instead, for each token that no font on this
+        machine can draw; mostly empty.
+
+    Raises:
+        KeyframeError: matplotlib is missing, there is no frame, or the file cannot be written.
+    """
+    require_matplotlib()
+    if not len(view.fbank) or not len(view.inter_probabilities):
+        raise KeyframeError(f"{path}: nothing to draw: the recording is shorter than one frame")
+    import matplotlib
+
+    spikes = find_spikes(view)
+    tokens = [view.pieces[spike.label] for spike in spikes if spike.label != BLANK]
+    tokens += [token.text for token in view.transcript.tokens]
+    families, missing = choose_fonts("".join(tokens) + view.transcript.text)
+    undrawable = [token for token in dict.fromkeys(tokens) if missing & set(token)]
+    legend = {token: f"#{number}" for number, token in enumerate(undrawable, 1)}
+    # without sentencepiece's mark of a word's beginning, and with a space made visible
+    shown = {token: legend.get(token) or token.strip("▁ ") or "␣" for token in tokens}
+    title = headline(view)
+    if missing & set(title):
+        numbered = " ".join(shown[token.text] for token in view.transcript.tokens)
+        title = title.replace(f'"{view.transcript.text}"', numbered)
+    settings = {"font.family": families, "text.color": INK, "text.parse_math": False}
+    with matplotlib.rc_context(settings):  # type: ignore[arg-type]
+        _save(_draw(view, spikes, shown, title), Path(path))
+    return legend
+
+
+def find_spikes(view: InspectionView) -> list[Spike]:
+    """One spike per keyframe; for a model that keeps all frames, one per run of equal labels."""
+    probabilities = view.inter_probabilities
+    frames = list(view.keyframes)
+    if view.all_kept:
+        best = probabilities.argmax(axis=1)
+        runs = np.split(np.arange(len(best)), np.flatnonzero(np.diff(best)) + 1)
+        peaks = [int(run[probabilities[run, best[run[0]]].argmax()]) for run in runs]
+        frames = [frame for frame in peaks if best[frame] != BLANK]
+    spikes: list[Spike] = []
+    colours = {BLANK: GREY}
+    for frame in frames:
+        label = BLANK + 1 + int(probabilities[frame, BLANK + 1 :].argmax())
+        label = label if probabilities[frame, label] >= FAINTEST_SPIKE else BLANK
+        colour = colours.setdefault(label, COLOURS[(len(colours) - 1) % len(COLOURS)])
+        spikes.append(Spike(frame, label, colour))
+    return spikes
+
+
+def choose_fonts(text: str) -> tuple[list[str], set[str]]:
+    """Font families that draw the text, and the characters of it that none of them has.
+
+    matplotlib's own font has no Han characters; what it lacks is left to the font of the package
+    `zhplot` if that is installed, or to the font of the system that has most of it.
+    """
+    from matplotlib import font_manager
+
+    missing = _lacking(font_manager.findfont(PLAIN_FONT), set(text) - {" ", "\n"})
+    if not missing:
+        return [PLAIN_FONT], missing
+    package = importlib.util.find_spec(FONT_PACKAGE)
+    folders = package.submodule_search_locations if package else None
+    for path in sorted(file for folder in folders or () for file in Path(folder).rglob("*.ttf")):
+        font_manager.fontManager.addfont(path)
+    every = reversed(font_manager.fontManager.ttflist)
+    entries = [entry for entry in every if "LastResort" not in entry.fname]
+    lacking = [_lacking(entry.fname, missing) for entry in entries]
+    best = min(range(len(entries)), key=lambda index: len(lacking[index]))
+    more = [entries[best].name] if lacking[best] < missing else []
+    return [PLAIN_FONT, *more], lacking[best]
+
+
+def place_labels(centres: Array, widths: Array, left: float, right: float) -> Array:
+    """Move labels apart so that none covers another, keeping their order.
+
+    The largest move is the least possible, as long as the ends do not ask for more.
+
+    Args:
+        centres: (N,) where each label would like to be, ascending.
+        widths: (N,) of the labels, the wanted gaps included.
+        left: where the space for them begins.
+        right: where it ends; labels that are too wide for it overlap evenly.
+    """
+    if not len(centres):
+        return centres
+    widths = widths * min(1.0, (right - left) / widths.sum())
+    offsets = np.cumsum(widths) - widths / 2
+    # labels do not overlap where centre minus offset never falls: isotonic regression in L∞
+    wanted = centres - offsets
+    highest_before = np.maximum.accumulate(wanted)
+    lowest_after = np.minimum.accumulate(wanted[::-1])[::-1]
+    start = np.clip((highest_before + lowest_after) / 2, left, right - widths.sum())
+    return np.asarray(start + offsets)
+
+
+def _lacking(font: str, characters: set[str]) -> set[str]:
+    """The characters that the font file has no glyph for."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        glyphs = FT2Font(font)
+    except (OSError, RuntimeError):  # a damaged font somewhere on the system
+        return characters
+    return {one for one in characters if glyphs.get_char_index(ord(one)) == 0}
+
+
+def _draw(
+    view: InspectionView, spikes: Sequence[Spike], shown: Mapping[str, str], title: str
+) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    seconds = len(view.fbank) / FRAMES_PER_SECOND
+    width = min(max(WIDTH, seconds * INCHES_PER_SECOND), GREATEST_WIDTH)
+    figure = Figure(figsize=(width, HEIGHT), dpi=DOTS_PER_INCH, facecolor="white")
+    FigureCanvasAgg(figure)
+    fitting = int(8.2 * width)
+    counts, _, text = title.partition(": ")
+    wrapped = textwrap.wrap(text, fitting, max_lines=2, placeholder=" …")
+    lines = [title] if len(title) <= fitting else [counts, *wrapped]
+    left, top = 0.5 / width, 1 - (0.46 + 0.26 * len(lines)) / HEIGHT
+    figure.subplots_adjust(left=left, right=1 - 0.2 / width, top=top, bottom=0.05, hspace=0.22)
+    spectrogram, posteriors, frames = figure.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1.5))
+    figure.text(left, 1 - 0.15 / HEIGHT, "\n".join(lines), size=13, weight=_weight(), va="top")
+    frames.set_xlim(0, seconds)
+    _draw_spectrogram(spectrogram, view)
+    _draw_posteriors(posteriors, view, spikes, shown)
+    _draw_frames(frames, view, spikes)
+    _draw_tokens(frames, view, spikes, shown)
+    _draw_keyframe_lines(figure, spectrogram, frames, view, spikes)
+    return figure
+
+
+def _caption(axes: Axes, text: str) -> None:
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.set_title(text, loc="left", size=9.5, pad=5, color=INK, bbox=behind)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8, labelcolor=GREY)
+
+
+def _draw_spectrogram(axes: Axes, view: InspectionView) -> None:
+    _caption(axes, f"Log-mel spectrogram, {FRAMES_PER_SECOND} frames a second")
+    bands = view.fbank.shape[1]
+    low, high = np.percentile(view.fbank, (5, 99.8))
+    shown = axes.get_xlim()
+    place = (0.0, len(view.fbank) / FRAMES_PER_SECOND, 0.0, float(bands))
+    image = axes.imshow(view.fbank.T, cmap="magma", origin="lower", aspect="auto", extent=place)
+    image.set_clim(float(low), float(high))
+    axes.set_xlim(shown)
+    axes.set_yticks([0, bands // 2, bands], ["0", "mel", str(bands)])
+
+
+def _draw_posteriors(
+    axes: Axes, view: InspectionView, spikes: Sequence[Spike], shown: Mapping[str, str]
+) -> None:
+    _caption(axes, "Half-way, CTC says blank (grey) most of the time, and one spike per token")
+    seconds = np.arange(len(view.inter_probabilities)) * view.frame_seconds
+    blank = view.inter_probabilities[:, BLANK]
+    axes.fill_between(seconds, blank, color=PALE, linewidth=0)
+    axes.plot(seconds, blank, color=GREY, linewidth=0.8)
+    for label, colour in {s.label: s.colour for s in spikes if s.label != BLANK}.items():
+        probability = view.inter_probabilities[:, label]
+        # no line along zero, where the lines of all tokens would cover one another
+        near = np.convolve(probability > 0.01, np.ones(3), "full")[1:-1] > 0
+        axes.fill_between(seconds, probability, color=colour, alpha=0.3, linewidth=0)
+        axes.plot(seconds, np.where(near, probability, np.nan), color=colour, linewidth=1.4)
+    for spike in spikes:
+        second = spike.frame * view.frame_seconds
+        axes.plot([second] * 2, [0, 1], color=spike.colour, linewidth=0.7, alpha=0.6)
+    axes.set_ylim(0, 1.2)
+    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    heard = [spike for spike in spikes if spike.label != BLANK]
+    labels = [(s.frame * view.frame_seconds, shown[view.pieces[s.label]], s.colour) for s in heard]
+    _write_labels(axes, labels, height=1.1, size=9.5)
+
+
+def _draw_frames(axes: Axes, view: InspectionView, spikes: Sequence[Spike]) -> None:
+    """Every encoder frame as a cell at its time, those that encoder 2 sees filled."""
+    colours = [GREY if view.all_kept else PALE] * len(view.inter_probabilities)
+    for spike in spikes:
+        colours[spike.frame] = spike.colour
+    width = 0.86 * view.frame_seconds
+    seconds = np.arange(len(colours)) * view.frame_seconds
+    axes.bar(seconds, 0.2, width, bottom=0.8, color=colours, linewidth=0)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=int(axes.bbox.width / DOTS_PER_INCH))
+    axes.xaxis.set_major_formatter("{x:g} s")
+
+
+def _draw_tokens(
+    axes: Axes, view: InspectionView, spikes: Sequence[Spike], shown: Mapping[str, str]
+) -> None:
+    """The tokens below their keyframes; a keyframe without a token ends in ε."""
+    at_frame = {spike.frame: spike.colour for spike in spikes}
+    of_token = {view.pieces[spike.label]: spike.colour for spike in spikes}
+    labels = []
+    for token in view.transcript.tokens:
+        frame = round(token.start / view.frame_seconds)
+        colour = at_frame.get(frame) or of_token.get(token.text, INK)
+        labels.append((frame * view.frame_seconds, shown[token.text], colour))
+    caption = f"{1 / view.frame_seconds:g} encoder frames a second: "
+    caption += "all are kept" if view.all_kept else "only the filled go on, and become the text"
+    if not view.all_kept:
+        used = {second for second, _, _ in labels}
+        kept = [frame * view.frame_seconds for frame in at_frame]
+        empty = [(second, "ε", GREY) for second in kept if second not in used]
+        caption += " (ε: no token)" if empty else ""
+        labels = sorted(labels + empty, key=lambda label: label[0])
+    _caption(axes, caption)
+    places = _write_labels(axes, labels, height=0.2, size=12)
+    for place, (second, _, colour) in zip(places, labels, strict=True):
+        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.1}
+        axes.annotate("", xy=(place, 0.36), xytext=(second, 0.78), arrowprops=arrow)
+
+
+def _draw_keyframe_lines(
+    figure: Figure, top: Axes, bottom: Axes, view: InspectionView, spikes: Sequence[Spike]
+) -> None:
+    """Each keyframe as one thin line from the spectrogram down to its cell."""
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import blended_transform_factory
+
+    place = blended_transform_factory(bottom.transData, figure.transFigure)
+    ends = [top.get_position().y0, bottom.get_position().y1]
+    for spike in spikes:
+        second = spike.frame * view.frame_seconds
+        top.axvline(second, color="white", linewidth=0.9, alpha=0.85)
+        line = Line2D([second] * 2, ends, color=spike.colour, linewidth=0.7, alpha=0.6, zorder=-1)
+        figure.add_artist(line).set_transform(place)
+
+
+def _write_labels(
+    axes: Axes, labels: Sequence[tuple[float, str, str]], height: float, size: float
+) -> Array:
+    """Write (second, text, colour), in order of time, without overlap; returns their places."""
+    style = {"size": size, "weight": _weight(), "ha": "center", "va": "center"}
+    texts = [axes.text(second, height, text, {**style, "color": c}) for second, text, c in labels]
+    left, right = axes.get_xlim()
+    pixel, gap = (right - left) / axes.bbox.width, 0.06 * DOTS_PER_INCH
+    widths = [(text.get_window_extent().width + gap) * pixel for text in texts]
+    places = place_labels(np.array([place for place, *_ in labels]), np.array(widths), left, right)
+    for text, place in zip(texts, places, strict=True):
+        text.set_x(float(place))
+    return places
+
+
+def _weight() -> str:
+    """Bold in matplotlib's own font; of others it may know no bold one, and would complain."""
+    import matplotlib
+
+    return "bold" if len(matplotlib.rcParams["font.family"]) == 1 else "normal"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(temporary, format="png")
+        os.replace(temporary, path)
+    except OSError as error:
+        why = error.strerror
+        raise KeyframeError(f"{path}: cannot be written: {why}; use another path") from None
+    finally:
+        if temporary.exists():
+            temporary.unlink()

@@ -1,0 +1,116 @@
+"""Measure a model on a manifest: recognise everything once, score it in one or more decode modes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from lhotse.cut import Cut
+
+from keyframe_asr.data.manifest import audio_path, load_manifest, text
+from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
+from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
+from keyframe_asr.inference.recognizer import Recognizer, batches_by_length, read_recording
+from keyframe_asr.text import normalise_text
+from keyframe_asr.timing import SAMPLE_RATE
+
+
+@dataclass
+class Scoring:
+    """What to recognise with, how, and what was measured so far.
+
+    Attributes:
+        recognizer: the model.
+        modes: decode modes, each charged for the encoding, which is done once.
+        options: widths and weights of the searches.
+        failed: one error per recording that could not be read; these are not scored.
+    """
+
+    recognizer: Recognizer
+    modes: Sequence[Mode]
+    options: DecodeOptions = DEFAULT_OPTIONS
+    failed: list[KeyframeError] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    hypotheses: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    audio_seconds: float = 0.0
+    frames: int = 0
+    keyframes: int = 0
+
+    def __post_init__(self) -> None:
+        for mode in self.modes:
+            check_mode(self.recognizer.network, mode, self.recognizer.config.name)
+
+    def run(
+        self,
+        manifest: str,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, Any]:
+        """The report of `keyframe evaluate --json`; `progress` is told (done, total) utterances.
+
+        Raises:
+            ManifestError: the manifest cannot be read, or none of its recordings can.
+        """
+        cuts = list(load_manifest(manifest))
+        sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
+        done = 0
+        for batch in batches_by_length(sizes):
+            self._recognise([cuts[place] for place in batch], warm_up=done == 0)
+            done += len(batch)
+            progress(done, len(cuts))
+        if not self.references:
+            raise ManifestError(f"{manifest}: none of its {len(cuts)} recordings can be read")
+        decoded = {
+            mode: Decoded(found, self.seconds[mode]) for mode, found in self.hypotheses.items()
+        }
+        return build_report(self._evaluated(manifest), decoded)
+
+    def _recognise(self, cuts: Sequence[Cut], warm_up: bool) -> None:
+        recordings: list[npt.NDArray[np.float32]] = []
+        for cut in cuts:
+            samples = read_recording(audio_path(cut))
+            if isinstance(samples, KeyframeError):
+                self.failed.append(samples)
+            else:
+                recordings.append(samples)
+                self.references.append(text(cut))
+        if not recordings:
+            return
+        if warm_up:  # the first call of everything sets things up, which is not its speed
+            shortest = min(recordings, key=len)
+            for mode in self.modes:
+                self.recognizer.decode(self.recognizer.encode([shortest]), mode, self.options)
+        started = time.perf_counter()
+        encoded = self.recognizer.encode(recordings)
+        encoding = time.perf_counter() - started
+        self.audio_seconds += sum(encoded.seconds)
+        self.frames += sum(encoded.frames)
+        self.keyframes += sum(encoded.keyframes)
+        for mode in self.modes:
+            started = time.perf_counter()
+            found = self.recognizer.decode(encoded, mode, self.options)
+            elapsed = encoding + time.perf_counter() - started
+            self.seconds[mode] = self.seconds.get(mode, 0.0) + elapsed
+            self.hypotheses.setdefault(mode, []).extend(one.text for one in found)
+
+    def _evaluated(self, manifest: str) -> Evaluated:
+        language = self.recognizer.config.language
+        tokens = sum(
+            len(self.recognizer.tokenizer.encode(normalise_text(reference, language)))
+            for reference in self.references
+        )
+        return Evaluated(
+            model=self.recognizer.config.name,
+            manifest=manifest,
+            language=language,
+            references=self.references,
+            audio_seconds=self.audio_seconds,
+            frame_reduction=1 - self.keyframes / max(1, self.frames),
+            keyframes_per_token=self.keyframes / max(1, tokens),
+            device=self.recognizer.device_name,
+        )

@@ -1,0 +1,256 @@
+"""The command line as a shell sees it: output, exit codes, one line for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from keyframe_asr.cli.main import VERBS, app
+from keyframe_asr.config import (
+    DecoderConfig,
+    EncoderConfig,
+    FeaturesConfig,
+    ModelConfig,
+    ModelFolderConfig,
+    SubsamplingConfig,
+)
+from keyframe_asr.data.model_folder import save_model_folder
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.tokenizer import END, CharacterTokenizer
+
+RATE = 16_000
+
+
+def keyframe(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    source = Path(__file__).parents[2] / "src"
+    return subprocess.run(
+        [sys.executable, "-m", "keyframe_asr.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        check=False,
+    )
+
+
+def save_random_model(folder: Path, keyframes: bool) -> Path:
+    torch.manual_seed(11)
+    config = ModelConfig(
+        subsampling=SubsamplingConfig(channels=8),
+        encoder=EncoderConfig(layers=2, keyframe_layer=1, dim=16, heads=2, feed_forward=32),
+        decoder=DecoderConfig(layers=1, heads=2, feed_forward=32),
+    )
+    tokenizer = CharacterTokenizer("ABCDEF")
+    network = KeyframeNetwork(config, 16, tokenizer.vocab_size)
+    for layer in (network.inter_ctc, network.head):
+        layer.weight.data.mul_(4.0)
+    assert network.decoder is not None
+    network.decoder.output.bias.data[END] = -3.0
+    network.normalisation.mean.fill_(8.0)
+    network.normalisation.inverse_std.fill_(0.3)
+    stored = ModelFolderConfig(
+        name=folder.name,
+        language="english",
+        vocab_size=tokenizer.vocab_size,
+        keyframes=keyframes,
+        fusion=keyframes,
+        features=FeaturesConfig(num_mel_bins=16),
+        model=config,
+    )
+    save_model_folder(folder, network, tokenizer, stored, "# random\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("models") / "random", keyframes=True)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    generator = np.random.default_rng(1)
+    rows = ["utt_id\tspeaker\tduration_s\tpath\ttext\tsplit"]
+    for name, seconds in (("one", 1.0), ("two", 1.5), ("three", 0.7)):
+        samples = 0.1 * generator.normal(size=int(seconds * RATE))
+        samples *= np.abs(np.sin(np.arange(samples.size) / 2000))
+        soundfile.write(folder / f"{name}.wav", samples, RATE)
+        rows.append(f"{name}\tspeaker\t{seconds}\t{name}.wav\tA CAFE\ttest")
+    rows.append("gone\tspeaker\t1.0\tgone.wav\tA BED\tbroken")
+    soundfile.write(folder / "silent.wav", np.zeros(RATE), RATE)
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "table.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_help_and_import_stay_light() -> None:
+    """Nothing heavy is imported before a verb runs."""
+    code = (
+        "import sys, keyframe_asr, keyframe_asr.cli.main\n"
+        "heavy = {'torch', 'lhotse', 'numpy', 'soundfile', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    source = Path(__file__).parents[2] / "src"
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    shown = keyframe("--help")
+    assert shown.returncode == 0
+    assert all(verb in shown.stdout for verb in VERBS)
+
+
+def test_every_verb_is_registered() -> None:
+    assert [command.name for command in app.registered_commands] == list(VERBS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-verb"],
+        ["transcribe"],
+        ["transcribe", "model", "file.wav", "--decode", "magic"],
+        ["transcribe", "model", "file.wav", "--format", "docx"],
+        ["evaluate", "model"],
+        ["evaluate", "model", "table.tsv", "--beam", "0"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    result = keyframe(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == "" and result.stderr
+
+
+def test_a_missing_model_is_one_line_and_exit_code_1() -> None:
+    result = keyframe("transcribe", "no-such-model", "file.wav")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("keyframe: error: no-such-model: ")
+
+
+def test_transcribe_text(model: Path, recordings: Path) -> None:
+    alone = keyframe("transcribe", model, recordings / "one.wav")
+    assert alone.returncode == 0
+    assert set(alone.stdout.strip()) <= set("ABCDEF") and alone.stdout.strip()
+    several = keyframe("transcribe", model, recordings / "one.wav", recordings / "silent.wav")
+    assert several.stdout.splitlines() == [
+        f"{recordings / 'one.wav'}\t{alone.stdout.strip()}",
+        f"{recordings / 'silent.wav'}\t",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["axe", "ctc", "attention", "rescore"])
+def test_transcribe_json(model: Path, recordings: Path, mode: str) -> None:
+    path = recordings / "two.wav"
+    result = keyframe("transcribe", model, path, "--format", "json", "--decode", mode)
+    found = json.loads(result.stdout)
+    assert found["audio"] == str(path)
+    assert found["duration"] == 1.5
+    assert 0 < found["frame_reduction"] < 1
+    assert "".join(token["text"] for token in found["tokens"]) == found["text"] != ""
+    assert set(found["tokens"][0]) == {"text", "start", "end", "confidence"}
+
+
+def test_one_bad_file_does_not_stop_the_others(model: Path, recordings: Path) -> None:
+    files = [recordings / name for name in ("empty.wav", "one.wav", "gone.wav", "two.wav")]
+    result = keyframe("transcribe", model, *files)
+    assert result.returncode == 1
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [
+        str(files[1]),
+        str(files[3]),
+    ]
+    errors = result.stderr.splitlines()
+    assert len(errors) == 2
+    assert "empty.wav" in errors[0] and "gone.wav" in errors[1]
+
+
+def test_transcribe_into_a_folder(model: Path, recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "texts"
+    files = [recordings / "one.wav", recordings / "silent.wav"]
+    result = keyframe("transcribe", model, *files, "--out", out, "--format", "json")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["one.json", "silent.json"]
+    assert json.loads((out / "silent.json").read_text())["text"] == ""
+    clash = keyframe("transcribe", model, files[0], tmp_path / "one.flac", "--out", out)
+    assert clash.returncode == 1 and "'one'" in clash.stderr
+
+
+def test_evaluate(model: Path, recordings: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    modes = ["axe", "ctc", "attention", "rescore"]
+    options = [part for mode in modes for part in ("--decode", mode)]
+    manifest = f"{recordings / 'table.tsv'}:test"
+    result = keyframe("evaluate", model, manifest, *options, "--beam", 4, "--json", target)
+    assert result.returncode == 0, result.stderr
+    assert all(mode in result.stdout for mode in modes)
+    report = json.loads(target.read_text())
+    assert report["model"] == "random"
+    assert report["manifest"] == manifest
+    assert report["utterances"] == 3
+    assert report["audio_seconds"] == pytest.approx(3.2)
+    assert 0 < report["frame_reduction"] < 1
+    assert report["keyframes_per_token"] > 0
+    assert list(report["decode"]) == modes
+    for row in report["decode"].values():
+        assert {"cer", "wer", "ci95", "substitutions", "deletions", "insertions", "rtf"} <= set(row)
+        errors = row["substitutions"] + row["deletions"] + row["insertions"]
+        assert row["wer"] == pytest.approx(errors / 6)
+        assert row["ci95"][0] <= row["wer"] <= row["ci95"][1]
+        assert row["rtf"] > 0
+
+
+def test_evaluate_names_recordings_that_cannot_be_read(
+    model: Path, recordings: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "report.json"
+    result = keyframe("evaluate", model, recordings / "table.tsv", "--json", target)
+    assert result.returncode == 1
+    assert "gone.wav" in result.stderr and "1 of 4" in result.stderr
+    assert json.loads(target.read_text())["utterances"] == 3
+    nothing = keyframe("evaluate", model, f"{recordings / 'table.tsv'}:broken")
+    assert nothing.returncode == 1 and "none of its 1 recordings" in nothing.stderr
+
+
+def test_a_manifest_without_texts_is_refused(model: Path, recordings: Path) -> None:
+    table = recordings / "untold.tsv"
+    table.write_text((recordings / "table.tsv").read_text().replace("A CAFE", ""))
+    result = keyframe("evaluate", model, f"{table}:test")
+    assert result.returncode == 1 and "no utterance has a reference" in result.stderr
+
+
+def test_a_mode_the_model_lacks_is_refused(tmp_path: Path, recordings: Path) -> None:
+    baseline = save_random_model(tmp_path / "baseline", keyframes=False)
+    result = keyframe("evaluate", baseline, recordings / "table.tsv", "--decode", "axe")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "keyframe: error: model 'baseline' cannot decode with 'axe': it keeps all frames, so it "
+        "has no length head; use ctc, attention, rescore"
+    ]
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there(model: Path, recordings: Path, device: str) -> None:
+    result = keyframe("transcribe", model, recordings / "one.wav", "--device", device)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("keyframe: error: ") and device in line
+
+
+def test_a_report_that_cannot_be_written(model: Path, recordings: Path) -> None:
+    manifest = f"{recordings / 'table.tsv'}:test"
+    result = keyframe("evaluate", model, manifest, "--json", recordings / "one.wav" / "x.json")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("keyframe: error: ")
+
+
+def test_doctor_finds_this_installation_sound() -> None:
+    result = keyframe("doctor")
+    assert result.returncode == 0, result.stdout
+    assert "torch" in result.stdout and "FAIL" not in result.stdout

@@ -1,0 +1,114 @@
+"""The demo, whole and small: it recognises, trains, compares, draws, and can be run again."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from keyframe_asr.config import load_recipe
+from keyframe_asr.data.corpora.synthetic import SyntheticCorpus
+from keyframe_asr.demo import run
+from keyframe_asr.demo.comparison import Compared, as_markdown
+from keyframe_asr.demo.run import STAGES, DemoSize, run_demo
+from keyframe_asr.errors import KeyframeError
+
+RECIPE = Path(run.__file__).with_name("demo.yaml")
+
+
+def test_recipe_trains_what_the_table_shows_for_equally_long() -> None:
+    stages = {stage.name: stage for stage in load_recipe(RECIPE).stages}
+    assert all(name in stages for name, _, _ in STAGES)
+    for name in ("til", "axe"):
+        assert stages[name].start_from == "fusion"
+        assert stages[name].keyframes and stages[name].losses.head_loss == name
+        further = stages["fusion"].epochs + stages[name].epochs
+        assert stages["baseline-longer"].epochs == further
+    assert stages["baseline-longer"].start_from == "baseline"
+
+
+@pytest.mark.slow
+def test_small_demo_runs_and_runs_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        printed = StringIO()
+        rows = run_demo(out, Console(file=printed, width=160), _tiny())
+        (out / "from_an_earlier_demo").touch()
+    assert not (out / "fresh" / "from_an_earlier_demo").exists()
+    assert [row.stage for row in rows] == [stage for stage, _, _ in STAGES]
+    assert rows[0].frame_reduction == 0.0
+    table = json.loads((out / "table.json").read_text(encoding="utf-8"))
+    assert [row["decode"].keys() for row in table] == [
+        {"ctc", "attention"},
+        {"axe", "attention"},
+        {"axe", "attention"},
+    ]
+    assert all(row["utterances"] == 6 for row in table)
+    markdown = (out / "table.md").read_text(encoding="utf-8")
+    assert all(label in markdown and label in printed.getvalue() for _, label, _ in STAGES)
+    assert (out / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert "recognised by the shipped model 'demo'" in printed.getvalue()
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(KeyframeError, match="not the demo's"):
+        run_demo(tmp_path, Console(file=StringIO()), _tiny())
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_out_may_not_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.touch()
+    with pytest.raises(KeyframeError, match="is a file"):
+        run_demo(file, Console(file=StringIO()), _tiny())
+
+
+@pytest.mark.parametrize(
+    ("error", "reduction", "met"),
+    [(0.099, 0.8, True), (0.1, 0.9, False), (0.02, 0.79, False)],
+)
+def test_what_is_expected_of_keyframes(error: float, reduction: float, met: bool) -> None:
+    assert _row(error, reduction).meets_expectation is met
+
+
+def test_markdown_states_interval_and_machine() -> None:
+    text = as_markdown([_row(0.05, 0.9)])
+    assert "| keyframes + AXE | 5.0 (1.0-9.0) | 4.0 (1.0-9.0) | 90.0% | 1.01 | 0.0020 |" in text
+    assert "Measured on a machine." in text
+
+
+def _row(error: float, reduction: float) -> Compared:
+    report = {
+        "utterances": 3,
+        "audio_seconds": 6.0,
+        "frame_reduction": reduction,
+        "keyframes_per_token": 1.01,
+        "machine": "a machine",
+        "decode": {
+            "axe": {"cer": error, "cer_ci95": [0.01, 0.09], "rtf": 0.002},
+            "attention": {"cer": 0.04, "cer_ci95": [0.01, 0.09], "rtf": 0.01},
+        },
+    }
+    return Compared("axe", "keyframes + AXE", "axe", report)
+
+
+def _tiny() -> DemoSize:
+    stages = len(load_recipe(RECIPE).stages)
+    return DemoSize(
+        fresh_utterances=2,
+        corpus=SyntheticCorpus("mandarin", train=12, dev=4, test=6, seed=3),
+        overrides=[
+            "model.encoder.dim=16",
+            "model.encoder.feed_forward=16",
+            "model.encoder.layers=2",
+            "model.encoder.keyframe_layer=1",
+            "model.decoder.feed_forward=16",
+            "model.subsampling.channels=8",
+            "training.threads=1",
+            *(f"stages.{number}.epochs=1" for number in range(stages)),
+        ],
+    )

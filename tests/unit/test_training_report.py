@@ -1,0 +1,146 @@
+"""What a training says: time left, the progress line, warnings."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from keyframe_asr.config import StageConfig, parse_config
+from keyframe_asr.training import checkpoint
+from keyframe_asr.training.report import EpochReport, StageClock, TrainingReport, duration
+from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.validation import Validation
+from unit.tone_corpus import small_corpus, stage, three_stages, tone_recipe, write_corpus
+
+
+def test_time_left_follows_from_the_pace() -> None:
+    clock = StageClock(now=100.0, done=0, total=10)
+    assert clock.seconds_left(100.0, 0) is None
+    assert clock.seconds_left(130.0, 0.5) == pytest.approx(570)
+    assert clock.seconds_left(400.0, 5) == pytest.approx(300)
+    assert clock.seconds_left(700.0, 10) == 0
+
+
+def test_time_left_of_a_resumed_stage_counts_its_own_epochs_only() -> None:
+    clock = StageClock(now=0.0, done=8, total=10)
+    assert clock.seconds_left(5.0, 8) is None
+    assert clock.seconds_left(60.0, 9) == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (None, "?"),
+        (0, "0 s"),
+        (59.6, "60 s"),
+        (120, "2 min"),
+        (3600, "60 min"),
+        (11_100, "3 h 05 min"),
+    ],
+)
+def test_durations_in_words(seconds: float | None, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_terminal_shows_a_live_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    one: StageConfig = parse_config(StageConfig, stage("warm", 4), "stage")
+    progress = checkpoint.Progress(epoch=1)
+    with TrainingReport(tmp_path) as report:
+        monkeypatch.setattr(report, "_console", Console(file=shown, force_terminal=True, width=200))
+        report.begin_stage(one, progress)
+        epoch = EpochReport(started=0.0, expected_batches=10, learning_rate=1.5e-3)
+        epoch.batches, epoch.utterances, epoch.loss = 5, 2, 6.25
+        epoch.tokens, epoch.keyframes = 100, 120
+        report.batch(one, progress, epoch)
+        report.end_stage(one, Validation(0.5, 0.4, 2.0, 1.1, 0.9))
+    text = shown.getvalue()
+    assert "resumed after 1" in text
+    assert "epoch 2/4 loss 3.125 rate 1.5e-03 keyframes/token 1.20" in text
+    assert " left" in text
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_corpus(tmp_path_factory.mktemp("tones"))
+
+
+def test_log_without_a_terminal(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_recipe(tone_recipe(corpus, [stage("only", 2)]), tmp_path)
+    captured = capsys.readouterr()
+    assert captured.out == "", "results only go to standard output"
+    lines = captured.err.splitlines()
+    epochs = [line for line in lines if line.startswith("only ")]
+    assert len(epochs) == 2
+    for line in epochs:
+        for part in ("loss ", "rate ", "dev error ", "keyframes/token ", " left"):
+            assert part in line
+    assert epochs[1].endswith(" 0 s left")
+
+
+def test_quiet_is_quiet(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_recipe(tone_recipe(corpus, [stage("only", 1)]), tmp_path, quiet=True)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_no_python_warnings_in_a_run(
+    corpus: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    train_recipe(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
+    assert [str(one.message) for one in recwarn if one.category is not DeprecationWarning] == []
+
+
+def silent_inter_ctc() -> list[dict[str, Any]]:
+    """A stage that trains keyframes from scratch: at the start nothing is a good keyframe."""
+    return [stage("keyframes", 1, keyframes=True)]
+
+
+def test_warning_when_keyframes_do_not_fit_the_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_corpus(tmp_path, {"train": ["ABCDE", "BCDEF"] * 2, "dev": ["ABCDEF"]})
+    train_recipe(tone_recipe(table, silent_inter_ctc()), tmp_path / "run")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "'keyframes' starts with " in warnings[0]
+    assert "keyframes per token, outside 0.8-1.5" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("measured", "warned"), [(0.79, True), (0.8, False), (1.5, False), (1.51, True)]
+)
+def test_warning_depends_on_the_measured_rate(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    measured: float,
+    warned: bool,
+) -> None:
+    from keyframe_asr.training import trainer
+
+    monkeypatch.setattr(trainer, "validate", lambda *_: Validation(0.5, 0.5, 1.0, measured, 0.9))
+    train_recipe(tone_recipe(corpus, silent_inter_ctc()), tmp_path)
+    assert (f"{measured:.2f} keyframes per token, outside" in capsys.readouterr().err) == warned
+
+
+def test_text_longer_than_its_audio_is_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_corpus(tmp_path, {"train": ["AB", "BA", "CD"], "dev": ["AB", "BC"]})
+    long = "ABCDEF" * 20
+    rows = table.read_text().replace("\tBA\t", f"\t{long}\t").replace("\tBC\t", f"\t{long}\t")
+    table.write_text(rows)
+    train_recipe(tone_recipe(table, three_stages(1)), tmp_path / "run")
+    errors = capsys.readouterr().err
+    told = "utterances have more text than audio and are left out"
+    assert f"{table}:train: 1 of 3 {told}: train-001" in errors
+    assert f"{table}:dev: 1 of 2 {told}: dev-001" in errors
+    assert (tmp_path / "run" / "keyframes" / "model" / "config.yaml").is_file()

@@ -1,0 +1,249 @@
+"""A run killed at any moment and resumed ends with the weights of one that never was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from keyframe_asr.config import Recipe
+from keyframe_asr.errors import TrainingError
+from keyframe_asr.training import checkpoint
+from keyframe_asr.training.run import train_recipe
+from unit.killed_run import Moment, train_and_die, train_until_killed
+from unit.tone_corpus import small_corpus, stage, three_stages, tone_recipe
+
+STAGES = ("baseline", "fusion", "keyframes")
+
+
+def recipe_of(table: Path) -> Recipe:
+    # An odd number of batches for accumulation, dropout, speeds and masks: all that is random.
+    return tone_recipe(table, three_stages(epochs=2), accumulate=2, batch_seconds=3.0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_corpus(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train_recipe(recipe_of(corpus), folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Starts processes from a server that has everything imported, not from this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["unit.killed_run"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    return context
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    for name in STAGES:
+        weights = load_file(found / name / "averaged.safetensors")
+        reference = load_file(expected / name / "averaged.safetensors")
+        assert weights.keys() == reference.keys()
+        assert all(torch.equal(weights[key], reference[key]) for key in reference), name
+        kept, others = (
+            sorted(path.name for path in (folder / name).glob("epoch-*.safetensors"))
+            for folder in (found, expected)
+        )
+        assert kept == others
+        for file in kept:
+            assert (found / name / file).read_bytes() == (expected / name / file).read_bytes()
+        assert (found / name / "model" / "model.safetensors").read_bytes() == (
+            expected / name / "model" / "model.safetensors"
+        ).read_bytes()
+    states = [checkpoint.load_state(folder) for folder in (found, expected)]
+    assert states[0] is not None
+    assert states[1] is not None
+    assert states[0][0] == states[1][0]
+    assert all(torch.equal(states[0][1][key], states[1][1][key]) for key in states[1][1])
+
+
+def assert_whole(folder: Path) -> checkpoint.Progress:
+    """What is there can be read, and every file that the state lists is there."""
+    restored = checkpoint.load_state(folder)
+    if restored is None:
+        return checkpoint.Progress()
+    progress = restored[0]
+    for _, name in progress.best:
+        load_file(folder / STAGES[progress.stage] / name)
+    for name in STAGES[: progress.stage]:
+        load_file(folder / name / "averaged.safetensors")
+    return progress
+
+
+# A fresh run writes tokenizer, statistics and recipe, a resumed one the recipe; then each epoch its
+# weights and the state, and each stage its average and the state; at last the model folders.
+# Each entry: the write that is killed, the moment, and (stage, epoch) that the state then tells.
+KILLS: list[tuple[int, Moment, tuple[int, int]]] = [
+    (5, "half", (0, 0)),  # the first state
+    (7, "half", (0, 1)),  # the second
+    (5, "before", (0, 2)),  # the state after the average
+    (5, "half", (1, 0)),  # the first state of the next stage
+    (4, "half", (1, 1)),  # weights
+    (4, "half", (1, 2)),  # the average
+    (5, "after", (2, 1)),
+    (3, "before", (2, 1)),
+    (2, "after", (2, 1)),
+    (4, "after", (2, 2)),
+    (4, "before", (3, 0)),  # a model folder
+]
+
+
+def test_killed_while_writing(
+    corpus: Path, undisturbed: Path, processes: Any, tmp_path: Path
+) -> None:
+    for write, moment, reached in KILLS:
+        child = processes.Process(
+            target=train_and_die, args=(recipe_of(corpus), tmp_path, write, moment)
+        )
+        child.start()
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL
+        progress = assert_whole(tmp_path)
+        assert (progress.stage, progress.epoch) == reached
+    train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_killed_at_random_moments(
+    corpus: Path, undisturbed: Path, processes: Any, tmp_path: Path
+) -> None:
+    delays = random.Random(4)
+    for _ in range(4):
+        started = processes.Event()
+        child = processes.Process(
+            target=train_until_killed, args=(recipe_of(corpus), tmp_path, started)
+        )
+        child.start()
+        assert started.wait(60)
+        time.sleep(delays.uniform(0.3, 1.2))
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.join(60)
+        assert_whole(tmp_path)
+    train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_failing_write_stops_with_one_line_and_can_be_resumed(
+    corpus: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = torch.save, 0
+
+    def save(state: object, path: Path) -> None:
+        nonlocal calls
+        calls += 1
+        real(state, path)
+        if calls == 3:
+            os.truncate(path, 100)
+            raise RuntimeError("PytorchStreamWriter failed writing file:\nno space left")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(TrainingError, match=r"state\.pt: cannot be written .* --resume") as error:
+        train_recipe(recipe_of(corpus), tmp_path, quiet=True)
+    assert "\n" not in str(error.value)
+    progress = assert_whole(tmp_path)
+    assert (progress.stage, progress.epoch) == (0, 2)
+    train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_resuming_without_a_run_starts_one(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:
+    train_recipe(recipe_of(corpus), tmp_path / "new", resume=True, quiet=True)
+    assert_same_run(tmp_path / "new", undisturbed)
+
+
+def test_resuming_a_finished_run_trains_nothing(corpus: Path, undisturbed: Path) -> None:
+    log = (undisturbed / "log.jsonl").read_text()
+    model = train_recipe(recipe_of(corpus), undisturbed, resume=True, quiet=True)
+    assert model == undisturbed / "keyframes" / "model"
+    assert (undisturbed / "log.jsonl").read_text() == log
+
+
+def test_existing_run_is_refused_without_resume(corpus: Path, undisturbed: Path) -> None:
+    before = (undisturbed / "state.pt").read_bytes()
+    with pytest.raises(TrainingError, match="holds a run already; add --resume") as error:
+        train_recipe(recipe_of(corpus), undisturbed, quiet=True)
+    assert "\n" not in str(error.value)
+    assert (undisturbed / "state.pt").read_bytes() == before
+
+
+def test_run_killed_before_its_first_epoch_leaves_no_tokenizer_behind(
+    corpus: Path, tmp_path: Path, processes: Any
+) -> None:
+    """Another recipe may then use the folder, without --resume, and gets a tokenizer of its own."""
+    child = processes.Process(
+        target=train_and_die, args=(recipe_of(corpus), tmp_path / "run", 3, "before")
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    other = small_corpus(tmp_path / "other")
+    other.write_text(other.read_text().replace("F", "Z").replace("E", "X"))
+    train_recipe(tone_recipe(other, [stage("only", 1)]), tmp_path / "run", quiet=True)
+    symbols = (tmp_path / "run" / "only" / "model" / "tokenizer.txt").read_text()
+    assert "Z" in symbols
+    assert "F" not in symbols
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model": {"encoder": {"dim": 24}}}, "model"),
+        ({"features": {"num_mel_bins": 20}}, "features"),
+        ({"stages": three_stages()[1:]}, "the names of the stages"),
+    ],
+    ids=["model", "features", "stages"],
+)
+def test_resuming_with_another_recipe_is_refused(
+    corpus: Path, undisturbed: Path, change: dict[str, Any], named: str
+) -> None:
+    data = json.loads(recipe_of(corpus).model_dump_json())
+    for key, value in change.items():
+        data[key] = value if isinstance(value, list) else data[key] | value
+    data["model"]["encoder"].setdefault("heads", 2)
+    recipe = Recipe.model_validate(data)
+    with pytest.raises(TrainingError, match=f"which differs in {named}") as error:
+        train_recipe(recipe, undisturbed, resume=True, quiet=True)
+    assert "\n" not in str(error.value)
+
+
+def test_stages_may_be_added_to_a_run(corpus: Path, tmp_path: Path) -> None:
+    train_recipe(tone_recipe(corpus, [stage("first", 1)]), tmp_path, quiet=True)
+    first = (tmp_path / "first" / "averaged.safetensors").read_bytes()
+    longer = tone_recipe(corpus, [stage("first", 1), stage("second", 1)])
+    train_recipe(longer, tmp_path, resume=True, quiet=True)
+    assert (tmp_path / "first" / "averaged.safetensors").read_bytes() == first
+    assert (tmp_path / "second" / "model" / "config.yaml").is_file()
+
+
+def test_runs_from_before_the_recipe_was_kept_can_be_resumed(corpus: Path, tmp_path: Path) -> None:
+    recipe = tone_recipe(corpus, [stage("first", 1)])
+    train_recipe(recipe, tmp_path, quiet=True)
+    (tmp_path / "recipe.yaml").unlink()
+    train_recipe(recipe, tmp_path, resume=True, quiet=True)
+    other = recipe.model_copy(update={"model": recipe.model.model_copy(update={"decoder": None})})
+    (tmp_path / "recipe.yaml").unlink()
+    with pytest.raises(TrainingError, match="do not fit the recipe's model") as error:
+        train_recipe(other, tmp_path, resume=True, quiet=True)
+    assert "\n" not in str(error.value)
