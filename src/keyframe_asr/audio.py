@@ -6,6 +6,7 @@ wrong with a file becomes one `AudioError` line that names the file, the cause a
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def _check_is_readable_file(path: Path) -> None:
 def _decode(path: Path) -> tuple[npt.NDArray[np.float32], int]:
     """Samples (S, channels) at the file's own rate, and that rate in hertz."""
     try:
-        with soundfile.SoundFile(path) as file:
+        # as bytes, because soundfile cannot encode names that are not UTF-8
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             sample_rate = int(file.samplerate)
             samples: npt.NDArray[np.float32] = file.read(dtype="float32", always_2d=True)
             # libsndfile's log tells a size in the header that the file does not hold
@@ -80,6 +82,11 @@ def _decode(path: Path) -> tuple[npt.NDArray[np.float32], int]:
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         raise AudioError(
             f"{path}: not a recording that can be decoded, or damaged: {_cause(error)}; {_CONVERT}"
+        ) from None
+    except MemoryError:
+        raise AudioError(
+            f"{path}: its header announces more samples than fit into memory; it is damaged or "
+            "far too long: copy the recording again, or split it"
         ) from None
     if cut_off:
         raise AudioError(

@@ -66,6 +66,12 @@ class EncoderConfig(_Strict):
     heads: int = Field(default=4, ge=1)
     feed_forward: int = Field(default=2048, ge=8)
     kernel: int = Field(default=15, ge=1)
+    attention_window: int | None = Field(default=None, ge=1)
+    """Frames to each side that encoder 1 attends to; `null`: all of them.
+
+    With all of them, CTC may put a token's spike anywhere in the utterance; a window keeps spikes,
+    and with them keyframes and time stamps, near their sound.
+    """
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -158,6 +164,8 @@ class StageConfig(_Strict):
     epochs: int = Field(ge=1)
     train: str | None = None
     """Another training manifest than the recipe's, for instance to warm up on other speech."""
+    augment: AugmentConfig | None = None
+    """Another augmentation than the recipe's."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
     keyframes: bool = False
@@ -217,6 +225,10 @@ class Recipe(_Strict):
     augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig = TrainingConfig()
     stages: list[StageConfig] = Field(min_length=1)
+
+    def augmentation(self, stage: int) -> AugmentConfig:
+        """How the batches of a stage are augmented."""
+        return self.stages[stage].augment or self.augment
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

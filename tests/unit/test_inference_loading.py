@@ -115,6 +115,15 @@ def test_weights_of_another_model(folder: Path) -> None:
         keyframe_asr.load(folder)
 
 
+def test_weights_that_are_not_finite(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["head.weight"][0, 0] = float("nan")
+    save_file(weights, path)
+    with pytest.raises(ModelError, match=r"'head\.weight' is not finite"):
+        keyframe_asr.load(folder)
+
+
 def test_a_tokenizer_of_another_model(folder: Path) -> None:
     CharacterTokenizer("AB").save(folder)
     with pytest.raises(ModelError, match="5 units"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
+from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import KeyframeError
 
 if TYPE_CHECKING:
@@ -45,18 +45,22 @@ def evaluate(
     modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
     options = DecodeOptions(BeamConfig(beam, length_normalised), decoder_weight)
     scoring = Scoring(recognizer, list(dict.fromkeys(modes)), options)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("recognising")
-        report = scoring.run(
-            manifest, lambda done, total: progress.update(task, completed=done, total=total)
-        )
-    for error in scoring.failed:
-        print(f"keyframe: error: {error}", file=sys.stderr)
+    console = Console(stderr=True)
+    try:
+        # elsewhere than on a terminal it would write an empty line
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("recognising")
+            report = scoring.run(
+                manifest, lambda done, total: progress.update(task, completed=done, total=total)
+            )
+    finally:
+        for error in scoring.failed:
+            show_error(error)
     if json_file is not None:
         save_report(report, json_file)
     Console().print(render(report))
     if scoring.failed:
         raise KeyframeError(
-            f"{manifest}: {len(scoring.failed)} recordings could not be read and are not counted; "
-            "see above"
+            f"{manifest}: {len(scoring.failed)} of {len(scoring.failed) + report['utterances']} "
+            "recordings could not be read and are not counted; see above"
         )

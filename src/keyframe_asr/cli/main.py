@@ -7,11 +7,13 @@ The verbs' files import what is heavy (torch, lhotse) inside their functions, so
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import typer
 
 from keyframe_asr import __version__
+from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import KeyframeError
 
 VERBS = (
@@ -58,11 +60,13 @@ for _verb in VERBS:
 
 def main() -> None:
     """Entry point: 0 done, 1 a problem with the input, 2 wrong usage."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name or text that the terminal's encoding lacks must not end the run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyframeError as error:
-        message = str(error).replace("\n", " ")
-        print(f"keyframe: error: {message}", file=sys.stderr)
+        show_error(error)
         sys.exit(1)
 
 

@@ -24,9 +24,10 @@ def train(
 ) -> None:
     """Train all stages of RECIPE and write a model folder for each."""
     from keyframe_asr.config import load_recipe
-    from keyframe_asr.training.run import train_recipe
 
     loaded = load_recipe(recipe, overrides)
+    from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
+
     folder = out or Path("runs") / loaded.name
     model = train_recipe(loaded, folder, resume=resume, initial=initial)
     typer.echo(model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import Counter
 from dataclasses import asdict
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
+from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.results import Transcript
 
@@ -55,7 +55,7 @@ def transcribe(
     for path, result in zip(audio, results, strict=True):
         if isinstance(result, KeyframeError):
             failed += 1
-            print(f"keyframe: error: {result}", file=sys.stderr)
+            show_error(result)
         elif out is None:
             print(_line(path, result, output, len(audio) > 1), flush=True)
         else:
@@ -81,7 +81,7 @@ def _write(out: Path, path: Path, transcript: Transcript, output: Format) -> Non
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content + "\n", encoding="utf-8")
+        temporary.write_text(content + "\n", encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, target)
     except OSError as error:
         raise KeyframeError(f"{target}: cannot be written: {error.strerror}") from None

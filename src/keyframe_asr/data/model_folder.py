@@ -124,4 +124,6 @@ def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
                 f"{path}: '{name}' has the shape {tuple(tensor.shape)}, but {CONFIG_FILE} asks for "
                 f"{tuple(expected[name].shape)}; the files are not of one model"
             )
+        if not tensor.isfinite().all():
+            raise ModelError(f"{path}: '{name}' is not finite; copy the model again")
     return {name: tensor.to(expected[name].dtype) for name, tensor in stored.items()}

@@ -23,7 +23,6 @@ from keyframe_asr.demo.comparison import (
     save_comparison,
 )
 from keyframe_asr.demo.listening import recognise_fresh_speech
-from keyframe_asr.demo.scoring import score_model
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.picture import (
     draw_inspection,
@@ -31,6 +30,7 @@ from keyframe_asr.evaluation.picture import (
     inspection_view,
     require_matplotlib,
 )
+from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.modes import Mode
 from keyframe_asr.training.run import train_recipe
@@ -132,7 +132,7 @@ def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:
             stage,
             label,
             mode,
-            score_model(out / "run" / stage / "model", test, [mode, "attention"]),
+            Scoring(load(out / "run" / stage / "model"), [mode, "attention"]).run(str(test)),
         )
         for stage, label, mode in STAGES
         if any(one.name == stage for one in recipe.stages)

@@ -1,4 +1,4 @@
-"""Measure a model on a manifest: recognise everything once, score it in one or more decode modes."""
+"""Measure a model on a manifest: everything recognised once, scored in several decode modes."""
 
 from __future__ import annotations
 
@@ -60,17 +60,20 @@ class Scoring:
         sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
         done = 0
         for batch in batches_by_length(sizes):
-            self._recognise([cuts[place] for place in batch], warm_up=done == 0)
+            self._recognise([cuts[place] for place in batch])
             done += len(batch)
             progress(done, len(cuts))
         if not self.references:
-            raise ManifestError(f"{manifest}: none of its {len(cuts)} recordings can be read")
+            raise ManifestError(
+                f"{manifest}: none of its {len(cuts)} recordings can be read; check its paths"
+            )
         decoded = {
             mode: Decoded(found, self.seconds[mode]) for mode, found in self.hypotheses.items()
         }
         return build_report(self._evaluated(manifest), decoded)
 
-    def _recognise(self, cuts: Sequence[Cut], warm_up: bool) -> None:
+    def _recognise(self, cuts: Sequence[Cut]) -> None:
+        is_first = not self.references
         recordings: list[npt.NDArray[np.float32]] = []
         for cut in cuts:
             samples = read_recording(audio_path(cut))
@@ -81,7 +84,7 @@ class Scoring:
                 self.references.append(text(cut))
         if not recordings:
             return
-        if warm_up:  # the first call of everything sets things up, which is not its speed
+        if is_first:  # the first call of everything sets things up, which is not its speed
             shortest = min(recordings, key=len)
             for mode in self.modes:
                 self.recognizer.decode(self.recognizer.encode([shortest]), mode, self.options)

@@ -247,4 +247,6 @@ def _checked_samples(samples: Samples) -> Samples:
         )
     if not np.isfinite(samples).all():
         raise AudioError("samples hold NaN or infinite values; record or convert them again")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    # as `read_audio` does, so that a file and its samples give the same text
+    clipped: Samples = np.clip(samples, -1.0, 1.0).astype(np.float32)
+    return np.ascontiguousarray(clipped)

@@ -56,17 +56,21 @@ class ConformerLayer(nn.Module):
 
 
 class ConformerEncoder(nn.Module):
-    """A stack of Conformer layers over padded sequences with given positions."""
+    """A stack of Conformer layers over padded sequences with given positions.
 
-    def __init__(self, layers: int, config: EncoderConfig) -> None:
+    With a `window`, each frame attends to so many frames on each side only.
+    """
+
+    def __init__(self, layers: int, config: EncoderConfig, window: int | None = None) -> None:
         super().__init__()
+        self.window = window
         self.head_dim = config.dim // config.heads
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(layers))
 
     def forward(self, frames: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
         """Frames (B, N, D), lengths (B,), positions (B, N) in frames; (B, N, D), 0 in padding."""
         inside = length_mask(lengths, frames.size(1)).unsqueeze(-1)
-        mask = attention_mask(lengths, frames.size(1))
+        mask = attention_mask(lengths, frames.size(1), self.window)
         angles = rotary_angles(positions, self.head_dim)
         for layer in self.layers:
             frames = layer(frames, inside, mask, angles)

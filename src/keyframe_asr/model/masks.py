@@ -11,10 +11,21 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def attention_mask(lengths: Tensor, size: int) -> Tensor:
-    """Which keys may be attended to: lengths (B,) to a mask (B, 1, 1, size).
+def attention_mask(lengths: Tensor, size: int, window: int | None = None) -> Tensor:
+    """Which keys each query may attend to: (B, 1, 1, size), with a window (B, 1, size, size).
 
-    An empty sequence keeps its first (padded) key, since a softmax over nothing is NaN; what comes
-    of it is masked like all padding.
+    A query without any key would be NaN in a softmax. So an empty sequence keeps its first
+    (padded) key, and with a window each query keeps itself; what comes of it is masked like all
+    padding.
+
+    Args:
+        lengths: (B,) of the sequences.
+        size: N, what they are padded to.
+        window: how far keys may be away, to each side.
     """
-    return length_mask(lengths.clamp(min=1), size)[:, None, None, :]
+    keys = length_mask(lengths.clamp(min=1), size)[:, None, None, :]
+    if window is None:
+        return keys
+    place = torch.arange(size, device=lengths.device)
+    distance = (place - place.unsqueeze(1)).abs()
+    return (keys & (distance <= window)) | (distance == 0)

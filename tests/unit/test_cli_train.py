@@ -1,0 +1,65 @@
+"""`keyframe train` refuses a bad recipe in one line, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unit.test_cli_audio import keyframe
+
+RECIPE = """\
+name: small
+data: {train: no-such-train.tsv, dev: no-such-dev.tsv}
+model:
+  encoder: {layers: 4, keyframe_layer: 2, dim: 16, heads: 2}
+  decoder: null
+stages:
+  - {name: baseline, epochs: 1, losses: {head_loss: ctc, decoder: 0.0}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "parts"),
+    [
+        ("layers: 4", "leyers: 4", ("model.encoder.leyers", "did you mean 'layers'")),
+        ("epochs: 1", "epochs: many", ("stages.0.epochs", "many")),
+        ("keyframe_layer: 2", "keyframe_layer: 9", ("keyframe_layer (9)", "layers (4)")),
+        ("decoder: 0.0", "decoder: 0.7", ("'baseline'", "model.decoder is null")),
+        ("head_loss: ctc", "head_loss: axe", ("'baseline'", "without keyframes")),
+        ("name: small", "name: [", ("not valid YAML",)),
+    ],
+)
+def test_a_bad_recipe(tmp_path: Path, right: str, wrong: str, parts: tuple[str, ...]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    assert right in RECIPE
+    recipe.write_text(RECIPE.replace(right, wrong))
+    result = keyframe("train", recipe, "--out", tmp_path / "run")
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"keyframe: error: {recipe}: ")
+    assert all(part in line for part in parts), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_override(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    result = keyframe("train", recipe, "--out", tmp_path / "run", "--set", "training.acumulate=2")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "training.acumulate" in line and "'accumulate'" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    result = keyframe("train", recipe, "--out", tmp_path / "run")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "no-such-train.tsv: no such manifest" in line
+
+
+def test_no_recipe_is_wrong_usage() -> None:
+    assert keyframe("train").returncode == 2
