@@ -259,6 +259,8 @@ class ModelFolderConfig(_Strict):
     keyframes: bool
     fusion: bool
     """Whether keyframe selection and frame fusion are on in these weights."""
+    spike_lead_seconds: float = 0.0
+    """How long before the start of its token a spike lies in the median, where that is known."""
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
 

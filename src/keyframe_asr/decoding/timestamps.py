@@ -7,14 +7,6 @@ from collections.abc import Callable, Sequence
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.results import Token
 
-SPIKE_OFFSET_SECONDS = 0.0
-"""Added to a frame's own time (frame number times frame shift) to get the start of its token.
-
-The window of fbank frame 0 is centred at 5 ms and the strided convolutions are centred on the
-first frame of each group, so an encoder frame is centred 5 ms after its number says: nothing
-beside how early or late CTC places its spike, which is a property of the trained weights.
-"""
-
 LONGEST_TOKEN_SECONDS = 0.4
 """A token followed by a pause or by nothing is taken to end at most so long after its start."""
 
@@ -25,6 +17,7 @@ def timed_tokens(
     frame_seconds: float,
     duration: float,
     piece: Callable[[int], str],
+    spike_lead: float = 0.0,
 ) -> list[Token]:
     """One token per id, start times non-decreasing and within the recording.
 
@@ -34,10 +27,12 @@ def timed_tokens(
         frame_seconds: seconds between two encoder frames.
         duration: of the recording in seconds.
         piece: display form of a token id.
+        spike_lead: seconds that spikes lie before the start of their tokens: a steady property of
+            trained weights, since CTC does not care where within its sound a token spikes.
     """
     starts: list[float] = []
     for position in hypothesis.positions:
-        start = frames[position] * frame_seconds + SPIKE_OFFSET_SECONDS
+        start = max(frames[position] * frame_seconds + spike_lead, 0.0)
         starts.append(max(min(start, duration), starts[-1] if starts else 0.0))
     ends = (
         [

@@ -171,7 +171,9 @@ class Recognizer:
         transcripts = []
         for row, (found, frames) in enumerate(zip(hypotheses, sources, strict=True)):
             duration = audio.seconds[row]
-            tokens: list[Token] = timed_tokens(found, frames, frame_seconds, duration, self._piece)
+            tokens: list[Token] = timed_tokens(
+                found, frames, frame_seconds, duration, self._piece, self.config.spike_lead_seconds
+            )
             reduction = 1 - audio.keyframes[row] / audio.frames[row] if audio.frames[row] else 0.0
             text = self.tokenizer.decode(found.tokens)
             transcripts.append(Transcript(text, tokens, duration, reduction))

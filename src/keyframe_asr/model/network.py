@@ -58,9 +58,7 @@ class KeyframeNetwork(nn.Module):
         self.normalisation = GlobalNormalisation(num_mel_bins)
         self.subsampling = ConvolutionalSubsampling(num_mel_bins, encoder.dim, config.subsampling)
         self.input_dropout = nn.Dropout(encoder.dropout)
-        self.encoder1 = ConformerEncoder(
-            encoder.keyframe_layer, encoder, encoder.attention_window
-        )
+        self.encoder1 = ConformerEncoder(encoder.keyframe_layer, encoder, encoder.attention_window)
         self.inter_ctc = nn.Linear(encoder.dim, vocab_size)
         self.fusion = FrameFusion(encoder.dim, config.fusion)
         self.encoder2 = ConformerEncoder(encoder.layers - encoder.keyframe_layer, encoder)

@@ -13,10 +13,11 @@ from keyframe_asr.data.model_folder import save_model_folder
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import Tokenizer
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.inputs import prepare_inputs
+from keyframe_asr.training.inputs import Inputs, prepare_inputs
 from keyframe_asr.training.report import TrainingReport
+from keyframe_asr.training.spike_lead import measure_spike_lead
+from keyframe_asr.training.stages import apply_stage
 from keyframe_asr.training.trainer import Trainer
 
 RECIPE_FILE = "recipe.yaml"
@@ -67,7 +68,7 @@ def train_recipe(
         trainer = Trainer(recipe, network, inputs.tokenizer, store, folder)
         trainer.run(inputs.train, inputs.dev, report)
     for stage in recipe.stages:
-        save_stage_model(recipe, stage, network, inputs.tokenizer, folder / stage.name)
+        save_stage_model(recipe, stage, network, inputs, store, folder / stage.name)
     return folder / recipe.stages[-1].name / "model"
 
 
@@ -120,16 +121,23 @@ def load_matching(network: KeyframeNetwork, path: Path) -> list[str]:
 
 
 def save_stage_model(
-    recipe: Recipe, stage: StageConfig, network: KeyframeNetwork, tokenizer: Tokenizer, folder: Path
+    recipe: Recipe,
+    stage: StageConfig,
+    network: KeyframeNetwork,
+    inputs: Inputs,
+    store: FeatureStore,
+    folder: Path,
 ) -> None:
     """Write the model folder of a stage from its averaged weights."""
     network.load_state_dict(checkpoint.load_weights(folder / "averaged.safetensors"))
+    apply_stage(network, stage)
     config = ModelFolderConfig(
         name=f"{recipe.name}-{stage.name}",
         language=recipe.language,
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=inputs.tokenizer.vocab_size,
         keyframes=stage.keyframes,
         fusion=stage.fusion,
+        spike_lead_seconds=measure_spike_lead(network, inputs.tokenizer, store, inputs.dev),
         features=recipe.features,
         model=recipe.model,
     )
@@ -139,7 +147,7 @@ def save_stage_model(
         + ", ".join(f"{one.name} ({one.epochs} epochs)" for one in stages)
         + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
     )
-    save_model_folder(folder / "model", network, tokenizer, config, card)
+    save_model_folder(folder / "model", network, inputs.tokenizer, config, card)
 
 
 def _make_folder(folder: Path) -> None:
