@@ -164,8 +164,6 @@ class StageConfig(_Strict):
     epochs: int = Field(ge=1)
     train: str | None = None
     """Another training manifest than the recipe's, for instance to warm up on other speech."""
-    augment: AugmentConfig | None = None
-    """Another augmentation than the recipe's."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
     keyframes: bool = False
@@ -225,10 +223,6 @@ class Recipe(_Strict):
     augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig = TrainingConfig()
     stages: list[StageConfig] = Field(min_length=1)
-
-    def augmentation(self, stage: int) -> AugmentConfig:
-        """How the batches of a stage are augmented."""
-        return self.stages[stage].augment or self.augment
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

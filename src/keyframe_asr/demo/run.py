@@ -14,7 +14,7 @@ from rich.console import Console
 from keyframe_asr.config import Recipe, load_recipe
 from keyframe_asr.data.corpora.summary import manifest_paths
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
-from keyframe_asr.data.manifest import audio_path, load_manifest, save_manifest, text
+from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.demo.comparison import (
     HIGHEST_ERROR,
     LOWEST_REDUCTION,
@@ -37,9 +37,6 @@ from keyframe_asr.training.run import train_recipe
 
 MARKER = ".keyframe-demo"
 """A file that tells a folder of the demo, which may be emptied, from anybody else's."""
-
-SHORT = 3
-"""Characters of an utterance in `corpus/short.jsonl.gz` at most."""
 
 STAGES: tuple[tuple[str, str, Mode], ...] = (
     ("baseline-longer", "all-frames baseline", "ctc"),
@@ -101,9 +98,7 @@ def _clear(out: Path) -> None:
 
 def _train(out: Path, size: DemoSize) -> Recipe:
     """Make the corpus and train every stage of the recipe."""
-    manifests = make_corpus(out / "corpus", size.corpus)
-    short = [cut for cut in load_manifest(manifests["train"]) if len(text(cut)) <= SHORT]
-    save_manifest(short, out / "corpus" / "short.jsonl.gz")
+    make_corpus(out / "corpus", size.corpus)
     with resources.as_file(resources.files("keyframe_asr.demo") / "demo.yaml") as file:
         recipe = _within(out, load_recipe(file, size.overrides))
     with warnings.catch_warnings():
@@ -117,11 +112,7 @@ def _within(out: Path, recipe: Recipe) -> Recipe:
     """The recipe with its manifests, which it names relative to the demo's folder, in `out`."""
     data = recipe.data
     found = {"train": str(out / data.train), "dev": str(out / data.dev)}
-    stages = [
-        stage.model_copy(update={"train": str(out / stage.train)}) if stage.train else stage
-        for stage in recipe.stages
-    ]
-    return recipe.model_copy(update={"data": data.model_copy(update=found), "stages": stages})
+    return recipe.model_copy(update={"data": data.model_copy(update=found)})
 
 
 def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:

@@ -73,7 +73,7 @@ def prepare_inputs(
         _measure(manifests[recipe.data.train], recipe, folder, store)
     tokenizer = load_tokenizer(folder)
     measured = _read_statistics(folder / _STATISTICS_FILE)
-    fastest = max(max(recipe.augmentation(stage).speeds) for stage in range(len(names)))
+    fastest = max(recipe.augment.speeds)
     train = {
         name: alignable(name, manifests[name], tokenizer, recipe, fastest, warn)
         for name in dict.fromkeys(names)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
 from keyframe_asr.data.dataset import FeatureStore
@@ -19,6 +20,9 @@ from keyframe_asr.training.report import TrainingReport
 from keyframe_asr.training.spike_lead import measure_spike_lead
 from keyframe_asr.training.stages import apply_stage
 from keyframe_asr.training.trainer import Trainer
+
+DEPTHWISE = ".depthwise.weight"
+"""What the weights of the Conformer's convolutions over time end with."""
 
 RECIPE_FILE = "recipe.yaml"
 """The recipe of a run, kept in its folder."""
@@ -106,6 +110,8 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
 def load_matching(network: KeyframeNetwork, path: Path) -> list[str]:
     """Load the tensors of a file that fit the network; returns the names of those it lacks.
 
+    Depthwise kernels over more or fewer frames are cut or padded around their middle.
+
     Raises:
         TrainingError: the file cannot be read, or nothing in it fits.
     """
@@ -113,11 +119,22 @@ def load_matching(network: KeyframeNetwork, path: Path) -> list[str]:
         raise TrainingError(f"{path}: no such weights; give a .safetensors file of a model folder")
     own = network.state_dict()
     weights = checkpoint.load_weights(path)
-    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    centred = {
+        name: _centred(weight, own[name].shape[-1]) if name.endswith(DEPTHWISE) else weight
+        for name, weight in weights.items()
+        if name in own
+    }
+    fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
     if not fitting:
         raise TrainingError(f"{path}: none of its weights fits the recipe's model")
     network.load_state_dict(own | {k: v.to(own[k].dtype) for k, v in fitting.items()})
     return sorted(set(own) - set(fitting))
+
+
+def _centred(kernel: Tensor, size: int) -> Tensor:
+    """A kernel (D, 1, taps) with an odd number of taps, cut or padded with zeros to `size`."""
+    margin = (size - kernel.shape[-1]) // 2
+    return torch.nn.functional.pad(kernel, (margin, margin))
 
 
 def save_stage_model(

@@ -65,10 +65,7 @@ class Trainer:
             keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
-        self._datasets = [
-            SpeechDataset(features, tokenizer, FeatureMasking(recipe.augmentation(stage)))
-            for stage in range(len(recipe.stages))
-        ]
+        self._dataset = SpeechDataset(features, tokenizer, FeatureMasking(recipe.augment))
         self._dev_dataset = SpeechDataset(features, tokenizer)
 
     def run(self, train: Sequence[CutSet], dev: CutSet, report: TrainingReport) -> list[Validation]:
@@ -108,15 +105,15 @@ class Trainer:
         seed = self._seed(progress)
         seed_augmentation(seed)
         training = self.recipe.training
-        cuts = perturb_speeds(train, self.recipe.augmentation(progress.stage).speeds, seed)
+        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
         sampler = training_sampler(cuts, training.batch_seconds, seed, progress.epoch)
-        for batch in batches(self._datasets[progress.stage], sampler, training.workers):
+        for batch in batches(self._dataset, sampler, training.workers):
             yield batch.to(self.accelerator.device)
 
     def count_batches(self, train: CutSet, stage: int) -> int:
         """How many batches the first epoch of a stage has; the others have about as many."""
         seed = self._seed(Progress(stage=stage))
-        cuts = perturb_speeds(train, self.recipe.augmentation(stage).speeds, seed)
+        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
         return sum(1 for _ in training_sampler(cuts, self.recipe.training.batch_seconds, seed, 0))
 
     def validate(self, objective: StageObjective, dev: CutSet, stage: StageConfig) -> Validation:
