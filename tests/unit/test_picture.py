@@ -21,21 +21,21 @@ from keyframe_asr.config import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
+from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.data.model_folder import save_model_folder
 from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.evaluation.inspection import InspectionView, headline, inspection_view
 from keyframe_asr.evaluation.picture import (
     COLOURS,
     DOTS_PER_INCH,
     HEIGHT,
     INCHES_PER_SECOND,
     WIDTH,
-    InspectionView,
     Spike,
     choose_fonts,
     draw_inspection,
     find_spikes,
-    headline,
-    inspection_view,
     place_labels,
 )
 from keyframe_asr.inference.loading import load
@@ -310,3 +310,20 @@ def test_without_matplotlib_one_line_says_what_to_install(model: Path, recording
         "keyframe: error: drawing needs matplotlib, which is not installed; "
         "pip install 'keyframe-asr[plot]'"
     ]
+
+
+def test_tokens_hang_on_their_keyframes_when_spikes_lead(tmp_path: Path) -> None:
+    """A token's start is its spike moved by the lead; no keyframe is left without its token."""
+    view = inspection_view(load("demo"), speech_of_the_demo(tmp_path))
+    assert view.spike_lead != 0
+    frames = {
+        round((token.start - view.spike_lead) / view.frame_seconds)
+        for token in view.transcript.tokens
+    }
+    assert frames
+    assert frames <= set(view.keyframes)
+
+
+def speech_of_the_demo(folder: Path) -> Path:
+    recipe = SyntheticCorpus("mandarin", train=0, dev=0, test=1, seed=5)
+    return audio_path(next(iter(load_manifest(make_corpus(folder, recipe)["test"]))))

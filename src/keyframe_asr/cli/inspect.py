@@ -27,12 +27,8 @@ def inspect(
             f"{target}: only PNG pictures can be drawn; give a name that ends in .png",
             param_hint="--out",
         )
-    from keyframe_asr.evaluation.picture import (
-        draw_inspection,
-        headline,
-        inspection_view,
-        require_matplotlib,
-    )
+    from keyframe_asr.evaluation.inspection import headline, inspection_view
+    from keyframe_asr.evaluation.picture import draw_inspection, require_matplotlib
 
     require_matplotlib()  # said before the work, not after it
     from keyframe_asr.inference.loading import load

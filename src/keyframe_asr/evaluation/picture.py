@@ -16,22 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.features import Fbank
-from keyframe_asr.results import Transcript
-from keyframe_asr.timing import FRAMES_PER_SECOND, encoder_frame_seconds
+from keyframe_asr.evaluation.inspection import Array, InspectionView, headline
+from keyframe_asr.timing import FRAMES_PER_SECOND
 from keyframe_asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from keyframe_asr.inference.modes import Mode
-    from keyframe_asr.inference.recognizer import Recognizer
-
-Array = npt.NDArray[np.floating]
 
 WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.8, 180
 INCHES_PER_SECOND, GREATEST_WIDTH = 2.6, 100.0  # longer recordings get a wider picture
@@ -48,75 +41,12 @@ FONT_PACKAGE = "zhplot"
 
 
 @dataclass(frozen=True)
-class InspectionView:
-    """What there is to see of one recording.
-
-    Attributes:
-        fbank: (T, F) log-mel energies, 100 frames a second.
-        inter_probabilities: (U, V) of the inter-CTC, blank first.
-        keyframes: ascending encoder frames that encoder 2 saw: all U for a model that drops none.
-        transcript: the text, and its tokens with their times.
-        pieces: display form of each of the V labels.
-        frame_seconds: seconds between two encoder frames.
-    """
-
-    fbank: Array
-    inter_probabilities: Array
-    keyframes: Sequence[int]
-    transcript: Transcript
-    pieces: Sequence[str]
-    frame_seconds: float
-
-    @property
-    def all_kept(self) -> bool:
-        """Whether no frame was dropped."""
-        return len(self.keyframes) == len(self.inter_probabilities)
-
-
-@dataclass(frozen=True)
 class Spike:
     """A frame that stands for one token of the inter-CTC; `label` is blank where it is for none."""
 
     frame: int
     label: int
     colour: str
-
-
-def inspection_view(
-    recognizer: Recognizer, audio: str | Path | Array, mode: Mode | None = None
-) -> InspectionView:
-    """Recognise one recording and keep everything that its picture shows.
-
-    Raises:
-        AudioError: the recording cannot be read, or is too long.
-        ModelError: the model cannot decode in this mode.
-    """
-    from keyframe_asr.inference.recognizer import read_recording
-
-    samples = read_recording(audio)
-    if isinstance(samples, KeyframeError):
-        raise samples
-    result = recognizer.encode([samples])
-    frames, keyframes = result.frames[0], result.keyframes[0]
-    tokenizer = recognizer.tokenizer
-    return InspectionView(
-        fbank=Fbank(recognizer.config.features)(samples),
-        inter_probabilities=result.encoded.inter_log_probs[0, :frames].exp().cpu().numpy(),
-        keyframes=tuple(result.encoded.keyframes.index[0, :keyframes].tolist()),
-        transcript=recognizer.decode(result, mode or recognizer.modes[0])[0],
-        pieces=tuple(tokenizer.piece(token) for token in range(tokenizer.vocab_size)),
-        frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
-    )
-
-
-def headline(view: InspectionView) -> str:
-    """The picture in one line: frames, keyframes, share dropped, text."""
-    total, kept = len(view.inter_probabilities), len(view.keyframes)
-    counts = f"{total} frame{'s' * (total != 1)}, all kept"
-    if not view.all_kept:
-        dropped = 100 * (1 - kept / total)
-        counts = f"{total} frames → {kept} keyframe{'s' * (kept != 1)} ({dropped:.1f} % dropped)"
-    return f'{counts}: "{view.transcript.text}"' if view.transcript.text else f"{counts}: no text"
 
 
 def require_matplotlib() -> None:
@@ -330,14 +260,14 @@ def _draw_tokens(
     of_token = {view.pieces[spike.label]: spike.colour for spike in spikes}
     labels = []
     for token in view.transcript.tokens:
-        frame = round(token.start / view.frame_seconds)
+        frame = round((token.start - view.spike_lead) / view.frame_seconds)
         colour = at_frame.get(frame) or of_token.get(token.text, INK)
         labels.append((frame * view.frame_seconds, shown[token.text], colour))
     caption = f"{1 / view.frame_seconds:g} encoder frames a second: "
     caption += "all are kept" if view.all_kept else "only the filled go on, and become the text"
     if not view.all_kept:
         used = {second for second, _, _ in labels}
-        kept = [frame * view.frame_seconds for frame in at_frame]
+        kept = (frame * view.frame_seconds for frame in at_frame)
         empty = [(second, "ε", GREY) for second in kept if second not in used]
         caption += " (ε: no token)" if empty else ""
         labels = sorted(labels + empty, key=lambda label: label[0])

@@ -1,0 +1,83 @@
+"""Everything that the picture of one recording shows, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.features import Fbank
+from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.results import Transcript
+from keyframe_asr.timing import encoder_frame_seconds
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class InspectionView:
+    """What there is to see of one recording.
+
+    Attributes:
+        fbank: (T, F) log-mel energies, 100 frames a second.
+        inter_probabilities: (U, V) of the inter-CTC, blank first.
+        keyframes: ascending encoder frames that encoder 2 saw: all U for a model that drops none.
+        transcript: the text, and its tokens with their times.
+        pieces: display form of each of the V labels.
+        frame_seconds: seconds between two encoder frames.
+        spike_lead: seconds that spikes lie before the starts of their tokens.
+    """
+
+    fbank: Array
+    inter_probabilities: Array
+    keyframes: Sequence[int]
+    transcript: Transcript
+    pieces: Sequence[str]
+    frame_seconds: float
+    spike_lead: float = 0.0
+
+    @property
+    def all_kept(self) -> bool:
+        """Whether no frame was dropped."""
+        return len(self.keyframes) == len(self.inter_probabilities)
+
+
+def inspection_view(
+    recognizer: Recognizer, audio: str | Path | Array, mode: Mode | None = None
+) -> InspectionView:
+    """Recognise one recording and keep everything that its picture shows.
+
+    Raises:
+        AudioError: the recording cannot be read, or is too long.
+        ModelError: the model cannot decode in this mode.
+    """
+    samples = read_recording(audio)
+    if isinstance(samples, KeyframeError):
+        raise samples
+    result = recognizer.encode([samples])
+    frames, keyframes = result.frames[0], result.keyframes[0]
+    tokenizer = recognizer.tokenizer
+    return InspectionView(
+        fbank=Fbank(recognizer.config.features)(samples),
+        inter_probabilities=result.encoded.inter_log_probs[0, :frames].exp().cpu().numpy(),
+        keyframes=tuple(result.encoded.keyframes.index[0, :keyframes].tolist()),
+        transcript=recognizer.decode(result, mode or recognizer.modes[0])[0],
+        pieces=tuple(tokenizer.piece(token) for token in range(tokenizer.vocab_size)),
+        frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
+        spike_lead=recognizer.config.spike_lead_seconds,
+    )
+
+
+def headline(view: InspectionView) -> str:
+    """The picture in one line: frames, keyframes, share dropped, text."""
+    total, kept = len(view.inter_probabilities), len(view.keyframes)
+    counts = f"{total} frame{'s' * (total != 1)}, all kept"
+    if not view.all_kept:
+        dropped = 100 * (1 - kept / total)
+        counts = f"{total} frames → {kept} keyframe{'s' * (kept != 1)} ({dropped:.1f} % dropped)"
+    return f'{counts}: "{view.transcript.text}"' if view.transcript.text else f"{counts}: no text"
