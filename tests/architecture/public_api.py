@@ -33,6 +33,7 @@ def public_api() -> list[str]:
 def commands() -> dict[str, Any]:
     """The verbs of the command line, each with its parameters."""
     import typer.main
+
     from keyframe_asr.cli.main import app
 
     group: Any = typer.main.get_command(app)

@@ -12,7 +12,7 @@ from rich.console import Console
 from keyframe_asr.config import load_recipe
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus
 from keyframe_asr.demo import run
-from keyframe_asr.demo.comparison import Compared, as_markdown
+from keyframe_asr.demo.comparison import Compared, as_markdown, as_table
 from keyframe_asr.demo.run import STAGES, DemoSize, run_demo
 from keyframe_asr.errors import KeyframeError
 
@@ -77,8 +77,16 @@ def test_what_is_expected_of_keyframes(error: float, reduction: float, met: bool
 
 def test_markdown_states_interval_and_machine() -> None:
     text = as_markdown([_row(0.05, 0.9)])
-    assert "| keyframes + AXE | 5.0 (1.0-9.0) | 4.0 (1.0-9.0) | 90.0% | 1.01 | 0.0020 |" in text
+    assert "| keyframes + AXE | 5.0 (1.0-9.0) | 4.0 | 90.0% | 1.01 | 0.0020 |" in text
     assert "Measured on a machine." in text
+
+
+def test_table_fits_a_narrow_terminal() -> None:
+    printed = StringIO()
+    Console(file=printed, width=80).print(as_table([_row(0.123, 0.9)]))
+    assert "12.3 (1.0-9.0)" in printed.getvalue()
+    assert "keyframes + AXE" in printed.getvalue()
+    assert "…" not in printed.getvalue()
 
 
 def _row(error: float, reduction: float) -> Compared:

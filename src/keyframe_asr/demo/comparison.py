@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from keyframe_asr.inference.modes import Mode
@@ -19,7 +20,7 @@ HIGHEST_ERROR, LOWEST_REDUCTION = 0.10, 0.80
 COLUMNS = (
     "model",
     "CER % (95 % interval)",
-    "with attention decoder",
+    "CER % of decoder",
     "frames dropped",
     "keyframes per token",
     "real-time factor",
@@ -54,10 +55,13 @@ class Compared:
 
 
 def as_table(rows: Sequence[Compared]) -> Table:
-    """For the terminal."""
-    table = Table(title=_title(rows))
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "model" else "right")
+    """For the terminal, 80 columns wide at most."""
+    table = Table(title=_title(rows), box=SIMPLE_HEAD)
+    for place, name in enumerate(COLUMNS):
+        # The headers of numbers may break, names and intervals may not.
+        table.add_column(
+            name.replace(" (", "\n("), justify="right" if place else "left", no_wrap=place < 2
+        )
     for row in rows:
         table.add_row(*_cells(row))
     return table
@@ -97,7 +101,7 @@ def _cells(row: Compared) -> tuple[str, ...]:
     return (
         row.label,
         _percent(decode[row.mode]),
-        _percent(decode["attention"]),
+        f"{100 * decode['attention']['cer']:.1f}",
         f"{row.frame_reduction:.1%}",
         f"{row.report['keyframes_per_token']:.2f}",
         f"{decode[row.mode]['rtf']:.4f}",
