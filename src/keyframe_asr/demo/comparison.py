@@ -20,9 +20,9 @@ HIGHEST_ERROR, LOWEST_REDUCTION = 0.10, 0.80
 COLUMNS = (
     "model",
     "CER % (95 % interval)",
-    "CER % of decoder",
+    "CER % decoder",
     "frames dropped",
-    "keyframes per token",
+    "keyframes a token",
     "real-time factor",
 )
 
@@ -56,7 +56,7 @@ class Compared:
 
 def as_table(rows: Sequence[Compared]) -> Table:
     """For the terminal, 80 columns wide at most."""
-    table = Table(title=_title(rows), box=SIMPLE_HEAD)
+    table = Table(title=_title(rows), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for place, name in enumerate(COLUMNS):
         # The headers of numbers may break, names and intervals may not.
         table.add_column(
