@@ -72,6 +72,8 @@ class EncoderConfig(_Strict):
     With all of them, CTC may put a token's spike anywhere in the utterance; a window keeps spikes,
     and with them keyframes and time stamps, near their sound.
     """
+    self_conditioning: bool = False
+    """Add the inter-CTC's posteriors, projected, to the frames that go on to encoder 2."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")

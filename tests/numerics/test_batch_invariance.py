@@ -43,7 +43,9 @@ CONFIGS = {
     ),
     "keyframes, separable factor 8, five frames": ModelConfig(
         subsampling=SubsamplingConfig(factor=8, channels=8, separable=True),
-        encoder=EncoderConfig(layers=3, keyframe_layer=2, dim=16, heads=2, feed_forward=32),
+        encoder=EncoderConfig(
+            layers=3, keyframe_layer=2, dim=16, heads=2, feed_forward=32, self_conditioning=True
+        ),
         fusion=FusionConfig(kind="concat", window=5),
         decoder=DecoderConfig(layers=1, heads=2, feed_forward=32),
     ),

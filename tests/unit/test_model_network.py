@@ -161,3 +161,18 @@ def test_nan_in_valid_frames_is_refused() -> None:
         features = torch.randn(2, 40, MEL_BINS)
         features[1, 3] = torch.nan
         build().encode(features, torch.tensor([40, 40]))
+
+
+def test_self_conditioning_tells_encoder_2_what_the_inter_ctc_says() -> None:
+    conditioned = {"encoder": MODEL["encoder"] | {"self_conditioning": True}}
+    network = build(keyframes=False, fusion=False, **conditioned)
+    before = encode(network, 40)
+    with torch.no_grad():
+        network.inter_ctc.bias[3] += 5.0
+    after = encode(network, 40)
+    assert not torch.allclose(after.memory, before.memory, atol=1e-3)
+    plain = build(keyframes=False, fusion=False)
+    memory = encode(plain, 40).memory
+    with torch.no_grad():
+        plain.inter_ctc.bias[3] += 5.0
+    assert encode(plain, 40).memory.equal(memory)

@@ -1,7 +1,8 @@
 """The whole recogniser network (arXiv 2510.10453): encoder 1, keyframes, fusion, encoder 2, heads.
 
 Deviations from the paper: rotary positions at the original frame times, layer norm instead of
-batch norm in the convolution module, no dropout on attention weights.
+batch norm in the convolution module, no dropout on attention weights; optionally self-conditioning
+(arXiv 2104.02724): what the inter-CTC says of a frame is added to it on its way to encoder 2.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ class KeyframeNetwork(nn.Module):
         self.input_dropout = nn.Dropout(encoder.dropout)
         self.encoder1 = ConformerEncoder(encoder.keyframe_layer, encoder, encoder.attention_window)
         self.inter_ctc = nn.Linear(encoder.dim, vocab_size)
+        self.conditioning = (
+            nn.Linear(vocab_size, encoder.dim, bias=False) if encoder.self_conditioning else None
+        )
         self.fusion = FrameFusion(encoder.dim, config.fusion)
         self.encoder2 = ConformerEncoder(encoder.layers - encoder.keyframe_layer, encoder)
         self.head = nn.Linear(encoder.dim, vocab_size)
@@ -90,6 +94,8 @@ class KeyframeNetwork(nn.Module):
         keyframes = every_frame
         if self.keyframes_enabled:
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
+        if self.conditioning is not None:
+            frames = frames + self.conditioning(inter_log_probs.exp().to(frames.dtype))
         fused = frames
         if self.fusion_enabled:
             fused = self.fusion(frames, frame_lengths, keyframes)
