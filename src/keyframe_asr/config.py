@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from keyframe_asr.errors import RecipeError
+from keyframe_asr.pretrained_config import PretrainedConfig
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -28,7 +29,8 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder."""
 
-    train: str
+    train: str | Annotated[list[str], Field(min_length=1)]
+    """One manifest, or several that are taken together."""
     dev: str
     test: str | None = None
     validate_batches_seconds: float = Field(default=120.0, gt=0)
@@ -123,6 +125,7 @@ class DecoderConfig(_Strict):
 class ModelConfig(_Strict):
     """The network; `decoder: null` builds it without the attention decoder."""
 
+    pretrained: PretrainedConfig | None = None
     subsampling: SubsamplingConfig = SubsamplingConfig()
     encoder: EncoderConfig = EncoderConfig()
     keyframes: KeyframesConfig = KeyframesConfig()
@@ -179,6 +182,10 @@ class StageConfig(_Strict):
     average_best: int = Field(default=5, ge=1)
     """How many best checkpoints the weights of the stage are averaged over."""
     select_by: Literal["error", "loss"] = "error"
+    unfreeze_from_layer: int | None = Field(default=None, ge=0)
+    """Train the pretrained encoder's layers from this one on, 0: all of it; `null`: none."""
+    pretrained_learning_rate: float = Field(default=1e-5, gt=0)
+    """Highest learning rate of those layers; it rises and decays with the stage's own."""
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:
@@ -210,6 +217,8 @@ class TrainingConfig(_Strict):
     """Processes that load data beside the training process."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; `null`: all."""
+    encodings: str | None = None
+    """Folder for the outputs of a frozen pretrained encoder; `null`: `encodings` in the run's."""
 
 
 class Recipe(_Strict):
@@ -233,6 +242,11 @@ class Recipe(_Strict):
                 raise ValueError(
                     f"stage '{stage.name}' weighs the decoder loss by {stage.losses.decoder}, but "
                     "model.decoder is null; set losses.decoder: 0 or give the model a decoder"
+                )
+            if self.model.pretrained is None and stage.unfreeze_from_layer is not None:
+                raise ValueError(
+                    f"stage '{stage.name}' unfreezes layers of a pretrained encoder, but "
+                    "model.pretrained is null; remove unfreeze_from_layer or name an encoder"
                 )
         names = [stage.name for stage in self.stages]
         for index, stage in enumerate(self.stages):

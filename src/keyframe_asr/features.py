@@ -1,5 +1,6 @@
-"""Kaldi-compatible log-mel filter banks, the one front end of training, streaming and runtime.
+"""Front ends, from samples to features; each model has one, the same wherever it runs.
 
+Kaldi-compatible log-mel filter banks, unless a pretrained encoder brings its own front end:
 kaldi-native-fbank computes them as Kaldi's `compute-fbank-feats --snip-edges=false --dither=0`
 does: 25 ms povey windows every 10 ms, pre-emphasis 0.97, power spectrum, mel bands from 20 Hz to
 8 kHz, natural logarithm. A reflection at both ends makes the frame count depend on the length
@@ -8,11 +9,15 @@ alone: T = (S + 80) // 160.
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import kaldi_native_fbank
 import numpy as np
 import numpy.typing as npt
 
 from keyframe_asr.config import FeaturesConfig
+from keyframe_asr.errors import ModelError
+from keyframe_asr.pretrained_config import PretrainedConfig
 from keyframe_asr.timing import (
     FRAME_LENGTH_MS,
     FRAME_SHIFT_MS,
@@ -21,6 +26,30 @@ from keyframe_asr.timing import (
 )
 
 _INT16_SCALE = 32_768.0
+
+
+class FrontEnd(Protocol):
+    """Features (T, width) float32 from samples (S,) in [-1, 1] at 16 kHz, without state."""
+
+    @property
+    def width(self) -> int:
+        """F, the numbers in each frame."""
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute the features of a whole recording."""
+
+
+def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> FrontEnd:
+    """The front end of a model: that of its pretrained encoder, if it has one, else fbank.
+
+    Raises:
+        ModelError: it needs `transformers`, which is not installed.
+    """
+    if pretrained is None:
+        return Fbank(config)
+    if pretrained.family == "whisper":
+        return WhisperMel(int((pretrained.architecture or {}).get("num_mel_bins", 80)))
+    return NormalisedWaveform()
 
 
 def num_frames(num_samples: int) -> int:
@@ -33,6 +62,11 @@ class Fbank:
 
     def __init__(self, config: FeaturesConfig) -> None:
         self.num_mel_bins = config.num_mel_bins
+
+    @property
+    def width(self) -> int:
+        """Mel bins."""
+        return self.num_mel_bins
 
     def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Compute (T, num_mel_bins) float32 from samples (S,) in [-1, 1] at 16 kHz.
@@ -65,3 +99,53 @@ class Fbank:
         options.frame_opts.snip_edges = False
         options.mel_opts.num_bins = self.num_mel_bins
         return options
+
+
+class WhisperMel:
+    """Whisper's log-mel, by `transformers`, of an utterance's own length: T = S // 160.
+
+    The range is clamped to 8 below the loudest place of the utterance, as in the original.
+    """
+
+    def __init__(self, num_mel_bins: int) -> None:
+        try:
+            from transformers import WhisperFeatureExtractor
+        except ImportError:
+            raise ModelError(
+                "the front end of whisper needs transformers; "
+                "pip install 'keyframe-asr[pretrained]'"
+            ) from None
+        self.width = num_mel_bins
+        extractor: Any = WhisperFeatureExtractor
+        self._extractor = extractor(feature_size=num_mel_bins)
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute (S // 160, width) float32."""
+        frames = samples.size // FRAME_SHIFT_SAMPLES
+        if frames == 0:
+            return np.empty((0, self.width), dtype=np.float32)
+        # the reflection at the ends needs more than half a window of samples
+        missing = max(0, self._extractor.n_fft - samples.size)
+        computed = self._extractor(
+            np.pad(samples.astype(np.float32), (0, missing)),
+            sampling_rate=SAMPLE_RATE,
+            padding="do_not_pad",
+            truncation=False,
+            return_tensors="np",
+        )
+        mel: npt.NDArray[np.float32] = computed["input_features"][0].T[:frames]
+        return np.ascontiguousarray(mel, dtype=np.float32)
+
+
+class NormalisedWaveform:
+    """The samples themselves, of mean 0 and variance 1 in each utterance, for wav2vec 2.0."""
+
+    width = 1
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute (S, 1) float32."""
+        if samples.size == 0:
+            return np.empty((0, 1), dtype=np.float32)
+        centred = samples - samples.mean(dtype=np.float64)
+        scaled: npt.NDArray[np.float64] = centred / np.sqrt(centred.var() + 1e-7)
+        return scaled.astype(np.float32)[:, None]

@@ -17,10 +17,11 @@ from keyframe_asr.config import AugmentConfig
 def perturb_speeds(cuts: CutSet, speeds: list[float], seed: int) -> CutSet:
     """Each cut at a speed drawn from `speeds`; the same for the same seed."""
     draw = random.Random(seed)
-    return CutSet.from_cuts(_at_speed(cut, draw.choice(speeds)) for cut in cuts)
+    return CutSet.from_cuts(at_speed(cut, draw.choice(speeds)) for cut in cuts)
 
 
-def _at_speed(cut: Cut, speed: float) -> Cut:
+def at_speed(cut: Cut, speed: float) -> Cut:
+    """The cut played so much faster."""
     return cut if speed == 1.0 else cut.perturb_speed(speed)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from keyframe_asr.audio import read_audio
 from keyframe_asr.data.manifest import audio_path, text
 from keyframe_asr.errors import KeyframeError, ManifestError
-from keyframe_asr.features import Fbank
+from keyframe_asr.features import FrontEnd
 from keyframe_asr.timing import SAMPLE_RATE
 from keyframe_asr.tokenizer import Tokenizer
 
@@ -39,11 +40,12 @@ class Batch:
 
     Attributes:
         ids: names of the utterances.
-        features: (B, T, F) fbank.
+        features: (B, T, F) of the model's front end, or outputs of its pretrained encoder.
         feature_lengths: (B,) frames.
         tokens: (B, L) token ids, padded with 0.
         token_lengths: (B,).
         audio_seconds: seconds of audio in the batch.
+        pre_encoded: whether `features` have gone through the pretrained encoder already.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +54,7 @@ class Batch:
     tokens: Tensor
     token_lengths: Tensor
     audio_seconds: float
+    pre_encoded: bool = False
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -62,21 +65,45 @@ class Batch:
             self.tokens.to(device, non_blocking=True),
             self.token_lengths.to(device, non_blocking=True),
             self.audio_seconds,
+            self.pre_encoded,
         )
 
 
-class FeatureStore:
-    """Fbank of cuts, computed on demand; kept in memory between epochs if asked."""
+class Store(Protocol):
+    """Where the features of cuts come from."""
 
-    def __init__(self, fbank: Fbank, keep: bool) -> None:
-        self._fbank = fbank
+    @property
+    def width(self) -> int:
+        """F, the width of the features."""
+
+    @property
+    def pre_encoded(self) -> bool:
+        """Whether the features are outputs of a pretrained encoder."""
+
+    def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
+        """Do beforehand what is better done for many cuts at once; `say` what that takes."""
+
+    def __call__(self, cut: Cut) -> Tensor:
+        """Features (T, F) of a cut."""
+
+
+class FeatureStore:
+    """Features of cuts, computed on demand; kept in memory between epochs if asked."""
+
+    pre_encoded = False
+
+    def __init__(self, front_end: FrontEnd, keep: bool) -> None:
+        self._front_end = front_end
         # Names of cuts are unique in one manifest only, so the recording is part of the key.
         self._kept: dict[tuple[str, Path], Tensor] | None = {} if keep else None
 
     @property
-    def num_mel_bins(self) -> int:
+    def width(self) -> int:
         """F, the width of the features."""
-        return self._fbank.num_mel_bins
+        return self._front_end.width
+
+    def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
+        """Nothing to do."""
 
     def __call__(self, cut: Cut) -> Tensor:
         """Features (T, F) of a cut.
@@ -88,7 +115,7 @@ class FeatureStore:
         key = (cut.id, audio_path(cut))
         if self._kept is not None and key in self._kept:
             return self._kept[key]
-        features = torch.from_numpy(self._fbank(read_samples(cut)))
+        features = torch.from_numpy(self._front_end(read_samples(cut)))
         if self._kept is not None:
             self._kept[key] = features
         return features
@@ -123,7 +150,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
 
     def __init__(
         self,
-        features: FeatureStore,
+        features: Store,
         tokenizer: Tokenizer,
         masking: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -151,6 +178,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
             pad_sequence(tokens, batch_first=True),
             torch.tensor([one.size(0) for one in tokens]),
             sum(cut.duration for cut in cuts),
+            self._features.pre_encoded,
         )
 
 

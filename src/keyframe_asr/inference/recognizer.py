@@ -15,7 +15,7 @@ from keyframe_asr.audio import read_audio
 from keyframe_asr.data.model_folder import StoredModel
 from keyframe_asr.decoding.timestamps import timed_tokens
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
-from keyframe_asr.features import Fbank
+from keyframe_asr.features import front_end
 from keyframe_asr.inference.modes import (
     DEFAULT_OPTIONS,
     DecodeOptions,
@@ -71,7 +71,7 @@ class Recognizer:
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.network = model.network.float().to(self.device).eval()
-        self._fbank = Fbank(model.config.features)
+        self._front_end = front_end(model.config.features, model.config.model.pretrained)
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -145,7 +145,7 @@ class Recognizer:
     @torch.inference_mode()
     def encode(self, recordings: Sequence[Samples]) -> EncodedAudio:
         """Run the features and both encoders on recordings (S,), padded to one batch."""
-        features = [torch.from_numpy(self._fbank(samples)) for samples in recordings]
+        features = [torch.from_numpy(self._front_end(samples)) for samples in recordings]
         lengths = torch.tensor([len(one) for one in features])
         padded = pad_sequence(features, batch_first=True).to(self.device)
         encoded = self.network.encode(padded, lengths.to(self.device))

@@ -18,7 +18,8 @@ from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
 from keyframe_asr.model.normalisation import GlobalNormalisation
-from keyframe_asr.model.subsampling import ConvolutionalSubsampling
+from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder, build_pretrained
+from keyframe_asr.model.subsampling import ConvolutionalSubsampling, EncodingSubsampling
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Encoded:
 
 
 class KeyframeNetwork(nn.Module):
-    """Fbank in, log-probabilities and encoder output out; the decoder hangs on the latter.
+    """Features in, log-probabilities and encoder output out; the decoder hangs on the latter.
 
+    Features are fbank, or what the front end of a pretrained encoder gives: its outputs are then
+    normalised, summed over layers and subsampled, and take the place of fbank.
     `keyframes_enabled` and `fusion_enabled` choose what a training stage or a stored model uses;
     the parameters are the same in all cases, so that each stage starts from the last one's.
     """
@@ -56,8 +59,16 @@ class KeyframeNetwork(nn.Module):
         self.keyframes_enabled = False
         self.fusion_enabled = False
         self.policy = SelectionPolicy(config.keyframes.keep, config.keyframes.blank_threshold)
-        self.normalisation = GlobalNormalisation(num_mel_bins)
-        self.subsampling = ConvolutionalSubsampling(num_mel_bins, encoder.dim, config.subsampling)
+        self.pretrained: PretrainedEncoder | None = None
+        self.layer_sum: LayerSum | None = None
+        self.subsampling: ConvolutionalSubsampling | EncodingSubsampling
+        if config.pretrained is None:
+            self.normalisation = GlobalNormalisation(num_mel_bins)
+            self.subsampling = ConvolutionalSubsampling(
+                num_mel_bins, encoder.dim, config.subsampling
+            )
+        else:
+            self._build_on_pretrained(build_pretrained(config.pretrained))
         self.input_dropout = nn.Dropout(encoder.dropout)
         self.encoder1 = ConformerEncoder(encoder.keyframe_layer, encoder, encoder.attention_window)
         self.inter_ctc = nn.Linear(encoder.dim, vocab_size)
@@ -72,21 +83,39 @@ class KeyframeNetwork(nn.Module):
         )
 
     def forward(
-        self, features: Tensor, lengths: Tensor, min_keyframes: Tensor | None = None
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        min_keyframes: Tensor | None = None,
+        *,
+        pre_encoded: bool = False,
     ) -> Encoded:
         """Same as `encode`."""
-        return self.encode(features, lengths, min_keyframes)
+        return self.encode(features, lengths, min_keyframes, pre_encoded=pre_encoded)
 
     def encode(
-        self, features: Tensor, lengths: Tensor, min_keyframes: Tensor | None = None
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        min_keyframes: Tensor | None = None,
+        *,
+        pre_encoded: bool = False,
     ) -> Encoded:
         """Run both encoders and both heads.
 
         Args:
-            features: (B, T, F) fbank, not normalised; padding may hold anything.
+            features: (B, T, F) of the model's front end, not normalised; padding may hold anything.
             lengths: (B,) frames per utterance; 0 is legal.
             min_keyframes: (B,) keep at least so many frames, as far as there are any.
+            pre_encoded: `features` are outputs of the pretrained encoder already.
+
+        Raises:
+            ValueError: `pre_encoded` of a network that has no pretrained encoder.
         """
+        if pre_encoded and self.pretrained is None:
+            raise ValueError("features are pre-encoded, but the network has no pretrained encoder")
+        if self.pretrained is not None and not pre_encoded:
+            features, lengths = self.pretrained(features, lengths)
         frames, frame_lengths = self._subsample(features, lengths)
         every_frame = Keyframes.all_frames(frame_lengths, frames.size(1))
         frames = self.encoder1(frames, frame_lengths, every_frame.index)
@@ -108,8 +137,20 @@ class KeyframeNetwork(nn.Module):
     def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if features.size(1) == 0:  # nothing was said at all; convolutions need one frame
             features = features.new_zeros(features.size(0), 1, features.size(2))
-        frames, frame_lengths = self.subsampling(self.normalisation(features), lengths)
+        features = self.normalisation(features)
+        if self.layer_sum is not None:
+            features = self.layer_sum(features)
+        frames, frame_lengths = self.subsampling(features, lengths)
         return self.input_dropout(frames), frame_lengths
+
+    def _build_on_pretrained(self, pretrained: PretrainedEncoder) -> None:
+        self.pretrained = pretrained
+        self.normalisation = GlobalNormalisation(pretrained.width)
+        if len(pretrained.chosen) > 1:
+            self.layer_sum = LayerSum(len(pretrained.chosen))
+        self.subsampling = EncodingSubsampling(
+            pretrained.dim, self.config.encoder.dim, self.config.subsampling
+        )
 
     def _positions(self, keyframes: Keyframes) -> Tensor:
         if self.config.keyframes.positions == "source":

@@ -1,9 +1,13 @@
-"""Convolutional subsampling of fbank in time, 4x (25 Hz) or 8x (12.5 Hz)."""
+"""Convolutional subsampling in time, to 25 Hz (factor 4) or 12.5 Hz (factor 8).
+
+Of fbank at 100 Hz, or of a pretrained encoder's outputs at 50 Hz, which is half of the factor.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 
 from keyframe_asr.config import SubsamplingConfig
 from keyframe_asr.model.masks import length_mask
@@ -41,6 +45,31 @@ class ConvolutionalSubsampling(nn.Module):
             frames = torch.relu(convolution(frames.masked_fill(~inside, 0.0)))
             lengths = subsampled_lengths(lengths, 2)
         return self.projection(frames.transpose(1, 2).flatten(2)), lengths
+
+
+class EncodingSubsampling(nn.Module):
+    """Convolutions of width 3 and stride 2 over a pretrained encoder's outputs, then a projection.
+
+    The factor counts from 100 Hz, as everywhere: the encoder itself has taken 2 of it.
+    """
+
+    def __init__(self, width: int, dim: int, config: SubsamplingConfig) -> None:
+        super().__init__()
+        self.factor: int = config.factor
+        self.convolutions = nn.ModuleList()
+        for _ in range(config.factor.bit_length() - 2):
+            self.convolutions.append(nn.Conv1d(width, config.channels, 3, stride=2, padding=1))
+            width = config.channels
+        self.projection = nn.Linear(width, dim)
+
+    def forward(self, encodings: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodings (B, N, width) and lengths (B,) to frames (B, U, D) and lengths (B,)."""
+        frames = encodings.transpose(1, 2)
+        for convolution in self.convolutions:
+            inside = length_mask(lengths, frames.size(2)).unsqueeze(1)
+            frames = gelu(convolution(frames.masked_fill(~inside, 0.0)))
+            lengths = subsampled_lengths(lengths, 2)
+        return self.projection(frames.transpose(1, 2)), lengths
 
 
 def _strided_convolution(inputs: int, outputs: int, separable: bool) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from keyframe_asr.config import Recipe
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ManifestError, TrainingError
 from keyframe_asr.text import normalise_text
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.training.checkpoint import write_atomically
+from keyframe_asr.training.report import TrainingReport
 
 STATISTICS_CUTS = 2000
 """CMVN is estimated on at most so many utterances."""
@@ -39,7 +40,7 @@ class Inputs:
         train: training cuts of each stage, in the order of the recipe.
         dev: cuts that checkpoints are chosen by.
         tokenizer: the same for all stages.
-        mean: (F,) of each mel bin over the recipe's training set.
+        mean: (F,) of each feature over the recipe's training set.
         inverse_std: (F,).
     """
 
@@ -53,10 +54,10 @@ class Inputs:
 def prepare_inputs(
     recipe: Recipe,
     folder: Path,
-    store: FeatureStore,
+    store: Store,
     *,
     resume: bool,
-    warn: Callable[[str], None],
+    report: TrainingReport,
 ) -> Inputs:
     """Load all manifests of a run; make tokenizer and statistics, or with `resume` read them.
 
@@ -64,21 +65,25 @@ def prepare_inputs(
         ManifestError: a manifest cannot be used, or none of its utterances can.
         RecipeError, ModelError, TrainingError: the tokenizer cannot be made, or a stored file read.
     """
-    names = [stage.train or recipe.data.train for stage in recipe.stages]
+    common = training_name(recipe)
+    names = [stage.train or common for stage in recipe.stages]
     manifests = {
         name: _normalised(load_manifest(name), recipe)
-        for name in dict.fromkeys([recipe.data.train, recipe.data.dev, *names])
+        for name in dict.fromkeys([recipe.data.dev, *(one for one in names if one != common)])
     }
+    manifests[common] = _normalised(_load_together(recipe.data.train), recipe)
     if not resume:
-        _measure(manifests[recipe.data.train], recipe, folder, store)
+        _measure(manifests[common], recipe, folder, store, report.say)
     tokenizer = load_tokenizer(folder)
     measured = _read_statistics(folder / _STATISTICS_FILE)
     fastest = max(recipe.augment.speeds)
     train = {
-        name: alignable(name, manifests[name], tokenizer, recipe, fastest, warn)
+        name: alignable(name, manifests[name], tokenizer, recipe, fastest, report.warn)
         for name in dict.fromkeys(names)
     }
-    dev = alignable(recipe.data.dev, manifests[recipe.data.dev], tokenizer, recipe, 1.0, warn)
+    dev = alignable(
+        recipe.data.dev, manifests[recipe.data.dev], tokenizer, recipe, 1.0, report.warn
+    )
     return Inputs(
         tuple(train[name] for name in names),
         dev,
@@ -88,11 +93,16 @@ def prepare_inputs(
     )
 
 
-def measure_statistics(cuts: CutSet, store: FeatureStore) -> dict[str, list[float]]:
-    """Mean and inverse standard deviation of each mel bin over (some of) the cuts."""
-    every = max(1, math.ceil(len(cuts) / STATISTICS_CUTS))
-    total, squares, frames = np.zeros(store.num_mel_bins), np.zeros(store.num_mel_bins), 0
-    for cut in list(cuts)[::every]:
+def training_name(recipe: Recipe) -> str:
+    """What messages call the recipe's training manifests."""
+    train = recipe.data.train
+    return train if isinstance(train, str) else " + ".join(train)
+
+
+def measure_statistics(cuts: Iterable[Cut], store: Store) -> dict[str, list[float]]:
+    """Mean and inverse standard deviation of each feature over the cuts."""
+    total, squares, frames = np.zeros(store.width), np.zeros(store.width), 0
+    for cut in cuts:
         features = store(cut).double().numpy()
         total += features.sum(axis=0)
         squares += (features**2).sum(axis=0)
@@ -140,9 +150,29 @@ def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
     return CutSet.from_cuts(list(said))
 
 
-def _measure(train: CutSet, recipe: Recipe, folder: Path, store: FeatureStore) -> None:
+def _load_together(names: str | list[str]) -> CutSet:
+    """One manifest, or several as one. Raises `ManifestError` if two utterances share a name."""
+    if isinstance(names, str):
+        return load_manifest(names)
+    together: dict[str, Cut] = {}
+    for name in names:
+        for cut in load_manifest(name):
+            if cut.id in together:
+                raise ManifestError(
+                    f"{name}: utterance '{cut.id}' is in another training manifest too; "
+                    "give each its own name"
+                )
+            together[cut.id] = cut
+    return CutSet.from_cuts(together.values())
+
+
+def _measure(
+    train: CutSet, recipe: Recipe, folder: Path, store: Store, say: Callable[[str], None]
+) -> None:
     train_tokenizer((text(cut) for cut in train), recipe.tokenizer).save(folder)
-    values = json.dumps(measure_statistics(train, store))
+    measured = list(train)[:: max(1, math.ceil(len(train) / STATISTICS_CUTS))]
+    store.prepare(measured, say)
+    values = json.dumps(measure_statistics(measured, store))
     write_atomically(folder / _STATISTICS_FILE, lambda path: path.write_text(values))
 
 

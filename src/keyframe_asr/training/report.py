@@ -116,6 +116,10 @@ class TrainingReport:
             f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True
         )
 
+    def say(self, message: str) -> None:
+        """Say what takes a while."""
+        self._console.print(escape(message), highlight=False, soft_wrap=True)
+
     def begin_stage(self, stage: StageConfig, progress: checkpoint.Progress) -> None:
         """Start the progress bar of a stage."""
         self._stop_progress()

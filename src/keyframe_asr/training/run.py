@@ -9,11 +9,14 @@ import yaml
 from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.dataset import FeatureStore, Store
+from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.model_folder import save_model_folder
+from keyframe_asr.data.pretrained_source import load_original, with_architecture
 from keyframe_asr.errors import TrainingError
-from keyframe_asr.features import Fbank
+from keyframe_asr.features import front_end
 from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
 from keyframe_asr.training.report import TrainingReport
@@ -54,12 +57,20 @@ def train_recipe(
         raise TrainingError(
             f"{folder}: holds a run already; add --resume to go on, or choose another --out"
         )
+    recipe = with_architecture(recipe)
+    original = original_encoder(recipe)
     _make_folder(folder)
     if resumed:
         check_recipe(recipe, folder)
-    store = FeatureStore(Fbank(recipe.features), recipe.training.keep_features_in_memory)
+    store = FeatureStore(
+        front_end(recipe.features, recipe.model.pretrained),
+        recipe.training.keep_features_in_memory,
+    )
     with TrainingReport(folder, quiet) as report:
-        inputs = prepare_inputs(recipe, folder, store, resume=resumed, warn=report.warn)
+        measured: Store = store
+        if original is not None:
+            measured = EncodedStore(store, original, encodings_folder(recipe, folder))
+        inputs = prepare_inputs(recipe, folder, measured, resume=resumed, report=report)
         store_recipe(recipe, folder)
         torch.manual_seed(recipe.seed)
         network = KeyframeNetwork(
@@ -67,13 +78,36 @@ def train_recipe(
         )
         if initial is not None and not resumed and (others := load_matching(network, initial)):
             report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
+        if network.pretrained is not None and original is not None:
+            network.pretrained.load_state_dict(original.state_dict())
         network.normalisation.mean.copy_(inputs.mean)
         network.normalisation.inverse_std.copy_(inputs.inverse_std)
-        trainer = Trainer(recipe, network, inputs.tokenizer, store, folder)
+        encodings = encodings_folder(recipe, folder)
+        trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, encodings)
         trainer.run(inputs.train, inputs.dev, report)
     for stage in recipe.stages:
         save_stage_model(recipe, stage, network, inputs, store, folder / stage.name)
     return folder / recipe.stages[-1].name / "model"
+
+
+def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
+    """The pretrained encoder that a recipe starts from, if it has one.
+
+    Raises:
+        ModelError: its source cannot be read, or `transformers` is not installed.
+    """
+    pretrained = recipe.model.pretrained
+    if pretrained is None:
+        return None
+    encoder = build_pretrained(pretrained)
+    load_original(encoder, pretrained)
+    return encoder
+
+
+def encodings_folder(recipe: Recipe, folder: Path) -> Path:
+    """Where the outputs of a frozen encoder are kept."""
+    named = recipe.training.encodings
+    return folder / "encodings" if named is None else Path(named)
 
 
 def store_recipe(recipe: Recipe, folder: Path) -> None:
@@ -158,9 +192,11 @@ def save_stage_model(
         features=recipe.features,
         model=recipe.model,
     )
+    train = recipe.data.train
+    manifests = [Path(name).name for name in ([train] if isinstance(train, str) else train)]
     stages = recipe.stages[: recipe.stages.index(stage) + 1]
     card = (
-        f"# {config.name}\n\nTrained by `keyframe train` on `{Path(recipe.data.train).name}`: "
+        f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(manifests)}`: "
         + ", ".join(f"{one.name} ({one.epochs} epochs)" for one in stages)
         + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +18,43 @@ from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.tokenizer import BLANK, END
 
+PRETRAINED = ".pretrained."
+"""In the names of the pretrained encoder's weights."""
+
 
 class StageObjective(nn.Module):
     """The network together with the losses of one stage.
 
+    `masking` changes outputs (T, F) of a pretrained encoder in training, where no store has them.
+
     One module with one `forward`, so that wrappers for several devices see every parameter used.
     """
 
-    def __init__(self, network: KeyframeNetwork, stage: StageConfig) -> None:
+    def __init__(
+        self,
+        network: KeyframeNetwork,
+        stage: StageConfig,
+        masking: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self._masking = masking
         self.losses = stage.losses
         apply_stage(network, stage)
 
     def forward(
-        self, features: Tensor, feature_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
+        self,
+        features: Tensor,
+        feature_lengths: Tensor,
+        tokens: Tensor,
+        token_lengths: Tensor,
+        pre_encoded: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
         """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings."""
-        encoded = self.network(features, feature_lengths, token_lengths)
+        if self.training and self.network.pretrained is not None and not pre_encoded:
+            features, feature_lengths = self._masked_encodings(features, feature_lengths)
+            pre_encoded = True
+        encoded = self.network(features, feature_lengths, token_lengths, pre_encoded=pre_encoded)
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
@@ -50,6 +71,18 @@ class StageObjective(nn.Module):
             "decoder": config.decoder,
         }
         return LossParts(values, weights).total, values, encoded
+
+    def _masked_encodings(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of the pretrained encoder, each utterance masked on its own."""
+        assert self.network.pretrained is not None
+        outputs, lengths = self.network.pretrained(features, lengths)
+        if self._masking is None:
+            return outputs, lengths
+        masked = [
+            self._masking(one[:length])
+            for one, length in zip(outputs, lengths.tolist(), strict=True)
+        ]
+        return nn.utils.rnn.pad_sequence(masked, batch_first=True), lengths
 
     def _head_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
         log_probs, lengths = encoded.head_log_probs, encoded.keyframes.lengths
@@ -81,9 +114,11 @@ class StageObjective(nn.Module):
 
 
 def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
-    """Switch keyframe selection and fusion as the stage says."""
+    """Switch keyframe selection, fusion and frozen layers as the stage says."""
     network.keyframes_enabled = stage.keyframes
     network.fusion_enabled = stage.fusion
+    if network.pretrained is not None:
+        network.pretrained.unfreeze_from(stage.unfreeze_from_layer)
 
 
 def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
@@ -101,11 +136,21 @@ def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
 
 
 def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and other vectors are not decayed."""
-    decayed = [p for p in network.parameters() if p.requires_grad and p.dim() > 1]
-    plain = [p for p in network.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+    """AdamW; norms, biases and other vectors are not decayed.
+
+    Groups of a pretrained encoder's weights are marked `pretrained`: they have their own rate.
+    """
+    groups: list[dict[str, Any]] = []
+    for pretrained in (False, True):
+        trained = [
+            weight
+            for name, weight in network.named_parameters()
+            if weight.requires_grad and (PRETRAINED in f".{name}") == pretrained
+        ]
+        if pretrained and not trained:
+            continue
+        decayed = [weight for weight in trained if weight.dim() > 1]
+        plain = [weight for weight in trained if weight.dim() <= 1]
+        for weights, decay in ((decayed, weight_decay), (plain, 0.0)):
+            groups.append({"params": weights, "weight_decay": decay, "pretrained": pretrained})
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,15 +13,22 @@ from accelerate import Accelerator
 from lhotse import CutSet
 
 from keyframe_asr.config import Recipe, StageConfig
-from keyframe_asr.data.augment import FeatureMasking, perturb_speeds, seed_augmentation
+from keyframe_asr.data.augment import (
+    FeatureMasking,
+    at_speed,
+    perturb_speeds,
+    seed_augmentation,
+)
 from keyframe_asr.data.dataset import (
     Batch,
     FeatureStore,
     SpeechDataset,
+    Store,
     batches,
     evaluation_sampler,
     training_sampler,
 )
+from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import Tokenizer
@@ -32,6 +39,8 @@ from keyframe_asr.training.report import EpochReport, TrainingReport
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.update import Updater
 from keyframe_asr.training.validation import Validation, validate
+
+Say = Callable[[str], None]
 
 HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
 """Outside of these the inter-CTC is not ready for the keyframe stage."""
@@ -51,6 +60,7 @@ class Trainer:
         tokenizer: Tokenizer,
         features: FeatureStore,
         folder: Path,
+        encodings: Path | None = None,
     ) -> None:
         self.recipe = recipe
         self.network = network
@@ -65,8 +75,10 @@ class Trainer:
             keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
-        self._dataset = SpeechDataset(features, tokenizer, FeatureMasking(recipe.augment))
-        self._dev_dataset = SpeechDataset(features, tokenizer)
+        self._features, self._tokenizer = features, tokenizer
+        self._encodings = encodings or folder / "encodings"
+        self.masking = FeatureMasking(recipe.augment)
+        self._use(features)
 
     def run(self, train: Sequence[CutSet], dev: CutSet, report: TrainingReport) -> list[Validation]:
         """Train every stage that is not done yet; returns the dev results of each stage run.
@@ -95,6 +107,26 @@ class Trainer:
             run = _StageRun(self, stage, progress, train[index], dev, report)
             results.append(run.train(optimiser_state))
         return results
+
+    def open_stage(self, stage: StageConfig, train: CutSet, dev: CutSet, say: Say) -> None:
+        """Choose where the stage's features come from, and get them ready.
+
+        While the pretrained encoder is frozen, its outputs are computed once, at every speed.
+        """
+        pretrained = self.network.pretrained
+        if pretrained is None or stage.unfreeze_from_layer is not None:
+            self._use(self._features)
+            return
+        store = EncodedStore(self._features, pretrained, self._encodings)
+        copies = (at_speed(cut, speed) for speed in self.recipe.augment.speeds for cut in train)
+        store.prepare(itertools.chain(dev, copies), say)
+        self._use(store)
+
+    def _use(self, store: Store) -> None:
+        unencoded = self.network.pretrained is not None and not store.pre_encoded
+        masking = None if unencoded else self.masking  # else the objective masks
+        self._dataset = SpeechDataset(store, self._tokenizer, masking)
+        self._dev_dataset = SpeechDataset(store, self._tokenizer)
 
     def train_batches(self, train: CutSet, progress: Progress) -> Iterator[Batch]:
         """Batches of the epoch that `progress` says is next, augmented.
@@ -158,7 +190,7 @@ class _StageRun:
         self._training = trainer.recipe.training
         self._folder = trainer.folder / stage.name
         self._expected_batches = trainer.count_batches(train, progress.stage)
-        self._objective = StageObjective(trainer.network, stage)
+        self._objective = StageObjective(trainer.network, stage, trainer.masking)
         steps = stage.epochs * math.ceil(self._expected_batches / self._training.accumulate)
         trainer.accelerator.free_memory()  # the optimiser of the stage before
         self._updater = Updater(trainer.accelerator, self._objective, stage, self._training, steps)
@@ -170,6 +202,7 @@ class _StageRun:
             self._trainer.start_from(stage.start_from)
         if optimiser_state is not None:
             self._updater.load_state_dict(optimiser_state)
+        self._trainer.open_stage(stage, self._train, self._dev, self._report.say)
         self._report.begin_stage(stage, progress)
         if progress.epoch == 0 and stage.keyframes:
             self._check_keyframes()

@@ -73,8 +73,9 @@ class Updater:
         ids = [name for batch in batches for name in batch.ids]
         check_finite("norm of the gradient", norm, self._stage.name, ids)
         rate = learning_rate(self._stage, step, self._total_steps)
+        share = self._stage.pretrained_learning_rate / self._stage.learning_rate
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * share if group.get("pretrained") else rate
         self._optimiser.step()
         self._optimiser.zero_grad()
         return rate, results
@@ -96,7 +97,11 @@ class Updater:
             torch.autocast(device, torch.bfloat16, enabled=half),
         ):
             total, parts, encoded = self._objective(
-                batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
+                batch.features,
+                batch.feature_lengths,
+                batch.tokens,
+                batch.token_lengths,
+                batch.pre_encoded,
             )
             spikes = count_spikes(self._network, encoded)
         check_finite("loss", total, self._stage.name, batch.ids)

@@ -52,10 +52,16 @@ def validate(
     for batch in (one.to(device) for one in batches):
         with naming_utterances(stage, batch.ids):
             total, _, encoded = objective(
-                batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
+                batch.features,
+                batch.feature_lengths,
+                batch.tokens,
+                batch.token_lengths,
+                batch.pre_encoded,
             )
             if network.keyframes_enabled:  # the loss asks for as many keyframes as tokens
-                encoded = network.encode(batch.features, batch.feature_lengths)
+                encoded = network.encode(
+                    batch.features, batch.feature_lengths, pre_encoded=batch.pre_encoded
+                )
         check_finite("loss on the dev set", total, stage, batch.ids)
         sums.loss += float(total) * len(batch.ids)
         sums.keyframes += count_spikes(network, encoded)

@@ -1,0 +1,205 @@
+"""Outputs of a frozen pretrained encoder, computed once and kept on disk.
+
+One file an utterance and speed: float16, named by a digest of everything the numbers follow from,
+which is the recording's content, what is done to it before the front end, the front end, the
+encoder's weights and the layers taken. A file is there whole or not at all, so filling may be
+interrupted and several processes may fill one folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.manifest import audio_path
+from keyframe_asr.errors import AudioError, ManifestError
+from keyframe_asr.model.pretrained import OUTPUTS_PER_SECOND, PretrainedEncoder
+
+BATCH_SECONDS = 30.0
+"""Seconds of audio that are encoded at once."""
+
+FORMAT = "1"
+"""Part of every name: changed when the same inputs would give other numbers."""
+
+_REPORT_SECONDS = 60.0
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class EncodedStore:
+    """Outputs (T, width) of `encoder` for cuts, from disk where they have been computed before.
+
+    The encoder's weights must not change while a store is in use.
+    """
+
+    pre_encoded = True
+
+    def __init__(self, features: FeatureStore, encoder: PretrainedEncoder, folder: Path) -> None:
+        self._features = features
+        self._encoder = encoder
+        self._folder = folder / _digest(encoder)[:16]
+        self._contents: dict[Path, str] = {}
+
+    @property
+    def width(self) -> int:
+        """F, the width of the outputs."""
+        return self._encoder.width
+
+    def __call__(self, cut: Cut) -> Tensor:
+        """Outputs (T, width) of a cut, float32.
+
+        Raises:
+            AudioError: its recording cannot be read.
+            ManifestError: its recording has another length than the manifest says, or the folder
+                cannot be written.
+        """
+        stored = self._read(self._path(cut))
+        if stored is None:
+            self._compute([cut])
+            stored = self._read(self._path(cut))
+        if stored is None:
+            raise ManifestError(f"{self._path(cut)}: cannot be read back; check the disk")
+        return torch.from_numpy(stored).float()
+
+    def missing(self, cuts: Iterable[Cut]) -> list[Cut]:
+        """The cuts that nothing is stored for, each once."""
+        found: dict[Path, Cut] = {}
+        for cut in cuts:
+            path = self._path(cut)
+            if path not in found and not path.is_file():
+                found[path] = cut
+        return list(found.values())
+
+    def size(self, cuts: Iterable[Cut]) -> int:
+        """About how many bytes the outputs of these cuts take."""
+        seconds: float = sum(cut.duration for cut in cuts)
+        return round(seconds * OUTPUTS_PER_SECOND * self.width * np.dtype(np.float16).itemsize)
+
+    def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
+        """Compute and store what is missing, batch by batch; `say` beforehand how much that is.
+
+        Raises:
+            AudioError, ManifestError: a recording cannot be read, or is not what its manifest says.
+            ManifestError: the disk has no room.
+        """
+        todo = self.missing(cuts)
+        if not todo:
+            return
+        total = sum(cut.duration for cut in todo)
+        needed = self.size(todo)
+        say(
+            f"encoding {len(todo)} utterances ({total / 3600:.2f} h) with the frozen encoder, "
+            f"once: {needed / 1e9:.2f} GB in {self._folder}"
+        )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise ManifestError(
+                f"{self._folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} are free; "
+                "make room, name another folder in training.encodings, or take fewer layers"
+            )
+        started = reported = time.monotonic()
+        done = 0.0
+        for batch in _batches(todo):
+            self._compute(batch)
+            done += sum(cut.duration for cut in batch)
+            now = time.monotonic()
+            if now - reported > _REPORT_SECONDS or done >= total - 1e-6:
+                reported, rate = now, (now - started) / done
+                say(f"encoded {done / total:.0%}, {rate:.4f} s a second of audio")
+
+    @torch.no_grad()
+    def _compute(self, cuts: list[Cut]) -> None:
+        features = [self._features(cut) for cut in cuts]
+        lengths = torch.tensor([len(one) for one in features])
+        device = next(self._encoder.parameters()).device
+        padded = pad_sequence(features, batch_first=True).to(device)
+        outputs, sizes = self._encoder.eval()(padded, lengths.to(device))
+        half = outputs.clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
+        for cut, output, size in zip(cuts, half, sizes.tolist(), strict=True):
+            if not np.isfinite(output[:size]).all():
+                raise AudioError(
+                    f"{audio_path(cut)}: the pretrained encoder gives numbers that are not finite; "
+                    "check the recording and the encoder's weights"
+                )
+            _write(self._path(cut), output[:size])
+
+    def _read(self, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]] | None:
+        """The stored outputs; None where there are none, or what is there is damaged."""
+        try:
+            stored = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        fits = stored.dtype == np.float16 and stored.ndim == 2 and stored.shape[1] == self.width
+        return stored if fits else None
+
+    def _path(self, cut: Cut) -> Path:
+        source = audio_path(cut)
+        if source not in self._contents:
+            self._contents[source] = _content(source)
+        changes = [
+            change if isinstance(change, dict) else change.to_dict()
+            for change in cut.recording.transforms or ()
+        ]
+        described = json.dumps([self._contents[source], changes], sort_keys=True, default=str)
+        name = hashlib.sha256(described.encode()).hexdigest()
+        return self._folder / name[:2] / f"{name[2:34]}.npy"
+
+
+def _digest(encoder: PretrainedEncoder) -> str:
+    """Of the weights, the architecture, the layers taken, and through the class the front end."""
+    described = [FORMAT, type(encoder).__name__, encoder.chosen, encoder.architecture]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.numpy().data)
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise AudioError(
+            f"{path}: cannot be read: {error.strerror}; check the path of the recording"
+        ) from None
+
+
+def _batches(cuts: list[Cut]) -> Iterator[list[Cut]]:
+    """Cuts of similar length, `BATCH_SECONDS` of padded audio in each batch, longest first."""
+    batch: list[Cut] = []
+    for cut in sorted(cuts, key=lambda one: (-one.duration, one.id)):
+        if batch and (len(batch) + 1) * batch[0].duration > BATCH_SECONDS:
+            yield batch
+            batch = []
+        batch.append(cut)
+    if batch:
+        yield batch
+
+
+def _write(path: Path, outputs: np.ndarray[tuple[int, ...], np.dtype[np.float16]]) -> None:
+    """Store them whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.save(file, outputs)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ManifestError(
+            f"{path}: cannot be written ({error.strerror}); make room, or name another folder in "
+            "training.encodings"
+        ) from None

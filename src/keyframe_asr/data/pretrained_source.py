@@ -1,0 +1,131 @@
+"""Where the weights of a pretrained encoder come from: a folder, or the local Hugging Face cache.
+
+Nothing is downloaded here. A folder holds `config.json` and safetensors, of the encoder alone or
+of a whole checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from keyframe_asr.config import Recipe
+from keyframe_asr.errors import ModelError
+from keyframe_asr.model.pretrained import PretrainedEncoder
+from keyframe_asr.pretrained_config import PretrainedConfig
+
+MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
+"""What `config.json` of each family says of itself."""
+
+PREFIXES = {"whisper": ("", "encoder.", "model.encoder."), "wav2vec2": ("", "wav2vec2.")}
+"""What names start with in checkpoints that hold more than the encoder."""
+
+_FORGOTTEN = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+
+
+def with_architecture(recipe: Recipe) -> Recipe:
+    """The recipe with the architecture of its pretrained encoder, if it has one, filled in.
+
+    Raises:
+        ModelError: the source cannot be found or read, or is of another family.
+    """
+    pretrained = recipe.model.pretrained
+    if pretrained is None or pretrained.architecture is not None:
+        return recipe
+    filled = pretrained.model_copy(update={"architecture": _read_architecture(pretrained)})
+    model = recipe.model.model_copy(update={"pretrained": filled})
+    return recipe.model_copy(update={"model": model})
+
+
+def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
+    """Put the source's weights, as float32, into the encoder.
+
+    Raises:
+        ModelError: they cannot be found or read, or do not fit.
+    """
+    folder = find_source(config.source)
+    stored = _read_weights(folder)
+    inside = "encoder."
+    own = {name.removeprefix(inside): tensor for name, tensor in encoder.state_dict().items()}
+    prefix = max(
+        PREFIXES[config.family], key=lambda prefix: sum(prefix + name in stored for name in own)
+    )
+    renamed = {_renamed(name.removeprefix(prefix)): tensor for name, tensor in stored.items()}
+    lacking = [name for name in own if name not in renamed and name not in _UNUSED]
+    if lacking:
+        raise ModelError(f"{folder}: its weights lack '{lacking[0]}'; copy the encoder again")
+    misshapen = [n for n in own if n in renamed and renamed[n].shape != own[n].shape]
+    if misshapen:
+        name = misshapen[0]
+        raise ModelError(
+            f"{folder}: '{name}' has the shape {tuple(renamed[name].shape)}, but config.json asks "
+            f"for {tuple(own[name].shape)}; the files are not of one model"
+        )
+    fitting = {inside + n: renamed[n].to(own[n].dtype) for n in own if n in renamed}
+    encoder.load_state_dict(fitting, strict=False)
+
+
+_UNUSED = ("masked_spec_embed",)
+"""What replaces masked frames in the encoder's own training; some checkpoints lack it."""
+
+
+def find_source(source: str) -> Path:
+    """The folder of a source. Raises `ModelError` if it is neither one nor in the local cache."""
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise ModelError(
+            f"{source}: no such folder; names of Hugging Face need transformers: "
+            "pip install 'keyframe-asr[pretrained]'"
+        ) from None
+    try:
+        return Path(snapshot_download(source, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError):
+        raise ModelError(
+            f"{source}: no such folder, and not in the local cache of Hugging Face; give a folder, "
+            f"or fetch it once: hf download {source}"
+        ) from None
+
+
+def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
+    path = find_source(config.source) / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}; copy the encoder again") from None
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    if kind != MODEL_TYPES[config.family]:
+        raise ModelError(
+            f"{path}: its model_type is '{kind}', but model.pretrained.family is "
+            f"'{config.family}'; give an encoder of that family"
+        )
+    return {key: value for key, value in found.items() if key not in _FORGOTTEN}
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: holds no .safetensors file; give the folder of an encoder")
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            weights.update(load_file(file))
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{file}: cannot be read: {error}; copy the encoder again") from None
+    return weights
+
+
+def _renamed(name: str) -> str:
+    """A weight's name as newer versions of torch have it: those of weight norm have changed."""
+    return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
+        ".weight_v", ".parametrizations.weight.original1"
+    )

@@ -1,0 +1,79 @@
+"""wav2vec 2.0's encoder (arXiv 2006.11477), on one utterance after the other.
+
+The layers are those of `transformers`; what runs them is here, to take the outputs of some. An
+utterance is never padded: the group norm of the smaller checkpoints runs over all of its samples,
+so that with padding it would depend on its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from keyframe_asr.errors import ModelError
+from keyframe_asr.model.pretrained import PretrainedEncoder
+from keyframe_asr.pretrained_config import PretrainedConfig
+
+
+class Wav2Vec2Encoder(PretrainedEncoder):
+    """Waveforms (B, S, 1) at 16 kHz in, outputs of the chosen layers at 50 Hz out."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        try:
+            own = Wav2Vec2Config(**dict(config.architecture or {}))
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"'{config.source}': no configuration of wav2vec 2.0: {error}"
+            ) from None
+        total = own.num_hidden_layers
+        super().__init__(config, total, own.hidden_size)
+        own.num_hidden_layers = max(self.chosen)
+        self._total_layers = total
+        encoder: Any = Wav2Vec2Model(own)
+        # where layers norm first, the norm after the last layer belongs to that layer only
+        if own.do_stable_layer_norm and max(self.chosen) < total:
+            encoder.encoder.layer_norm = nn.Identity()
+        self.encoder = encoder
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See the base class."""
+        outputs = [
+            self._encode(samples[:length, 0])
+            for samples, length in zip(features, lengths.tolist(), strict=True)
+        ]
+        sizes = torch.tensor([len(one) for one in outputs], device=lengths.device)
+        return pad_sequence(outputs, batch_first=True), sizes
+
+    def own_layers(self) -> Iterator[nn.Module]:
+        """See the base class."""
+        return iter(self.encoder.encoder.layers)
+
+    def trainable_after(self) -> Iterator[nn.Module]:
+        """See the base class."""
+        if self.encoder.config.do_stable_layer_norm:
+            yield self.encoder.encoder.layer_norm
+
+    def _encode(self, samples: Tensor) -> Tensor:
+        """(S,) to (N, width); nothing where there is less than one window of samples."""
+        frames = torch.tensor(samples.size(0))
+        if int(self.encoder._get_feat_extract_output_lengths(frames)) < 1:
+            return samples.new_zeros(0, self.width)
+        layers = self.encoder.encoder
+        extracted = self.encoder.feature_extractor(samples.unsqueeze(0)).transpose(1, 2)
+        hidden, _ = self.encoder.feature_projection(extracted)
+        hidden = hidden + layers.pos_conv_embed(hidden)
+        norm_first = self.encoder.config.do_stable_layer_norm
+        if not norm_first:
+            hidden = layers.layer_norm(hidden)
+        outputs = [hidden] if 0 in self.chosen else []
+        for number, layer in enumerate(layers.layers, start=1):
+            hidden = layer(hidden)
+            if number in self.chosen:
+                last = norm_first and number == self._total_layers
+                outputs.append(layers.layer_norm(hidden) if last else hidden)
+        return torch.cat(outputs, dim=-1).squeeze(0)

@@ -1,0 +1,97 @@
+"""Whisper's encoder (arXiv 2212.04356) on utterances of their own length.
+
+The layers are those of `transformers`; what runs them is here, because `transformers` takes 30 s
+at a time and has no mask. Deviation from the original: an utterance is not padded to 30 s with
+silence. Its frames take the first positions, the padding of a batch is masked before both
+convolutions and in the attention, and what is longer than 30 s is cut into windows of 30 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+from transformers import WhisperConfig
+from transformers.models.whisper import modeling_whisper
+
+from keyframe_asr.errors import ModelError
+from keyframe_asr.model.masks import attention_mask, length_mask
+from keyframe_asr.model.pretrained import PretrainedEncoder
+from keyframe_asr.pretrained_config import PretrainedConfig
+
+STRIDE = 2
+"""Mel frames to one output."""
+
+
+class WhisperEncoder(PretrainedEncoder):
+    """Log-mel (B, T, bins) at 100 Hz in, outputs of the chosen layers at 50 Hz out."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        architecture = dict(config.architecture or {})
+        try:
+            own = WhisperConfig(**architecture)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"'{config.source}': no configuration of Whisper: {error}") from None
+        total = own.encoder_layers
+        super().__init__(config, total, own.d_model)
+        own.encoder_layers = max(self.chosen)
+        self._total_layers = total
+        encoder: Any = modeling_whisper.WhisperEncoder(own)
+        if max(self.chosen) < total:
+            encoder.layer_norm = nn.Identity()
+        self.encoder = encoder
+
+    @property
+    def window(self) -> int:
+        """Mel frames that are encoded at once."""
+        return STRIDE * int(self.encoder.max_source_positions)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See the base class."""
+        batch, frames, _ = features.shape
+        windows = max(1, -(-frames // self.window))
+        if windows == 1:
+            return self._encode(features, lengths), _output_lengths(lengths)
+        padded = pad(features, (0, 0, 0, windows * self.window - frames))
+        starts = torch.arange(windows, device=lengths.device) * self.window
+        inside = (lengths.unsqueeze(1) - starts).clamp(0, self.window).flatten()
+        cut = padded.reshape(batch * windows, self.window, -1)
+        kept = inside.nonzero().flatten()
+        encoded = cut.new_zeros(batch * windows, self.window // STRIDE, self.width)
+        encoded = encoded.index_copy(0, kept, self._encode(cut[kept], inside[kept]))
+        whole = encoded.view(batch, -1, self.width)
+        return whole[:, : -(-frames // STRIDE)], _output_lengths(lengths)
+
+    def own_layers(self) -> Iterator[nn.Module]:
+        """See the base class."""
+        return iter(self.encoder.layers)
+
+    def trainable_after(self) -> Iterator[nn.Module]:
+        """See the base class."""
+        yield self.encoder.layer_norm
+
+    def _keep_constants(self) -> None:
+        self.encoder.embed_positions.requires_grad_(False)  # sinusoids
+
+    def _encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """One window at most: (B, T, bins) to (B, ceil(T / 2), width), zeros in padding."""
+        mel = length_mask(lengths, features.size(1)).unsqueeze(1)
+        first = gelu(self.encoder.conv1(features.transpose(1, 2).masked_fill(~mel, 0.0)))
+        hidden = gelu(self.encoder.conv2(first.masked_fill(~mel, 0.0))).transpose(1, 2)
+        hidden = hidden + self.encoder.embed_positions.weight[: hidden.size(1)]
+        outside = ~length_mask(_output_lengths(lengths), hidden.size(1)).unsqueeze(-1)
+        mask = attention_mask(_output_lengths(lengths), hidden.size(1))
+        outputs = [hidden] if 0 in self.chosen else []
+        for number, layer in enumerate(self.encoder.layers, start=1):
+            hidden = layer(hidden, mask)
+            if number in self.chosen:
+                last = number == self._total_layers
+                outputs.append(self.encoder.layer_norm(hidden) if last else hidden)
+        return torch.cat(outputs, dim=-1).masked_fill(outside, 0.0)
+
+
+def _output_lengths(lengths: Tensor) -> Tensor:
+    return (lengths + STRIDE - 1) // STRIDE
