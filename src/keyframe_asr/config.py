@@ -29,8 +29,9 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder."""
 
-    train: str | Annotated[list[str], Field(min_length=1)]
-    """One manifest, or several that are taken together."""
+    train: str
+    more_train: list[str] = []
+    """Further training manifests, taken together with `train`."""
     dev: str
     test: str | None = None
     validate_batches_seconds: float = Field(default=120.0, gt=0)

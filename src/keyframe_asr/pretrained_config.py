@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LayerNumber = Annotated[int, Field(ge=0)]
-
 
 class PretrainedConfig(BaseModel):
     """An open pretrained encoder as the lower part of encoder 1, frozen unless a stage says else.
@@ -23,10 +21,10 @@ class PretrainedConfig(BaseModel):
 
     Read once, when training starts: a trained model folder holds these weights itself.
     """
-    layers: (
-        LayerNumber | Annotated[list[LayerNumber], Field(min_length=1)] | Literal["last", "all"]
-    ) = "last"
-    """Whose outputs are taken: one layer (0: what enters the first), or the learned weighted sum of
-    several. Layers above the highest of them are not even built."""
+    layers: list[Annotated[int, Field(ge=0)]] = []
+    """Whose outputs are taken, 0 being what enters the first; none named: the last layer's.
+
+    Of several, the learned weighted sum. Layers above the highest of them are not even built.
+    """
     architecture: dict[str, Any] | None = None
     """The source's `config.json`; `null` in a recipe, filled in when training starts."""

@@ -100,12 +100,12 @@ def _first_pass(network: KeyframeNetwork, encoded: Encoded) -> list[Hypothesis]:
     found = greedy_aligned(encoded.head_log_probs, encoded.keyframes.lengths)
     return [
         one if any_spike else EMPTY
-        for one, any_spike in zip(found, _spiking(network, encoded), strict=True)
+        for one, any_spike in zip(found, spiking(network, encoded), strict=True)
     ]
 
 
-def _spiking(network: KeyframeNetwork, encoded: Encoded) -> list[bool]:
-    """Utterances with a spike; the others' only keyframe is their least blank frame."""
+def spiking(network: KeyframeNetwork, encoded: Encoded) -> list[bool]:
+    """Which utterances have a spike; the others' only keyframe is their least blank frame."""
     log_probs, lengths = encoded.inter_log_probs, encoded.frame_lengths
     blank, threshold = log_probs[..., BLANK], network.policy.blank_threshold
     if threshold is None:

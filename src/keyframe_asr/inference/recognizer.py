@@ -23,6 +23,7 @@ from keyframe_asr.inference.modes import (
     available_modes,
     check_mode,
     decode,
+    spiking,
 )
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Token, Transcript
@@ -61,6 +62,21 @@ class EncodedAudio:
     frames: tuple[int, ...]
     keyframes: tuple[int, ...]
     silent: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class SpeechEmbeddings:
+    """A recording as a sequence about as long as its text.
+
+    Attributes:
+        vectors: (K, D) float32, encoder 2's output at each keyframe; K is 0 where nothing is said.
+        times: (K,) seconds of the keyframes, ascending.
+        duration: length of the recording in seconds.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    times: npt.NDArray[np.float64]
+    duration: float
 
 
 class Recognizer:
@@ -141,6 +157,32 @@ class Recognizer:
                 for place, found in zip(batch, self.decode(encoded, chosen, options), strict=True):
                     results[place] = found
             yield from results
+
+    @torch.inference_mode()
+    def embed(self, audio: str | Path | Samples) -> SpeechEmbeddings:
+        """Embed one recording: a vector for each keyframe, about one a token.
+
+        Raises:
+            AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+            ModelError: the model keeps all frames.
+        """
+        if not self.network.keyframes_enabled:
+            raise ModelError(
+                f"model '{self.config.name}' keeps all frames, so it has no embeddings as long as "
+                "the text; use a model of a stage with keyframes"
+            )
+        samples = read_recording(audio)
+        if isinstance(samples, KeyframeError):
+            raise samples
+        found = self.encode([samples])
+        heard = spiking(self.network, found.encoded)[0] and not found.silent[0]
+        kept = found.keyframes[0] if heard else 0
+        index = found.encoded.keyframes.index[0, :kept].cpu().numpy()
+        return SpeechEmbeddings(
+            vectors=found.encoded.memory[0, :kept].float().cpu().numpy(),
+            times=index * encoder_frame_seconds(self.network.subsampling.factor),
+            duration=found.seconds[0],
+        )
 
     @torch.inference_mode()
     def encode(self, recordings: Sequence[Samples]) -> EncodedAudio:

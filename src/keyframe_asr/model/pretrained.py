@@ -130,11 +130,7 @@ def chosen_layers(config: PretrainedConfig, layers: int) -> tuple[int, ...]:
     Raises:
         ModelError: it has no such layer.
     """
-    if config.layers == "last":
-        return (layers,)
-    if config.layers == "all":
-        return tuple(range(layers + 1))
-    wanted = [config.layers] if isinstance(config.layers, int) else list(config.layers)
+    wanted = config.layers or [layers]
     if max(wanted) > layers:
         raise ModelError(
             f"'{config.source}' has {layers} layers, but model.pretrained.layers asks for "

@@ -15,7 +15,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from torch import Tensor
 
-from keyframe_asr.config import Recipe
+from keyframe_asr.config import DataConfig, Recipe
 from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ManifestError, TrainingError
@@ -71,7 +71,7 @@ def prepare_inputs(
         name: _normalised(load_manifest(name), recipe)
         for name in dict.fromkeys([recipe.data.dev, *(one for one in names if one != common)])
     }
-    manifests[common] = _normalised(_load_together(recipe.data.train), recipe)
+    manifests[common] = _normalised(_load_together(recipe.data), recipe)
     if not resume:
         _measure(manifests[common], recipe, folder, store, report.say)
     tokenizer = load_tokenizer(folder)
@@ -95,8 +95,7 @@ def prepare_inputs(
 
 def training_name(recipe: Recipe) -> str:
     """What messages call the recipe's training manifests."""
-    train = recipe.data.train
-    return train if isinstance(train, str) else " + ".join(train)
+    return " + ".join([recipe.data.train, *recipe.data.more_train])
 
 
 def measure_statistics(cuts: Iterable[Cut], store: Store) -> dict[str, list[float]]:
@@ -150,12 +149,10 @@ def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
     return CutSet.from_cuts(list(said))
 
 
-def _load_together(names: str | list[str]) -> CutSet:
-    """One manifest, or several as one. Raises `ManifestError` if two utterances share a name."""
-    if isinstance(names, str):
-        return load_manifest(names)
+def _load_together(data: DataConfig) -> CutSet:
+    """All training manifests as one. Raises `ManifestError` if two utterances share a name."""
     together: dict[str, Cut] = {}
-    for name in names:
+    for name in [data.train, *data.more_train]:
         for cut in load_manifest(name):
             if cut.id in together:
                 raise ManifestError(

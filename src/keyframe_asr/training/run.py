@@ -192,8 +192,7 @@ def save_stage_model(
         features=recipe.features,
         model=recipe.model,
     )
-    train = recipe.data.train
-    manifests = [Path(name).name for name in ([train] if isinstance(train, str) else train)]
+    manifests = [Path(name).name for name in (recipe.data.train, *recipe.data.more_train)]
     stages = recipe.stages[: recipe.stages.index(stage) + 1]
     card = (
         f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(manifests)}`: "
