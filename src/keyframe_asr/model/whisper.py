@@ -52,7 +52,9 @@ class WhisperEncoder(PretrainedEncoder):
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See the base class."""
         batch, frames, _ = features.shape
-        windows = max(1, -(-frames // self.window))
+        windows = -(-frames // self.window)
+        if windows == 0:  # nothing was said at all; convolutions need one frame
+            return features.new_zeros(batch, 0, self.width), lengths
         if windows == 1:
             return self._encode(features, lengths), _output_lengths(lengths)
         padded = pad(features, (0, 0, 0, windows * self.window - frames))
