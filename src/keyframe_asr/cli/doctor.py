@@ -28,8 +28,12 @@ REQUIRED = {
 }
 """Distribution and module of every package that recognition or training imports."""
 
-OPTIONAL = {"matplotlib": "matplotlib", "espeakng-loader": "espeakng_loader"}
-"""Needed by `keyframe inspect` and `keyframe demo` only."""
+OPTIONAL = {
+    "matplotlib": "matplotlib",
+    "espeakng-loader": "espeakng_loader",
+    "transformers": "transformers",
+}
+"""Needed by `keyframe inspect`, `keyframe demo` and models on a pretrained encoder only."""
 
 
 def doctor() -> None:

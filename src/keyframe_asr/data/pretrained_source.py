@@ -80,20 +80,22 @@ def find_source(source: str) -> Path:
     if folder.is_dir():
         return folder
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+        from transformers.utils.hub import cached_file
     except ImportError:
         raise ModelError(
             f"{source}: no such folder; names of Hugging Face need transformers: "
             "pip install 'keyframe-asr[pretrained]'"
         ) from None
     try:
-        return Path(snapshot_download(source, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError):
+        found = cached_file(source, "config.json", local_files_only=True)
+    except (OSError, ValueError):
+        found = None
+    if found is None:
         raise ModelError(
             f"{source}: no such folder, and not in the local cache of Hugging Face; give a folder, "
             f"or fetch it once: hf download {source}"
-        ) from None
+        )
+    return Path(found).parent
 
 
 def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:

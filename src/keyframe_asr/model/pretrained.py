@@ -115,6 +115,7 @@ def build_pretrained(config: PretrainedConfig) -> PretrainedEncoder:
             f"a pretrained encoder ({config.family}) needs transformers; "
             "pip install 'keyframe-asr[pretrained]'"
         ) from None
+    # imported here because they are built on this file
     from keyframe_asr.model.wav2vec2 import Wav2Vec2Encoder
     from keyframe_asr.model.whisper import WhisperEncoder
 

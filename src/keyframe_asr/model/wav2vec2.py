@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.pretrained import PretrainedEncoder
@@ -24,6 +23,8 @@ class Wav2Vec2Encoder(PretrainedEncoder):
     """Waveforms (B, S, 1) at 16 kHz in, outputs of the chosen layers at 50 Hz out."""
 
     def __init__(self, config: PretrainedConfig) -> None:
+        from transformers import Wav2Vec2Config, Wav2Vec2Model
+
         try:
             own = Wav2Vec2Config(**dict(config.architecture or {}))
         except (TypeError, ValueError) as error:

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
-from transformers import WhisperConfig
-from transformers.models.whisper import modeling_whisper
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.masks import attention_mask, length_mask
@@ -30,6 +28,9 @@ class WhisperEncoder(PretrainedEncoder):
     """Log-mel (B, T, bins) at 100 Hz in, outputs of the chosen layers at 50 Hz out."""
 
     def __init__(self, config: PretrainedConfig) -> None:
+        from transformers import WhisperConfig
+        from transformers.models.whisper import modeling_whisper
+
         architecture = dict(config.architecture or {})
         try:
             own = WhisperConfig(**architecture)

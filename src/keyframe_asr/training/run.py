@@ -58,7 +58,8 @@ def train_recipe(
             f"{folder}: holds a run already; add --resume to go on, or choose another --out"
         )
     recipe = with_architecture(recipe)
-    original = original_encoder(recipe)
+    # a run that is resumed has the encoder's weights, and its statistics, in its own folder
+    original = None if resumed else original_encoder(recipe)
     _make_folder(folder)
     if resumed:
         check_recipe(recipe, folder)
@@ -76,10 +77,10 @@ def train_recipe(
         network = KeyframeNetwork(
             recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
         )
-        if initial is not None and not resumed and (others := load_matching(network, initial)):
-            report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
         if network.pretrained is not None and original is not None:
             network.pretrained.load_state_dict(original.state_dict())
+        if initial is not None and not resumed and (others := load_matching(network, initial)):
+            report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
         network.normalisation.mean.copy_(inputs.mean)
         network.normalisation.inverse_std.copy_(inputs.inverse_std)
         encodings = encodings_folder(recipe, folder)
