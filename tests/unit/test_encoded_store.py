@@ -102,6 +102,13 @@ def test_each_speed_is_a_copy_of_its_own(cuts: CutSet, tmp_path: Path) -> None:
     assert len(files(tmp_path / "kept")) == 2
 
 
+def test_parts_of_a_recording_are_told_apart(cuts: CutSet, tmp_path: Path) -> None:
+    cut = next(iter(cuts))
+    half = cut.duration / 2
+    parts = [cut, cut.truncate(duration=half), cut.truncate(offset=half)]
+    assert len(store(tmp_path / "kept").missing([*parts, *parts])) == 3
+
+
 def test_other_weights_layers_or_audio_are_never_mixed_up(cuts: CutSet, tmp_path: Path) -> None:
     cut = next(iter(cuts))
     kept = tmp_path / "kept"

@@ -152,7 +152,9 @@ class EncodedStore:
             change if isinstance(change, dict) else change.to_dict()
             for change in cut.recording.transforms or ()
         ]
-        described = json.dumps([self._contents[source], changes], sort_keys=True, default=str)
+        described = json.dumps(
+            [self._contents[source], changes, *_place(cut)], sort_keys=True, default=str
+        )
         name = hashlib.sha256(described.encode()).hexdigest()
         return self._folder / name[:2] / f"{name[2:34]}.npy"
 
@@ -166,6 +168,12 @@ def _digest(encoder: PretrainedEncoder) -> str:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.numpy().data)
     return digest.hexdigest()
+
+
+def _place(cut: Cut) -> tuple[float, ...]:
+    """Start and duration in seconds of a part of a recording; nothing for the whole of it."""
+    whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) <= 0.01
+    return () if whole else (cut.start, cut.duration)
 
 
 def _content(path: Path) -> str:
