@@ -159,6 +159,23 @@ class LossConfig(_Strict):
     """δ of AXE (arXiv 2004.01655)."""
 
 
+class EndsWhen(_Strict):
+    """Bounds on the dev set that tell that the inter-CTC is ready for keyframes."""
+
+    inter_error: float = Field(gt=0)
+    """At most so many token errors of the inter-CTC per target token."""
+    keyframes_per_token: tuple[float, float] = (0.8, 1.5)
+    """At least and at most so many spikes of the inter-CTC per target token."""
+
+
+class CollapseConfig(_Strict):
+    """A stage with keyframes stops when its dev error exceeds a bound again and again."""
+
+    error: float = Field(default=0.8, gt=0)
+    evaluations: int = Field(default=5, ge=1)
+    """In a row."""
+
+
 class StageConfig(_Strict):
     """One stage of training; it starts from the averaged weights of the one before."""
 
@@ -179,6 +196,10 @@ class StageConfig(_Strict):
     average_best: int = Field(default=5, ge=1)
     """How many best checkpoints the weights of the stage are averaged over."""
     select_by: Literal["error", "loss"] = "error"
+    ends_when: EndsWhen | None = None
+    """End the stage before its last epoch once the inter-CTC is good enough."""
+    collapse: CollapseConfig | None = CollapseConfig()
+    """When to stop a stage with keyframes whose error does not come down; `null`: never."""
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:
@@ -199,8 +220,10 @@ class TrainingConfig(_Strict):
     """Batches, optimiser and device of a run."""
 
     batch_seconds: float = Field(default=30.0, gt=0)
+    """Seconds of audio that a device computes at a time: the memory it needs grows with them."""
     accumulate: int = Field(default=1, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    """Batches of one update, on however many devices: they share the batches out."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     weight_decay: float = Field(default=1e-2, ge=0)
     gradient_clip: float = Field(default=5.0, gt=0)
     validate_every_epochs: int = Field(default=1, ge=1)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from keyframe_asr.config import Recipe, StageConfig
 from keyframe_asr.data.augment import FeatureMasking, perturb_speeds, seed_augmentation
@@ -22,6 +21,7 @@ from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.update import Updater
 from unit.tone_corpus import small_corpus, three_stages, tone_recipe
@@ -67,8 +67,7 @@ def curve(
     recipe: Recipe, stage: StageConfig, network: KeyframeNetwork, loaded: list[Batch]
 ) -> list[dict[str, float]]:
     objective = StageObjective(network, stage).train()
-    accelerator = Accelerator(mixed_precision="no")
-    updater = Updater(accelerator, objective, stage, recipe.training, STEPS)
+    updater = Updater(Processes(), objective, stage, recipe.training, STEPS)
     losses = []
     torch.manual_seed(1)  # dropout
     for step, batch in enumerate(loaded, start=1):

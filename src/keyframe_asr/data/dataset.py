@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ from lhotse.dataset import DynamicBucketingSampler, SimpleCutSampler
 from lhotse.dataset.sampling.base import CutSampler
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from keyframe_asr.audio import read_audio
 from keyframe_asr.data.manifest import audio_path, text
+from keyframe_asr.data.sharing import Part
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.features import Fbank
 from keyframe_asr.timing import SAMPLE_RATE
@@ -44,6 +45,8 @@ class Batch:
         tokens: (B, L) token ids, padded with 0.
         token_lengths: (B,).
         audio_seconds: seconds of audio in the batch.
+        share: of the utterances of its update; 0 for a stand-in that must not count.
+        last: true for the batch after which the weights are updated.
     """
 
     ids: tuple[str, ...]
@@ -52,16 +55,17 @@ class Batch:
     tokens: Tensor
     token_lengths: Tensor
     audio_seconds: float
+    share: float = 1.0
+    last: bool = True
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            self.ids,
-            self.features.to(device, non_blocking=True),
-            self.feature_lengths.to(device, non_blocking=True),
-            self.tokens.to(device, non_blocking=True),
-            self.token_lengths.to(device, non_blocking=True),
-            self.audio_seconds,
+        return replace(
+            self,
+            features=self.features.to(device, non_blocking=True),
+            feature_lengths=self.feature_lengths.to(device, non_blocking=True),
+            tokens=self.tokens.to(device, non_blocking=True),
+            token_lengths=self.token_lengths.to(device, non_blocking=True),
         )
 
 
@@ -131,10 +135,12 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         self._tokenizer = tokenizer
         self._masking = masking
 
-    def __getitem__(self, cuts: CutSet) -> Batch | KeyframeError:
+    def __getitem__(self, part: CutSet | Part) -> Batch | KeyframeError:
         """The batch, or why there is none: raised in a worker, it would gain a traceback."""
         try:
-            return self.collate(cuts)
+            if isinstance(part, Part):
+                return replace(self.collate(part.cuts), share=part.share, last=part.last)
+            return self.collate(part)
         except KeyframeError as error:
             return error
 
@@ -158,7 +164,9 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
     """Shuffled batches of similar lengths, at most `batch_seconds` of audio in each."""
     sampler: CutSampler
     if len(cuts) < FEWEST_BUCKETED:
-        sampler = SimpleCutSampler(cuts, max_duration=batch_seconds, shuffle=True, seed=seed)
+        sampler = SimpleCutSampler(
+            cuts, max_duration=batch_seconds, shuffle=True, seed=seed, world_size=1, rank=0
+        )
         sampler.set_epoch(epoch)
         return sampler
     with warnings.catch_warnings():
@@ -170,6 +178,8 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
             num_buckets=max(2, min(20, len(cuts) // 100)),
             shuffle=True,
             seed=seed,
+            world_size=1,  # every process sees all batches; data/sharing.py deals them out
+            rank=0,
         )
     sampler.set_epoch(epoch)
     return sampler
@@ -178,11 +188,17 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
 def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
     """Batches in order of length, every cut once."""
     return SimpleCutSampler(
-        cuts.sort_by_duration(ascending=False), max_duration=batch_seconds, shuffle=False
+        cuts.sort_by_duration(ascending=False),
+        max_duration=batch_seconds,
+        shuffle=False,
+        world_size=1,
+        rank=0,
     )
 
 
-def batches(dataset: SpeechDataset, sampler: CutSampler, workers: int = 0) -> Iterator[Batch]:
+def batches(
+    dataset: SpeechDataset, sampler: Sampler[Part] | CutSampler, workers: int = 0
+) -> Iterator[Batch]:
     """Collated batches in the sampler's order, loaded by `workers` processes beside this one.
 
     Raises:

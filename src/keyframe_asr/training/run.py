@@ -10,12 +10,16 @@ from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
 from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.manifest import text
 from keyframe_asr.data.model_folder import save_model_folder
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training import checkpoint
+from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
+from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import TrainingReport
 from keyframe_asr.training.spike_lead import measure_spike_lead
 from keyframe_asr.training.stages import apply_stage
@@ -58,9 +62,9 @@ def train_recipe(
     if resumed:
         check_recipe(recipe, folder)
     store = FeatureStore(Fbank(recipe.features), recipe.training.keep_features_in_memory)
-    with TrainingReport(folder, quiet) as report:
-        inputs = prepare_inputs(recipe, folder, store, resume=resumed, warn=report.warn)
-        store_recipe(recipe, folder)
+    processes = Processes()
+    with TrainingReport(folder, quiet, processes.writes) as report:
+        inputs = _inputs(recipe, folder, store, processes, report, resumed)
         torch.manual_seed(recipe.seed)
         network = KeyframeNetwork(
             recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
@@ -69,11 +73,73 @@ def train_recipe(
             report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
         network.normalisation.mean.copy_(inputs.mean)
         network.normalisation.inverse_std.copy_(inputs.inverse_std)
-        trainer = Trainer(recipe, network, inputs.tokenizer, store, folder)
+        trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, processes)
         trainer.run(inputs.train, inputs.dev, report)
-    for stage in recipe.stages:
-        save_stage_model(recipe, stage, network, inputs, store, folder / stage.name)
+
+    def write() -> None:
+        for stage in recipe.stages:
+            save_stage_model(recipe, stage, network, inputs, store, folder / stage.name)
+        draw_curves(folder)
+
+    processes.write(write)
     return folder / recipe.stages[-1].name / "model"
+
+
+def _inputs(
+    recipe: Recipe,
+    folder: Path,
+    store: FeatureStore,
+    processes: Processes,
+    report: TrainingReport,
+    resumed: bool,
+) -> Inputs:
+    """The first process makes tokenizer and statistics; the others read them."""
+    if not processes.writes:
+        processes.accelerator.wait_for_everyone()
+        processes.check_shared(folder / RECIPE_FILE)
+    resume = resumed or not processes.writes
+    inputs = prepare_inputs(recipe, folder, store, resume=resume, warn=report.warn)
+    if processes.writes:
+        store_recipe(recipe, folder)
+        processes.accelerator.wait_for_everyone()
+    return inputs
+
+
+def plan_recipe(recipe: Recipe, scratch: Path) -> TrainingPlan:
+    """What `train_recipe` would do, from the same inputs; trains nothing.
+
+    Args:
+        recipe: the run.
+        scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
+
+    Raises:
+        ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
+    """
+    store = FeatureStore(Fbank(recipe.features), keep=False)
+    processes = Processes()
+    with TrainingReport(scratch, quiet=True) as report:
+        inputs = prepare_inputs(recipe, scratch, store, resume=False, warn=report.warn)
+    network = KeyframeNetwork(
+        recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
+    )
+    trainer = Trainer(recipe, network, inputs.tokenizer, store, scratch, processes)
+    stages = []
+    for index, (stage, cuts) in enumerate(zip(recipe.stages, inputs.train, strict=True)):
+        seconds = sum(cut.duration for cut in cuts)
+        tokens = sum(len(inputs.tokenizer.encode(text(cut))) for cut in cuts)
+        batches = trainer.count_batches(cuts, index)
+        stages.append(
+            StagePlan(
+                name=stage.name,
+                epochs=stage.epochs,
+                utterances=len(cuts),
+                hours=seconds / 3600,
+                batches=batches,
+                updates=-(-batches // recipe.training.accumulate),
+                memory=estimate_memory(network, stage, recipe, tokens / max(1e-9, seconds)),
+            )
+        )
+    return TrainingPlan(inputs.tokenizer.vocab_size, count_parameters(network), stages)
 
 
 def store_recipe(recipe: Recipe, folder: Path) -> None:

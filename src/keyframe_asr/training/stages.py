@@ -32,7 +32,10 @@ class StageObjective(nn.Module):
     def forward(
         self, features: Tensor, feature_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
-        """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings."""
+        """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings.
+
+        Only the total has a gradient, so that wrappers see which weights it does not depend on.
+        """
         encoded = self.network(features, feature_lengths, token_lengths)
         config = self.losses
         values: dict[str, Tensor] = {}
@@ -49,7 +52,9 @@ class StageObjective(nn.Module):
             "head": config.head,
             "decoder": config.decoder,
         }
-        return LossParts(values, weights).total, values, encoded
+        total = LossParts(values, weights).total
+        parts = {name: value.detach() for name, value in values.items()}
+        return total, parts, encoded.detach()
 
     def _head_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
         log_probs, lengths = encoded.head_log_probs, encoded.keyframes.lengths

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from lhotse import CutSet
 
 from keyframe_asr.config import Recipe, StageConfig
@@ -22,12 +21,15 @@ from keyframe_asr.data.dataset import (
     evaluation_sampler,
     training_sampler,
 )
+from keyframe_asr.data.sharing import UpdateParts
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import Tokenizer
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
+from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import EpochReport, TrainingReport
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.update import Updater
@@ -38,11 +40,7 @@ HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
 
 
 class Trainer:
-    """Trains `network` as `recipe` says, keeping everything in `folder`.
-
-    Raises:
-        TrainingError: it was started as one of several processes, which is not supported.
-    """
+    """Trains `network` as `recipe` says, keeping everything in `folder`."""
 
     def __init__(
         self,
@@ -51,17 +49,13 @@ class Trainer:
         tokenizer: Tokenizer,
         features: FeatureStore,
         folder: Path,
+        processes: Processes,
     ) -> None:
         self.recipe = recipe
         self.network = network
         self.folder = folder
-        self.accelerator = Accelerator(mixed_precision="no")
-        if self.accelerator.num_processes > 1:
-            raise TrainingError(
-                f"started as {self.accelerator.num_processes} processes, but training runs in one; "
-                "start it without torchrun and use training.accumulate for larger batches"
-            )
-        if self.accelerator.device.type == "cpu":
+        self.processes = processes
+        if processes.device.type == "cpu":
             keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
@@ -97,18 +91,21 @@ class Trainer:
         return results
 
     def train_batches(self, train: CutSet, progress: Progress) -> Iterator[Batch]:
-        """Batches of the epoch that `progress` says is next, augmented.
+        """This process's batches of the epoch that `progress` says is next, augmented.
 
         Everything random in the epoch, dropout included, follows from the seed that is set here,
         so that a resumed run repeats exactly what the run it continues would have done.
         """
         seed = self._seed(progress)
-        seed_augmentation(seed)
+        seed_augmentation(seed + 1_000_003 * self.processes.number)
         training = self.recipe.training
         cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
         sampler = training_sampler(cuts, training.batch_seconds, seed, progress.epoch)
-        for batch in batches(self._dataset, sampler, training.workers):
-            yield batch.to(self.accelerator.device)
+        parts = UpdateParts(
+            sampler, training.accumulate, self.processes.number, self.processes.count
+        )
+        for batch in batches(self._dataset, parts, training.workers):
+            yield batch.to(self.processes.device)
 
     def count_batches(self, train: CutSet, stage: int) -> int:
         """How many batches the first epoch of a stage has; the others have about as many."""
@@ -119,8 +116,10 @@ class Trainer:
     def validate(self, objective: StageObjective, dev: CutSet, stage: StageConfig) -> Validation:
         """Measure the network on the dev set."""
         sampler = evaluation_sampler(dev, self.recipe.data.validate_batches_seconds)
-        loaded = batches(self._dev_dataset, sampler)
-        return validate(objective, loaded, self.accelerator.device, stage.name)
+        own = list(islice(sampler, self.processes.number, None, self.processes.count))
+        loaded = (self._dev_dataset.collate(cuts) for cuts in own)
+        device, add_up = self.processes.device, self.processes.sum
+        return validate(objective, loaded, device, stage.name, add_up)
 
     def start_from(self, stage: str) -> None:
         """Take the averaged weights of an earlier stage."""
@@ -160,8 +159,9 @@ class _StageRun:
         self._expected_batches = trainer.count_batches(train, progress.stage)
         self._objective = StageObjective(trainer.network, stage)
         steps = stage.epochs * math.ceil(self._expected_batches / self._training.accumulate)
-        trainer.accelerator.free_memory()  # the optimiser of the stage before
-        self._updater = Updater(trainer.accelerator, self._objective, stage, self._training, steps)
+        self._processes = trainer.processes
+        self._processes.accelerator.free_memory()  # the optimiser of the stage before
+        self._updater = Updater(self._processes, self._objective, stage, self._training, steps)
 
     def train(self, optimiser_state: dict[str, object] | None) -> Validation:
         """Train the epochs that are left, then average; returns what the average reaches."""
@@ -173,12 +173,19 @@ class _StageRun:
         self._report.begin_stage(stage, progress)
         if progress.epoch == 0 and stage.keyframes:
             self._check_keyframes()
-        while progress.epoch < stage.epochs:
+        while progress.epoch < stage.epochs and not progress.ready:
             epoch = self._train_epoch()
             progress.epoch += 1
             validation = self._validate() if self._is_measured() else None
+            if validation is not None:
+                progress.ready = inter_ctc_is_ready(stage, validation)
+                count_collapse(stage, progress, validation)
             self._store(validation)
             self._report.end_epoch(stage, progress, epoch, validation)
+            if validation is not None:
+                check_collapse(stage, progress, validation)
+        if progress.ready and progress.epoch < stage.epochs:
+            self._report.say(f"stage '{stage.name}' ends here: its inter-CTC is good enough")
         return self._finish()
 
     def _train_epoch(self) -> EpochReport:
@@ -186,13 +193,18 @@ class _StageRun:
         epoch = EpochReport(time.monotonic(), self._expected_batches)
         self._objective.train()
         loaded = self._trainer.train_batches(self._train, progress)
-        while group := list(itertools.islice(loaded, self._training.accumulate)):
+        group: list[Batch] = []
+        while (batch := epoch.waiting(loaded)) is not None:
+            group.append(batch)
+            if not batch.last:
+                continue
             progress.step += 1
             epoch.learning_rate, results = self._updater.update(group, progress.step)
             for result in results:
                 epoch.add(result)
             self._report.batch(self._stage, progress, epoch)
-        return epoch
+            group = []
+        return epoch.over(self._processes.sum)
 
     def _is_measured(self) -> bool:
         every, epoch = self._training.validate_every_epochs, self._progress.epoch
@@ -204,20 +216,33 @@ class _StageRun:
     def _store(self, validation: Validation | None) -> None:
         """Store the epoch: first weights, then the state that lists them, then forget others."""
         progress, weights = self._progress, self._trainer.network.state_dict()
+        name = None
         if validation is not None:
             score = validation.error if self._stage.select_by == "error" else validation.loss
-            checkpoint.keep_best(progress, score, weights, self._folder, self._stage.average_best)
-        checkpoint.save_state(self._trainer.folder, progress, weights, self._updater.state_dict())
-        checkpoint.remove_unlisted(progress, self._folder)
+            name = checkpoint.rank(progress, score, self._stage.average_best)
+
+        def write() -> None:
+            if name is not None:
+                checkpoint.save_weights(weights, self._folder / name)
+            optimiser = self._updater.state_dict()
+            checkpoint.save_state(self._trainer.folder, progress, weights, optimiser)
+            checkpoint.remove_unlisted(progress, self._folder)
+
+        self._processes.write(write)
 
     def _finish(self) -> Validation:
         paths = [self._folder / name for _, name in self._progress.best]
+        self._processes.check_shared(paths[0])
         weights = checkpoint.average_weights(paths)
         self._trainer.network.load_state_dict(weights)
         validation = self._validate()
-        checkpoint.save_weights(weights, self._folder / "averaged.safetensors")
         following = Progress(stage=self._progress.stage + 1)
-        checkpoint.save_state(self._trainer.folder, following, weights, None)
+
+        def write() -> None:
+            checkpoint.save_weights(weights, self._folder / "averaged.safetensors")
+            checkpoint.save_state(self._trainer.folder, following, weights, None)
+
+        self._processes.write(write)
         self._report.end_stage(self._stage, validation)
         return validation
 
