@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from keyframe_asr.config import Recipe
+from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ManifestError, TrainingError
@@ -119,8 +119,7 @@ def alignable(
 
     def fits(cut: Cut) -> bool:
         tokens = tokenizer.encode(text(cut))
-        repeats = sum(a == b for a, b in itertools.pairwise(tokens))
-        return bool(len(tokens) + repeats <= cut.duration / speed / frame_seconds)
+        return bool(frames_needed(tokens) <= cut.duration / speed / frame_seconds)
 
     fitting = {cut.id for cut in cuts if fits(cut)}
     if left_out := [cut.id for cut in cuts if cut.id not in fitting]:
