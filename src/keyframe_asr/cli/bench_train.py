@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lhotse import CutSet
 
+    from keyframe_asr.config import ModelConfig
     from keyframe_asr.data.dataset import Batch
     from keyframe_asr.training.processes import Processes
     from keyframe_asr.training.update import Updater
@@ -40,22 +41,25 @@ class StageTimes:
 
 
 def measure_training(
-    rounds: int,
+    rounds: int, model: ModelConfig | None = None, batches: int = BATCHES
 ) -> tuple[dict[str, list[float]], dict[str, Any], dict[str, float]]:
     """Seconds of each step by stage, the setting, and what else was found.
 
-    All-frames and keyframe epochs run in turn over the same batches; the first round warms up.
+    The model is the paper's unless another is given. All-frames and keyframe epochs run in turn
+    over the same batches; the first round warms up.
     """
     import torch
 
+    from keyframe_asr.config import ModelConfig
     from keyframe_asr.training.processes import Processes
 
     torch.manual_seed(0)
     processes = Processes()
-    updaters = {name: _updater(name, processes) for name in ("keyframes", "all frames")}
+    chosen = model or ModelConfig()
+    updaters = {name: _updater(name, chosen, processes) for name in ("keyframes", "all frames")}
     times = {name: StageTimes([], []) for name in updaters}
     with tempfile.TemporaryDirectory() as folder:
-        cuts = _noise_corpus(Path(folder))
+        cuts = _noise_corpus(Path(folder), batches)
         audio = sum(cut.duration for cut in cuts)
         for number in range(rounds + 1):
             for name, updater in updaters.items():
@@ -63,7 +67,7 @@ def measure_training(
                 if number > 0:
                     times[name].steps += found.steps
                     times[name].waits += found.waits
-    setting = {"V": VOCABULARY, "seconds a batch": BATCH_SECONDS, "batches": BATCHES}
+    setting = {"V": VOCABULARY, "seconds a batch": BATCH_SECONDS, "batches": batches}
     figures = {"peak memory in GiB": _peak_memory(processes) / 2**30}
     for name, one in times.items():
         total = sum(one.steps) + sum(one.waits)
@@ -75,9 +79,9 @@ def measure_training(
     return {name: one.steps for name, one in times.items()}, setting, figures
 
 
-def _updater(name: str, processes: Processes) -> Updater:
+def _updater(name: str, model: ModelConfig, processes: Processes) -> Updater:
     """Network and optimiser of a stage; blank rules, so that keyframes are what the loss asks."""
-    from keyframe_asr.config import LossConfig, ModelConfig, StageConfig, TrainingConfig
+    from keyframe_asr.config import LossConfig, StageConfig, TrainingConfig
     from keyframe_asr.model.network import KeyframeNetwork
     from keyframe_asr.training.stages import StageObjective
     from keyframe_asr.training.update import Updater
@@ -96,13 +100,13 @@ def _updater(name: str, processes: Processes) -> Updater:
         losses=losses,
         learning_rate=1e-9,
     )
-    network = KeyframeNetwork(ModelConfig(), 80, VOCABULARY)
+    network = KeyframeNetwork(model, 80, VOCABULARY)
     network.inter_ctc.bias.data[0] = BLANK_BIAS
     network.normalisation.mean.fill_(10.0)
     return Updater(processes, StageObjective(network, stage).train(), stage, TrainingConfig(), 100)
 
 
-def _noise_corpus(folder: Path) -> CutSet:
+def _noise_corpus(folder: Path, batches: int) -> CutSet:
     import numpy as np
     import soundfile
     from lhotse import CutSet
@@ -113,7 +117,7 @@ def _noise_corpus(folder: Path) -> CutSet:
 
     generator = np.random.default_rng(0)
     cuts: list[Cut] = []
-    while sum(cut.duration for cut in cuts) < BATCHES * BATCH_SECONDS * 0.85:
+    while sum(cut.duration for cut in cuts) < batches * BATCH_SECONDS * 0.85:
         seconds = float(np.clip(MEAN_SECONDS * np.exp(DEVIATION * generator.normal()), 1.2, 14.5))
         samples = generator.normal(scale=0.05, size=round(seconds * SAMPLE_RATE))
         path = folder / f"{len(cuts):04d}.flac"
