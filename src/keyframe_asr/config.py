@@ -164,7 +164,7 @@ class EndsWhen(_Strict):
 
     inter_error: float = Field(gt=0)
     """At most so many token errors of the inter-CTC per target token."""
-    keyframes_per_token: tuple[float, float] = (0.8, 1.5)
+    keyframes_per_token: tuple[float, float] = Field(default=(0.8, 1.5), strict=False)
     """At least and at most so many spikes of the inter-CTC per target token."""
 
 

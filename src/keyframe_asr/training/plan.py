@@ -92,9 +92,9 @@ def show(plan: TrainingPlan, console: Console) -> None:
     for name, count in plan.parameters.items():
         parts.add_row(name.replace("_", " "), f"{count:,}")
     parts.add_row("all", f"{sum(plan.parameters.values()):,}", style="bold")
-    stages = Table(title=f"stages, vocabulary of {plan.vocab_size}")
+    stages = Table(title=f"stages (batches and updates an epoch), vocabulary of {plan.vocab_size}")
     stages.add_column("stage")
-    headings = ("epochs", "utterances", "hours", "batches/epoch", "updates/epoch", "memory")
+    headings = ("epochs", "utterances", "hours", "batches", "updates", "memory")
     for heading in headings:
         stages.add_column(heading, justify="right")
     for one in plan.stages:
