@@ -151,6 +151,7 @@ def save_stage_model(
     config = ModelFolderConfig(
         name=f"{recipe.name}-{stage.name}",
         language=recipe.language,
+        normalisation=recipe.normalisation or recipe.language,
         vocab_size=inputs.tokenizer.vocab_size,
         keyframes=stage.keyframes,
         fusion=stage.fusion,
