@@ -31,8 +31,14 @@ class Corpus:
     download: tuple[str, ...] | None = None
 
 
+_PARTS = ("language", "train", "dev", "test")
+
 CORPORA: dict[str, Corpus] = {
     "an4": Corpus("an4"),
+    "kaldi": Corpus("kaldi", _PARTS, required=("language",)),
+    "tsv": Corpus("tables", _PARTS, required=("language",)),
+    "csv": Corpus("tables", _PARTS, required=("language",)),
+    "lhotse": Corpus("cuts", _PARTS, required=("language",)),
 }
 
 

@@ -17,7 +17,7 @@ import gzip
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,18 +146,32 @@ def _split_suffix(name: str) -> tuple[Path, str | None]:
     return (Path(stem), split) if separator and known else (Path(name), None)
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row of a table."""
+def read_rows(
+    file: Path, required: Sequence[str] = COLUMNS
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of each row of a table (.tsv, or .csv with quotes).
+
+    Raises:
+        ManifestError: the file cannot be read, lacks a required column, or has a bad row.
+    """
+    comma = file.suffix == ".csv"
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            # Quotes in a transcript are part of it.
-            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        # spreadsheets begin a file with a byte order mark
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            # Between tabs, quotes in a transcript are part of it.
+            rows = csv.reader(
+                stream,
+                delimiter="," if comma else "\t",
+                quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE,
+                strict=True,
+            )
             header = next(rows, [])
-            missing = [column for column in COLUMNS if column not in header]
+            missing = [column for column in required if column not in header]
+            separator = "comma" if comma else "tab"
             if missing:
                 raise ManifestError(
                     f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                    f"the first line must name {', '.join(COLUMNS)}, separated by tabs"
+                    f"the first line must name {', '.join(required)}, separated by {separator}s"
                 )
             for row in rows:
                 if not row:
@@ -165,7 +179,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if len(row) != len(header):
                     raise ManifestError(
                         f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
-                        "separate the cells by single tabs"
+                        f"separate the cells by single {separator}s"
                     )
                 yield rows.line_num, dict(zip(header, row, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -173,7 +187,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:
-    for line, row in _rows(file):
+    for line, row in read_rows(file):
         if split is not None and row["split"] != split:
             continue
         duration = _duration(row["duration_s"])
@@ -198,7 +212,7 @@ def _duration(cell: str) -> float | None:
 
 
 def _splits(file: Path) -> str:
-    found = sorted({row["split"] for _, row in _rows(file)})
+    found = sorted({row["split"] for _, row in read_rows(file)})
     return f"it has {', '.join(found)}" if found else "the table has no rows"
 
 

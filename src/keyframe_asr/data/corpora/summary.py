@@ -30,7 +30,8 @@ class SplitSummary:
     """One split.
 
     Attributes:
-        utterances, speakers, hours, words: as they are called.
+        utterances, hours, words: as they are called.
+        speakers: those that are known.
         characters: without spaces; in Mandarin they are what `words` is elsewhere.
         tokens: of the texts as the tokenizer cuts them; 0 without a tokenizer.
     """
@@ -90,7 +91,7 @@ def summarise(cuts: Sequence[Cut], tokenizer: Tokenizer | None = None) -> SplitS
     texts = [text(cut) for cut in cuts]
     return SplitSummary(
         utterances=len(cuts),
-        speakers=len({speaker(cut) for cut in cuts}),
+        speakers=len({speaker(cut) for cut in cuts} - {""}),
         hours=round(sum(cut.duration for cut in cuts) / 3600, 6),
         words=sum(len(line.split()) for line in texts),
         characters=sum(len("".join(line.split())) for line in texts),
