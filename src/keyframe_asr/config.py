@@ -18,13 +18,26 @@ NormalisationName = Literal["english", "english-digits", "mandarin"]
 
 
 class DataConfig(Strict):
-    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder."""
+    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder.
 
+    Instead of them, the folder that `keyframe prepare` wrote: `prepared` stands for its manifests,
+    and brings its tokenizer, feature statistics and normal form of text.
+    """
+
+    prepared: str | None = None
     train: str
     dev: str
     test: str | None = None
     validate_batches_seconds: float = Field(default=120.0, gt=0)
     """Seconds of audio in one batch of the dev set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _manifests_of_prepared(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("prepared"), str):
+            return data
+        folder = data["prepared"].rstrip("/")
+        return {name: f"{folder}/{name}.jsonl.gz" for name in ("train", "dev", "test")} | data
 
 
 class TokenizerConfig(Strict):

@@ -121,6 +121,10 @@ def test_command_line(source: Path) -> None:
     assert [text(cut) for cut in load_manifest(out / "train.jsonl.gz")] == ["YES WE CAN"]
     assert run("csv", *options, "--hours", "3")[0] == 2
     assert run("csv", *options, "--units", "words")[0] == 2
+    assert run("csv", *options, "--download")[0] == 2
+    assert run("csv", *options, "--part", "clean")[0] == 2
+    code, output = run("csv", *options, "--language", "french")
+    assert code == 2 and "is 'french'; choose one of english, mandarin" in output
     assert run("csv", *options, "--digits", "spell")[0] == 2
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from keyframe_asr.data.corpora.listing import CorpusListing
+
+
+LANGUAGES = ("english", "mandarin")
 
 
 @dataclass(frozen=True)
@@ -19,26 +23,27 @@ class Corpus:
 
     Attributes:
         module: file in `keyframe_asr.data.corpora` with `read(source, ...) -> CorpusListing`.
-        options: keyword parameters of `read` that the command line may set by the same name.
+        options: keyword parameters of `read` that the command line sets by the same name.
         required: those of them without which there is nothing to read.
-        download: keyword parameters of `download(source, ...)` in the same file; None if the
-            corpus has to be obtained by hand.
+        languages: what `language` may be; empty if the corpus has its own names for them.
+        archives: the corpus's name for `download`; None if it has to be obtained by hand.
     """
 
     module: str
     options: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
-    download: tuple[str, ...] | None = None
+    languages: tuple[str, ...] = ()
+    archives: str | None = None
 
 
-_PARTS = ("language", "train", "dev", "test")
+_OWN = ("language", "train", "dev", "test")
 
 CORPORA: dict[str, Corpus] = {
     "an4": Corpus("an4"),
-    "kaldi": Corpus("kaldi", _PARTS, required=("language",)),
-    "tsv": Corpus("tables", _PARTS, required=("language",)),
-    "csv": Corpus("tables", _PARTS, required=("language",)),
-    "lhotse": Corpus("cuts", _PARTS, required=("language",)),
+    "kaldi": Corpus("kaldi", _OWN, ("language",), LANGUAGES),
+    "tsv": Corpus("tables", _OWN, ("language",), LANGUAGES),
+    "csv": Corpus("tables", _OWN, ("language",), LANGUAGES),
+    "lhotse": Corpus("cuts", _OWN, ("language",), LANGUAGES),
 }
 
 
@@ -49,9 +54,16 @@ class ReadingOptions:
     download: Annotated[
         bool, typer.Option("--download", help="Download the corpus into --source first.")
     ] = False
-    hours: Annotated[int | None, typer.Option(help="Which size of the corpus, in hours.")] = None
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", help="A part of the corpus, by its name there; may be repeated."),
+    ] = None
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Train on that many hours only, drawn at random."),
+    ] = None
     language: Annotated[
-        Literal["english", "mandarin"] | None, typer.Option(help="Language of the transcripts.")
+        str | None, typer.Option(help="english or mandarin, or as the corpus calls it.")
     ] = None
     train: Annotated[
         str | None, typer.Option(help="Folder or file of the training part, in --source.")
@@ -65,30 +77,35 @@ class ReadingOptions:
     def check(self, name: str) -> None:
         """Refuse what the corpus of that name does not take, and ask for what it needs."""
         corpus = CORPORA[name]
-        taken = {*corpus.options, *(corpus.download or ()), "allow_incomplete"}
-        if corpus.download is not None:
-            taken.add("download")
-        for option in (field.name for field in fields(self)):
-            given = getattr(self, option) not in (None, False)
-            flag = f"--{option.replace('_', '-')}"
-            if given and option not in taken:
+        taken = {*corpus.options, "allow_incomplete"}
+        if corpus.archives is not None:
+            taken |= {"download"}
+        for option, value in vars(self).items():
+            flag = "--part" if option == "parts" else f"--{option.replace('_', '-')}"
+            if value and option not in taken:
                 raise typer.BadParameter(f"{name} does not take it", param_hint=flag)
-            if not given and option in corpus.required:
+            if not value and option in corpus.required:
                 raise typer.BadParameter(f"{name} needs it", param_hint=flag)
+        if corpus.languages and self.language and self.language not in corpus.languages:
+            raise typer.BadParameter(
+                f"is '{self.language}'; choose one of {', '.join(corpus.languages)}",
+                param_hint="--language",
+            )
 
-    def read(self, name: str, source: Path) -> CorpusListing:
+    def read(
+        self, name: str, source: Path, progress: Callable[[str, int, int | None], None]
+    ) -> CorpusListing:
         """Download the corpus of that name if asked to, then list it.
 
         Raises:
             ManifestError: it cannot be read, or is not what it should be.
         """
         corpus = CORPORA[name]
-        module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
         if self.download:
-            module.download(source, **self._given(corpus.download or ()))
-        listing: CorpusListing = module.read(source, **self._given(corpus.options))
+            downloading = importlib.import_module("keyframe_asr.data.corpora.download")
+            downloading.download(corpus.archives, source, progress, parts=self.parts)
+        module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
+        given = {option: getattr(self, option) for option in corpus.options}
+        chosen = {option: value for option, value in given.items() if value}
+        listing: CorpusListing = module.read(source, **chosen)
         return listing
-
-    def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value not in (None, False)}

@@ -65,7 +65,7 @@ def prepare(
             raise typer.BadParameter(
                 f"{corpus} is made here and takes no source", param_hint="--source"
             )
-        if (reading, texts) != (ReadingOptions(), TextOptions()):
+        if any(vars(reading).values()) or texts != TextOptions():
             raise typer.BadParameter(f"{corpus} is made here and takes --out only")
         _make(*MADE[corpus], out)
         return
@@ -102,12 +102,13 @@ def _prepare(
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         tasks: dict[str, Any] = {}
 
-        def progress(what: str, done: int, total: int) -> None:
+        def progress(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=total)
 
-        prepared: Prepared = prepare_corpus(reading.read(corpus, source), out, options, progress)
+        listing = reading.read(corpus, source, progress)
+        prepared: Prepared = prepare_corpus(listing, out, options, progress)
     if prepared.was_there:
         typer.echo(f"{out}: is prepared already, nothing to do", err=True)
     _show(out, prepared.summary)

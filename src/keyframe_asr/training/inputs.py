@@ -16,12 +16,18 @@ from torch import Tensor
 from keyframe_asr.config import Recipe
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest, text
-from keyframe_asr.data.statistics import STATISTICS_FILE, load_statistics, measure_statistics
+from keyframe_asr.data.statistics import (
+    STATISTICS_FILE,
+    Statistics,
+    load_statistics,
+    measure_statistics,
+)
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text import normalise_text
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.training.checkpoint import write_atomically
+from keyframe_asr.training.prepared import prepared_statistics
 
 _NAMED_UTTERANCES = 5
 
@@ -53,7 +59,9 @@ def prepare_inputs(
     resume: bool,
     warn: Callable[[str], None],
 ) -> Inputs:
-    """Load all manifests of a run; make tokenizer and statistics, or with `resume` read them.
+    """Load all manifests of a run; make tokenizer and statistics, or read them.
+
+    With `resume` they are the run's own, with `data.prepared` those of the corpus.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its utterances can.
@@ -64,7 +72,9 @@ def prepare_inputs(
         name: _normalised(load_manifest(name), recipe)
         for name in dict.fromkeys([recipe.data.train, recipe.data.dev, *names])
     }
-    if not resume:
+    if not resume and recipe.data.prepared is not None:
+        _take(Path(recipe.data.prepared), recipe, folder)
+    elif not resume:
         _measure(manifests[recipe.data.train], recipe, folder, store)
     tokenizer = load_tokenizer(folder)
     measured = load_statistics(folder)
@@ -123,7 +133,18 @@ def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
     return CutSet.from_cuts(list(said))
 
 
+def _take(prepared: Path, recipe: Recipe, folder: Path) -> None:
+    """Tokenizer and statistics of a prepared corpus, so that the run does not depend on it."""
+    statistics = prepared_statistics(recipe, prepared)
+    load_tokenizer(prepared).save(folder)
+    _save_statistics(statistics, folder)
+
+
 def _measure(train: CutSet, recipe: Recipe, folder: Path, store: FeatureStore) -> None:
     train_tokenizer((text(cut) for cut in train), recipe.tokenizer).save(folder)
-    values = json.dumps(measure_statistics(list(train), store))
+    _save_statistics(measure_statistics(list(train), store), folder)
+
+
+def _save_statistics(statistics: Statistics, folder: Path) -> None:
+    values = json.dumps(statistics)
     write_atomically(folder / STATISTICS_FILE, lambda path: path.write_text(values))
