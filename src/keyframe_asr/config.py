@@ -6,36 +6,41 @@ contradict each other are refused before any work, naming the key and the neares
 
 from __future__ import annotations
 
-import difflib
-import re
-import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from keyframe_asr.errors import RecipeError
+from keyframe_asr.strict_yaml import Strict, apply_override, parse_config, read_yaml
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
-
-
-class _Strict(BaseModel):
-    # strict: `true` is no number and "12" no integer, though pydantic would convert them
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+NormalisationName = Literal["english", "english-digits", "mandarin"]
+"""Normal forms of transcripts, which `keyframe_asr.text` describes."""
 
 
-class DataConfig(_Strict):
-    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder."""
+class DataConfig(Strict):
+    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder.
 
+    Instead of them, the folder that `keyframe prepare` wrote: `prepared` stands for its manifests,
+    and brings its tokenizer, feature statistics and normal form of text.
+    """
+
+    prepared: str | None = None
     train: str
     dev: str
     test: str | None = None
     validate_batches_seconds: float = Field(default=120.0, gt=0)
     """Seconds of audio in one batch of the dev set."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _manifests_of_prepared(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("prepared"), str):
+            return data
+        folder = data["prepared"].rstrip("/")
+        return {name: f"{folder}/{name}.jsonl.gz" for name in ("train", "dev", "test")} | data
 
-class TokenizerConfig(_Strict):
+
+class TokenizerConfig(Strict):
     """Units of text: characters, or sentencepiece pieces of `vocab_size` (its own symbols in)."""
 
     kind: Literal["characters", "sentencepiece"] = "characters"
@@ -43,13 +48,13 @@ class TokenizerConfig(_Strict):
     model_type: Literal["unigram", "bpe", "word", "char"] = "unigram"
 
 
-class FeaturesConfig(_Strict):
+class FeaturesConfig(Strict):
     """Kaldi-compatible fbank."""
 
     num_mel_bins: int = Field(default=80, ge=8, le=128)
 
 
-class SubsamplingConfig(_Strict):
+class SubsamplingConfig(Strict):
     """Convolutional subsampling; `separable` splits each later convolution in two cheap ones."""
 
     factor: Literal[4, 8] = 4
@@ -57,7 +62,7 @@ class SubsamplingConfig(_Strict):
     separable: bool = False
 
 
-class EncoderConfig(_Strict):
+class EncoderConfig(Strict):
     """Conformer: `layers` in all, the inter-CTC and the keyframes after `keyframe_layer`."""
 
     layers: int = Field(default=12, ge=1)
@@ -93,7 +98,7 @@ class EncoderConfig(_Strict):
         return self
 
 
-class KeyframesConfig(_Strict):
+class KeyframesConfig(Strict):
     """How keyframes are chosen from inter-CTC log-probabilities (KFDS)."""
 
     keep: Literal["peak", "first"] = "peak"
@@ -103,7 +108,7 @@ class KeyframesConfig(_Strict):
     """Positions in encoder 2: original frame times, or 0, 1, 2, ..."""
 
 
-class FusionConfig(_Strict):
+class FusionConfig(Strict):
     """Frame fusion: each keyframe becomes a weighted sum of `window` frames around it."""
 
     kind: Literal["attention", "static", "mean", "concat", "none"] = "attention"
@@ -111,7 +116,7 @@ class FusionConfig(_Strict):
     left_only: bool = False
 
 
-class DecoderConfig(_Strict):
+class DecoderConfig(Strict):
     """Transformer attention decoder."""
 
     layers: int = Field(default=6, ge=1)
@@ -120,7 +125,7 @@ class DecoderConfig(_Strict):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """The network; `decoder: null` builds it without the attention decoder."""
 
     subsampling: SubsamplingConfig = SubsamplingConfig()
@@ -130,7 +135,7 @@ class ModelConfig(_Strict):
     decoder: DecoderConfig | None = DecoderConfig()
 
 
-class AugmentConfig(_Strict):
+class AugmentConfig(Strict):
     """Augmentation of training batches; never applied in evaluation."""
 
     speeds: list[Annotated[float, Field(gt=0)]] = Field(
@@ -147,7 +152,7 @@ class AugmentConfig(_Strict):
     frequency_mask_bins: int = Field(default=10, ge=1)
 
 
-class LossConfig(_Strict):
+class LossConfig(Strict):
     """Weights of the summed losses; `head` says which loss is on encoder 2's output."""
 
     inter_ctc: float = Field(default=0.2, ge=0)
@@ -159,7 +164,7 @@ class LossConfig(_Strict):
     """δ of AXE (arXiv 2004.01655)."""
 
 
-class EndsWhen(_Strict):
+class EndsWhen(Strict):
     """Bounds on the dev set that tell that the inter-CTC is ready for keyframes."""
 
     inter_error: float = Field(gt=0)
@@ -168,7 +173,7 @@ class EndsWhen(_Strict):
     """At least and at most so many spikes of the inter-CTC per target token."""
 
 
-class CollapseConfig(_Strict):
+class CollapseConfig(Strict):
     """A stage with keyframes stops when its dev error exceeds a bound again and again."""
 
     error: float = Field(default=0.8, gt=0)
@@ -176,7 +181,7 @@ class CollapseConfig(_Strict):
     """In a row."""
 
 
-class StageConfig(_Strict):
+class StageConfig(Strict):
     """One stage of training; it starts from the averaged weights of the one before."""
 
     name: str
@@ -216,7 +221,7 @@ class StageConfig(_Strict):
         return self
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """Batches, optimiser and device of a run."""
 
     batch_seconds: float = Field(default=30.0, gt=0)
@@ -235,12 +240,14 @@ class TrainingConfig(_Strict):
     """CPU threads; `null`: all."""
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole run."""
 
     name: str
     seed: int = 1
     language: Literal["english", "mandarin"] = "english"
+    normalisation: NormalisationName | None = None
+    """Normal form of the transcripts; `null`: that of `data.prepared`, or else of `language`."""
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeaturesConfig = FeaturesConfig()
@@ -251,6 +258,7 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        _check_normalisation(self.language, self.normalisation)
         for stage in self.stages:
             if self.model.decoder is None and stage.losses.decoder > 0:
                 raise ValueError(
@@ -269,11 +277,13 @@ class Recipe(_Strict):
         return self
 
 
-class ModelFolderConfig(_Strict):
+class ModelFolderConfig(Strict):
     """`config.yaml` of a model folder: what is needed to rebuild the network."""
 
     name: str
     language: Literal["english", "mandarin"]
+    normalisation: NormalisationName = "english"
+    """Normal form of what it was trained on; older folders do not name it: that of `language`."""
     vocab_size: int = Field(ge=4)
     keyframes: bool
     fusion: bool
@@ -283,6 +293,18 @@ class ModelFolderConfig(_Strict):
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_language(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("language") not in ("english", "mandarin"):
+            return data  # refused with the other problems
+        return {"normalisation": data["language"]} | data
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelFolderConfig:
+        _check_normalisation(self.language, self.normalisation)
+        return self
+
 
 def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     """Read a YAML recipe and apply `key.sub=value` overrides (list entries by their number).
@@ -291,107 +313,17 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
         RecipeError: the file cannot be read, or a key or value is not valid.
     """
     path = Path(path)
-    data = _read_yaml(path)
+    data = read_yaml(path)
     for override in overrides or []:
-        _apply_override(data, override)
+        apply_override(data, override)
     return parse_config(Recipe, data, str(path))
 
 
 def load_model_folder_config(path: Path | str) -> ModelFolderConfig:
     """Read `config.yaml` of a model folder. Raises `RecipeError` if it is not valid."""
-    return parse_config(ModelFolderConfig, _read_yaml(Path(path)), str(path))
+    return parse_config(ModelFolderConfig, read_yaml(Path(path)), str(path))
 
 
-def parse_config(kind: type[ConfigT], data: Any, where: str) -> ConfigT:
-    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key."""
-    if not isinstance(data, dict):
-        raise RecipeError(f"{where}: expected a mapping of keys to values, found {data!r}")
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(_describe(kind, problem) for problem in error.errors())
-        raise RecipeError(f"{where}: {problems}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes `1e-3` for text and wants `1.0e-3`; here both are numbers."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return _parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file; give the path of a YAML recipe") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _apply_override(data: Any, override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise RecipeError(f"--set {override}: expected key=value, for example seed=2")
-    try:
-        value = _parse_yaml(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override}: '{text}' is not a YAML value; quote it") from None
-    node, steps = data, key.split(".")
-    for step in steps[:-1]:
-        place = _place(node, step, override)
-        if node[place] is None:
-            node[place] = {}
-        node = node[place]
-    node[_place(node, steps[-1], override)] = value
-
-
-def _place(node: Any, step: str, override: str) -> int | str:
-    """Index of `step` in a list, or its key in a mapping, made there if it is new."""
-    if isinstance(node, list):
-        if not (step.isascii() and step.isdigit()) or int(step) >= len(node):
-            raise RecipeError(
-                f"--set {override}: '{step}' is no entry of a list of {len(node)}; "
-                "entries are numbered from 0"
-            )
-        return int(step)
-    if isinstance(node, dict):
-        node.setdefault(step, None)
-        return step
-    raise RecipeError(
-        f"--set {override}: '{step}' would be a key of {reprlib.repr(node)}, which has none"
-    )
-
-
-def _describe(kind: type[BaseModel], problem: Any) -> str:
-    location = problem["loc"]
-    key = ".".join(str(part) for part in location) or "recipe"
-    if problem["type"] == "extra_forbidden":
-        names = _fields_at(kind, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.0)
-        return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in ("value_error", "missing"):
-        return f"'{key}': {message}"
-    return f"'{key}': {message}, found {reprlib.repr(problem['input'])}"
-
-
-def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    current: Any = kind
-    for part in location:
-        if isinstance(part, int):
-            continue
-        current = current.model_fields[part].annotation
-        candidates = [current, *getattr(current, "__args__", ())]
-        current = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(current.model_fields)
+def _check_normalisation(language: str, normalisation: NormalisationName | None) -> None:
+    if normalisation is not None and not normalisation.startswith(language):
+        raise ValueError(f"normalisation '{normalisation}' is not one of {language} texts")

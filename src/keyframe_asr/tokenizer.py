@@ -22,6 +22,7 @@ from keyframe_asr.text import normalise_text
 __all__ = [
     "BLANK",
     "END",
+    "TOKENIZER_FILES",
     "UNKNOWN",
     "UNKNOWN_TEXT",
     "CharacterTokenizer",
@@ -41,6 +42,9 @@ _SPACE = "<space>"
 _WORD_BOUNDARY = "▁"
 _CHARACTERS_FILE = "tokenizer.txt"
 _SENTENCEPIECE_FILE = "tokenizer.model"
+
+TOKENIZER_FILES = (_SENTENCEPIECE_FILE, _CHARACTERS_FILE)
+"""A folder holds one of them."""
 
 
 class Tokenizer(ABC):

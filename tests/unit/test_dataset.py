@@ -94,6 +94,80 @@ def test_speed_changes_length_and_pitch(tmp_path: Path, speed: float) -> None:
     assert spectrum.argmax() / samples.size * SAMPLE_RATE == pytest.approx(pitch * speed, abs=2)
 
 
+def noise_at(folder: Path, rate: int, seconds: float = 3.0, name: str = "noise.wav") -> Path:
+    """Noise that gets louder, so that every place in it is told from every other."""
+    generator = np.random.default_rng(3)
+    samples = generator.normal(size=round(seconds * rate)) * np.linspace(
+        0.01, 0.2, round(seconds * rate)
+    )
+    soundfile.write(folder / name, samples, rate)
+    return folder / name
+
+
+def part_of(path: Path, rate: int, start: float, end: float, seconds: float = 3.0) -> Cut:
+    place = (round(start * rate), round(end * rate))
+    return make_cut("part", "nobody", "AB", path, round(seconds * rate), rate, place)
+
+
+@pytest.mark.parametrize("name", ["noise.wav", "noise.flac", "noise.ogg", "noise.mp3"])
+def test_a_part_is_that_part_of_the_file(tmp_path: Path, name: str) -> None:
+    path = noise_at(tmp_path, SAMPLE_RATE, name=name)
+    whole = read_samples(cut_of(path, 3.0))
+    for start, end in ((0.0, 0.5), (0.7, 1.3), (2.5, 3.0)):
+        found = read_samples(part_of(path, SAMPLE_RATE, start, end))
+        expected = whole[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("speeds", [(), (0.9,), (1.1,), (0.9, 1.1)])
+@pytest.mark.parametrize("start", [0.0, 0.7, 1.8])
+def test_a_part_is_what_lhotse_reads_of_it(
+    tmp_path: Path, speeds: tuple[float, ...], start: float
+) -> None:
+    cut = part_of(noise_at(tmp_path, SAMPLE_RATE), SAMPLE_RATE, start, start + 1.1)
+    for speed in speeds:
+        cut = cut.perturb_speed(speed)
+    found, expected = read_samples(cut), cut.load_audio()[0]
+    assert abs(found.size - expected.size) <= 2
+    size = min(found.size, expected.size)
+    np.testing.assert_allclose(found[:size], expected[:size], atol=1e-6)
+    assert found.size / SAMPLE_RATE == pytest.approx(1.1 / np.prod(speeds), abs=1e-3)
+    assert cut.duration == pytest.approx(found.size / SAMPLE_RATE, abs=1e-3)
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.9, 1.1])
+def test_a_part_at_another_rate(tmp_path: Path, speed: float) -> None:
+    """It lies where the same part of the whole lies, to a fraction of a sample of its file."""
+    path = noise_at(tmp_path, 8000)
+    cut, whole = part_of(path, 8000, 0.7, 1.8), make_cut("all", "", "", path, 24000, 8000)
+    if speed != 1.0:
+        cut, whole = cut.perturb_speed(speed), whole.perturb_speed(speed)
+    found = read_samples(cut)
+    first = round(0.7 / speed * SAMPLE_RATE)
+    expected = read_samples(whole)[first : first + found.size]
+    assert found.size == pytest.approx(1.1 / speed * SAMPLE_RATE, abs=3)
+    # Two samples beside it, noise would have nothing in common with itself.
+    assert np.corrcoef(found[400:-400], expected[400:-400])[0, 1] > 0.9
+
+
+def test_a_part_beyond_the_end_of_its_file(tmp_path: Path) -> None:
+    path = noise_at(tmp_path, SAMPLE_RATE, 1.0)
+    with pytest.raises(ManifestError, match=r"noise\.wav: utterance 'part' has 0\.30 s of audio"):
+        read_samples(part_of(path, SAMPLE_RATE, 0.7, 1.9))
+    with pytest.raises(ManifestError, match=r"has 0\.00 s of audio"):
+        read_samples(part_of(path, SAMPLE_RATE, 1.5, 1.9))
+
+
+def test_kept_features_of_two_parts_stay_apart(tmp_path: Path) -> None:
+    """Two manifests may use one name for two parts of one recording."""
+    kept, path = store(keep=True), noise_at(tmp_path, SAMPLE_RATE)
+    one, two = (part_of(path, SAMPLE_RATE, start, start + 0.5) for start in (0.2, 1.9))
+    assert one.id == two.id
+    for cut in (one, two, one):
+        assert torch.equal(kept(cut), store()(cut))
+    assert not torch.equal(kept(one), kept(two))
+
+
 def test_recording_without_a_sample(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), SAMPLE_RATE)
     cut = cut_of(tmp_path / "a.wav", 0.0, "")

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from keyframe_asr.audio import read_audio
-from keyframe_asr.data.manifest import audio_path, text
+from keyframe_asr.data.manifest import audio_path, is_part, text
 from keyframe_asr.data.sharing import Part
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.features import Fbank
@@ -74,8 +74,9 @@ class FeatureStore:
 
     def __init__(self, fbank: Fbank, keep: bool) -> None:
         self._fbank = fbank
-        # Names of cuts are unique in one manifest only, so the recording is part of the key.
-        self._kept: dict[tuple[str, Path], Tensor] | None = {} if keep else None
+        # Names of cuts are unique in one manifest only, so the recording and the place in it are
+        # parts of the key.
+        self._kept: dict[tuple[str, Path, float, float], Tensor] | None = {} if keep else None
 
     @property
     def num_mel_bins(self) -> int:
@@ -89,7 +90,7 @@ class FeatureStore:
             AudioError: its recording cannot be read.
             ManifestError: its recording has another length than the manifest says.
         """
-        key = (cut.id, audio_path(cut))
+        key = (cut.id, audio_path(cut), cut.start, cut.duration)
         if self._kept is not None and key in self._kept:
             return self._kept[key]
         features = torch.from_numpy(self._fbank(read_samples(cut)))
@@ -105,10 +106,12 @@ def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
         AudioError: its recording cannot be read.
         ManifestError: its recording has another length than the manifest says.
     """
-    samples = read_audio(audio_path(cut))[None]
-    for transform in cut.recording.transforms or ():
-        if isinstance(transform, dict):
-            transform = AudioTransform.from_dict(transform)
+    transforms = [
+        AudioTransform.from_dict(one) if isinstance(one, dict) else one
+        for one in cut.recording.transforms or ()
+    ]
+    samples = read_audio(audio_path(cut), *_place_in_file(cut, transforms))[None]
+    for transform in transforms:
         # read_audio has resampled already, and resamplers cannot take nothing.
         if not isinstance(transform, Resample) and samples.size:
             samples = transform(samples, SAMPLE_RATE)
@@ -120,6 +123,19 @@ def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
         )
     mono: npt.NDArray[np.float32] = samples[0]
     return mono
+
+
+def _place_in_file(cut: Cut, transforms: list[AudioTransform]) -> tuple[float, float | None]:
+    """Seconds of the file before the cut, and seconds it has there; None for all that follow.
+
+    A cut's own times are those after its transforms: at speed 0.9 they are longer than the file's.
+    """
+    if not is_part(cut):
+        return 0.0, None
+    start, seconds = cut.start, cut.duration
+    for transform in reversed(transforms):
+        start, seconds = transform.reverse_timestamps(start, seconds, cut.sampling_rate)
+    return start, seconds
 
 
 class SpeechDataset(Dataset[Batch | KeyframeError]):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
@@ -18,16 +16,19 @@ from keyframe_asr.config import Recipe
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest, text
-from keyframe_asr.errors import ManifestError, TrainingError
+from keyframe_asr.data.statistics import (
+    STATISTICS_FILE,
+    Statistics,
+    load_statistics,
+    measure_statistics,
+)
+from keyframe_asr.errors import ManifestError
 from keyframe_asr.text import normalise_text
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.training.checkpoint import write_atomically
+from keyframe_asr.training.prepared import prepared_statistics
 
-STATISTICS_CUTS = 2000
-"""CMVN is estimated on at most so many utterances."""
-
-_STATISTICS_FILE = "cmvn.json"
 _NAMED_UTTERANCES = 5
 
 
@@ -58,21 +59,25 @@ def prepare_inputs(
     resume: bool,
     warn: Callable[[str], None],
 ) -> Inputs:
-    """Load all manifests of a run; make tokenizer and statistics, or with `resume` read them.
+    """Load all manifests of a run; make tokenizer and statistics, or read them.
+
+    With `resume` they are the run's own, with `data.prepared` those of the corpus.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its utterances can.
-        RecipeError, ModelError, TrainingError: the tokenizer cannot be made, or a stored file read.
+        RecipeError, ModelError: the tokenizer cannot be made, or a stored file read.
     """
     names = [stage.train or recipe.data.train for stage in recipe.stages]
     manifests = {
         name: _normalised(load_manifest(name), recipe)
         for name in dict.fromkeys([recipe.data.train, recipe.data.dev, *names])
     }
-    if not resume:
+    if not resume and recipe.data.prepared is not None:
+        _take(Path(recipe.data.prepared), recipe, folder)
+    elif not resume:
         _measure(manifests[recipe.data.train], recipe, folder, store)
     tokenizer = load_tokenizer(folder)
-    measured = _read_statistics(folder / _STATISTICS_FILE)
+    measured = load_statistics(folder)
     fastest = max(recipe.augment.speeds)
     train = {
         name: alignable(name, manifests[name], tokenizer, recipe, fastest, warn)
@@ -86,20 +91,6 @@ def prepare_inputs(
         torch.tensor(measured["mean"]),
         torch.tensor(measured["inverse_std"]),
     )
-
-
-def measure_statistics(cuts: CutSet, store: FeatureStore) -> dict[str, list[float]]:
-    """Mean and inverse standard deviation of each mel bin over (some of) the cuts."""
-    every = max(1, math.ceil(len(cuts) / STATISTICS_CUTS))
-    total, squares, frames = np.zeros(store.num_mel_bins), np.zeros(store.num_mel_bins), 0
-    for cut in list(cuts)[::every]:
-        features = store(cut).double().numpy()
-        total += features.sum(axis=0)
-        squares += (features**2).sum(axis=0)
-        frames += len(features)
-    mean = total / max(1, frames)
-    deviation = np.sqrt(np.maximum(squares / max(1, frames) - mean**2, 1e-4))
-    return {"mean": mean.tolist(), "inverse_std": (1 / deviation).tolist()}
 
 
 def alignable(
@@ -135,21 +126,24 @@ def alignable(
 
 
 def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
-    said = cuts.transform_text(lambda words: normalise_text(words, recipe.language))
+    said = cuts.transform_text(
+        lambda words: normalise_text(words, recipe.normalisation or recipe.language)
+    )
     return CutSet.from_cuts(list(said))
+
+
+def _take(prepared: Path, recipe: Recipe, folder: Path) -> None:
+    """Tokenizer and statistics of a prepared corpus, so that the run does not depend on it."""
+    statistics = prepared_statistics(recipe, prepared)
+    load_tokenizer(prepared).save(folder)
+    _save_statistics(statistics, folder)
 
 
 def _measure(train: CutSet, recipe: Recipe, folder: Path, store: FeatureStore) -> None:
     train_tokenizer((text(cut) for cut in train), recipe.tokenizer).save(folder)
-    values = json.dumps(measure_statistics(train, store))
-    write_atomically(folder / _STATISTICS_FILE, lambda path: path.write_text(values))
+    _save_statistics(measure_statistics(list(train), store), folder)
 
 
-def _read_statistics(path: Path) -> dict[str, list[float]]:
-    try:
-        measured: dict[str, list[float]] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"{path}: cannot be read ({error}); copy the run again or train in another folder"
-        ) from None
-    return measured
+def _save_statistics(statistics: Statistics, folder: Path) -> None:
+    values = json.dumps(statistics)
+    write_atomically(folder / STATISTICS_FILE, lambda path: path.write_text(values))

@@ -19,6 +19,7 @@ from keyframe_asr.training import checkpoint
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
 from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
+from keyframe_asr.training.prepared import complete_recipe
 from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import TrainingReport
 from keyframe_asr.training.spike_lead import measure_spike_lead
@@ -52,12 +53,14 @@ def train_recipe(
     Raises:
         TrainingError: `folder` holds a run and `resume` is off, or training failed.
         ManifestError, AudioError, ModelError: the data or tokenizer cannot be used.
+        RecipeError: the recipe does not fit the corpus that was prepared for it.
     """
     resumed = (folder / checkpoint.STATE_FILE).exists()
     if resumed and not resume:
         raise TrainingError(
             f"{folder}: holds a run already; add --resume to go on, or choose another --out"
         )
+    recipe = complete_recipe(recipe)
     _make_folder(folder)
     if resumed:
         check_recipe(recipe, folder)
@@ -115,6 +118,7 @@ def plan_recipe(recipe: Recipe, scratch: Path) -> TrainingPlan:
     Raises:
         ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
     """
+    recipe = complete_recipe(recipe)
     store = FeatureStore(Fbank(recipe.features), keep=False)
     processes = Processes()
     with TrainingReport(scratch, quiet=True) as report:
@@ -163,6 +167,9 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
     before = load_recipe(folder / RECIPE_FILE)
     fixed = ("language", "tokenizer", "features", "model")
     differing = [name for name in fixed if getattr(before, name) != getattr(recipe, name)]
+    # recipes stored by version 0.1 name no normal form
+    if (before.normalisation or before.language) != (recipe.normalisation or recipe.language):
+        differing.append("normalisation")
     names = [stage.name for stage in before.stages]
     if [stage.name for stage in recipe.stages][: len(names)] != names:
         differing.append("the names of the stages")
@@ -217,6 +224,7 @@ def save_stage_model(
     config = ModelFolderConfig(
         name=f"{recipe.name}-{stage.name}",
         language=recipe.language,
+        normalisation=recipe.normalisation or recipe.language,
         vocab_size=inputs.tokenizer.vocab_size,
         keyframes=stage.keyframes,
         fusion=stage.fusion,
@@ -225,8 +233,9 @@ def save_stage_model(
         model=recipe.model,
     )
     stages = recipe.stages[: recipe.stages.index(stage) + 1]
+    corpus = Path(recipe.data.prepared or recipe.data.train).name
     card = (
-        f"# {config.name}\n\nTrained by `keyframe train` on `{Path(recipe.data.train).name}`: "
+        f"# {config.name}\n\nTrained by `keyframe train` on `{corpus}`: "
         + ", ".join(f"{one.name} ({one.epochs} epochs)" for one in stages)
         + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
     )
