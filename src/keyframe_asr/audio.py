@@ -18,13 +18,16 @@ import soxr
 from keyframe_asr.errors import AudioError
 from keyframe_asr.timing import SAMPLE_RATE
 
+Samples = npt.NDArray[np.float32]
+"""(S,) mono at 16 kHz."""
+
 MINIMUM_SAMPLE_RATE = 4_000
 """Hertz; a lower rate carries no intelligible speech and is the mark of a damaged header."""
 
 _CONVERT = "convert the recording to wav, flac, mp3, ogg or opus"
 
 
-def read_audio(path: Path | str) -> npt.NDArray[np.float32]:
+def read_audio(path: Path | str) -> Samples:
     """Read a recording as mono samples at 16 kHz.
 
     Channels are averaged, other sample rates resampled, and values beyond full scale (float
@@ -49,7 +52,7 @@ def read_audio(path: Path | str) -> npt.NDArray[np.float32]:
     mono = samples.mean(axis=1, dtype=np.float32)
     if sample_rate != SAMPLE_RATE and mono.size:
         mono = np.asarray(soxr.resample(mono, sample_rate, SAMPLE_RATE), dtype=np.float32)
-    clipped: npt.NDArray[np.float32] = np.clip(mono, -1.0, 1.0)
+    clipped: Samples = np.clip(mono, -1.0, 1.0)
     return clipped
 
 
