@@ -22,6 +22,9 @@ import soxr
 from keyframe_asr.errors import AudioError
 from keyframe_asr.timing import SAMPLE_RATE
 
+Samples = npt.NDArray[np.float32]
+"""(S,) mono at 16 kHz."""
+
 MINIMUM_SAMPLE_RATE = 4_000
 """Hertz; a lower rate carries no intelligible speech and is the mark of a damaged header."""
 
@@ -44,9 +47,7 @@ class AudioLength:
     sample_rate: int
 
 
-def read_audio(
-    path: Path | str, start: float = 0.0, seconds: float | None = None
-) -> npt.NDArray[np.float32]:
+def read_audio(path: Path | str, start: float = 0.0, seconds: float | None = None) -> Samples:
     """Read a recording, or a part of it, as mono samples at 16 kHz.
 
     Channels are averaged, other sample rates resampled, and values beyond full scale (float
@@ -71,7 +72,7 @@ def read_audio(
     mono = samples.mean(axis=1, dtype=np.float32)
     if sample_rate != SAMPLE_RATE and mono.size:
         mono = np.asarray(soxr.resample(mono, sample_rate, SAMPLE_RATE), dtype=np.float32)
-    clipped: npt.NDArray[np.float32] = np.clip(mono, -1.0, 1.0)
+    clipped: Samples = np.clip(mono, -1.0, 1.0)
     return clipped
 
 

@@ -26,11 +26,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_recipe(corpus: Path, folder: Path, accumulate: int) -> Path:
-    """Without dropout and masks: these are drawn anew for every batch that a process computes."""
+    """Without dropout, which is drawn anew for every batch that a process computes."""
     data = recipe_data(corpus, three_stages(epochs=1), accumulate=accumulate, batch_seconds=3.0)
     still = {name: MODEL[name] | {"dropout": 0.0} for name in ("encoder", "decoder")}  # type: ignore[operator]
     data["model"] = MODEL | still
-    data["augment"] = {"spec_augment": 0.0}
     data["data"]["validate_batches_seconds"] = 2.0
     path = folder / "tones.yaml"
     path.write_text(yaml.safe_dump(data))

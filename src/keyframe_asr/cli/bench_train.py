@@ -131,15 +131,20 @@ def _noise_corpus(folder: Path, batches: int) -> CutSet:
 
 
 def _batches(cuts: CutSet, processes: Processes) -> Iterator[Batch]:
-    from keyframe_asr.config import AugmentConfig, FeaturesConfig
-    from keyframe_asr.data.augment import FeatureMasking
+    from functools import partial
+
+    from keyframe_asr.augment_config import AugmentConfig
+    from keyframe_asr.config import FeaturesConfig
+    from keyframe_asr.data.augment import Augmentation, Draws
     from keyframe_asr.data.dataset import FeatureStore, SpeechDataset, batches, training_sampler
     from keyframe_asr.features import Fbank
     from keyframe_asr.tokenizer import CharacterTokenizer
 
     tokenizer = CharacterTokenizer([chr(0x4E00 + token) for token in range(VOCABULARY - 3)])
     store = FeatureStore(Fbank(FeaturesConfig()), keep=False)
-    dataset = SpeechDataset(store, tokenizer, FeatureMasking(AugmentConfig()))
+    augmentation = Augmentation(AugmentConfig(speeds=[1.0]), seed=0)
+    augmented = partial(augmentation.features, draws=Draws(0, 0, 0))
+    dataset = SpeechDataset(store, tokenizer, augmented)
     for batch in batches(dataset, training_sampler(cuts, BATCH_SECONDS, 0, 0), WORKERS):
         yield batch.to(processes.device)
 

@@ -37,9 +37,19 @@ class Corpus:
 
 
 _OWN = ("language", "train", "dev", "test")
+_COMPLETE = ("allow_incomplete",)
 
 CORPORA: dict[str, Corpus] = {
     "an4": Corpus("an4"),
+    "aishell1": Corpus("aishell1", _COMPLETE, archives="aishell1"),
+    "aishell2": Corpus("aishell2", ("hours", *_COMPLETE)),
+    "thchs30": Corpus("thchs30", _COMPLETE, archives="thchs30"),
+    "librispeech": Corpus("librispeech", ("parts", *_COMPLETE), archives="librispeech"),
+    "mini_librispeech": Corpus("librispeech", _COMPLETE, archives="mini_librispeech"),
+    "speechocean762": Corpus("speechocean762", _COMPLETE, archives="speechocean762"),
+    "commonvoice": Corpus("commonvoice", ("language",)),
+    "aishell_sample": Corpus("aishell_sample"),
+    "audio_cmn": Corpus("audio_cmn"),
     "kaldi": Corpus("kaldi", _OWN, ("language",), LANGUAGES),
     "tsv": Corpus("tables", _OWN, ("language",), LANGUAGES),
     "csv": Corpus("tables", _OWN, ("language",), LANGUAGES),
@@ -103,7 +113,7 @@ class ReadingOptions:
         corpus = CORPORA[name]
         if self.download:
             downloading = importlib.import_module("keyframe_asr.data.corpora.download")
-            downloading.download(corpus.archives, source, progress, parts=self.parts)
+            source = downloading.download(corpus.archives, source, progress, parts=self.parts)
         module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
         given = {option: getattr(self, option) for option in corpus.options}
         chosen = {option: value for option, value in given.items() if value}

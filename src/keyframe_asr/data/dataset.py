@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lhotse import CutSet
 from lhotse.augmentation import AudioTransform, Resample
@@ -19,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from keyframe_asr.audio import read_audio
+from keyframe_asr.audio import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, is_part, text
 from keyframe_asr.data.sharing import Part
 from keyframe_asr.errors import KeyframeError, ManifestError
@@ -69,14 +67,22 @@ class Batch:
         )
 
 
+_Place = tuple[str, Path, float, float]
+
+
+def _place(cut: Cut) -> _Place:
+    return cut.id, audio_path(cut), cut.start, cut.duration
+
+
 class FeatureStore:
-    """Fbank of cuts, computed on demand; kept in memory between epochs if asked."""
+    """Fbank and samples of cuts, on demand; if asked, what was asked for is kept in memory."""
 
     def __init__(self, fbank: Fbank, keep: bool) -> None:
         self._fbank = fbank
         # Names of cuts are unique in one manifest only, so the recording and the place in it are
         # parts of the key.
-        self._kept: dict[tuple[str, Path, float, float], Tensor] | None = {} if keep else None
+        self._kept: dict[_Place, Tensor] | None = {} if keep else None
+        self._kept_samples: dict[_Place, Samples] | None = {} if keep else None
 
     @property
     def num_mel_bins(self) -> int:
@@ -90,16 +96,33 @@ class FeatureStore:
             AudioError: its recording cannot be read.
             ManifestError: its recording has another length than the manifest says.
         """
-        key = (cut.id, audio_path(cut), cut.start, cut.duration)
+        key = _place(cut)
         if self._kept is not None and key in self._kept:
             return self._kept[key]
-        features = torch.from_numpy(self._fbank(read_samples(cut)))
+        features = self.of_samples(read_samples(cut))
         if self._kept is not None:
             self._kept[key] = features
         return features
 
+    def samples(self, cut: Cut) -> Samples:
+        """Samples (S,) of a cut, to be augmented: not to be written into.
 
-def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
+        Raises:
+            AudioError, ManifestError: as `read_samples` does.
+        """
+        if self._kept_samples is None:
+            return read_samples(cut)
+        key = _place(cut)
+        if key not in self._kept_samples:
+            self._kept_samples[key] = read_samples(cut)
+        return self._kept_samples[key]
+
+    def of_samples(self, samples: Samples) -> Tensor:
+        """Features (T, F) of samples (S,); never kept, since those are likely to be random."""
+        return torch.from_numpy(self._fbank(samples))
+
+
+def read_samples(cut: Cut) -> Samples:
     """Samples (S,) of a cut at 16 kHz, mono, with the speed and whatever else it asks for.
 
     Raises:
@@ -121,7 +144,7 @@ def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
             f"{audio_path(cut)}: utterance '{cut.id}' has {seconds:.2f} s of audio, but its "
             f"manifest says {cut.duration:.2f} s; correct the manifest or copy the recording again"
         )
-    mono: npt.NDArray[np.float32] = samples[0]
+    mono: Samples = samples[0]
     return mono
 
 
@@ -139,17 +162,23 @@ def _place_in_file(cut: Cut, transforms: list[AudioTransform]) -> tuple[float, f
 
 
 class SpeechDataset(Dataset[Batch | KeyframeError]):
-    """Turns a CutSet, one mini-batch as the sampler chose it, into a `Batch`."""
+    """Turns a CutSet, one mini-batch as the sampler chose it, into a `Batch`.
+
+    Args:
+        features: what the features of a cut are read from.
+        tokenizer: for the texts.
+        augmented: features (T, F) of a cut in training; without it they are as in the store.
+    """
 
     def __init__(
         self,
         features: FeatureStore,
         tokenizer: Tokenizer,
-        masking: Callable[[Tensor], Tensor] | None = None,
+        augmented: Callable[[Cut, FeatureStore], Tensor] | None = None,
     ) -> None:
         self._features = features
         self._tokenizer = tokenizer
-        self._masking = masking
+        self._augmented = augmented
 
     def __getitem__(self, part: CutSet | Part) -> Batch | KeyframeError:
         """The batch, or why there is none: raised in a worker, it would gain a traceback."""
@@ -162,9 +191,10 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
 
     def collate(self, cuts: CutSet) -> Batch:
         """Read the cuts of one batch and pad them."""
-        features = [self._features(cut) for cut in cuts]
-        if self._masking is not None:
-            features = [self._masking(one) for one in features]
+        if self._augmented is None:
+            features = [self._features(cut) for cut in cuts]
+        else:
+            features = [self._augmented(cut, self._features) for cut in cuts]
         tokens = [torch.tensor(self._tokenizer.encode(text(cut))).long() for cut in cuts]
         return Batch(
             tuple(cut.id for cut in cuts),

@@ -9,6 +9,7 @@ import yaml
 from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
+from keyframe_asr.data.augment import check_folders
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import text
 from keyframe_asr.data.model_folder import save_model_folder
@@ -52,9 +53,11 @@ def train_recipe(
 
     Raises:
         TrainingError: `folder` holds a run and `resume` is off, or training failed.
+        RecipeError: a folder of noise is missing or holds no recordings.
         ManifestError, AudioError, ModelError: the data or tokenizer cannot be used.
         RecipeError: the recipe does not fit the corpus that was prepared for it.
     """
+    check_folders(recipe.augment)
     resumed = (folder / checkpoint.STATE_FILE).exists()
     if resumed and not resume:
         raise TrainingError(

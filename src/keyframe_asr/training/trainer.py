@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import torch
 from lhotse import CutSet
+from lhotse.dataset.sampling.base import CutSampler
 
 from keyframe_asr.config import Recipe, StageConfig
-from keyframe_asr.data.augment import FeatureMasking, perturb_speeds, seed_augmentation
+from keyframe_asr.data.augment import Augmentation, Draws
 from keyframe_asr.data.dataset import (
     Batch,
     FeatureStore,
@@ -40,7 +42,11 @@ HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
 
 
 class Trainer:
-    """Trains `network` as `recipe` says, keeping everything in `folder`."""
+    """Trains `network` as `recipe` says, keeping everything in `folder`.
+
+    Raises:
+        RecipeError: a folder of noise is missing or holds no recordings.
+    """
 
     def __init__(
         self,
@@ -59,8 +65,8 @@ class Trainer:
             keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
-        self._dataset = SpeechDataset(features, tokenizer, FeatureMasking(recipe.augment))
-        self._dev_dataset = SpeechDataset(features, tokenizer)
+        self._augmentation = Augmentation(recipe.augment, recipe.seed)
+        self._features, self._tokenizer = features, tokenizer
 
     def run(self, train: Sequence[CutSet], dev: CutSet, report: TrainingReport) -> list[Validation]:
         """Train every stage that is not done yet; returns the dev results of each stage run.
@@ -93,31 +99,30 @@ class Trainer:
     def train_batches(self, train: CutSet, progress: Progress) -> Iterator[Batch]:
         """This process's batches of the epoch that `progress` says is next, augmented.
 
-        Everything random in the epoch, dropout included, follows from the seed that is set here,
-        so that a resumed run repeats exactly what the run it continues would have done.
+        Everything random in the epoch follows from the recipe's seed, the stage and the epoch, so
+        that a resumed run repeats exactly what the run it continues would have done.
         """
-        seed = self._seed(progress)
-        seed_augmentation(seed + 1_000_003 * self.processes.number)
-        training = self.recipe.training
-        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
-        sampler = training_sampler(cuts, training.batch_seconds, seed, progress.epoch)
+        draws = Draws(self.recipe.seed, progress.stage, progress.epoch)
+        torch.manual_seed(self._seed(progress) + 1_000_003 * self.processes.number)  # dropout
+        augmented = functools.partial(self._augmentation.features, draws=draws)
+        dataset = SpeechDataset(self._features, self._tokenizer, augmented)
+        training, processes = self.recipe.training, self.processes
         parts = UpdateParts(
-            sampler, training.accumulate, self.processes.number, self.processes.count
+            self._sampler(train, progress), training.accumulate, processes.number, processes.count
         )
-        for batch in batches(self._dataset, parts, training.workers):
-            yield batch.to(self.processes.device)
+        for batch in batches(dataset, parts, training.workers):
+            yield batch.to(processes.device)
 
     def count_batches(self, train: CutSet, stage: int) -> int:
         """How many batches the first epoch of a stage has; the others have about as many."""
-        seed = self._seed(Progress(stage=stage))
-        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
-        return sum(1 for _ in training_sampler(cuts, self.recipe.training.batch_seconds, seed, 0))
+        return sum(1 for _ in self._sampler(train, Progress(stage=stage)))
 
     def validate(self, objective: StageObjective, dev: CutSet, stage: StageConfig) -> Validation:
         """Measure the network on the dev set."""
         sampler = evaluation_sampler(dev, self.recipe.data.validate_batches_seconds)
         own = list(islice(sampler, self.processes.number, None, self.processes.count))
-        loaded = (self._dev_dataset.collate(cuts) for cuts in own)
+        dataset = SpeechDataset(self._features, self._tokenizer)
+        loaded = (dataset.collate(cuts) for cuts in own)
         device, add_up = self.processes.device, self.processes.sum
         return validate(objective, loaded, device, stage.name, add_up)
 
@@ -125,6 +130,13 @@ class Trainer:
         """Take the averaged weights of an earlier stage."""
         path = self.folder / stage / "averaged.safetensors"
         self._load(checkpoint.load_weights(path), path)
+
+    def _sampler(self, train: CutSet, progress: Progress) -> CutSampler:
+        """Batches of the cuts of an epoch."""
+        draws = Draws(self.recipe.seed, progress.stage, progress.epoch)
+        cuts = self._augmentation.cuts(train, draws)
+        seconds = self.recipe.training.batch_seconds
+        return training_sampler(cuts, seconds, self._seed(progress), progress.epoch)
 
     def _seed(self, progress: Progress) -> int:
         return self.recipe.seed + 10_007 * progress.stage + progress.epoch
