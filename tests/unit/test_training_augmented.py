@@ -189,3 +189,18 @@ def test_losses_of_empty_texts_teach_blanks(head: str, lengths: list[int]) -> No
         ):
             for row, size in enumerate(sizes.tolist()):
                 assert (log_probs[row, :size].argmax(-1) == 0).all()
+
+
+def test_noise_weighs_no_more_than_speech_of_its_length() -> None:
+    """CTC of an untrained network: the loss by token of an empty text is that of a usual one."""
+    torch.manual_seed(2)
+    network = KeyframeNetwork(parse_config(ModelConfig, MODEL, "model"), MEL_BINS, 9)
+    one = parse_config(StageConfig, stage("one"), "stage")
+    objective = StageObjective(network, one).eval()
+    features, frames = torch.randn(1, 400, MEL_BINS), torch.tensor([400])  # 4 s
+    found = []
+    for count in (16, 0):  # four tokens a second, or none
+        tokens = torch.arange(count)[None] % 6 + 3
+        parts = objective(features, frames, tokens, torch.tensor([count]))[1]
+        found.append(float(parts["inter_ctc"].detach()))
+    assert found[1] == pytest.approx(found[0], rel=0.7)

@@ -14,7 +14,11 @@ from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
 from keyframe_asr.losses.ctc import ctc_loss
 from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.tokenizer import BLANK, END
+
+TOKENS_PER_SECOND = 4.0
+"""Of speech, about: characters of Mandarin, pieces of English words."""
 
 
 class StageObjective(nn.Module):
@@ -40,8 +44,8 @@ class StageObjective(nn.Module):
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
-            values["inter_ctc"] = ctc_loss(
-                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths, blank=BLANK
+            values["inter_ctc"] = self._ctc_loss(
+                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths
             )
         if config.head > 0 and config.head_loss != "none":
             values["head"] = self._head_loss(encoded, tokens, token_lengths)
@@ -70,7 +74,20 @@ class StageObjective(nn.Module):
             )
         if self.losses.head_loss == "til":
             return til_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
-        return ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
+        return self._ctc_loss(log_probs, tokens, lengths, token_lengths)
+
+    def _ctc_loss(
+        self, log_probs: Tensor, tokens: Tensor, lengths: Tensor, token_lengths: Tensor
+    ) -> Tensor:
+        """Mean over the batch of each utterance's CTC loss by token.
+
+        One without text is divided by the tokens it would hold if it were speech. CTC sums over
+        frames, so that undivided it would weigh many times as much as speech of its length.
+        """
+        losses = ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK, reduction="none")
+        seconds = lengths * encoder_frame_seconds(self.network.subsampling.factor)
+        expected = (seconds * TOKENS_PER_SECOND).clamp(min=1)
+        return (losses / torch.where(token_lengths > 0, token_lengths, expected)).mean()
 
     def _decoder_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
         prefix = nn.functional.pad(tokens, (1, 0), value=END)
