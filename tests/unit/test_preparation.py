@@ -197,7 +197,10 @@ def test_broken_recordings_are_listed_and_left_out(corpus: CorpusListing, tmp_pa
     assert found.keys() == expected.keys()
     for name, reason in expected.items():
         assert str(tmp_path / name) in found[name] and reason in found[name], found[name]
-    assert summary.notes[-1] == "8 utterances are left out, for the reasons in problems.txt"
+    assert summary.notes[-1] == (
+        "test: 8 of 11 utterances are left out, for the reasons in problems.txt; error rates are "
+        "not those of the whole set"
+    )
 
 
 def test_damage_in_the_middle_is_found_by_the_statistics(
@@ -233,7 +236,7 @@ def test_one_problem_in_a_hundred_is_an_accident(tmp_path: Path) -> None:
     assert summary.notes == [
         "dev: no utterances",
         "test: no utterances",
-        "1 utterances are left out, for the reasons in problems.txt",
+        "1 utterances of the corpus are of no use, for the reasons in problems.txt",
     ]
     listing.problems.append("v: has no transcript")
     assert "2 of 101" in failure(listing, tmp_path / "out", DEFAULT_OPTIONS)

@@ -241,10 +241,22 @@ class _Preparation:
         )
 
     def _more_notes(self, splits: dict[str, list[Cut]]) -> list[str]:
-        notes = [f"{split}: no utterances" for split, cuts in splits.items() if not cuts]
-        if self.problems:
+        notes = []
+        listed = {str(split): len(ones) for split, ones in self.listing.splits.items()}
+        for split, cuts in splits.items():
+            total = listed.get(split, 0)
+            if not cuts:
+                notes.append(f"{split}: no utterances")
+            elif len(cuts) < total:
+                whole = "; error rates are not those of the whole set" if split == "test" else ""
+                notes.append(
+                    f"{split}: {total - len(cuts)} of {total} utterances are left out, for the "
+                    f"reasons in {PROBLEMS}{whole}"
+                )
+        if self.listing.problems:
             notes.append(
-                f"{len(self.problems)} utterances are left out, for the reasons in {PROBLEMS}"
+                f"{len(self.listing.problems)} utterances of the corpus are of no use, for the "
+                f"reasons in {PROBLEMS}"
             )
         return notes
 
