@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from keyframe_asr.data.corpora.layout import SPLITS
 from keyframe_asr.data.corpora.listing import Split
 from keyframe_asr.errors import ManifestError
-
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 def find_splits(
