@@ -58,6 +58,9 @@ def everything(noises: Path) -> dict[str, Any]:
     }
 
 
+TIMES = ("seconds", "waiting_share")
+
+
 def recipe_of(corpus: Path, augmented: dict[str, Any], **training: Any) -> Recipe:
     data = recipe_data(corpus, STAGES, **training)
     return parse_config(Recipe, data | {"augment": augmented}, "tones")
@@ -65,7 +68,7 @@ def recipe_of(corpus: Path, augmented: dict[str, Any], **training: Any) -> Recip
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{name: one[name] for name in one if name != "seconds"} for one in lines]
+    return [{name: one[name] for name in one if name not in TIMES} for one in lines]
 
 
 def weights_of(folder: Path) -> bytes:

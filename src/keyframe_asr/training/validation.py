@@ -149,7 +149,7 @@ class _Sums:
             aligned, doubled = (
                 one / self.axe_targets for one in (self.axe_aligned, self.axe_doubled)
             )
-            shares = aligned, doubled, 1 - aligned - doubled
+            shares = aligned, doubled, max(0.0, 1 - aligned - doubled)
         return Validation(
             self.errors / max(1, self.tokens),
             self.inter_errors / max(1, self.tokens),
