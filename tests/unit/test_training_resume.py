@@ -175,7 +175,7 @@ def test_failing_write_stops_with_one_line_and_can_be_resumed(
 def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
     corpus: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    """The system lets no file grow beyond the weights, so that the state with its optimiser fails."""
+    """Files may grow no larger than the weights, so that the state with its optimiser fails."""
     recipe = tmp_path / "tones.yaml"
     recipe.write_text(yaml.safe_dump(recipe_of(corpus).model_dump(mode="json")))
     weights = undisturbed / "baseline" / "averaged.safetensors"

@@ -38,6 +38,7 @@ def draw_curves(folder: Path) -> Path | None:
     if not epochs or importlib.util.find_spec("matplotlib") is None:
         return None
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots(3, 1, sharex=True)
@@ -48,9 +49,10 @@ def draw_curves(folder: Path) -> Path | None:
     ):
         _draw(place, epochs, curves, title)
     axes[0].set_yscale("log")
-    axes[1].set_ylim(
-        0, min(1.05, 1.1 * max(entry.get("dev_error", 0.0) for entry in epochs) + 0.05)
-    )
+    axes[1].set_yscale("log")  # the last points are what a run is about
+    axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[1].yaxis.set_minor_formatter(PercentFormatter(1.0, decimals=0))
+    axes[1].tick_params(which="minor", labelsize=7)
     axes[2].set_ylim(0, 1.6)
     axes[2].set_xlabel("epoch of the run")
     _name_stages(axes, epochs)
@@ -84,18 +86,18 @@ def _draw(
 
 
 def _name_stages(axes: Any, epochs: list[dict[str, Any]]) -> None:
-    """A line between stages, the name of each above the first picture."""
+    """A line between stages and their names, in two rows because stages may be short."""
     starts: dict[str, int] = {}
     for place, entry in enumerate(epochs, 1):
         starts.setdefault(entry["stage"], place)
-    for name, place in starts.items():
+    for row, (name, place) in enumerate(starts.items()):
         for one in axes:
             one.axvline(place - 0.5, color="#8c8c8c", linewidth=0.8, linestyle=":")
         axes[0].annotate(
             name,
             (place - 0.5, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(3, -10),
+            xytext=(3, -10 - 11 * (row % 2)),
             textcoords="offset points",
             fontsize=8,
             color="#555555",
