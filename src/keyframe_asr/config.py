@@ -6,39 +6,45 @@ contradict each other are refused before any work, naming the key and the neares
 
 from __future__ import annotations
 
-import difflib
-import re
-import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from keyframe_asr.errors import RecipeError
+from keyframe_asr.augment_config import AugmentConfig
 from keyframe_asr.pretrained_config import PretrainedConfig
+from keyframe_asr.strict_yaml import Strict, apply_override, parse_config, read_yaml
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
-
-
-class _Strict(BaseModel):
-    # strict: `true` is no number and "12" no integer, though pydantic would convert them
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+NormalisationName = Literal["english", "english-digits", "mandarin"]
+"""Normal forms of transcripts, which `keyframe_asr.text` describes."""
 
 
-class DataConfig(_Strict):
-    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder."""
+class DataConfig(Strict):
+    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder.
 
+    Instead of them, the folder that `keyframe prepare` wrote: `prepared` stands for its manifests,
+    and brings its tokenizer, feature statistics and normal form of text.
+    """
+
+    prepared: str | None = None
     train: str
-    more_train: list[str] = []
-    """Further training manifests, taken together with `train`."""
+    more_train: list[str] = Field(default_factory=list)
+    """Further training manifests, taken together with `train` or `prepared`."""
     dev: str
     test: str | None = None
     validate_batches_seconds: float = Field(default=120.0, gt=0)
     """Seconds of audio in one batch of the dev set."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _manifests_of_prepared(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("prepared"), str):
+            return data
+        folder = data["prepared"].rstrip("/")
+        return {name: f"{folder}/{name}.jsonl.gz" for name in ("train", "dev", "test")} | data
 
-class TokenizerConfig(_Strict):
+
+class TokenizerConfig(Strict):
     """Units of text: characters, or sentencepiece pieces of `vocab_size` (its own symbols in)."""
 
     kind: Literal["characters", "sentencepiece"] = "characters"
@@ -46,13 +52,13 @@ class TokenizerConfig(_Strict):
     model_type: Literal["unigram", "bpe", "word", "char"] = "unigram"
 
 
-class FeaturesConfig(_Strict):
+class FeaturesConfig(Strict):
     """Kaldi-compatible fbank."""
 
     num_mel_bins: int = Field(default=80, ge=8, le=128)
 
 
-class SubsamplingConfig(_Strict):
+class SubsamplingConfig(Strict):
     """Convolutional subsampling; `separable` splits each later convolution in two cheap ones."""
 
     factor: Literal[4, 8] = 4
@@ -60,7 +66,7 @@ class SubsamplingConfig(_Strict):
     separable: bool = False
 
 
-class EncoderConfig(_Strict):
+class EncoderConfig(Strict):
     """Conformer: `layers` in all, the inter-CTC and the keyframes after `keyframe_layer`."""
 
     layers: int = Field(default=12, ge=1)
@@ -96,7 +102,7 @@ class EncoderConfig(_Strict):
         return self
 
 
-class KeyframesConfig(_Strict):
+class KeyframesConfig(Strict):
     """How keyframes are chosen from inter-CTC log-probabilities (KFDS)."""
 
     keep: Literal["peak", "first"] = "peak"
@@ -106,7 +112,7 @@ class KeyframesConfig(_Strict):
     """Positions in encoder 2: original frame times, or 0, 1, 2, ..."""
 
 
-class FusionConfig(_Strict):
+class FusionConfig(Strict):
     """Frame fusion: each keyframe becomes a weighted sum of `window` frames around it."""
 
     kind: Literal["attention", "static", "mean", "concat", "none"] = "attention"
@@ -114,7 +120,7 @@ class FusionConfig(_Strict):
     left_only: bool = False
 
 
-class DecoderConfig(_Strict):
+class DecoderConfig(Strict):
     """Transformer attention decoder."""
 
     layers: int = Field(default=6, ge=1)
@@ -123,7 +129,7 @@ class DecoderConfig(_Strict):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """The network; `decoder: null` builds it without the attention decoder."""
 
     pretrained: PretrainedConfig | None = None
@@ -134,24 +140,7 @@ class ModelConfig(_Strict):
     decoder: DecoderConfig | None = DecoderConfig()
 
 
-class AugmentConfig(_Strict):
-    """Augmentation of training batches; never applied in evaluation."""
-
-    speeds: list[Annotated[float, Field(gt=0)]] = Field(
-        default_factory=lambda: [0.9, 1.0, 1.1], min_length=1
-    )
-    spec_augment: float = Field(default=0.9, ge=0, le=1)
-    """Share of utterances that SpecAugment (arXiv 1904.08779) is applied to."""
-    time_warp_frames: int = Field(default=0, ge=0)
-    time_masks: int = Field(default=2, ge=1)
-    time_mask_frames: int = Field(default=50, ge=1)
-    time_mask_share: float = Field(default=0.2, gt=0, le=1)
-    """At most this share of an utterance is covered by time masks."""
-    frequency_masks: int = Field(default=2, ge=0)
-    frequency_mask_bins: int = Field(default=10, ge=1)
-
-
-class LossConfig(_Strict):
+class LossConfig(Strict):
     """Weights of the summed losses; `head` says which loss is on encoder 2's output."""
 
     inter_ctc: float = Field(default=0.2, ge=0)
@@ -163,7 +152,24 @@ class LossConfig(_Strict):
     """δ of AXE (arXiv 2004.01655)."""
 
 
-class StageConfig(_Strict):
+class EndsWhen(Strict):
+    """Bounds on the dev set that tell that the inter-CTC is ready for keyframes."""
+
+    inter_error: float = Field(gt=0)
+    """At most so many token errors of the inter-CTC per target token."""
+    keyframes_per_token: tuple[float, float] = Field(default=(0.8, 1.5), strict=False)
+    """At least and at most so many spikes of the inter-CTC per target token."""
+
+
+class CollapseConfig(Strict):
+    """A stage with keyframes stops when its dev error exceeds a bound again and again."""
+
+    error: float = Field(default=0.8, gt=0)
+    evaluations: int = Field(default=5, ge=1)
+    """In a row."""
+
+
+class StageConfig(Strict):
     """One stage of training; it starts from the averaged weights of the one before."""
 
     name: str
@@ -183,6 +189,10 @@ class StageConfig(_Strict):
     average_best: int = Field(default=5, ge=1)
     """How many best checkpoints the weights of the stage are averaged over."""
     select_by: Literal["error", "loss"] = "error"
+    ends_when: EndsWhen | None = None
+    """End the stage before its last epoch once the inter-CTC is good enough."""
+    collapse: CollapseConfig | None = CollapseConfig()
+    """When to stop a stage with keyframes whose error does not come down; `null`: never."""
     unfreeze_from_layer: int | None = Field(default=None, ge=0)
     """Train the pretrained encoder's layers from this one on, 0: all of it; `null`: none."""
     pretrained_learning_rate: float = Field(default=1e-5, gt=0)
@@ -203,17 +213,22 @@ class StageConfig(_Strict):
         return self
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """Batches, optimiser and device of a run."""
 
     batch_seconds: float = Field(default=30.0, gt=0)
+    """Seconds of audio that a device computes at a time: the memory it needs grows with them."""
     accumulate: int = Field(default=1, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    """Batches of one update, on however many devices: they share the batches out."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     weight_decay: float = Field(default=1e-2, ge=0)
     gradient_clip: float = Field(default=5.0, gt=0)
     validate_every_epochs: int = Field(default=1, ge=1)
     keep_features_in_memory: bool = False
-    """Keep computed fbank in memory between epochs: for corpora of a few hours."""
+    """Keep computed fbank in memory between epochs: for corpora of a few hours.
+
+    Where the samples themselves are augmented, they are kept instead: 230 MB an hour and speed.
+    """
     workers: int = Field(default=0, ge=0)
     """Processes that load data beside the training process."""
     threads: int | None = Field(default=None, ge=1)
@@ -221,13 +236,24 @@ class TrainingConfig(_Strict):
     encodings: str | None = None
     """Folder for the outputs of a frozen pretrained encoder; `null`: `encodings` in the run's."""
 
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.keep_features_in_memory and self.workers:
+            raise ValueError(
+                f"keep_features_in_memory with workers ({self.workers}): the loading processes end "
+                "with each epoch and what they keep is lost; set workers: 0, or keep nothing"
+            )
+        return self
 
-class Recipe(_Strict):
+
+class Recipe(Strict):
     """A whole run."""
 
     name: str
     seed: int = 1
     language: Literal["english", "mandarin"] = "english"
+    normalisation: NormalisationName | None = None
+    """Normal form of the transcripts; `null`: that of `data.prepared`, or else of `language`."""
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeaturesConfig = FeaturesConfig()
@@ -238,6 +264,7 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        _check_normalisation(self.language, self.normalisation)
         for stage in self.stages:
             if self.model.decoder is None and stage.losses.decoder > 0:
                 raise ValueError(
@@ -261,11 +288,13 @@ class Recipe(_Strict):
         return self
 
 
-class ModelFolderConfig(_Strict):
+class ModelFolderConfig(Strict):
     """`config.yaml` of a model folder: what is needed to rebuild the network."""
 
     name: str
     language: Literal["english", "mandarin"]
+    normalisation: NormalisationName = "english"
+    """Normal form of what it was trained on; older folders do not name it: that of `language`."""
     vocab_size: int = Field(ge=4)
     keyframes: bool
     fusion: bool
@@ -275,6 +304,18 @@ class ModelFolderConfig(_Strict):
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_language(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("language") not in ("english", "mandarin"):
+            return data  # refused with the other problems
+        return {"normalisation": data["language"]} | data
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelFolderConfig:
+        _check_normalisation(self.language, self.normalisation)
+        return self
+
 
 def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     """Read a YAML recipe and apply `key.sub=value` overrides (list entries by their number).
@@ -283,107 +324,17 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
         RecipeError: the file cannot be read, or a key or value is not valid.
     """
     path = Path(path)
-    data = _read_yaml(path)
+    data = read_yaml(path)
     for override in overrides or []:
-        _apply_override(data, override)
+        apply_override(data, override)
     return parse_config(Recipe, data, str(path))
 
 
 def load_model_folder_config(path: Path | str) -> ModelFolderConfig:
     """Read `config.yaml` of a model folder. Raises `RecipeError` if it is not valid."""
-    return parse_config(ModelFolderConfig, _read_yaml(Path(path)), str(path))
+    return parse_config(ModelFolderConfig, read_yaml(Path(path)), str(path))
 
 
-def parse_config(kind: type[ConfigT], data: Any, where: str) -> ConfigT:
-    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key."""
-    if not isinstance(data, dict):
-        raise RecipeError(f"{where}: expected a mapping of keys to values, found {data!r}")
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(_describe(kind, problem) for problem in error.errors())
-        raise RecipeError(f"{where}: {problems}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes `1e-3` for text and wants `1.0e-3`; here both are numbers."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return _parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file; give the path of a YAML recipe") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _apply_override(data: Any, override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise RecipeError(f"--set {override}: expected key=value, for example seed=2")
-    try:
-        value = _parse_yaml(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override}: '{text}' is not a YAML value; quote it") from None
-    node, steps = data, key.split(".")
-    for step in steps[:-1]:
-        place = _place(node, step, override)
-        if node[place] is None:
-            node[place] = {}
-        node = node[place]
-    node[_place(node, steps[-1], override)] = value
-
-
-def _place(node: Any, step: str, override: str) -> int | str:
-    """Index of `step` in a list, or its key in a mapping, made there if it is new."""
-    if isinstance(node, list):
-        if not (step.isascii() and step.isdigit()) or int(step) >= len(node):
-            raise RecipeError(
-                f"--set {override}: '{step}' is no entry of a list of {len(node)}; "
-                "entries are numbered from 0"
-            )
-        return int(step)
-    if isinstance(node, dict):
-        node.setdefault(step, None)
-        return step
-    raise RecipeError(
-        f"--set {override}: '{step}' would be a key of {reprlib.repr(node)}, which has none"
-    )
-
-
-def _describe(kind: type[BaseModel], problem: Any) -> str:
-    location = problem["loc"]
-    key = ".".join(str(part) for part in location) or "recipe"
-    if problem["type"] == "extra_forbidden":
-        names = _fields_at(kind, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.0)
-        return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in ("value_error", "missing"):
-        return f"'{key}': {message}"
-    return f"'{key}': {message}, found {reprlib.repr(problem['input'])}"
-
-
-def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    current: Any = kind
-    for part in location:
-        if isinstance(part, int):
-            continue
-        current = current.model_fields[part].annotation
-        candidates = [current, *getattr(current, "__args__", ())]
-        current = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(current.model_fields)
+def _check_normalisation(language: str, normalisation: NormalisationName | None) -> None:
+    if normalisation is not None and not normalisation.startswith(language):
+        raise ValueError(f"normalisation '{normalisation}' is not one of {language} texts")

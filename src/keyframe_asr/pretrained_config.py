@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from keyframe_asr.strict_yaml import Strict
 
 
-class PretrainedConfig(BaseModel):
+class PretrainedConfig(Strict):
     """An open pretrained encoder as the lower part of encoder 1, frozen unless a stage says else.
 
     It brings its own front end: log-mel of its own kind for `whisper`, the waveform for `wav2vec2`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     family: Literal["whisper", "wav2vec2"]
     source: str
@@ -21,7 +21,7 @@ class PretrainedConfig(BaseModel):
 
     Read once, when training starts: a trained model folder holds these weights itself.
     """
-    layers: list[Annotated[int, Field(ge=0)]] = []
+    layers: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
     """Whose outputs are taken, 0 being what enters the first; none named: the last layer's.
 
     Of several, the learned weighted sum. Layers above the highest of them are not even built.

@@ -22,6 +22,7 @@ from keyframe_asr.text import normalise_text
 __all__ = [
     "BLANK",
     "END",
+    "TOKENIZER_FILES",
     "UNKNOWN",
     "UNKNOWN_TEXT",
     "CharacterTokenizer",
@@ -42,6 +43,9 @@ _WORD_BOUNDARY = "▁"
 _CHARACTERS_FILE = "tokenizer.txt"
 _SENTENCEPIECE_FILE = "tokenizer.model"
 
+TOKENIZER_FILES = (_SENTENCEPIECE_FILE, _CHARACTERS_FILE)
+"""A folder holds one of them."""
+
 
 class Tokenizer(ABC):
     """Units of text with their ids; white space is collapsed on both ways."""
@@ -54,6 +58,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Ids of a text; what the vocabulary lacks becomes `UNKNOWN`."""
+
+    @abstractmethod
+    def unknown(self, text: str) -> list[str]:
+        """Parts of a text that `encode` turns into `UNKNOWN`, in order, each as often as it is."""
 
     @abstractmethod
     def piece(self, token: int) -> str:
@@ -88,6 +96,9 @@ class CharacterTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         return [self._ids.get(symbol, UNKNOWN) for symbol in _collapse(text)]
+
+    def unknown(self, text: str) -> list[str]:
+        return [symbol for symbol in _collapse(text) if symbol not in self._ids]
 
     def piece(self, token: int) -> str:
         return self._symbols[_checked(token, self.vocab_size)]
@@ -132,6 +143,11 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         return list(self._processor.EncodeAsIds(_collapse(text)))
+
+    def unknown(self, text: str) -> list[str]:
+        pieces = self._processor.EncodeAsPieces(_collapse(text))
+        found = [piece for piece in pieces if self._processor.PieceToId(piece) == UNKNOWN]
+        return [piece.replace(_WORD_BOUNDARY, "") for piece in found]
 
     def piece(self, token: int) -> str:
         return self._pieces[_checked(token, self.vocab_size)]

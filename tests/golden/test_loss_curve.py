@@ -7,21 +7,22 @@ and say why in the change.
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from keyframe_asr.config import Recipe, StageConfig
-from keyframe_asr.data.augment import FeatureMasking, perturb_speeds, seed_augmentation
+from keyframe_asr.data.augment import Augmentation, Draws
 from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset, batches, training_sampler
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.tokenizer import CharacterTokenizer, Tokenizer
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.update import Updater
 from unit.tone_corpus import small_corpus, three_stages, tone_recipe
@@ -43,22 +44,21 @@ def loss_curves(folder: Path) -> dict[str, list[dict[str, float]]]:
     network.normalisation.mean.fill_(9.0)
     network.normalisation.inverse_std.fill_(0.3)
     store = FeatureStore(Fbank(recipe.features), keep=True)
-    dataset = SpeechDataset(store, tokenizer, FeatureMasking(recipe.augment))
-    return {
-        stage.name: curve(recipe, stage, network, epochs(recipe, table, dataset))
-        for stage in recipe.stages
-    }
+    loaded = epochs(recipe, table, store, tokenizer)
+    return {stage.name: curve(recipe, stage, network, loaded) for stage in recipe.stages}
 
 
-def epochs(recipe: Recipe, table: Path, dataset: SpeechDataset) -> list[Batch]:
+def epochs(recipe: Recipe, table: Path, store: FeatureStore, tokenizer: Tokenizer) -> list[Batch]:
     """The first batches of a run, over as many epochs as they need."""
     cuts = load_manifest(f"{table}:train")
+    augmentation = Augmentation(recipe.augment, recipe.seed)
     found: list[Batch] = []
     epoch = 0
     while len(found) < STEPS:
-        seed_augmentation(epoch)
-        perturbed = perturb_speeds(cuts, recipe.augment.speeds, epoch)
-        found += batches(dataset, training_sampler(perturbed, 5.0, recipe.seed, epoch))
+        draws = Draws(recipe.seed, 0, epoch)
+        augmented = functools.partial(augmentation.features, draws=draws)
+        sampler = training_sampler(augmentation.cuts(cuts, draws), 5.0, recipe.seed, epoch)
+        found += batches(SpeechDataset(store, tokenizer, augmented), sampler)
         epoch += 1
     return found[:STEPS]
 
@@ -67,8 +67,7 @@ def curve(
     recipe: Recipe, stage: StageConfig, network: KeyframeNetwork, loaded: list[Batch]
 ) -> list[dict[str, float]]:
     objective = StageObjective(network, stage).train()
-    accelerator = Accelerator(mixed_precision="no")
-    updater = Updater(accelerator, objective, stage, recipe.training, STEPS)
+    updater = Updater(Processes(), objective, stage, recipe.training, STEPS)
     losses = []
     torch.manual_seed(1)  # dropout
     for step, batch in enumerate(loaded, start=1):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from keyframe_asr.audio import read_audio
+from keyframe_asr.audio import AudioLength, read_audio, read_length
 from keyframe_asr.errors import AudioError
 
 FORMATS: list[tuple[str, dict[str, Any], float]] = [
@@ -159,3 +159,33 @@ def test_samples_that_are_not_finite(tmp_path: Path, value: float, sample_rate: 
 def test_absurd_sample_rate(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 100)
     assert "100 samples a second" in refusal(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_length_is_that_of_what_is_read(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"a.{extension}"
+    soundfile.write(path, 0.1 * np.random.default_rng(1).normal(size=9000), 8000)
+    assert read_length(path) == AudioLength(9000, 8000)
+    assert read_audio(path).size == 18000
+    assert read_audio(path, 0.5, 0.25).size == 4000
+    assert read_audio(path, 1.0, 5.0).size == 2000
+    assert read_audio(path, 7.0).size == 0
+
+
+def test_length_of_a_wav_whose_header_does_not_know_it(tmp_path: Path) -> None:
+    """As ffmpeg and sox write it into a pipe."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(4000), 8000)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert read_length(path).samples == 4000
+
+
+def test_length_of_a_cut_off_wav(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(4000), 8000)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AudioError, match=r"a\.wav: .* fewer samples than that announces"):
+        read_length(path)
+    assert read_audio(path).size == 7900

@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from keyframe_asr.cli.bench import TARGETS, bench_axe, write_json
+from keyframe_asr.cli.bench_train import measure_training
 from keyframe_asr.cli.main import app
+from keyframe_asr.config import ModelConfig, parse_config
+from unit.tone_corpus import MODEL
 
 
 @pytest.mark.parametrize("target", ["pipelines", ""])
@@ -36,3 +39,16 @@ def test_axe_is_measured_against_ctc(tmp_path: Path) -> None:
     medians = [times["median"] for times in written["seconds"].values()]
     assert written["ratio"] == pytest.approx(medians[0] / medians[1])
     assert min(medians) > 0
+
+
+def test_training_is_measured_with_and_without_keyframes() -> None:
+    small = parse_config(ModelConfig, MODEL, "model")
+    times, setting, figures = measure_training(rounds=1, model=small, batches=2)
+    assert list(times) == ["keyframes", "all frames"]
+    assert len(times["keyframes"]) == len(times["all frames"]) >= 2
+    assert min(min(steps) for steps in times.values()) > 0
+    assert setting["V"] == 4233
+    for name in times:
+        assert 0 <= figures[f"share of time waiting for data, {name}"] < 1
+        assert figures[f"hours of audio an hour, {name}"] > 0
+    assert figures["peak memory in GiB"] > 0

@@ -102,7 +102,8 @@ def test_average_of_a_damaged_file(tmp_path: Path, content: bytes | None) -> Non
 def keep(progress: Progress, scores: list[float], folder: Path, count: int) -> None:
     for score in scores:
         progress.epoch += 1
-        checkpoint.keep_best(progress, score, weights(score), folder, count)
+        if name := checkpoint.rank(progress, score, count):
+            checkpoint.save_weights(weights(score), folder / name)
         checkpoint.remove_unlisted(progress, folder)
 
 

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from keyframe_asr.cli.main import VERBS, app
+from keyframe_asr.data.manifest import make_cut, save_manifest
 from unit.random_model import RATE, save_random_model
 
 
@@ -163,6 +164,29 @@ def test_evaluate(model: Path, recordings: Path, tmp_path: Path) -> None:
         assert row["wer"] == pytest.approx(errors / 6)
         assert row["ci95"][0] <= row["wer"] <= row["ci95"][1]
         assert row["rtf"] > 0
+
+
+def test_evaluate_reads_parts_of_recordings(model: Path, recordings: Path, tmp_path: Path) -> None:
+    """A manifest of parts of one file gives what a manifest of those parts as files gives."""
+    samples, _ = soundfile.read(recordings / "two.wav", dtype="float32")
+    parts, files = [], []
+    for name, first, last in (("a", 0, 12000), ("b", 12000, 24000)):
+        soundfile.write(tmp_path / f"{name}.wav", samples[first:last], RATE)
+        files.append(make_cut(name, "", "A CAFE", tmp_path / f"{name}.wav", last - first))
+        place = (first, last)
+        path = recordings / "two.wav"
+        parts.append(make_cut(name, "", "A CAFE", path, samples.size, RATE, place))
+    reports = []
+    for name, cuts in (("parts", parts), ("files", files)):
+        save_manifest(cuts, tmp_path / f"{name}.jsonl")
+        target = tmp_path / f"{name}.json"
+        result = keyframe("evaluate", model, tmp_path / f"{name}.jsonl", "--json", target)
+        assert result.returncode == 0, result.stderr
+        reports.append(json.loads(target.read_text()))
+    assert reports[0]["audio_seconds"] == pytest.approx(1.5)
+    for key in ("utterances", "audio_seconds", "frame_reduction", "keyframes_per_token"):
+        assert reports[0][key] == reports[1][key]
+    assert reports[0]["decode"]["axe"]["cer"] == reports[1]["decode"]["axe"]["cer"]
 
 
 def test_evaluate_names_recordings_that_cannot_be_read(

@@ -114,7 +114,7 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         ("stages.0.learning_rate", float("inf")),
         ("stages.0.learning_rate", True),
         ("stages.1.losses.head_loss", "rnnt"),
-        ("training.precision", "float16"),
+        ("training.precision", "float8"),
     ],
 )
 def test_wrong_type_or_value_names_the_key_and_what_was_found(key: str, value: Any) -> None:

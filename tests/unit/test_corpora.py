@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from keyframe_asr.audio import read_audio
 from keyframe_asr.cli.prepare import prepare as prepare_command
 from keyframe_asr.data.corpora import an4, synthetic, synthetic_english, synthetic_mandarin
-from keyframe_asr.data.corpora.summary import read_summary
+from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
@@ -62,9 +63,14 @@ def small_an4(folder: Path, women: int = 5, men: int = 7) -> Path:
     return folder
 
 
+def prepare_an4(source: Path, out: Path, seed: int = 1) -> CorpusSummary:
+    options = PreparationOptions(units="characters")
+    return prepare_corpus(an4.read(source, seed), out, options).summary
+
+
 def test_an4_splits_by_speaker_with_exact_durations(tmp_path: Path) -> None:
     source, out = small_an4(tmp_path), tmp_path / "out"
-    summary = an4.prepare(source, out)
+    summary = prepare_an4(source, out)
     splits = {name: load_manifest(out / f"{name}.jsonl.gz") for name in ("train", "dev", "test")}
     speakers = {name: {speaker(cut) for cut in cuts} for name, cuts in splits.items()}
     assert {name: len(cuts) for name, cuts in splits.items()} == {"train": 8, "dev": 16, "test": 2}
@@ -80,27 +86,27 @@ def test_an4_splits_by_speaker_with_exact_durations(tmp_path: Path) -> None:
 
 def test_an4_twice_does_nothing_and_a_change_is_seen(tmp_path: Path) -> None:
     source, out = small_an4(tmp_path), tmp_path / "out"
-    first = an4.prepare(source, out)
+    first = prepare_an4(source, out)
     stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert an4.prepare(source, out) == first
+    assert prepare_an4(source, out) == first
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
 
     table = source / "manifest.tsv"
     table.write_text(table.read_text().replace("enter  six", "enter ten"))
-    an4.prepare(source, out)
+    prepare_an4(source, out)
     assert {text(cut) for cut in load_manifest(out / "test.jsonl.gz")} == {"GO", "ENTER TEN"}
-    assert an4.prepare(source, out, seed=2).notes[0] != first.notes[0]
+    assert prepare_an4(source, out, seed=2).notes[0] != first.notes[0]
 
 
 def test_an4_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"manifest\.tsv: no such file"):
-        an4.prepare(tmp_path, tmp_path / "out")
+        prepare_an4(tmp_path, tmp_path / "out")
     source = small_an4(tmp_path)
     (source / "m0-1.flac").unlink()
-    with pytest.raises(ManifestError, match=r"m0-1\.flac: cannot be read"):
-        an4.prepare(source, tmp_path / "out")
+    with pytest.raises(ManifestError, match=r"1 of 26 utterances .*m0-1\.flac: no such file"):
+        prepare_an4(source, tmp_path / "out")
     with pytest.raises(ManifestError, match="has 1 women and 2 men"):
-        an4.prepare(small_an4(tmp_path, women=1, men=2), tmp_path / "out")
+        prepare_an4(small_an4(tmp_path, women=1, men=2), tmp_path / "out")
     assert read_summary(tmp_path / "out") is None
 
 
@@ -109,7 +115,7 @@ def test_an4_itself(tmp_path: Path) -> None:
     source = DATA / "an4"
     if not source.is_dir():
         pytest.skip(f"no AN4 in {source}")
-    summary = an4.prepare(source, tmp_path)
+    summary = prepare_corpus(an4.read(source), tmp_path).summary
     counts = {name: split.utterances for name, split in summary.splits.items()}
     assert counts == {"train": 844, "dev": 104, "test": 130}
     assert sum(split.speakers for split in summary.splits.values()) == 84
@@ -246,19 +252,30 @@ def test_sentences_stay_within_their_vocabulary() -> None:
 
 def test_command_line(tmp_path: Path) -> None:
     source = small_an4(tmp_path)
-    code, output = run("an4", "--source", source, "--out", tmp_path / "out")
+    options = ("--source", source, "--out", tmp_path / "out", "--units", "characters")
+    code, output = run("an4", *options)
     assert code == 0
-    assert "dev.jsonl.gz: 16 utterances, 8 speakers" in output
+    assert "dev 16 8 0.00" in output and "already" not in output
     assert load_manifest(tmp_path / "out" / "train.jsonl.gz")
+    code, again = run("an4", *options)
+    assert code == 0
+    assert "out: is prepared already, nothing to do" in again
+    assert "dev 16 8 0.00" in again
 
 
 def test_wrong_usage_of_the_command_line(tmp_path: Path) -> None:
     code, output = run("aishell9", "--out", tmp_path)
     assert code == 2
-    assert "no corpus 'aishell9'; choose one of an4, synthetic-mandarin, synthetic" in output
+    assert "no corpus 'aishell9'; choose one of an4, " in output
     code, output = run("an4", "--out", tmp_path)
     assert code == 2
     assert "an4 needs the folder that holds it" in output
+    code, output = run("an4", "--source", tmp_path, "--out", tmp_path, "--language", "english")
+    assert code == 2
+    assert "--language: an4 does not take it" in output
+    code, output = run("synthetic-mandarin", "--out", tmp_path, "--digits", "keep")
+    assert code == 2
+    assert "takes --out only" in output
     code, output = run("synthetic-mandarin", "--source", tmp_path, "--out", tmp_path)
     assert code == 2
     assert "takes no source" in output

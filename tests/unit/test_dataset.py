@@ -1,8 +1,7 @@
-"""Cuts to batches: reading, speed, sampling and masking."""
+"""Cuts to batches: reading and sampling."""
 
 from __future__ import annotations
 
-import random
 import warnings
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
-from keyframe_asr.config import AugmentConfig, FeaturesConfig
-from keyframe_asr.data.augment import FeatureMasking, perturb_speeds, seed_augmentation
+from keyframe_asr.config import FeaturesConfig
 from keyframe_asr.data.dataset import (
     Batch,
     FeatureStore,
@@ -84,9 +82,7 @@ def test_speed_changes_length_and_pitch(tmp_path: Path, speed: float) -> None:
     seconds, pitch = 1.0, 1000.0
     wave = 0.5 * np.sin(2 * np.pi * pitch * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     soundfile.write(tmp_path / "a.wav", wave, SAMPLE_RATE)
-    cut = next(
-        iter(perturb_speeds(CutSet.from_cuts([cut_of(tmp_path / "a.wav", 1.0)]), [speed], 1))
-    )
+    cut = cut_of(tmp_path / "a.wav", 1.0).perturb_speed(speed)
     samples = read_samples(cut)
     assert samples.size / SAMPLE_RATE == pytest.approx(seconds / speed, abs=1e-3)
     assert cut.duration == pytest.approx(seconds / speed, abs=1e-3)
@@ -94,13 +90,86 @@ def test_speed_changes_length_and_pitch(tmp_path: Path, speed: float) -> None:
     assert spectrum.argmax() / samples.size * SAMPLE_RATE == pytest.approx(pitch * speed, abs=2)
 
 
+def noise_at(folder: Path, rate: int, seconds: float = 3.0, name: str = "noise.wav") -> Path:
+    """Noise that gets louder, so that every place in it is told from every other."""
+    generator = np.random.default_rng(3)
+    samples = generator.normal(size=round(seconds * rate)) * np.linspace(
+        0.01, 0.2, round(seconds * rate)
+    )
+    soundfile.write(folder / name, samples, rate)
+    return folder / name
+
+
+def part_of(path: Path, rate: int, start: float, end: float, seconds: float = 3.0) -> Cut:
+    place = (round(start * rate), round(end * rate))
+    return make_cut("part", "nobody", "AB", path, round(seconds * rate), rate, place)
+
+
+@pytest.mark.parametrize("name", ["noise.wav", "noise.flac", "noise.ogg", "noise.mp3"])
+def test_a_part_is_that_part_of_the_file(tmp_path: Path, name: str) -> None:
+    path = noise_at(tmp_path, SAMPLE_RATE, name=name)
+    whole = read_samples(cut_of(path, 3.0))
+    for start, end in ((0.0, 0.5), (0.7, 1.3), (2.5, 3.0)):
+        found = read_samples(part_of(path, SAMPLE_RATE, start, end))
+        expected = whole[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("speeds", [(), (0.9,), (1.1,), (0.9, 1.1)])
+@pytest.mark.parametrize("start", [0.0, 0.7, 1.8])
+def test_a_part_is_what_lhotse_reads_of_it(
+    tmp_path: Path, speeds: tuple[float, ...], start: float
+) -> None:
+    cut = part_of(noise_at(tmp_path, SAMPLE_RATE), SAMPLE_RATE, start, start + 1.1)
+    for speed in speeds:
+        cut = cut.perturb_speed(speed)
+    found, expected = read_samples(cut), cut.load_audio()[0]
+    assert abs(found.size - expected.size) <= 2
+    size = min(found.size, expected.size)
+    np.testing.assert_allclose(found[:size], expected[:size], atol=1e-6)
+    assert found.size / SAMPLE_RATE == pytest.approx(1.1 / np.prod(speeds), abs=1e-3)
+    assert cut.duration == pytest.approx(found.size / SAMPLE_RATE, abs=1e-3)
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.9, 1.1])
+def test_a_part_at_another_rate(tmp_path: Path, speed: float) -> None:
+    """It lies where the same part of the whole lies, to a fraction of a sample of its file."""
+    path = noise_at(tmp_path, 8000)
+    cut, whole = part_of(path, 8000, 0.7, 1.8), make_cut("all", "", "", path, 24000, 8000)
+    if speed != 1.0:
+        cut, whole = cut.perturb_speed(speed), whole.perturb_speed(speed)
+    found = read_samples(cut)
+    first = round(0.7 / speed * SAMPLE_RATE)
+    expected = read_samples(whole)[first : first + found.size]
+    assert found.size == pytest.approx(1.1 / speed * SAMPLE_RATE, abs=3)
+    # Two samples beside it, noise would have nothing in common with itself.
+    assert np.corrcoef(found[400:-400], expected[400:-400])[0, 1] > 0.9
+
+
+def test_a_part_beyond_the_end_of_its_file(tmp_path: Path) -> None:
+    path = noise_at(tmp_path, SAMPLE_RATE, 1.0)
+    with pytest.raises(ManifestError, match=r"noise\.wav: utterance 'part' has 0\.30 s of audio"):
+        read_samples(part_of(path, SAMPLE_RATE, 0.7, 1.9))
+    with pytest.raises(ManifestError, match=r"has 0\.00 s of audio"):
+        read_samples(part_of(path, SAMPLE_RATE, 1.5, 1.9))
+
+
+def test_kept_features_of_two_parts_stay_apart(tmp_path: Path) -> None:
+    """Two manifests may use one name for two parts of one recording."""
+    kept, path = store(keep=True), noise_at(tmp_path, SAMPLE_RATE)
+    one, two = (part_of(path, SAMPLE_RATE, start, start + 0.5) for start in (0.2, 1.9))
+    assert one.id == two.id
+    for cut in (one, two, one):
+        assert torch.equal(kept(cut), store()(cut))
+    assert not torch.equal(kept(one), kept(two))
+
+
 def test_recording_without_a_sample(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), SAMPLE_RATE)
     cut = cut_of(tmp_path / "a.wav", 0.0, "")
     for one in (cut, cut.perturb_speed(0.9)):
         assert read_samples(one).shape == (0,)
-    masked = SpeechDataset(store(), TOKENIZER, FeatureMasking(AugmentConfig(spec_augment=1.0)))
-    batch = masked.collate(CutSet.from_cuts([cut]))
+    batch = SpeechDataset(store(), TOKENIZER).collate(CutSet.from_cuts([cut]))
     assert batch.features.shape == (1, 0, MEL_BINS)
     assert batch.tokens.shape == (1, 0)
     assert batch.tokens.dtype == torch.long
@@ -165,6 +234,17 @@ def test_kept_features_follow_the_speed(cuts: CutSet) -> None:
     assert lengths[1] > lengths[0] > lengths[3]
 
 
+def test_kept_samples_are_those_of_the_cut(cuts: CutSet) -> None:
+    kept = store(keep=True)
+    first, other = list(cuts)[:2]
+    for cut in (first, other, first.perturb_speed(1.1), first):
+        for _ in range(2):
+            assert np.array_equal(kept.samples(cut), read_samples(cut))
+    assert kept.samples(first) is kept.samples(first)
+    assert torch.equal(kept.of_samples(kept.samples(first)), kept(first))
+    assert store().samples(first) is not store().samples(first)
+
+
 def epoch_of(cuts: CutSet, seed: int, epoch: int, seconds: float = 9.0) -> list[list[str]]:
     return [[cut.id for cut in one] for one in training_sampler(cuts, seconds, seed, epoch)]
 
@@ -220,53 +300,6 @@ def test_dev_order_is_by_length(cuts: CutSet) -> None:
     order = [cut.id for one in evaluation_sampler(cuts, 3.0) for cut in one]
     assert sorted(order) == sorted(durations)
     assert [durations[name] for name in order] == sorted(durations.values(), reverse=True)
-
-
-def test_speeds_are_drawn_again_from_the_same_seed(cuts: CutSet) -> None:
-    speeds = [0.9, 1.0, 1.1]
-    first = [cut.duration for cut in perturb_speeds(cuts, speeds, 3)]
-    assert first == [cut.duration for cut in perturb_speeds(cuts, speeds, 3)]
-    assert first != [cut.duration for cut in perturb_speeds(cuts, speeds, 4)]
-    assert [cut.id for cut in perturb_speeds(cuts, [1.0], 3)] == [cut.id for cut in cuts]
-
-
-@pytest.mark.parametrize("frames", [0, 1, 2, 3, 4, 5, 9, 20, 200])
-@pytest.mark.parametrize("masks", [1, 4])
-def test_masking_of_any_length(frames: int, masks: int) -> None:
-    config = AugmentConfig(spec_augment=1.0, time_masks=masks, time_mask_share=0.2)
-    masking = FeatureMasking(config)
-    for seed in range(20):
-        seed_augmentation(seed)
-        features = torch.randn(frames, MEL_BINS)
-        kept = features.clone()
-        masked = masking(features)
-        assert masked.shape == features.shape
-        assert torch.equal(features, kept), "the features given may be kept for the next epoch"
-        gone = (masked != features).all(dim=1).sum()
-        assert gone <= 0.2 * frames
-
-
-@pytest.mark.parametrize("warp", [0, 5])
-def test_masking_follows_from_the_seed(warp: int) -> None:
-    masking = FeatureMasking(AugmentConfig(spec_augment=1.0, time_warp_frames=warp))
-    features = torch.randn(120, MEL_BINS)
-
-    def masked(seed: int) -> torch.Tensor:
-        random.seed()
-        np.random.seed()
-        torch.seed()
-        seed_augmentation(seed)
-        return masking(features)
-
-    assert torch.equal(masked(1), masked(1))
-    assert not torch.equal(masked(1), masked(2))
-    assert not torch.equal(masked(1), features)
-
-
-def test_masking_off() -> None:
-    features = torch.randn(120, MEL_BINS)
-    masking = FeatureMasking(AugmentConfig(spec_augment=0.0))
-    assert all(torch.equal(masking(features), features) for _ in range(20))
 
 
 def test_workers_give_the_same_batches(cuts: CutSet) -> None:

@@ -20,7 +20,7 @@ from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.errors import AudioError, ManifestError
-from keyframe_asr.features import front_end
+from keyframe_asr.features import FrontEnd, front_end
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from unit.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 from unit.tone_corpus import small_corpus, tones
@@ -31,8 +31,12 @@ def cuts(tmp_path: Path) -> CutSet:
     return load_manifest(f"{small_corpus(tmp_path / 'corpus')}:train")
 
 
+def raw_front_end() -> FrontEnd:
+    return front_end(FeaturesConfig(), pretrained_config(WHISPER))
+
+
 def raw_features() -> FeatureStore:
-    return FeatureStore(front_end(FeaturesConfig(), pretrained_config(WHISPER)), keep=False)
+    return FeatureStore(raw_front_end(), keep=False)
 
 
 def store(folder: Path, encoder: PretrainedEncoder | None = None) -> EncodedStore:
@@ -107,6 +111,28 @@ def test_parts_of_a_recording_are_told_apart(cuts: CutSet, tmp_path: Path) -> No
     half = cut.duration / 2
     parts = [cut, cut.truncate(duration=half), cut.truncate(offset=half)]
     assert len(store(tmp_path / "kept").missing([*parts, *parts])) == 3
+
+
+def test_a_part_is_encoded_alone_at_any_speed(cuts: CutSet, tmp_path: Path) -> None:
+    """As if it were a recording of its own."""
+    cut = max(cuts, key=lambda one: one.duration)
+    part = cut.truncate(offset=0.25, duration=0.5)
+    samples = FeatureStore(raw_front_end(), keep=False).samples(cut)[4000:12_000]
+    kept, encoder = store(tmp_path / "kept"), random_encoder(WHISPER)
+    kept.prepare([part, at_speed(part, 0.8)], quietly)
+    alone = torch.from_numpy(raw_front_end()(samples))
+    with torch.inference_mode():
+        expected = encoder(alone[None], torch.tensor([len(alone)]))[0][0]
+    torch.testing.assert_close(kept(part), expected, atol=1e-3, rtol=2e-3)
+    assert len(kept(at_speed(part, 0.8))) == pytest.approx(len(expected) / 0.8, abs=1)
+
+
+def test_changed_samples_are_encoded_and_not_stored(cuts: CutSet, tmp_path: Path) -> None:
+    cut = next(iter(cuts))
+    kept, encoder = store(tmp_path / "kept"), random_encoder(WHISPER)
+    found = kept.of_samples(kept.samples(cut))
+    torch.testing.assert_close(found, computed(encoder, cut), atol=1e-5, rtol=1e-5)
+    assert not found.requires_grad and files(tmp_path / "kept") == {}
 
 
 def test_other_weights_layers_or_audio_are_never_mixed_up(cuts: CutSet, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lhotse.cut import Cut
 
 from keyframe_asr.data.manifest import (
     audio_path,
+    is_part,
     load_manifest,
     make_cut,
     save_manifest,
@@ -158,7 +159,8 @@ def test_truncated_and_malformed_cuts(tmp_path: Path) -> None:
     ("changes", "expected"),
     [
         ({"supervisions": []}, "has 0 supervisions instead of one"),
-        ({"start": 0.25, "duration": 0.5}, "is a part of its recording"),
+        ({"start": 0.25, "duration": 0.9}, "is from 0.25 to 1.15 s of a recording of 1.00 s"),
+        ({"start": -0.25}, "is from -0.25 to 0.75 s"),
     ],
 )
 def test_cuts_that_cannot_be_used_are_refused(
@@ -169,6 +171,26 @@ def test_cuts_that_cannot_be_used_are_refused(
     line = message(path)
     assert line.startswith(f"{path}:1: cut 'u0' ")
     assert expected in line
+
+
+def test_a_part_of_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl"
+    part = make_cut("u", "anna", "打开灯", Path("/audio/long.flac"), 16000, 8000, (2000, 6000))
+    assert (part.start, part.duration, part.recording.duration) == (0.25, 0.5, 2.0)
+    assert part.recording.id == "long" and part.supervisions[0].duration == 0.5
+    assert is_part(part) and not is_part(cuts(1)[0])
+    save_manifest([part], path)
+    assert list(load_manifest(path)) == [part]
+
+
+def test_a_part_of_a_stereo_recording_is_refused(tmp_path: Path) -> None:
+    """Both channels would be heard, though only one of them is transcribed."""
+    path = tmp_path / "cuts.jsonl"
+    data = make_cut("u", "", "", Path("/a.flac"), 16000, 8000, (2000, 6000)).to_dict()
+    data["recording"]["sources"][0]["channels"] = [0, 1]
+    data["recording"]["channel_ids"] = [0, 1]
+    path.write_text(json.dumps(data) + "\n")
+    assert "cut 'u' is a part of a recording with 2 channels" in message(path)
 
 
 def test_a_cut_without_audio_is_refused(tmp_path: Path) -> None:

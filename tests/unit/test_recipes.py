@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from keyframe_asr.config import Recipe, load_recipe
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.update import Updater
 
@@ -79,7 +79,7 @@ def test_aishell1_takes_a_step_of_every_stage() -> None:
         assert_gradient_reaches(network, fusion=stage.fusion)
         before = network.head.weight.detach().clone()
         objective.zero_grad()
-        updater = Updater(Accelerator(mixed_precision="no"), objective, stage, recipe.training, 100)
+        updater = Updater(Processes(), objective, stage, recipe.training, 100)
         rate, results = updater.update([batch], step=1)
         assert 0 < rate < stage.learning_rate
         assert results[0].loss > 0

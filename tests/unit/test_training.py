@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -30,6 +30,7 @@ from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import load_tokenizer
 from keyframe_asr.training import checkpoint
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.run import train_recipe
 from keyframe_asr.training.stages import StageObjective, optimiser
 from keyframe_asr.training.update import Updater
@@ -256,14 +257,16 @@ def test_empty_text_and_empty_audio_train(tmp_path: Path) -> None:
     assert all(one.isfinite().all() for one in weights.values())
 
 
-def test_workers_change_nothing_but_their_number(corpus: Path, tmp_path: Path) -> None:
-    """One loading process more gives the same run each time, since its seed is the run's."""
+def test_workers_change_nothing(corpus: Path, tmp_path: Path) -> None:
+    """Neither the augmentation nor, with no process beside this one, the dropout."""
     found = []
-    for name in ("a", "b"):
-        recipe = tone_recipe(corpus, [stage("only", 1)], workers=1)
-        train_recipe(recipe, tmp_path / name, quiet=True)
-        found.append(load_file(tmp_path / name / "only" / "averaged.safetensors")["head.weight"])
-    assert torch.equal(*found)
+    for workers in (0, 1, 2):
+        recipe = tone_recipe(corpus, [stage("only", 1)], workers=workers)
+        train_recipe(recipe, tmp_path / str(workers), quiet=True)
+        weights = load_file(tmp_path / str(workers) / "only" / "averaged.safetensors")
+        found.append(weights["head.weight"])
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 # One update at a time.
@@ -283,8 +286,7 @@ def make() -> Make:
         network = KeyframeNetwork(config, MEL_BINS, 9)
         one = parse_config(StageConfig, stage("one"), "stage")
         settings = parse_config(TrainingConfig, training, "training")
-        accelerator = Accelerator(mixed_precision="no")
-        return network, Updater(accelerator, StageObjective(network, one), one, settings, 100)
+        return network, Updater(Processes(), StageObjective(network, one), one, settings, 100)
 
     return build
 
@@ -301,7 +303,11 @@ def gradients(
     network: KeyframeNetwork, updater: Updater, batches: list[Batch]
 ) -> dict[str, Tensor]:
     """What the optimiser was given, as it tells by its first moment: (1 - beta) · gradient."""
-    updater.update(batches, 1)
+    total = sum(len(batch.ids) for batch in batches)
+    shared = [
+        replace(batch, share=len(batch.ids) / total, last=batch is batches[-1]) for batch in batches
+    ]
+    updater.update(shared, 1)
     moments = updater.state_dict()["state"]
     named = [
         (name, parameter)

@@ -6,7 +6,10 @@ import json
 import multiprocessing
 import os
 import random
+import re
+import resource
 import signal
+import subprocess
 import sys
 import time
 from multiprocessing import forkserver
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from keyframe_asr.config import Recipe
@@ -166,6 +170,30 @@ def test_failing_write_stops_with_one_line_and_can_be_resumed(
     assert (progress.stage, progress.epoch) == (0, 2)
     train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
     assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
+    corpus: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Files may grow no larger than the weights, so that the state with its optimiser fails."""
+    recipe = tmp_path / "tones.yaml"
+    recipe.write_text(yaml.safe_dump(recipe_of(corpus).model_dump(mode="json")))
+    weights = undisturbed / "baseline" / "averaged.safetensors"
+    limit = weights.stat().st_size + 4096
+    command = [sys.executable, "-m", "keyframe_asr.cli.main", "train", str(recipe)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "run")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 1
+    assert re.search(r"state\.pt: cannot be written .* --resume$", done.stderr.splitlines()[-1])
+    assert not list((tmp_path / "run").glob(".state.pt*"))
+    train_recipe(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
+    assert_same_run(tmp_path / "run", undisturbed)
 
 
 def test_resuming_without_a_run_starts_one(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ import typer
 
 ROUNDS = 25
 WARM_UP_ROUNDS = 3
+TRAINING_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Benchmark:
         seconds: contestant → {"median", "minimum", "maximum"}.
         ratio: median of the first contestant over the median of the second.
         machine: processor, threads, versions.
+        figures: what else was found.
     """
 
     target: str
@@ -40,10 +42,11 @@ class Benchmark:
     seconds: dict[str, dict[str, float]]
     ratio: float
     machine: dict[str, Any]
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def bench(
-    target: Annotated[str, typer.Argument(help="What to measure: axe, keyframes.")],
+    target: Annotated[str, typer.Argument(help="What to measure: axe, keyframes, train.")],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the result to this file.")
     ] = None,
@@ -124,9 +127,18 @@ def bench_keyframes(rounds: int = ROUNDS) -> Benchmark:
     return _measure("keyframes", setting, {"keyframes": keyframes, "arg-max": arg_max}, rounds)
 
 
+def bench_train(rounds: int = TRAINING_ROUNDS) -> Benchmark:
+    """Training steps of the paper's network with keyframes against those with all frames."""
+    from keyframe_asr.cli.bench_train import measure_training
+
+    times, setting, figures = measure_training(rounds)
+    return _benchmark("train", setting, times, figures)
+
+
 TARGETS: Mapping[str, Callable[[], Benchmark]] = {
     "axe": bench_axe,
     "keyframes": bench_keyframes,
+    "train": bench_train,
 }
 
 
@@ -150,11 +162,20 @@ def _measure(
             run()
             if number >= WARM_UP_ROUNDS:
                 times[name].append(time.perf_counter() - start)
+    return _benchmark(target, setting, times)
+
+
+def _benchmark(
+    target: str,
+    setting: dict[str, Any],
+    times: dict[str, list[float]],
+    figures: dict[str, float] | None = None,
+) -> Benchmark:
     medians = [statistics.median(values) for values in times.values()]
     return Benchmark(
         target=target,
         setting=setting,
-        rounds=rounds,
+        rounds=len(next(iter(times.values()))),
         seconds={
             name: {
                 "median": statistics.median(values),
@@ -165,6 +186,7 @@ def _measure(
         },
         ratio=medians[0] / medians[1],
         machine=_machine(),
+        figures=figures or {},
     )
 
 
@@ -213,3 +235,5 @@ def _print(result: Benchmark) -> None:
     console.print(table)
     first, second = list(result.seconds)[:2]
     console.print(f"{first} takes {100 * result.ratio:.1f} % of the time of {second}")
+    for name, value in result.figures.items():
+        console.print(f"{name}: {value:.3g}")

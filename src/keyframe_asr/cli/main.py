@@ -19,6 +19,7 @@ from keyframe_asr.errors import KeyframeError
 VERBS = (
     "demo",
     "prepare",
+    "check-data",
     "train",
     "evaluate",
     "transcribe",
@@ -26,7 +27,8 @@ VERBS = (
     "bench",
     "doctor",
 )
-"""Each is a function of the same name in `keyframe_asr.cli.<verb>`, in the order of the help."""
+"""Each is a function of the same name in `keyframe_asr.cli.<verb>`, in the order of the help; its
+hyphen is an underscore there."""
 
 app = typer.Typer(
     name="keyframe",
@@ -54,8 +56,9 @@ def _options(
 
 
 for _verb in VERBS:
-    _module = importlib.import_module(f"keyframe_asr.cli.{_verb}")
-    app.command(name=_verb)(getattr(_module, _verb))
+    _name = _verb.replace("-", "_")
+    _module = importlib.import_module(f"keyframe_asr.cli.{_name}")
+    app.command(name=_verb)(getattr(_module, _name))
 
 
 def main() -> None:

@@ -1,71 +1,125 @@
-"""`keyframe prepare`: turn a corpus into train, dev and test manifests."""
+"""`keyframe prepare`: turn a corpus into what a training starts from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-CORPORA = ("an4", "synthetic-mandarin", "synthetic-english")
+from keyframe_asr.cli.corpora import CORPORA, ReadingOptions
+from keyframe_asr.cli.option_groups import grouped
+
+if TYPE_CHECKING:
+    from keyframe_asr.data.corpora.preparation import Prepared
+    from keyframe_asr.data.corpora.summary import CorpusSummary
+
+MADE: dict[str, tuple[Literal["mandarin", "english"], int]] = {
+    "synthetic-mandarin": ("mandarin", 1500),
+    "synthetic-english": ("english", 3000),
+}
+"""Corpora that are made here: language and training utterances."""
+
+NAMES = (*CORPORA, *MADE)
 
 
+@dataclass(frozen=True)
+class TextOptions:
+    """What becomes of the transcripts."""
+
+    units: Annotated[
+        Literal["characters", "unigram", "bpe"] | None,
+        typer.Option(help="Units of text. Default: characters for Mandarin, else unigram."),
+    ] = None
+    vocab_size: Annotated[
+        int | None, typer.Option(min=8, help="Most units. Default: 500 pieces, all characters.")
+    ] = None
+    digits: Annotated[
+        Literal["refuse", "keep"],
+        typer.Option(help="Transcripts with digits: leave them out, or take them as they are."),
+    ] = "refuse"
+
+
+@grouped
 def prepare(
-    corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(CORPORA)}.")],
-    out: Annotated[Path, typer.Option(help="Folder for the manifests, and for what is made.")],
+    corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for all that is written.")],
     source: Annotated[
         Path | None, typer.Option(help="Folder of the corpus as it was obtained; none if made.")
     ] = None,
+    *,
+    reading: ReadingOptions,
+    texts: TextOptions,
 ) -> None:
-    """Write the manifests of a corpus: OUT/train.jsonl.gz, OUT/dev.jsonl.gz, OUT/test.jsonl.gz.
+    """Prepare a corpus: OUT/train, dev and test manifests, tokenizer, statistics and summary.
 
     The synthetic corpora are made on the spot with espeak-ng. Does nothing if OUT is complete.
     """
-    if corpus == "an4":
-        _prepare_an4(source, out)
-    elif corpus == "synthetic-mandarin":
-        _make("mandarin", 1500, source, out)
-    elif corpus == "synthetic-english":
-        _make("english", 3000, source, out)
-    else:
+    if corpus not in NAMES:
         raise typer.BadParameter(
-            f"there is no corpus '{corpus}'; choose one of {', '.join(CORPORA)}",
-            param_hint="CORPUS",
+            f"there is no corpus '{corpus}'; choose one of {', '.join(NAMES)}", param_hint="CORPUS"
         )
-    _print_summary(out)
-
-
-def _prepare_an4(source: Path | None, out: Path) -> None:
+    if corpus in MADE:
+        if source is not None:
+            raise typer.BadParameter(
+                f"{corpus} is made here and takes no source", param_hint="--source"
+            )
+        if any(vars(reading).values()) or texts != TextOptions():
+            raise typer.BadParameter(f"{corpus} is made here and takes --out only")
+        _make(*MADE[corpus], out)
+        return
+    reading.check(corpus)
     if source is None:
-        raise typer.BadParameter("an4 needs the folder that holds it", param_hint="--source")
-    from keyframe_asr.data.corpora import an4
-
-    an4.prepare(source, out)
+        raise typer.BadParameter(f"{corpus} needs the folder that holds it", param_hint="--source")
+    _prepare(corpus, source, out, reading, texts)
 
 
-def _make(
-    language: Literal["mandarin", "english"], train: int, source: Path | None, out: Path
-) -> None:
-    if source is not None:
-        raise typer.BadParameter(
-            f"synthetic-{language} is made here and takes no source", param_hint="--source"
-        )
+def _make(language: Literal["mandarin", "english"], train: int, out: Path) -> None:
+    from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 
     make_corpus(out, SyntheticCorpus(language, train=train))
+    if summary := read_summary(out):
+        _show(out, summary)
 
 
-def _print_summary(out: Path) -> None:
-    from keyframe_asr.data.corpora.summary import manifest_paths, read_summary
+def _prepare(
+    corpus: str, source: Path, out: Path, reading: ReadingOptions, texts: TextOptions
+) -> None:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
 
-    summary = read_summary(out)
-    if summary is None:
-        return
-    for split, path in manifest_paths(out).items():
-        counts = summary.splits[split]
-        typer.echo(
-            f"{path}: {counts.utterances} utterances, {counts.speakers} speakers, "
-            f"{counts.hours:.2f} h, {counts.words} words, {counts.characters} characters"
-        )
+    from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+
+    options = PreparationOptions(
+        texts.units, texts.vocab_size, texts.digits, reading.allow_incomplete
+    )
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    # elsewhere than on a terminal it would write an empty line
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=total)
+
+        listing = reading.read(corpus, source, progress)
+        prepared: Prepared = prepare_corpus(listing, out, options, progress)
+    if prepared.was_there:
+        typer.echo(f"{out}: is prepared already, nothing to do", err=True)
+    _show(out, prepared.summary)
+
+
+def _show(out: Path, summary: CorpusSummary) -> None:
+    from rich.console import Console
+
+    from keyframe_asr.data.corpora.summary import as_table
+
+    console = Console()
+    console.print(as_table(summary, out))
     for note in summary.notes:
-        typer.echo(note)
+        console.print(note, highlight=False, soft_wrap=True, markup=False)

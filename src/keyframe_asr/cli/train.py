@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from keyframe_asr.config import Recipe
 
 
 def train(
@@ -21,13 +24,34 @@ def train(
     initial: Annotated[
         Path | None, typer.Option(help="Weights (.safetensors) to start from.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would be trained, and stop.")
+    ] = False,
 ) -> None:
-    """Train all stages of RECIPE and write a model folder for each."""
+    """Train all stages of RECIPE and write a model folder for each.
+
+    Several devices or machines: torchrun --nproc-per-node N -m keyframe_asr.cli.main train RECIPE
+    """
     from keyframe_asr.config import load_recipe
 
     loaded = load_recipe(recipe, overrides)
     from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
 
+    if plan:
+        _print_plan(loaded)
+        return
     folder = out or Path("runs") / loaded.name
     model = train_recipe(loaded, folder, resume=resume, initial=initial)
     typer.echo(model)
+
+
+def _print_plan(recipe: Recipe) -> None:
+    import tempfile
+
+    from rich.console import Console
+
+    from keyframe_asr.training.plan import show
+    from keyframe_asr.training.run import plan_recipe
+
+    with tempfile.TemporaryDirectory() as scratch:
+        show(plan_recipe(recipe, Path(scratch)), Console())

@@ -1,8 +1,22 @@
-"""Augmentation of training data: speed perturbation of cuts and SpecAugment of features."""
+"""Augmentation of training data: what an epoch changes, and what the changes are drawn from.
+
+In this order: the speed of an utterance, its room, noise and volume (data/waveform.py), SpecAugment
+of its features; beside the utterances of the manifest come examples of noise without any text.
+
+Every draw follows from the recipe's seed, the stage, the epoch, the kind of change and the name of
+the utterance, and from nothing else: not from its batch, not from the process that loads it, not
+from what was loaded before. So any number of loading processes gives the same epoch, and a resumed
+run goes on as one that was never stopped.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,18 +25,141 @@ from lhotse.cut import Cut
 from lhotse.dataset import SpecAugment
 from torch import Tensor
 
-from keyframe_asr.config import AugmentConfig
+from keyframe_asr.audio import Samples, read_audio
+from keyframe_asr.augment_config import AugmentConfig, NonSpeechConfig
+from keyframe_asr.data.dataset import Store
+from keyframe_asr.data.manifest import audio_path, make_cut
+from keyframe_asr.data.noise import excerpt, find_recordings
+from keyframe_asr.data.waveform import WaveformAugmentation
+from keyframe_asr.timing import SAMPLE_RATE
+
+NON_SPEECH = "non_speech"
+"""Custom field of a cut that stands for an excerpt of noise."""
 
 
-def perturb_speeds(cuts: CutSet, speeds: list[float], seed: int) -> CutSet:
-    """Each cut at a speed drawn from `speeds`; the same for the same seed."""
-    draw = random.Random(seed)
-    return CutSet.from_cuts(at_speed(cut, draw.choice(speeds)) for cut in cuts)
+@dataclass(frozen=True)
+class Draws:
+    """The source of all that is random in the data of an epoch."""
+
+    seed: int
+    stage: int
+    epoch: int
+
+    def generator(self, kind: str, name: str) -> np.random.Generator:
+        """A generator for one kind of change of one utterance, alike wherever it is asked for."""
+        key = f"{self.seed}/{self.stage}/{self.epoch}/{kind}/{name}"
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def check_folders(config: AugmentConfig) -> None:
+    """Raise `RecipeError` unless every folder that the recipe names holds recordings."""
+    if config.noise is not None:
+        find_recordings(config.noise.folder, "augment.noise.folder")
+    if config.non_speech is not None:
+        find_recordings(config.non_speech.folder, "augment.non_speech.folder")
+
+
+class Augmentation:
+    """All that a recipe's `augment` asks for.
+
+    Args:
+        config: that section.
+        seed: of the recipe; rooms are simulated from it.
+
+    Raises:
+        RecipeError: a folder of noise is missing or holds no recordings.
+    """
+
+    def __init__(self, config: AugmentConfig, seed: int) -> None:
+        self._config = config
+        self._waveform = WaveformAugmentation(config, seed)
+        self._masking = FeatureMasking(config)
+        self._recordings: list[Path] = []
+        if config.non_speech is not None:
+            folder = config.non_speech.folder
+            self._recordings = find_recordings(folder, "augment.non_speech.folder")
+
+    def cuts(self, cuts: CutSet, draws: Draws) -> CutSet:
+        """The cuts of an epoch: those given, each at some speed, and examples of noise besides."""
+        perturbed = perturb_speeds(cuts, self._config.speeds, draws)
+        if (non_speech := self._config.non_speech) is None:
+            return perturbed
+        return CutSet.from_cuts(
+            [*perturbed, *noise_cuts(self._recordings, len(cuts), non_speech, draws)]
+        )
+
+    @property
+    def changes_samples(self) -> bool:
+        """Whether training hears samples that differ in each epoch, or no utterance at all."""
+        return self._waveform.is_on or self._config.non_speech is not None
+
+    def features(self, cut: Cut, store: Store, draws: Draws) -> Tensor:
+        """Features (T, F) of one of the epoch's cuts.
+
+        Raises:
+            AudioError: its recording, or that of its noise, cannot be read.
+            ManifestError: its recording has another length than the manifest says.
+        """
+        return self.masked(self.unmasked(cut, store, draws), cut.id, draws)
+
+    def unmasked(self, cut: Cut, store: Store, draws: Draws) -> Tensor:
+        """The same before SpecAugment, for an encoder whose outputs are masked instead."""
+        if is_non_speech(cut):
+            samples = read_excerpt(cut, draws)
+        elif self._waveform.is_on:
+            samples = store.samples(cut)
+        else:
+            return store(cut)
+        return store.of_samples(self._waveform(samples, draws.generator("waveform", cut.id)))
+
+    def masked(self, features: Tensor, name: str, draws: Draws) -> Tensor:
+        """SpecAugment of the features (T, F) of the cut of that name."""
+        return self._masking(features, draws.generator("masks", name))
+
+
+def perturb_speeds(cuts: CutSet, speeds: list[float], draws: Draws) -> CutSet:
+    """Each cut at one of the speeds."""
+    return CutSet.from_cuts(
+        at_speed(cut, speeds[draws.generator("speed", cut.id).integers(len(speeds))])
+        for cut in cuts
+    )
 
 
 def at_speed(cut: Cut, speed: float) -> Cut:
     """The cut played so much faster."""
     return cut if speed == 1.0 else cut.perturb_speed(speed)
+
+
+def noise_cuts(
+    recordings: list[Path], speech: int, config: NonSpeechConfig, draws: Draws
+) -> Iterator[Cut]:
+    """As many cuts without text beside `speech` utterances as make up their share of all.
+
+    Each stands for an excerpt, of the cut's duration, of its recording; see `read_excerpt`.
+    """
+    for number in range(round(speech * config.share / (1 - config.share))):
+        name = f"{NON_SPEECH}-{number:05d}"
+        generator = draws.generator("non-speech", name)
+        recording = recordings[generator.integers(len(recordings))]
+        size = round(generator.uniform(*config.seconds) * SAMPLE_RATE)
+        yield make_cut(name, "", "", recording, size).with_custom(NON_SPEECH, True)
+
+
+def is_non_speech(cut: Cut) -> bool:
+    """Whether a cut is one of `noise_cuts`."""
+    return bool((cut.custom or {}).get(NON_SPEECH))
+
+
+def read_excerpt(cut: Cut, draws: Draws) -> Samples:
+    """Samples (S,) that one of `noise_cuts` stands for.
+
+    Raises:
+        AudioError: its recording cannot be read.
+    """
+    recording = read_audio(audio_path(cut))
+    generator = draws.generator("excerpt", cut.id)
+    return excerpt(recording, round(cut.duration * SAMPLE_RATE), generator)
 
 
 class FeatureMasking:
@@ -41,16 +178,28 @@ class FeatureMasking:
             p=config.spec_augment,
         )
 
-    def __call__(self, features: Tensor) -> Tensor:
+    def __call__(self, features: Tensor, generator: np.random.Generator) -> Tensor:
         """Features (T, F) to a masked copy; too short ones stay as they are."""
         if features.size(0) < self._shortest:
             return features
-        masked: Tensor = self._transform(features.unsqueeze(0))
+        with _global_generators(int(generator.integers(2**32))):
+            masked: Tensor = self._transform(features.unsqueeze(0))
         return masked.squeeze(0)
 
 
-def seed_augmentation(seed: int) -> None:
-    """Seed the generators that SpecAugment draws from."""
+@contextmanager
+def _global_generators(seed: int) -> Iterator[None]:
+    """Seed the generators that SpecAugment draws from, and leave them as they were found.
+
+    Without worker processes, dropout draws from one of them between two batches.
+    """
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.default_generator.set_state(states[2])

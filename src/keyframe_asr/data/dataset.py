@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lhotse import CutSet
 from lhotse.augmentation import AudioTransform, Resample
@@ -18,10 +16,11 @@ from lhotse.dataset import DynamicBucketingSampler, SimpleCutSampler
 from lhotse.dataset.sampling.base import CutSampler
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from keyframe_asr.audio import read_audio
-from keyframe_asr.data.manifest import audio_path, text
+from keyframe_asr.audio import Samples, read_audio
+from keyframe_asr.data.manifest import audio_path, is_part, text
+from keyframe_asr.data.sharing import Part
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.features import FrontEnd
 from keyframe_asr.timing import SAMPLE_RATE
@@ -45,6 +44,8 @@ class Batch:
         tokens: (B, L) token ids, padded with 0.
         token_lengths: (B,).
         audio_seconds: seconds of audio in the batch.
+        share: of the utterances of its update; 0 for a stand-in that must not count.
+        last: true for the batch after which the weights are updated.
         pre_encoded: whether `features` have gone through the pretrained encoder already.
     """
 
@@ -54,18 +55,18 @@ class Batch:
     tokens: Tensor
     token_lengths: Tensor
     audio_seconds: float
+    share: float = 1.0
+    last: bool = True
     pre_encoded: bool = False
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            self.ids,
-            self.features.to(device, non_blocking=True),
-            self.feature_lengths.to(device, non_blocking=True),
-            self.tokens.to(device, non_blocking=True),
-            self.token_lengths.to(device, non_blocking=True),
-            self.audio_seconds,
-            self.pre_encoded,
+        return replace(
+            self,
+            features=self.features.to(device, non_blocking=True),
+            feature_lengths=self.feature_lengths.to(device, non_blocking=True),
+            tokens=self.tokens.to(device, non_blocking=True),
+            token_lengths=self.token_lengths.to(device, non_blocking=True),
         )
 
 
@@ -86,16 +87,31 @@ class Store(Protocol):
     def __call__(self, cut: Cut) -> Tensor:
         """Features (T, F) of a cut."""
 
+    def samples(self, cut: Cut) -> Samples:
+        """Samples (S,) of a cut, to be augmented: not to be written into."""
+
+    def of_samples(self, samples: Samples) -> Tensor:
+        """Features (T, F) of samples (S,), never kept."""
+
+
+_Place = tuple[str, Path, float, float]
+
+
+def _place(cut: Cut) -> _Place:
+    return cut.id, audio_path(cut), cut.start, cut.duration
+
 
 class FeatureStore:
-    """Features of cuts, computed on demand; kept in memory between epochs if asked."""
+    """Features and samples of cuts, on demand; if asked, what was asked for is kept in memory."""
 
     pre_encoded = False
 
     def __init__(self, front_end: FrontEnd, keep: bool) -> None:
         self._front_end = front_end
-        # Names of cuts are unique in one manifest only, so the recording is part of the key.
-        self._kept: dict[tuple[str, Path], Tensor] | None = {} if keep else None
+        # Names of cuts are unique in one manifest only, so the recording and the place in it are
+        # parts of the key.
+        self._kept: dict[_Place, Tensor] | None = {} if keep else None
+        self._kept_samples: dict[_Place, Samples] | None = {} if keep else None
 
     @property
     def width(self) -> int:
@@ -112,26 +128,45 @@ class FeatureStore:
             AudioError: its recording cannot be read.
             ManifestError: its recording has another length than the manifest says.
         """
-        key = (cut.id, audio_path(cut))
+        key = _place(cut)
         if self._kept is not None and key in self._kept:
             return self._kept[key]
-        features = torch.from_numpy(self._front_end(read_samples(cut)))
+        features = self.of_samples(read_samples(cut))
         if self._kept is not None:
             self._kept[key] = features
         return features
 
+    def samples(self, cut: Cut) -> Samples:
+        """Samples (S,) of a cut, to be augmented: not to be written into.
 
-def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
+        Raises:
+            AudioError, ManifestError: as `read_samples` does.
+        """
+        if self._kept_samples is None:
+            return read_samples(cut)
+        key = _place(cut)
+        if key not in self._kept_samples:
+            self._kept_samples[key] = read_samples(cut)
+        return self._kept_samples[key]
+
+    def of_samples(self, samples: Samples) -> Tensor:
+        """Features (T, F) of samples (S,); never kept, since those are likely to be random."""
+        return torch.from_numpy(self._front_end(samples))
+
+
+def read_samples(cut: Cut) -> Samples:
     """Samples (S,) of a cut at 16 kHz, mono, with the speed and whatever else it asks for.
 
     Raises:
         AudioError: its recording cannot be read.
         ManifestError: its recording has another length than the manifest says.
     """
-    samples = read_audio(audio_path(cut))[None]
-    for transform in cut.recording.transforms or ():
-        if isinstance(transform, dict):
-            transform = AudioTransform.from_dict(transform)
+    transforms = [
+        AudioTransform.from_dict(one) if isinstance(one, dict) else one
+        for one in cut.recording.transforms or ()
+    ]
+    samples = read_audio(audio_path(cut), *_place_in_file(cut, transforms))[None]
+    for transform in transforms:
         # read_audio has resampled already, and resamplers cannot take nothing.
         if not isinstance(transform, Resample) and samples.size:
             samples = transform(samples, SAMPLE_RATE)
@@ -141,35 +176,57 @@ def read_samples(cut: Cut) -> npt.NDArray[np.float32]:
             f"{audio_path(cut)}: utterance '{cut.id}' has {seconds:.2f} s of audio, but its "
             f"manifest says {cut.duration:.2f} s; correct the manifest or copy the recording again"
         )
-    mono: npt.NDArray[np.float32] = samples[0]
+    mono: Samples = samples[0]
     return mono
 
 
+def _place_in_file(cut: Cut, transforms: list[AudioTransform]) -> tuple[float, float | None]:
+    """Seconds of the file before the cut, and seconds it has there; None for all that follow.
+
+    A cut's own times are those after its transforms: at speed 0.9 they are longer than the file's.
+    """
+    if not is_part(cut):
+        return 0.0, None
+    start, seconds = cut.start, cut.duration
+    for transform in reversed(transforms):
+        start, seconds = transform.reverse_timestamps(start, seconds, cut.sampling_rate)
+    return start, seconds
+
+
 class SpeechDataset(Dataset[Batch | KeyframeError]):
-    """Turns a CutSet, one mini-batch as the sampler chose it, into a `Batch`."""
+    """Turns a CutSet, one mini-batch as the sampler chose it, into a `Batch`.
+
+    Args:
+        features: what the features of a cut are read from.
+        tokenizer: for the texts.
+        augmented: features (T, F) of a cut in training; without it they are as in the store.
+    """
 
     def __init__(
         self,
         features: Store,
         tokenizer: Tokenizer,
-        masking: Callable[[Tensor], Tensor] | None = None,
+        augmented: Callable[[Cut, Store], Tensor] | None = None,
     ) -> None:
         self._features = features
         self._tokenizer = tokenizer
-        self._masking = masking
+        self._augmented = augmented
 
-    def __getitem__(self, cuts: CutSet) -> Batch | KeyframeError:
+    def __getitem__(self, part: CutSet | Part) -> Batch | KeyframeError:
         """The batch, or why there is none: raised in a worker, it would gain a traceback."""
         try:
-            return self.collate(cuts)
+            if isinstance(part, Part):
+                return replace(self.collate(part.cuts), share=part.share, last=part.last)
+            return self.collate(part)
         except KeyframeError as error:
             return error
 
     def collate(self, cuts: CutSet) -> Batch:
         """Read the cuts of one batch and pad them."""
-        features = [self._features(cut) for cut in cuts]
-        if self._masking is not None:
-            features = [self._masking(one) for one in features]
+        if self._augmented is None:
+            features = [self._features(cut) for cut in cuts]
+        else:
+            features = [self._augmented(cut, self._features) for cut in cuts]
         tokens = [torch.tensor(self._tokenizer.encode(text(cut))).long() for cut in cuts]
         return Batch(
             tuple(cut.id for cut in cuts),
@@ -178,7 +235,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
             pad_sequence(tokens, batch_first=True),
             torch.tensor([one.size(0) for one in tokens]),
             sum(cut.duration for cut in cuts),
-            self._features.pre_encoded,
+            pre_encoded=self._features.pre_encoded,
         )
 
 
@@ -186,7 +243,9 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
     """Shuffled batches of similar lengths, at most `batch_seconds` of audio in each."""
     sampler: CutSampler
     if len(cuts) < FEWEST_BUCKETED:
-        sampler = SimpleCutSampler(cuts, max_duration=batch_seconds, shuffle=True, seed=seed)
+        sampler = SimpleCutSampler(
+            cuts, max_duration=batch_seconds, shuffle=True, seed=seed, world_size=1, rank=0
+        )
         sampler.set_epoch(epoch)
         return sampler
     with warnings.catch_warnings():
@@ -198,6 +257,8 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
             num_buckets=max(2, min(20, len(cuts) // 100)),
             shuffle=True,
             seed=seed,
+            world_size=1,  # every process sees all batches; data/sharing.py deals them out
+            rank=0,
         )
     sampler.set_epoch(epoch)
     return sampler
@@ -206,11 +267,17 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
 def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
     """Batches in order of length, every cut once."""
     return SimpleCutSampler(
-        cuts.sort_by_duration(ascending=False), max_duration=batch_seconds, shuffle=False
+        cuts.sort_by_duration(ascending=False),
+        max_duration=batch_seconds,
+        shuffle=False,
+        world_size=1,
+        rank=0,
     )
 
 
-def batches(dataset: SpeechDataset, sampler: CutSampler, workers: int = 0) -> Iterator[Batch]:
+def batches(
+    dataset: SpeechDataset, sampler: Sampler[Part] | CutSampler, workers: int = 0
+) -> Iterator[Batch]:
     """Collated batches in the sampler's order, loaded by `workers` processes beside this one.
 
     Raises:

@@ -22,8 +22,9 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from keyframe_asr.audio import Samples
 from keyframe_asr.data.dataset import FeatureStore
-from keyframe_asr.data.manifest import audio_path
+from keyframe_asr.data.manifest import audio_path, is_part
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.model.pretrained import OUTPUTS_PER_SECOND, PretrainedEncoder
 
@@ -71,6 +72,19 @@ class EncodedStore:
         if stored is None:
             raise ManifestError(f"{self._path(cut)}: cannot be read back; check the disk")
         return torch.from_numpy(stored).float()
+
+    def samples(self, cut: Cut) -> Samples:
+        """Samples (S,) of a cut, to be augmented: not to be written into.
+
+        Raises:
+            AudioError, ManifestError: as `read_samples` does.
+        """
+        return self._features.samples(cut)
+
+    def of_samples(self, samples: Samples) -> Tensor:
+        """Outputs (T, width) of samples (S,), computed every time."""
+        outputs, sizes = self._encode([self._features.of_samples(samples)])
+        return outputs[0, : int(sizes[0])].cpu()
 
     def missing(self, cuts: Iterable[Cut]) -> list[Cut]:
         """The cuts that nothing is stored for, each once."""
@@ -120,12 +134,15 @@ class EncodedStore:
                 say(f"encoded {done / total:.0%}, {rate:.4f} s a second of audio")
 
     @torch.no_grad()
-    def _compute(self, cuts: list[Cut]) -> None:
-        features = [self._features(cut) for cut in cuts]
+    def _encode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         lengths = torch.tensor([len(one) for one in features])
         device = next(self._encoder.parameters()).device
         padded = pad_sequence(features, batch_first=True).to(device)
         outputs, sizes = self._encoder.eval()(padded, lengths.to(device))
+        return outputs, sizes
+
+    def _compute(self, cuts: list[Cut]) -> None:
+        outputs, sizes = self._encode([self._features(cut) for cut in cuts])
         half = outputs.clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
         for cut, output, size in zip(cuts, half, sizes.tolist(), strict=True):
             if not np.isfinite(output[:size]).all():
@@ -172,8 +189,7 @@ def _digest(encoder: PretrainedEncoder) -> str:
 
 def _place(cut: Cut) -> tuple[float, ...]:
     """Start and duration in seconds of a part of a recording; nothing for the whole of it."""
-    whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) <= 0.01
-    return () if whole else (cut.start, cut.duration)
+    return (cut.start, cut.duration) if is_part(cut) else ()
 
 
 def _content(path: Path) -> str:

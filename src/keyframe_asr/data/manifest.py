@@ -2,7 +2,7 @@
 
 Two forms are read, and both become lhotse cuts with one supervision each:
 
-- `.jsonl` or `.jsonl.gz`: lhotse cuts, one recording and one supervision a cut;
+- `.jsonl` or `.jsonl.gz`: lhotse cuts, each a recording or a part of one, with one supervision;
 - `.tsv`: a table with the columns utt_id, speaker, duration_s, path (relative to the table), text
   and split; `FILE.tsv:train` picks the rows of one split.
 
@@ -17,7 +17,7 @@ import gzip
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from lhotse.serialization import deserialize_item
 
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
+
+PART_TOLERANCE = 0.01
+"""Seconds; a cut that is shorter than its recording by no more is the whole of it."""
 
 COLUMNS = ("utt_id", "speaker", "duration_s", "path", "text", "split")
 
@@ -76,23 +79,40 @@ def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:
 
 
 def make_cut(
-    name: str, speaker: str, text: str, audio: Path, num_samples: int, rate: int = SAMPLE_RATE
+    name: str,
+    speaker: str,
+    text: str,
+    audio: Path,
+    num_samples: int,
+    rate: int = SAMPLE_RATE,
+    part: tuple[int, int] | None = None,
 ) -> MonoCut:
-    """One whole recording with one supervision; `num_samples` at `rate` samples a second."""
-    duration = num_samples / rate
+    """One utterance: a whole recording, or a part of it, with one supervision.
+
+    Args:
+        name: of the utterance.
+        speaker: "" if not known.
+        text: what is said in it.
+        audio: the recording.
+        num_samples: its length at `rate` samples a second.
+        rate: hertz.
+        part: first sample of the utterance, and the one after its last.
+    """
+    first, last = part or (0, num_samples)
+    duration = (last - first) / rate
     recording = Recording(
-        id=name,
+        id=name if part is None else audio.stem,
         sources=[AudioSource(type="file", channels=[0], source=str(audio))],
         sampling_rate=rate,
         num_samples=num_samples,
-        duration=duration,
+        duration=num_samples / rate,
     )
     supervision = SupervisionSegment(
-        id=name, recording_id=name, start=0.0, duration=duration, text=text, speaker=speaker
+        id=name, recording_id=recording.id, start=0.0, duration=duration, text=text, speaker=speaker
     )
     return MonoCut(
         id=name,
-        start=0.0,
+        start=first / rate,
         duration=duration,
         channel=0,
         recording=recording,
@@ -100,8 +120,13 @@ def make_cut(
     )
 
 
+def is_part(cut: Cut) -> bool:
+    """Whether a cut is a part of its recording only."""
+    return bool(cut.start != 0 or abs(cut.duration - cut.recording.duration) > PART_TOLERANCE)
+
+
 def audio_path(cut: Cut) -> Path:
-    """The audio file of a cut."""
+    """The audio file of a cut, of which the cut may be a part."""
     return Path(cut.recording.sources[0].source)
 
 
@@ -121,18 +146,32 @@ def _split_suffix(name: str) -> tuple[Path, str | None]:
     return (Path(stem), split) if separator and known else (Path(name), None)
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row of a table."""
+def read_rows(
+    file: Path, required: Sequence[str] = COLUMNS
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of each row of a table (.tsv, or .csv with quotes).
+
+    Raises:
+        ManifestError: the file cannot be read, lacks a required column, or has a bad row.
+    """
+    comma = file.suffix == ".csv"
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            # Quotes in a transcript are part of it.
-            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        # spreadsheets begin a file with a byte order mark
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            # Between tabs, quotes in a transcript are part of it.
+            rows = csv.reader(
+                stream,
+                delimiter="," if comma else "\t",
+                quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE,
+                strict=True,
+            )
             header = next(rows, [])
-            missing = [column for column in COLUMNS if column not in header]
+            missing = [column for column in required if column not in header]
+            separator = "comma" if comma else "tab"
             if missing:
                 raise ManifestError(
                     f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                    f"the first line must name {', '.join(COLUMNS)}, separated by tabs"
+                    f"the first line must name {', '.join(required)}, separated by {separator}s"
                 )
             for row in rows:
                 if not row:
@@ -140,7 +179,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if len(row) != len(header):
                     raise ManifestError(
                         f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
-                        "separate the cells by single tabs"
+                        f"separate the cells by single {separator}s"
                     )
                 yield rows.line_num, dict(zip(header, row, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -148,7 +187,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:
-    for line, row in _rows(file):
+    for line, row in read_rows(file):
         if split is not None and row["split"] != split:
             continue
         duration = _duration(row["duration_s"])
@@ -173,7 +212,7 @@ def _duration(cell: str) -> float | None:
 
 
 def _splits(file: Path) -> str:
-    found = sorted({row["split"] for _, row in _rows(file)})
+    found = sorted({row["split"] for _, row in read_rows(file)})
     return f"it has {', '.join(found)}" if found else "the table has no rows"
 
 
@@ -210,12 +249,22 @@ def _parse_cut(content: bytes, where: str) -> Cut:
             f"{where}: cut '{cut.id}' has {len(cut.supervisions)} supervisions instead of one; "
             "split it with lhotse's trim_to_supervisions and save_audios"
         )
-    if cut.start != 0 or abs(cut.duration - cut.recording.duration) > 0.01:
-        raise ManifestError(
-            f"{where}: cut '{cut.id}' is a part of its recording; "
-            "save it as a file of its own with lhotse's save_audios"
-        )
+    _check_part(cut, where)
     return cut
+
+
+def _check_part(cut: MonoCut, where: str) -> None:
+    recording = cut.recording
+    if cut.start < 0 or cut.start + cut.duration > recording.duration + PART_TOLERANCE:
+        raise ManifestError(
+            f"{where}: cut '{cut.id}' is from {cut.start:.2f} to {cut.start + cut.duration:.2f} s "
+            f"of a recording of {recording.duration:.2f} s; write the cuts anew"
+        )
+    if is_part(cut) and recording.num_channels > 1:
+        raise ManifestError(
+            f"{where}: cut '{cut.id}' is a part of a recording with {recording.num_channels} "
+            "channels; save the cuts as files of their own with lhotse's save_audios"
+        )
 
 
 def _check_unique(cuts: list[Cut], file: Path) -> None:

@@ -21,15 +21,10 @@ from keyframe_asr.evaluation.metrics import (
     split_words,
     word_errors,
 )
-from keyframe_asr.text import Language, normalise_text
+from keyframe_asr.text import Normalisation
 
 ModeT = TypeVar("ModeT", bound=str)
 """Decode modes are named by the caller: a mapping's keys may be narrower than any string."""
-
-NORMALISATION: dict[Language, str] = {
-    "english": "upper case; only A-Z, apostrophe and single spaces; spaces count as characters",
-    "mandarin": "NFKC, upper case, no spaces or punctuation; each Han character is a word",
-}
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,8 @@ class Evaluated:
     Attributes:
         model: name of the model.
         manifest: as the user gave it.
-        language: chooses the normalisation, and whether words or characters are counted.
+        normalisation: of references and texts; its language decides whether words or characters
+            are counted.
         references: text of each utterance.
         audio_seconds: of all utterances.
         frame_reduction: share of encoder frames that encoder 2 never saw.
@@ -49,7 +45,7 @@ class Evaluated:
 
     model: str
     manifest: str
-    language: Language
+    normalisation: Normalisation
     references: Sequence[str]
     audio_seconds: float
     frame_reduction: float
@@ -75,7 +71,7 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
     Raises:
         ManifestError: all references are empty.
     """
-    references = [normalise_text(text, evaluated.language) for text in evaluated.references]
+    references = [evaluated.normalisation(text) for text in evaluated.references]
     if not any(references):
         raise ManifestError(
             f"{evaluated.manifest}: no utterance has a reference text, so there is nothing to "
@@ -88,8 +84,8 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
         "audio_seconds": round(evaluated.audio_seconds, 3),
         "frame_reduction": evaluated.frame_reduction,
         "keyframes_per_token": evaluated.keyframes_per_token,
-        "normalisation": NORMALISATION[evaluated.language],
-        "unit": "words" if evaluated.language == "english" else "characters",
+        "normalisation": evaluated.normalisation.description,
+        "unit": "words" if evaluated.normalisation.language == "english" else "characters",
         "machine": machine(evaluated.device),
         "decode": {
             mode: _mode_report(evaluated, references, result) for mode, result in decoded.items()
@@ -98,8 +94,8 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
 
 
 def _mode_report(evaluated: Evaluated, references: list[str], decoded: Decoded) -> dict[str, Any]:
-    language = evaluated.language
-    hypotheses = [normalise_text(text, language) for text in decoded.hypotheses]
+    language = evaluated.normalisation.language
+    hypotheses = [evaluated.normalisation(text) for text in decoded.hypotheses]
     words, characters = (
         count(references, hypotheses, language) for count in (word_errors, character_errors)
     )

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from lhotse.cut import Cut
 
-from keyframe_asr.data.manifest import audio_path, load_manifest, text
+from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
 from keyframe_asr.inference.recognizer import Recognizer, batches_by_length, read_recording
-from keyframe_asr.text import normalise_text
+from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
 
 
@@ -76,7 +77,7 @@ class Scoring:
         is_first = not self.references
         recordings: list[npt.NDArray[np.float32]] = []
         for cut in cuts:
-            samples = read_recording(audio_path(cut))
+            samples = _read(cut)
             if isinstance(samples, KeyframeError):
                 self.failed.append(samples)
             else:
@@ -102,18 +103,27 @@ class Scoring:
             self.hypotheses.setdefault(mode, []).extend(one.text for one in found)
 
     def _evaluated(self, manifest: str) -> Evaluated:
-        language = self.recognizer.config.language
+        normalise = NORMALISATIONS[self.recognizer.config.normalisation]
         tokens = sum(
-            len(self.recognizer.tokenizer.encode(normalise_text(reference, language)))
+            len(self.recognizer.tokenizer.encode(normalise(reference)))
             for reference in self.references
         )
         return Evaluated(
             model=self.recognizer.config.name,
             manifest=manifest,
-            language=language,
+            normalisation=normalise,
             references=self.references,
             audio_seconds=self.audio_seconds,
             frame_reduction=1 - self.keyframes / max(1, self.frames),
             keyframes_per_token=self.keyframes / max(1, tokens),
             device=self.recognizer.device_name,
         )
+
+
+def _read(cut: Cut) -> npt.NDArray[np.float32] | KeyframeError:
+    """Samples (S,) of a cut, which may be a part of its recording, or why there are none."""
+    try:
+        audio = read_samples(cut) if is_part(cut) else audio_path(cut)
+    except KeyframeError as error:
+        return error
+    return read_recording(audio)

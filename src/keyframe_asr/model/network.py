@@ -7,7 +7,7 @@ batch norm in the convolution module, no dropout on attention weights; optionall
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,15 @@ class Encoded:
     keyframes: Keyframes
     memory: Tensor
     head_log_probs: Tensor
+
+    def detach(self) -> Encoded:
+        """The same without gradient."""
+        return replace(
+            self,
+            inter_log_probs=self.inter_log_probs.detach(),
+            memory=self.memory.detach(),
+            head_log_probs=self.head_log_probs.detach(),
+        )
 
 
 class KeyframeNetwork(nn.Module):

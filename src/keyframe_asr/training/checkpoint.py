@@ -24,13 +24,17 @@ STATE_FILE = "state.pt"
 class Progress:
     """Where a run stands: the next epoch to train of the given stage.
 
-    `best` lists (score, weights file) of the stage's best checkpoints, the best first.
+    `best` lists (score, weights file) of the stage's best checkpoints, the best first; `bad` counts
+    evaluations in a row whose error was that of a collapse; `ready` says that the stage is over
+    before its last epoch.
     """
 
     stage: int = 0
     epoch: int = 0
     step: int = 0
     best: list[tuple[float, str]] = field(default_factory=list)
+    bad: int = 0
+    ready: bool = False
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -103,18 +107,15 @@ def load_state(
         ) from error
 
 
-def keep_best(
-    progress: Progress, score: float, weights: dict[str, Tensor], folder: Path, count: int
-) -> None:
-    """Store these weights if they are among the `count` best so far; lower scores are better.
+def rank(progress: Progress, score: float, count: int) -> str | None:
+    """Enter the epoch that is over into the `count` best, if it is one; returns its weights file.
 
-    Of equal scores the latest is the best: before CTC leaves its plateau all of them are 100 %.
+    Lower scores are better. Of equal scores the latest is the best: before CTC leaves its plateau
+    all of them are 100 %.
     """
     name = f"epoch-{progress.epoch:04d}.safetensors"
-    kept = sorted([(score, name), *progress.best], key=lambda entry: entry[0])[:count]
-    if any(entry[1] == name for entry in kept):
-        save_weights(weights, folder / name)
-    progress.best = kept
+    progress.best = sorted([(score, name), *progress.best], key=lambda entry: entry[0])[:count]
+    return name if any(entry[1] == name for entry in progress.best) else None
 
 
 def remove_unlisted(progress: Progress, folder: Path) -> None:

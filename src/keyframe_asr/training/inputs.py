@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from torch import Tensor
 
 from keyframe_asr.config import DataConfig, Recipe
+from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import load_manifest, text
-from keyframe_asr.errors import ManifestError, TrainingError
+from keyframe_asr.data.statistics import (
+    STATISTICS_FILE,
+    Statistics,
+    load_statistics,
+    measure_statistics,
+)
+from keyframe_asr.errors import ManifestError
 from keyframe_asr.text import normalise_text
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.training.checkpoint import write_atomically
+from keyframe_asr.training.prepared import prepared_statistics
 from keyframe_asr.training.report import TrainingReport
 
-STATISTICS_CUTS = 2000
-"""CMVN is estimated on at most so many utterances."""
-
-_STATISTICS_FILE = "cmvn.json"
 _NAMED_UTTERANCES = 5
+_NAMED_PARTS = 10
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,13 @@ def prepare_inputs(
     resume: bool,
     report: TrainingReport,
 ) -> Inputs:
-    """Load all manifests of a run; make tokenizer and statistics, or with `resume` read them.
+    """Load all manifests of a run; make tokenizer and statistics, or read them.
+
+    With `resume` they are the run's own, with `data.prepared` those of the corpus.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its utterances can.
-        RecipeError, ModelError, TrainingError: the tokenizer cannot be made, or a stored file read.
+        RecipeError, ModelError: the tokenizer cannot be made, or a stored file read.
     """
     common = training_name(recipe)
     names = [stage.train or common for stage in recipe.stages]
@@ -73,9 +77,9 @@ def prepare_inputs(
     }
     manifests[common] = _normalised(_load_together(recipe.data), recipe)
     if not resume:
-        _measure(manifests[common], recipe, folder, store, report.say)
+        _make(manifests[common], recipe, folder, store, report)
     tokenizer = load_tokenizer(folder)
-    measured = _read_statistics(folder / _STATISTICS_FILE)
+    measured = load_statistics(folder)
     fastest = max(recipe.augment.speeds)
     train = {
         name: alignable(name, manifests[name], tokenizer, recipe, fastest, report.warn)
@@ -98,19 +102,6 @@ def training_name(recipe: Recipe) -> str:
     return " + ".join([recipe.data.train, *recipe.data.more_train])
 
 
-def measure_statistics(cuts: Iterable[Cut], store: Store) -> dict[str, list[float]]:
-    """Mean and inverse standard deviation of each feature over the cuts."""
-    total, squares, frames = np.zeros(store.width), np.zeros(store.width), 0
-    for cut in cuts:
-        features = store(cut).double().numpy()
-        total += features.sum(axis=0)
-        squares += (features**2).sum(axis=0)
-        frames += len(features)
-    mean = total / max(1, frames)
-    deviation = np.sqrt(np.maximum(squares / max(1, frames) - mean**2, 1e-4))
-    return {"mean": mean.tolist(), "inverse_std": (1 / deviation).tolist()}
-
-
 def alignable(
     name: str,
     cuts: CutSet,
@@ -128,8 +119,7 @@ def alignable(
 
     def fits(cut: Cut) -> bool:
         tokens = tokenizer.encode(text(cut))
-        repeats = sum(a == b for a, b in itertools.pairwise(tokens))
-        return bool(len(tokens) + repeats <= cut.duration / speed / frame_seconds)
+        return bool(frames_needed(tokens) <= cut.duration / speed / frame_seconds)
 
     fitting = {cut.id for cut in cuts if fits(cut)}
     if left_out := [cut.id for cut in cuts if cut.id not in fitting]:
@@ -145,7 +135,9 @@ def alignable(
 
 
 def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
-    said = cuts.transform_text(lambda words: normalise_text(words, recipe.language))
+    said = cuts.transform_text(
+        lambda words: normalise_text(words, recipe.normalisation or recipe.language)
+    )
     return CutSet.from_cuts(list(said))
 
 
@@ -163,21 +155,40 @@ def _load_together(data: DataConfig) -> CutSet:
     return CutSet.from_cuts(together.values())
 
 
-def _measure(
-    train: CutSet, recipe: Recipe, folder: Path, store: Store, say: Callable[[str], None]
+def _make(
+    train: CutSet, recipe: Recipe, folder: Path, store: Store, report: TrainingReport
 ) -> None:
-    train_tokenizer((text(cut) for cut in train), recipe.tokenizer).save(folder)
-    measured = list(train)[:: max(1, math.ceil(len(train) / STATISTICS_CUTS))]
-    store.prepare(measured, say)
-    values = json.dumps(measure_statistics(measured, store))
-    write_atomically(folder / _STATISTICS_FILE, lambda path: path.write_text(values))
+    """Tokenizer and statistics, the run's own even where they come from a prepared corpus."""
+    prepared = recipe.data.prepared
+    if prepared is None:
+        tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
+    else:
+        tokenizer = load_tokenizer(Path(prepared))
+        _check_texts(train, tokenizer, recipe, report.warn)
+    if prepared is None or recipe.model.pretrained is not None:  # a corpus has those of fbank
+        statistics = measure_statistics(list(train), store, say=report.say)
+    else:
+        statistics = prepared_statistics(recipe, Path(prepared))
+    tokenizer.save(folder)
+    _save_statistics(statistics, folder)
 
 
-def _read_statistics(path: Path) -> dict[str, list[float]]:
-    try:
-        measured: dict[str, list[float]] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"{path}: cannot be read ({error}); copy the run again or train in another folder"
-        ) from None
-    return measured
+def _check_texts(
+    train: CutSet, tokenizer: Tokenizer, recipe: Recipe, warn: Callable[[str], None]
+) -> None:
+    """Further manifests may hold what the tokenizer of the prepared corpus has never seen."""
+    if not recipe.data.more_train:
+        return
+    lacking = sorted({part for cut in train for part in tokenizer.unknown(text(cut))})
+    if lacking:
+        some = " ".join(lacking[:_NAMED_PARTS]) + (" ..." if lacking[_NAMED_PARTS:] else "")
+        warn(
+            f"{training_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks parts of the "
+            f"texts ({len(lacking)}: {some}), which are learned as unknown; name all manifests "
+            "without data.prepared to have them"
+        )
+
+
+def _save_statistics(statistics: Statistics, folder: Path) -> None:
+    values = json.dumps(statistics)
+    write_atomically(folder / STATISTICS_FILE, lambda path: path.write_text(values))

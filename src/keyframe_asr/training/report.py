@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,9 +15,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from keyframe_asr.config import StageConfig
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.update import BatchResult
 from keyframe_asr.training.validation import Validation
+
+_SUMMED = ("batches", "utterances", "loss", "audio_seconds", "frames", "keyframes", "tokens")
+_PART = "part "
 
 
 @dataclass
@@ -32,11 +38,33 @@ class EpochReport:
     frames: int = 0
     keyframes: int = 0
     tokens: int = 0
+    waited: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
+
+    def waiting(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, None after the last; the time until it comes is counted."""
+        began = time.monotonic()
+        batch = next(batches, None)
+        self.waited += time.monotonic() - began
+        return batch
+
+    def over(self, add_up: Callable[[dict[str, float]], dict[str, float]]) -> EpochReport:
+        """The sums over all processes; times stay those of this one."""
+        sums: dict[str, float] = {name: getattr(self, name) for name in _SUMMED}
+        total = add_up(sums | {_PART + name: value for name, value in self.parts.items()})
+        everyone = replace(self, parts={})
+        for name, value in total.items():
+            if name.startswith(_PART):
+                everyone.parts[name.removeprefix(_PART)] = value
+            else:
+                setattr(everyone, name, value)
+        return everyone
 
     def add(self, result: BatchResult) -> None:
         """Take one batch into account."""
         batch = result.batch
+        if batch.share == 0:
+            return
         count = len(batch.ids)
         self.batches += 1
         self.utterances += count
@@ -58,6 +86,7 @@ class EpochReport:
             "keyframes_per_token": self.keyframes / max(1, self.tokens),
             "frame_reduction": 1 - self.keyframes / max(1, self.frames),
             "seconds": time.monotonic() - self.started,
+            "waiting_share": self.waited / max(1e-9, time.monotonic() - self.started),
             "audio_seconds": self.audio_seconds,
         }
 
@@ -93,12 +122,19 @@ def duration(seconds: float | None) -> str:
 
 
 class TrainingReport:
-    """Writes `log.jsonl` and TensorBoard files to a folder and progress to standard error."""
+    """Writes `log.jsonl` and TensorBoard files to a folder and progress to standard error.
 
-    def __init__(self, folder: Path, quiet: bool = False) -> None:
+    Args:
+        folder: of the run.
+        quiet: nothing on standard error.
+        writes: False in all but one of the processes that train together: these say nothing.
+    """
+
+    def __init__(self, folder: Path, quiet: bool = False, writes: bool = True) -> None:
         self._folder = folder
-        self._console = Console(file=sys.stderr, quiet=quiet, emoji=False)
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._console = Console(file=sys.stderr, quiet=quiet or not writes, emoji=False)
+        self._writes = writes
+        self._writer = SummaryWriter(str(folder / "tensorboard")) if writes else None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._clock = StageClock(0.0, 0.0, 0.0)
@@ -108,17 +144,18 @@ class TrainingReport:
 
     def __exit__(self, *exception: object) -> None:
         self._stop_progress()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def say(self, message: str) -> None:
+        """Tell something worth knowing."""
+        self._console.print(escape(message), highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Say something the user should act on."""
         self._console.print(
             f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True
         )
-
-    def say(self, message: str) -> None:
-        """Say what takes a while."""
-        self._console.print(escape(message), highlight=False, soft_wrap=True)
 
     def begin_stage(self, stage: StageConfig, progress: checkpoint.Progress) -> None:
         """Start the progress bar of a stage."""
@@ -164,11 +201,12 @@ class TrainingReport:
     ) -> None:
         """Log an epoch that is over."""
         numbers = epoch.numbers()
-        measured = {f"dev_{k}": v for k, v in asdict(validation).items()} if validation else {}
+        measured = _measured(validation) if validation else {}
         entry = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step}
-        checkpoint.append_log(self._folder / "log.jsonl", {**entry, **numbers, **measured})
+        self._log({**entry, **numbers, **measured})
         for name, value in {**numbers, **measured}.items():
-            self._writer.add_scalar(f"{stage.name}/{name}", value, progress.epoch)
+            if self._writer is not None:
+                self._writer.add_scalar(f"{stage.name}/{name}", value, progress.epoch)
         if validation is not None and self._progress is None:
             left = self._clock.seconds_left(time.monotonic(), progress.epoch)
             self._console.print(
@@ -176,7 +214,8 @@ class TrainingReport:
                 f"rate {numbers['learning_rate']:.1e} "
                 f"dev error {validation.error:.1%} (inter {validation.inter_error:.1%}) "
                 f"keyframes/token {validation.keyframes_per_token:.2f} "
-                f"{numbers['seconds']:.1f} s, {duration(left)} left",
+                + (_health(validation) if stage.keyframes else "")
+                + f"{numbers['seconds']:.1f} s, {duration(left)} left",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -193,10 +232,29 @@ class TrainingReport:
             soft_wrap=True,
         )
         entry = {"stage": stage.name, "averaged": True}
-        measured = {f"dev_{name}": value for name, value in asdict(validation).items()}
-        checkpoint.append_log(self._folder / "log.jsonl", {**entry, **measured})
+        self._log({**entry, **_measured(validation)})
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        if self._writes:
+            checkpoint.append_log(self._folder / "log.jsonl", entry)
 
     def _stop_progress(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def _measured(validation: Validation) -> dict[str, float]:
+    values = asdict(validation).items()
+    return {f"dev_{name}": value for name, value in values if value is not None}
+
+
+def _health(validation: Validation) -> str:
+    """How the keyframe stage fares, for its progress line."""
+    text = f"dropped {validation.frame_reduction:.1%} too few {validation.too_few_keyframes:.1%} "
+    if validation.aligned_targets is not None:
+        text += (
+            f"aligned/doubled/skipped {validation.aligned_targets:.1%}/"
+            f"{validation.doubled_targets:.1%}/{validation.skipped_targets:.1%} "
+        )
+    return text

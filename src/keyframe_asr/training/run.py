@@ -9,8 +9,10 @@ import yaml
 from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
+from keyframe_asr.data.augment import check_folders
 from keyframe_asr.data.dataset import FeatureStore, Store
 from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.manifest import text
 from keyframe_asr.data.model_folder import save_model_folder
 from keyframe_asr.data.pretrained_source import load_original, with_architecture
 from keyframe_asr.errors import TrainingError
@@ -18,7 +20,11 @@ from keyframe_asr.features import front_end
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
 from keyframe_asr.training import checkpoint
+from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
+from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
+from keyframe_asr.training.prepared import complete_recipe
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import TrainingReport
 from keyframe_asr.training.spike_lead import measure_spike_lead
 from keyframe_asr.training.stages import apply_stage
@@ -50,29 +56,30 @@ def train_recipe(
 
     Raises:
         TrainingError: `folder` holds a run and `resume` is off, or training failed.
+        RecipeError: a folder of noise is missing or holds no recordings.
         ManifestError, AudioError, ModelError: the data or tokenizer cannot be used.
+        RecipeError: the recipe does not fit the corpus that was prepared for it.
     """
+    check_folders(recipe.augment)
     resumed = (folder / checkpoint.STATE_FILE).exists()
     if resumed and not resume:
         raise TrainingError(
             f"{folder}: holds a run already; add --resume to go on, or choose another --out"
         )
-    recipe = with_architecture(recipe)
+    recipe = with_architecture(complete_recipe(recipe))
     # a run that is resumed has the encoder's weights, and its statistics, in its own folder
     original = None if resumed else original_encoder(recipe)
     _make_folder(folder)
     if resumed:
         check_recipe(recipe, folder)
-    store = FeatureStore(
-        front_end(recipe.features, recipe.model.pretrained),
-        recipe.training.keep_features_in_memory,
-    )
-    with TrainingReport(folder, quiet) as report:
+    store = feature_store(recipe, recipe.training.keep_features_in_memory)
+    processes = Processes()
+    with TrainingReport(folder, quiet, processes.writes) as report:
         measured: Store = store
         if original is not None:
+            original.to(processes.device)
             measured = EncodedStore(store, original, encodings_folder(recipe, folder))
-        inputs = prepare_inputs(recipe, folder, measured, resume=resumed, report=report)
-        store_recipe(recipe, folder)
+        inputs = _inputs(recipe, folder, measured, processes, report, resumed)
         torch.manual_seed(recipe.seed)
         network = KeyframeNetwork(
             recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
@@ -84,11 +91,21 @@ def train_recipe(
         network.normalisation.mean.copy_(inputs.mean)
         network.normalisation.inverse_std.copy_(inputs.inverse_std)
         encodings = encodings_folder(recipe, folder)
-        trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, encodings)
+        trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, processes, encodings)
         trainer.run(inputs.train, inputs.dev, report)
-    for stage in recipe.stages:
-        save_stage_model(recipe, stage, network, inputs, store, folder / stage.name)
+
+    def write() -> None:
+        for stage in recipe.stages:
+            save_stage_model(recipe, stage, network, inputs, store, folder / stage.name)
+        draw_curves(folder)
+
+    processes.write(write)
     return folder / recipe.stages[-1].name / "model"
+
+
+def feature_store(recipe: Recipe, keep: bool) -> FeatureStore:
+    """Features by the front end of the recipe's model, kept in memory if asked."""
+    return FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep)
 
 
 def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
@@ -109,6 +126,65 @@ def encodings_folder(recipe: Recipe, folder: Path) -> Path:
     """Where the outputs of a frozen encoder are kept."""
     named = recipe.training.encodings
     return folder / "encodings" if named is None else Path(named)
+
+
+def _inputs(
+    recipe: Recipe,
+    folder: Path,
+    store: Store,
+    processes: Processes,
+    report: TrainingReport,
+    resumed: bool,
+) -> Inputs:
+    """The first process makes tokenizer and statistics; the others read them."""
+    if not processes.writes:
+        processes.accelerator.wait_for_everyone()
+        processes.check_shared(folder / RECIPE_FILE)
+    resume = resumed or not processes.writes
+    inputs = prepare_inputs(recipe, folder, store, resume=resume, report=report)
+    if processes.writes:
+        store_recipe(recipe, folder)
+        processes.accelerator.wait_for_everyone()
+    return inputs
+
+
+def plan_recipe(recipe: Recipe, scratch: Path) -> TrainingPlan:
+    """What `train_recipe` would do, from the same inputs; trains nothing.
+
+    Args:
+        recipe: the run.
+        scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
+
+    Raises:
+        ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
+    """
+    recipe = with_architecture(complete_recipe(recipe))
+    # its statistics are not used, so that a pretrained encoder need not run
+    store = feature_store(recipe, keep=False)
+    processes = Processes()
+    with TrainingReport(scratch, quiet=True) as report:
+        inputs = prepare_inputs(recipe, scratch, store, resume=False, report=report)
+    network = KeyframeNetwork(
+        recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
+    )
+    trainer = Trainer(recipe, network, inputs.tokenizer, store, scratch, processes)
+    stages = []
+    for index, (stage, cuts) in enumerate(zip(recipe.stages, inputs.train, strict=True)):
+        seconds = sum(cut.duration for cut in cuts)
+        tokens = sum(len(inputs.tokenizer.encode(text(cut))) for cut in cuts)
+        batches = trainer.count_batches(cuts, index)
+        stages.append(
+            StagePlan(
+                name=stage.name,
+                epochs=stage.epochs,
+                utterances=len(cuts),
+                hours=seconds / 3600,
+                batches=batches,
+                updates=-(-batches // recipe.training.accumulate),
+                memory=estimate_memory(network, stage, recipe, tokens / max(1e-9, seconds)),
+            )
+        )
+    return TrainingPlan(inputs.tokenizer.vocab_size, count_parameters(network), stages)
 
 
 def store_recipe(recipe: Recipe, folder: Path) -> None:
@@ -132,6 +208,9 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
     before = load_recipe(folder / RECIPE_FILE)
     fixed = ("language", "tokenizer", "features", "model")
     differing = [name for name in fixed if getattr(before, name) != getattr(recipe, name)]
+    # recipes stored by version 0.1 name no normal form
+    if (before.normalisation or before.language) != (recipe.normalisation or recipe.language):
+        differing.append("normalisation")
     names = [stage.name for stage in before.stages]
     if [stage.name for stage in recipe.stages][: len(names)] != names:
         differing.append("the names of the stages")
@@ -186,6 +265,7 @@ def save_stage_model(
     config = ModelFolderConfig(
         name=f"{recipe.name}-{stage.name}",
         language=recipe.language,
+        normalisation=recipe.normalisation or recipe.language,
         vocab_size=inputs.tokenizer.vocab_size,
         keyframes=stage.keyframes,
         fusion=stage.fusion,
@@ -193,10 +273,11 @@ def save_stage_model(
         features=recipe.features,
         model=recipe.model,
     )
-    manifests = [Path(name).name for name in (recipe.data.train, *recipe.data.more_train)]
     stages = recipe.stages[: recipe.stages.index(stage) + 1]
+    first = recipe.data.prepared or recipe.data.train
+    corpora = [Path(name).name for name in (first, *recipe.data.more_train)]
     card = (
-        f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(manifests)}`: "
+        f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(corpora)}`: "
         + ", ".join(f"{one.name} ({one.epochs} epochs)" for one in stages)
         + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
     )

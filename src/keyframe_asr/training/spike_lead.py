@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from lhotse.cut import Cut
 
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.dataset import Store
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import encoder_frame_seconds
@@ -24,7 +24,7 @@ FEWEST_TOKENS = 30
 
 @torch.inference_mode()
 def measure_spike_lead(
-    network: KeyframeNetwork, tokenizer: Tokenizer, store: FeatureStore, cuts: Iterable[Cut]
+    network: KeyframeNetwork, tokenizer: Tokenizer, store: Store, cuts: Iterable[Cut]
 ) -> float:
     """Median of (start of the token - time of its spike) in seconds; 0 where nothing is known.
 
@@ -50,7 +50,7 @@ def _word_starts(cut: Cut) -> list[tuple[str, float]]:
 def _leads(
     network: KeyframeNetwork,
     tokenizer: Tokenizer,
-    store: FeatureStore,
+    store: Store,
     cut: Cut,
     words: list[tuple[str, float]],
 ) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,29 +16,34 @@ from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
 from keyframe_asr.losses.ctc import ctc_loss
 from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.tokenizer import BLANK, END
+
+TOKENS_PER_SECOND = 4.0
+"""Of speech, about: characters of Mandarin, pieces of English words."""
 
 PRETRAINED = ".pretrained."
 """In the names of the pretrained encoder's weights."""
 
 
+Masking = Callable[[Tensor, str], Tensor]
+"""Features (T, F) of the utterance of that name to a masked copy."""
+
+
 class StageObjective(nn.Module):
     """The network together with the losses of one stage.
 
-    `masking` changes outputs (T, F) of a pretrained encoder in training, where no store has them.
-
     One module with one `forward`, so that wrappers for several devices see every parameter used.
+
+    Attributes:
+        masking: changes outputs of a pretrained encoder in training where they are computed here;
+            set anew for each epoch. Those from a store have been masked already.
     """
 
-    def __init__(
-        self,
-        network: KeyframeNetwork,
-        stage: StageConfig,
-        masking: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
+    def __init__(self, network: KeyframeNetwork, stage: StageConfig) -> None:
         super().__init__()
         self.network = network
-        self._masking = masking
+        self.masking: Masking | None = None
         self.losses = stage.losses
         apply_stage(network, stage)
 
@@ -49,17 +54,22 @@ class StageObjective(nn.Module):
         tokens: Tensor,
         token_lengths: Tensor,
         pre_encoded: bool = False,
+        names: Sequence[str] = (),
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
-        """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings."""
+        """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings.
+
+        `names` of the utterances are what `masking` draws from. Only the total has a gradient, so
+        that wrappers see which weights it does not depend on.
+        """
         if self.training and self.network.pretrained is not None and not pre_encoded:
-            features, feature_lengths = self._masked_encodings(features, feature_lengths)
+            features, feature_lengths = self._masked_encodings(features, feature_lengths, names)
             pre_encoded = True
         encoded = self.network(features, feature_lengths, token_lengths, pre_encoded=pre_encoded)
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
-            values["inter_ctc"] = ctc_loss(
-                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths, blank=BLANK
+            values["inter_ctc"] = self._ctc_loss(
+                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths
             )
         if config.head > 0 and config.head_loss != "none":
             values["head"] = self._head_loss(encoded, tokens, token_lengths)
@@ -70,17 +80,21 @@ class StageObjective(nn.Module):
             "head": config.head,
             "decoder": config.decoder,
         }
-        return LossParts(values, weights).total, values, encoded
+        total = LossParts(values, weights).total
+        parts = {name: value.detach() for name, value in values.items()}
+        return total, parts, encoded.detach()
 
-    def _masked_encodings(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _masked_encodings(
+        self, features: Tensor, lengths: Tensor, names: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
         """Outputs of the pretrained encoder, each utterance masked on its own."""
         assert self.network.pretrained is not None
         outputs, lengths = self.network.pretrained(features, lengths)
-        if self._masking is None:
+        if self.masking is None:
             return outputs, lengths
         masked = [
-            self._masking(one[:length])
-            for one, length in zip(outputs, lengths.tolist(), strict=True)
+            self.masking(one[:length], name)
+            for one, length, name in zip(outputs, lengths.tolist(), names, strict=True)
         ]
         return nn.utils.rnn.pad_sequence(masked, batch_first=True), lengths
 
@@ -98,7 +112,20 @@ class StageObjective(nn.Module):
             )
         if self.losses.head_loss == "til":
             return til_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
-        return ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
+        return self._ctc_loss(log_probs, tokens, lengths, token_lengths)
+
+    def _ctc_loss(
+        self, log_probs: Tensor, tokens: Tensor, lengths: Tensor, token_lengths: Tensor
+    ) -> Tensor:
+        """Mean over the batch of each utterance's CTC loss by token.
+
+        One without text is divided by the tokens it would hold if it were speech. CTC sums over
+        frames, so that undivided it would weigh many times as much as speech of its length.
+        """
+        losses = ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK, reduction="none")
+        seconds = lengths * encoder_frame_seconds(self.network.subsampling.factor)
+        expected = (seconds * TOKENS_PER_SECOND).clamp(min=1)
+        return (losses / torch.where(token_lengths > 0, token_lengths, expected)).mean()
 
     def _decoder_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
         prefix = nn.functional.pad(tokens, (1, 0), value=END)

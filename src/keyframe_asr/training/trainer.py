@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from lhotse import CutSet
+from lhotse.cut import Cut
+from lhotse.dataset.sampling.base import CutSampler
 
 from keyframe_asr.config import Recipe, StageConfig
-from keyframe_asr.data.augment import (
-    FeatureMasking,
-    at_speed,
-    perturb_speeds,
-    seed_augmentation,
-)
+from keyframe_asr.data.augment import Augmentation, Draws, at_speed
 from keyframe_asr.data.dataset import (
     Batch,
     FeatureStore,
@@ -29,18 +26,19 @@ from keyframe_asr.data.dataset import (
     training_sampler,
 )
 from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.sharing import UpdateParts
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import Tokenizer
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
+from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
+from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import EpochReport, TrainingReport
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.stages import Masking, StageObjective
 from keyframe_asr.training.update import Updater
 from keyframe_asr.training.validation import Validation, validate
-
-Say = Callable[[str], None]
 
 HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
 """Outside of these the inter-CTC is not ready for the keyframe stage."""
@@ -50,7 +48,7 @@ class Trainer:
     """Trains `network` as `recipe` says, keeping everything in `folder`.
 
     Raises:
-        TrainingError: it was started as one of several processes, which is not supported.
+        RecipeError: a folder of noise is missing or holds no recordings.
     """
 
     def __init__(
@@ -60,25 +58,21 @@ class Trainer:
         tokenizer: Tokenizer,
         features: FeatureStore,
         folder: Path,
+        processes: Processes,
         encodings: Path | None = None,
     ) -> None:
         self.recipe = recipe
         self.network = network
         self.folder = folder
-        self.accelerator = Accelerator(mixed_precision="no")
-        if self.accelerator.num_processes > 1:
-            raise TrainingError(
-                f"started as {self.accelerator.num_processes} processes, but training runs in one; "
-                "start it without torchrun and use training.accumulate for larger batches"
-            )
-        if self.accelerator.device.type == "cpu":
+        self.processes = processes
+        if processes.device.type == "cpu":
             keep_freed_memory()
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
+        self._augmentation = Augmentation(recipe.augment, recipe.seed)
         self._features, self._tokenizer = features, tokenizer
         self._encodings = encodings or folder / "encodings"
-        self.masking = FeatureMasking(recipe.augment)
-        self._use(features)
+        self._store: Store = features
 
     def run(self, train: Sequence[CutSet], dev: CutSet, report: TrainingReport) -> list[Validation]:
         """Train every stage that is not done yet; returns the dev results of each stage run.
@@ -108,56 +102,92 @@ class Trainer:
             results.append(run.train(optimiser_state))
         return results
 
-    def open_stage(self, stage: StageConfig, train: CutSet, dev: CutSet, say: Say) -> None:
+    def open_stage(
+        self, stage: StageConfig, train: CutSet, dev: CutSet, report: TrainingReport
+    ) -> None:
         """Choose where the stage's features come from, and get them ready.
 
-        While the pretrained encoder is frozen, its outputs are computed once, at every speed.
+        While the pretrained encoder is frozen, its outputs are computed once, at every speed;
+        where the samples differ in each epoch, in every epoch.
         """
         pretrained = self.network.pretrained
+        self._store = self._features
         if pretrained is None or stage.unfreeze_from_layer is not None:
-            self._use(self._features)
+            return
+        if self._augmentation.changes_samples:
+            report.warn(
+                f"stage '{stage.name}': the frozen encoder runs in every epoch, because augment "
+                "changes what it hears; its outputs are kept where only speeds do"
+            )
             return
         store = EncodedStore(self._features, pretrained, self._encodings)
-        copies = (at_speed(cut, speed) for speed in self.recipe.augment.speeds for cut in train)
-        store.prepare(itertools.chain(dev, copies), say)
-        self._use(store)
+        copies = [at_speed(cut, speed) for speed in self.recipe.augment.speeds for cut in train]
+        self._fill(store, [*dev, *copies], report.say)
+        self._store = store
 
-    def _use(self, store: Store) -> None:
-        unencoded = self.network.pretrained is not None and not store.pre_encoded
-        masking = None if unencoded else self.masking  # else the objective masks
-        self._dataset = SpeechDataset(store, self._tokenizer, masking)
-        self._dev_dataset = SpeechDataset(store, self._tokenizer)
+    def _fill(self, store: EncodedStore, cuts: list[Cut], say: Callable[[str], None]) -> None:
+        """Store the outputs for all cuts, each process those of its share."""
+        number, count = self.processes.number, self.processes.count
+        store.prepare(cuts[number::count], say)
+        self.processes.accelerator.wait_for_everyone()
+        store.prepare(cuts, say)  # what others stored where this process does not see it
+
+    def masking(self, progress: Progress) -> Masking | None:
+        """Of encodings that the objective computes itself; None where the data are masked."""
+        if not self._encodes_itself:
+            return None
+        draws = Draws(self.recipe.seed, progress.stage, progress.epoch)
+        return functools.partial(self._augmentation.masked, draws=draws)
+
+    @property
+    def _encodes_itself(self) -> bool:
+        return self.network.pretrained is not None and not self._store.pre_encoded
 
     def train_batches(self, train: CutSet, progress: Progress) -> Iterator[Batch]:
-        """Batches of the epoch that `progress` says is next, augmented.
+        """This process's batches of the epoch that `progress` says is next, augmented.
 
-        Everything random in the epoch, dropout included, follows from the seed that is set here,
-        so that a resumed run repeats exactly what the run it continues would have done.
+        Everything random in the epoch follows from the recipe's seed, the stage and the epoch, so
+        that a resumed run repeats exactly what the run it continues would have done.
         """
-        seed = self._seed(progress)
-        seed_augmentation(seed)
-        training = self.recipe.training
-        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
-        sampler = training_sampler(cuts, training.batch_seconds, seed, progress.epoch)
-        for batch in batches(self._dataset, sampler, training.workers):
-            yield batch.to(self.accelerator.device)
+        draws = Draws(self.recipe.seed, progress.stage, progress.epoch)
+        torch.manual_seed(self._seed(progress) + 1_000_003 * self.processes.number)  # dropout
+        change = self._augmentation.features
+        if self._encodes_itself:
+            change = self._augmentation.unmasked
+        dataset = SpeechDataset(
+            self._store, self._tokenizer, functools.partial(change, draws=draws)
+        )
+        training, processes = self.recipe.training, self.processes
+        parts = UpdateParts(
+            self._sampler(train, progress), training.accumulate, processes.number, processes.count
+        )
+        for batch in batches(dataset, parts, training.workers):
+            yield batch.to(processes.device)
 
     def count_batches(self, train: CutSet, stage: int) -> int:
         """How many batches the first epoch of a stage has; the others have about as many."""
-        seed = self._seed(Progress(stage=stage))
-        cuts = perturb_speeds(train, self.recipe.augment.speeds, seed)
-        return sum(1 for _ in training_sampler(cuts, self.recipe.training.batch_seconds, seed, 0))
+        return sum(1 for _ in self._sampler(train, Progress(stage=stage)))
 
     def validate(self, objective: StageObjective, dev: CutSet, stage: StageConfig) -> Validation:
         """Measure the network on the dev set."""
         sampler = evaluation_sampler(dev, self.recipe.data.validate_batches_seconds)
-        loaded = batches(self._dev_dataset, sampler)
-        return validate(objective, loaded, self.accelerator.device, stage.name)
+        own = list(islice(sampler, self.processes.number, None, self.processes.count))
+        dataset = SpeechDataset(self._store, self._tokenizer)
+        loaded = (dataset.collate(cuts) for cuts in own)
+        device, add_up = self.processes.device, self.processes.sum
+        return validate(objective, loaded, device, stage.name, add_up)
 
     def start_from(self, stage: str) -> None:
         """Take the averaged weights of an earlier stage."""
         path = self.folder / stage / "averaged.safetensors"
         self._load(checkpoint.load_weights(path), path)
+
+    def _sampler(self, train: CutSet, progress: Progress) -> CutSampler:
+        """Batches of the cuts of an epoch."""
+        draws = Draws(self.recipe.seed, progress.stage, progress.epoch)
+        cuts = self._augmentation.cuts(train, draws)
+        seconds = self.recipe.training.batch_seconds
+        return training_sampler(cuts, seconds, self._seed(progress), progress.epoch)
 
     def _seed(self, progress: Progress) -> int:
         return self.recipe.seed + 10_007 * progress.stage + progress.epoch
@@ -190,10 +220,11 @@ class _StageRun:
         self._training = trainer.recipe.training
         self._folder = trainer.folder / stage.name
         self._expected_batches = trainer.count_batches(train, progress.stage)
-        self._objective = StageObjective(trainer.network, stage, trainer.masking)
+        self._objective = StageObjective(trainer.network, stage)
         steps = stage.epochs * math.ceil(self._expected_batches / self._training.accumulate)
-        trainer.accelerator.free_memory()  # the optimiser of the stage before
-        self._updater = Updater(trainer.accelerator, self._objective, stage, self._training, steps)
+        self._processes = trainer.processes
+        self._processes.accelerator.free_memory()  # the optimiser of the stage before
+        self._updater = Updater(self._processes, self._objective, stage, self._training, steps)
 
     def train(self, optimiser_state: dict[str, object] | None) -> Validation:
         """Train the epochs that are left, then average; returns what the average reaches."""
@@ -202,30 +233,43 @@ class _StageRun:
             self._trainer.start_from(stage.start_from)
         if optimiser_state is not None:
             self._updater.load_state_dict(optimiser_state)
-        self._trainer.open_stage(stage, self._train, self._dev, self._report.say)
+        self._trainer.open_stage(stage, self._train, self._dev, self._report)
         self._report.begin_stage(stage, progress)
         if progress.epoch == 0 and stage.keyframes:
             self._check_keyframes()
-        while progress.epoch < stage.epochs:
+        while progress.epoch < stage.epochs and not progress.ready:
             epoch = self._train_epoch()
             progress.epoch += 1
             validation = self._validate() if self._is_measured() else None
+            if validation is not None:
+                progress.ready = inter_ctc_is_ready(stage, validation)
+                count_collapse(stage, progress, validation)
             self._store(validation)
             self._report.end_epoch(stage, progress, epoch, validation)
+            if validation is not None:
+                check_collapse(stage, progress, validation)
+        if progress.ready and progress.epoch < stage.epochs:
+            self._report.say(f"stage '{stage.name}' ends here: its inter-CTC is good enough")
         return self._finish()
 
     def _train_epoch(self) -> EpochReport:
         progress = self._progress
         epoch = EpochReport(time.monotonic(), self._expected_batches)
         self._objective.train()
+        self._objective.masking = self._trainer.masking(progress)
         loaded = self._trainer.train_batches(self._train, progress)
-        while group := list(itertools.islice(loaded, self._training.accumulate)):
+        group: list[Batch] = []
+        while (batch := epoch.waiting(loaded)) is not None:
+            group.append(batch)
+            if not batch.last:
+                continue
             progress.step += 1
             epoch.learning_rate, results = self._updater.update(group, progress.step)
             for result in results:
                 epoch.add(result)
             self._report.batch(self._stage, progress, epoch)
-        return epoch
+            group = []
+        return epoch.over(self._processes.sum)
 
     def _is_measured(self) -> bool:
         every, epoch = self._training.validate_every_epochs, self._progress.epoch
@@ -237,20 +281,33 @@ class _StageRun:
     def _store(self, validation: Validation | None) -> None:
         """Store the epoch: first weights, then the state that lists them, then forget others."""
         progress, weights = self._progress, self._trainer.network.state_dict()
+        name = None
         if validation is not None:
             score = validation.error if self._stage.select_by == "error" else validation.loss
-            checkpoint.keep_best(progress, score, weights, self._folder, self._stage.average_best)
-        checkpoint.save_state(self._trainer.folder, progress, weights, self._updater.state_dict())
-        checkpoint.remove_unlisted(progress, self._folder)
+            name = checkpoint.rank(progress, score, self._stage.average_best)
+
+        def write() -> None:
+            if name is not None:
+                checkpoint.save_weights(weights, self._folder / name)
+            optimiser = self._updater.state_dict()
+            checkpoint.save_state(self._trainer.folder, progress, weights, optimiser)
+            checkpoint.remove_unlisted(progress, self._folder)
+
+        self._processes.write(write)
 
     def _finish(self) -> Validation:
         paths = [self._folder / name for _, name in self._progress.best]
+        self._processes.check_shared(paths[0])
         weights = checkpoint.average_weights(paths)
         self._trainer.network.load_state_dict(weights)
         validation = self._validate()
-        checkpoint.save_weights(weights, self._folder / "averaged.safetensors")
         following = Progress(stage=self._progress.stage + 1)
-        checkpoint.save_state(self._trainer.folder, following, weights, None)
+
+        def write() -> None:
+            checkpoint.save_weights(weights, self._folder / "averaged.safetensors")
+            checkpoint.save_state(self._trainer.folder, following, weights, None)
+
+        self._processes.write(write)
         self._report.end_stage(self._stage, validation)
         return validation
 

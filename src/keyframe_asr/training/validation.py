@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 
 import torch
 from kaldialign import edit_distance
 
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
+from keyframe_asr.losses.axe import axe_align
 from keyframe_asr.model.keyframes import select_keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.training.divergence import check_finite, naming_utterances
@@ -27,6 +28,10 @@ class Validation:
         loss: mean total loss of an utterance.
         keyframes_per_token: spikes of the inter-CTC per target token.
         frame_reduction: share of encoder frames that are no spike.
+        too_few_keyframes: share of utterances with fewer spikes than target tokens.
+        aligned_targets: with AXE, share of target tokens that have a keyframe of their own.
+        doubled_targets: with AXE, share of those skipped at a keyframe that took another target.
+        skipped_targets: with AXE, share of those skipped at a keyframe that took none.
     """
 
     error: float
@@ -34,13 +39,28 @@ class Validation:
     loss: float
     keyframes_per_token: float
     frame_reduction: float
+    too_few_keyframes: float
+    aligned_targets: float | None = None
+    doubled_targets: float | None = None
+    skipped_targets: float | None = None
 
 
 @torch.inference_mode()
 def validate(
-    objective: StageObjective, batches: Iterable[Batch], device: torch.device, stage: str
+    objective: StageObjective,
+    batches: Iterable[Batch],
+    device: torch.device,
+    stage: str,
+    add_up: Callable[[dict[str, float]], dict[str, float]] = dict,
 ) -> Validation:
     """Evaluate the stage's network on all batches, without augmentation.
+
+    Args:
+        objective: the network with the losses of the stage.
+        batches: those of this process.
+        device: where to compute.
+        stage: its name, for errors.
+        add_up: adds the sums of all processes.
 
     Raises:
         TrainingError: a loss is not finite; names the utterances of the batch.
@@ -58,16 +78,17 @@ def validate(
                 batch.token_lengths,
                 batch.pre_encoded,
             )
+            sums.add_alignment(batch, encoded, objective)
             if network.keyframes_enabled:  # the loss asks for as many keyframes as tokens
                 encoded = network.encode(
                     batch.features, batch.feature_lengths, pre_encoded=batch.pre_encoded
                 )
         check_finite("loss on the dev set", total, stage, batch.ids)
         sums.loss += float(total) * len(batch.ids)
-        sums.keyframes += count_spikes(network, encoded)
+        sums.add_keyframes(batch, encoded, network)
         sums.add_errors(batch, encoded, objective)
     objective.train(training)
-    return sums.means()
+    return _Sums(**add_up(asdict(sums))).means()
 
 
 def count_spikes(network: KeyframeNetwork, encoded: Encoded) -> int:
@@ -78,13 +99,17 @@ def count_spikes(network: KeyframeNetwork, encoded: Encoded) -> int:
 
 @dataclass
 class _Sums:
-    errors: int = 0
-    inter_errors: int = 0
-    tokens: int = 0
-    utterances: int = 0
-    keyframes: int = 0
-    frames: int = 0
-    loss: float = 0.0
+    errors: float = 0
+    inter_errors: float = 0
+    tokens: float = 0
+    utterances: float = 0
+    keyframes: float = 0
+    too_few: float = 0
+    frames: float = 0
+    loss: float = 0
+    axe_targets: float = 0
+    axe_aligned: float = 0
+    axe_doubled: float = 0
 
     def add_errors(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
         network, losses = objective.network, objective.losses
@@ -101,11 +126,42 @@ class _Sums:
         self.tokens += int(batch.token_lengths.sum())
         self.frames += int(encoded.frame_lengths.sum())
 
+    def add_keyframes(self, batch: Batch, encoded: Encoded, network: KeyframeNetwork) -> None:
+        kept = select_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
+        self.keyframes += int(kept.lengths.sum())
+        self.too_few += int((kept.lengths < batch.token_lengths).sum())
+
+    def add_alignment(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
+        """How AXE aligns what it is given in training, where keyframes are at least as many."""
+        losses = objective.losses
+        if losses.head_loss != "axe" or losses.head == 0:
+            return
+        found = axe_align(
+            encoded.head_log_probs,
+            batch.tokens,
+            encoded.keyframes.lengths,
+            batch.token_lengths,
+            skip_target_penalty=losses.skip_target_penalty,
+        )
+        real = found.position >= 0
+        shared = found.prediction_aligned.gather(1, found.position.clamp(min=0))
+        self.axe_targets += int(real.sum())
+        self.axe_aligned += int((real & ~found.skipped).sum())
+        self.axe_doubled += int((real & found.skipped & shared).sum())
+
     def means(self) -> Validation:
+        shares: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+        if self.axe_targets:
+            aligned, doubled = (
+                one / self.axe_targets for one in (self.axe_aligned, self.axe_doubled)
+            )
+            shares = aligned, doubled, max(0.0, 1 - aligned - doubled)
         return Validation(
-            error=self.errors / max(1, self.tokens),
-            inter_error=self.inter_errors / max(1, self.tokens),
-            loss=self.loss / max(1, self.utterances),
-            keyframes_per_token=self.keyframes / max(1, self.tokens),
-            frame_reduction=1 - self.keyframes / max(1, self.frames),
+            self.errors / max(1, self.tokens),
+            self.inter_errors / max(1, self.tokens),
+            self.loss / max(1, self.utterances),
+            self.keyframes / max(1, self.tokens),
+            1 - self.keyframes / max(1, self.frames),
+            self.too_few / max(1, self.utterances),
+            *shares,
         )

@@ -9,50 +9,53 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import soundfile
-from lhotse import CutSet
-from lhotse.cut import Cut
-
-from keyframe_asr.data.corpora.summary import CorpusSummary, fingerprint, finished, publish
-from keyframe_asr.data.manifest import audio_path, load_manifest, make_cut, speaker, text
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.text import normalise_text
 
 DEV_WOMEN, DEV_MEN = 3, 5
 """Speakers of the development set; 13 utterances each make it a tenth of the training part."""
 
 
-def prepare(source: Path, out: Path, seed: int = 1) -> CorpusSummary:
-    """Write train, dev and test manifests of the corpus in `source` into `out`.
-
-    `source` holds `manifest.tsv`, with split `train` or `test` in every row. Durations are taken
-    from the audio files. Does nothing if `out` already holds the result.
+def read(source: Path, seed: int = 1) -> CorpusListing:
+    """List the corpus in `source`, which holds `manifest.tsv` with split `train` or `test`.
 
     Raises:
-        ManifestError: the table is missing or bad, or an audio file cannot be read.
+        ManifestError: the table is missing or bad, or has too few speakers for a development set.
     """
     table = Path(source) / "manifest.tsv"
     if not table.is_file():
         raise ManifestError(
             f"{table}: no such file; give the folder of AN4 that holds manifest.tsv as --source"
         )
-    mark = fingerprint("an4 1", str(table.resolve()), table.read_text("utf-8"), str(seed))
-    if done := finished(out, mark):
-        return done
-    parts = {part: load_manifest(f"{table}:{part}") for part in ("train", "test")}
-    dev_speakers = _dev_speakers(parts["train"], seed)
-    splits: dict[str, list[Cut]] = {"train": [], "dev": [], "test": []}
-    for part, cuts in parts.items():
-        for cut in cuts:
-            split = "dev" if part == "train" and speaker(cut) in dev_speakers else part
-            splits[split].append(_measured(cut))
-    return publish(out, "an4", mark, splits, _notes(splits))
+    train, test = (_utterances(table, part) for part in ("train", "test"))
+    dev_speakers = _dev_speakers({one.speaker for one in train}, seed)
+    splits: dict[Split, list[ListedUtterance]] = {
+        "train": [one for one in train if one.speaker not in dev_speakers],
+        "dev": [one for one in train if one.speaker in dev_speakers],
+        "test": test,
+    }
+    known = {normalise_text(one.text, "english") for one in train}
+    seen = sum(normalise_text(one.text, "english") in known for one in test)
+    notes = [
+        f"dev: the training part's speakers {' '.join(sorted(dev_speakers))}",
+        f"{seen} of {len(test)} test texts also occur in the training part; they stay in",
+    ]
+    return CorpusListing("an4", "english", splits, notes)
 
 
-def _dev_speakers(cuts: CutSet, seed: int) -> set[str]:
+def _utterances(table: Path, part: str) -> list[ListedUtterance]:
+    return [
+        ListedUtterance(cut.id, speaker(cut), text(cut), audio_path(cut))
+        for cut in load_manifest(f"{table}:{part}")
+    ]
+
+
+def _dev_speakers(speakers: set[str], seed: int) -> set[str]:
     """AN4 names women f... and men m...; a digit tells apart those with the same initials."""
-    speakers = sorted({speaker(cut) for cut in cuts})
-    women = [name for name in speakers if name.startswith("f")]
-    men = [name for name in speakers if name.startswith("m")]
+    women = sorted(name for name in speakers if name.startswith("f"))
+    men = sorted(name for name in speakers if name.startswith("m"))
     if len(women) <= DEV_WOMEN or len(men) <= DEV_MEN:
         raise ManifestError(
             f"the training part has {len(women)} women and {len(men)} men; a development set needs "
@@ -60,24 +63,3 @@ def _dev_speakers(cuts: CutSet, seed: int) -> set[str]:
         )
     generator = random.Random(seed)
     return {*generator.sample(women, DEV_WOMEN), *generator.sample(men, DEV_MEN)}
-
-
-def _measured(cut: Cut) -> Cut:
-    """The cut with its exact length, its text in upper case."""
-    path = audio_path(cut)
-    try:
-        info = soundfile.info(path)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}); get the file again") from None
-    words = " ".join(text(cut).upper().split())
-    return make_cut(cut.id, speaker(cut), words, path, info.frames, info.samplerate)
-
-
-def _notes(splits: dict[str, list[Cut]]) -> list[str]:
-    known = {text(cut) for split in ("train", "dev") for cut in splits[split]}
-    seen = sum(text(cut) in known for cut in splits["test"])
-    names = sorted({speaker(cut) for cut in splits["dev"]})
-    return [
-        f"dev: the training part's speakers {' '.join(names)}",
-        f"{seen} of {len(splits['test'])} test texts also occur in the training part; they stay in",
-    ]

@@ -10,31 +10,75 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lhotse.cut import Cut
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from keyframe_asr.data.manifest import save_manifest, speaker, text
+from keyframe_asr.data.statistics import STATISTICS_FILE
+from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.tokenizer import TOKENIZER_FILES, Tokenizer
 
 SUMMARY = "summary.json"
+PROBLEMS = "problems.txt"
+
+_MADE = (PROBLEMS, STATISTICS_FILE, *TOKENIZER_FILES)
+"""What a preparation may write beside manifests and summary."""
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """One split. `characters` leaves out spaces; in Mandarin they are what `words` is elsewhere."""
+    """One split.
+
+    Attributes:
+        utterances, hours, words: as they are called.
+        speakers: those that are known.
+        characters: without spaces; in Mandarin they are what `words` is elsewhere.
+        tokens: of the texts as the tokenizer cuts them; 0 without a tokenizer.
+    """
 
     utterances: int
     speakers: int
     hours: float
     words: int
     characters: int
+    tokens: int = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens a second of audio."""
+        return self.tokens / (self.hours * 3600) if self.hours else 0.0
+
+    @property
+    def tokens_per_frame(self) -> float:
+        """Tokens a frame of 40 ms, which is the share of frames that no keyframes can do without.
+
+        One less this number is the bound on the frame reduction.
+        """
+        return self.tokens_per_second * encoder_frame_seconds(4)
 
 
 @dataclass(frozen=True)
 class CorpusSummary:
-    """A prepared corpus: its splits, and what whoever uses it should know."""
+    """A prepared corpus.
+
+    Attributes:
+        corpus: its name.
+        fingerprint: of everything that the preparation depended on.
+        splits: what they hold.
+        notes: what whoever uses it should know.
+        language, normalisation: of the texts in the manifests; "" in the oldest preparations.
+        tokenizer: what a recipe would say of the tokenizer beside the manifests; None without one.
+        problems: how many utterances are left out, as `problems.txt` tells one by one.
+    """
 
     corpus: str
     fingerprint: str
     splits: dict[str, SplitSummary]
     notes: list[str]
+    language: str = ""
+    normalisation: str = ""
+    tokenizer: dict[str, str | int | None] | None = None
+    problems: int = 0
 
 
 def fingerprint(*parts: str) -> str:
@@ -42,16 +86,34 @@ def fingerprint(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()
 
 
-def summarise(cuts: Sequence[Cut]) -> SplitSummary:
+def summarise(cuts: Sequence[Cut], tokenizer: Tokenizer | None = None) -> SplitSummary:
     """Count a split."""
     texts = [text(cut) for cut in cuts]
     return SplitSummary(
         utterances=len(cuts),
-        speakers=len({speaker(cut) for cut in cuts}),
-        hours=round(sum(cut.duration for cut in cuts) / 3600, 4),
+        speakers=len({speaker(cut) for cut in cuts} - {""}),
+        hours=round(sum(cut.duration for cut in cuts) / 3600, 6),
         words=sum(len(line.split()) for line in texts),
         characters=sum(len("".join(line.split())) for line in texts),
+        tokens=sum(len(tokenizer.encode(line)) for line in texts) if tokenizer else 0,
     )
+
+
+def as_table(summary: CorpusSummary, out: Path) -> Table:
+    """For the terminal, a row a split."""
+    table = Table(title=f"{summary.corpus} in {out}", box=SIMPLE_HEAD, pad_edge=False)
+    columns = ("split", "utterances", "speakers", "hours", "tokens/s", "tokens/frame", "bound")
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    for name, split in summary.splits.items():
+        row = [name, str(split.utterances), str(split.speakers), f"{split.hours:.2f}"]
+        if split.tokens:
+            row += [f"{split.tokens_per_second:.2f}", f"{split.tokens_per_frame:.4f}"]
+            row += [f"{1 - split.tokens_per_frame:.1%}"]
+        table.add_row(*row)
+    if any(split.tokens for split in summary.splits.values()):
+        table.caption = "frames of 40 ms; the bound is on how many of them keyframes can drop"
+    return table
 
 
 def manifest_paths(out: Path) -> dict[str, Path]:
@@ -67,8 +129,12 @@ def read_summary(out: Path) -> CorpusSummary | None:
         summary = CorpusSummary(splits=splits, **data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    whole = all(path.is_file() for path in manifest_paths(out).values())
-    return summary if whole else None
+    expected = [*manifest_paths(out).values()]
+    if summary.tokenizer is not None:
+        expected.append(out / STATISTICS_FILE)
+        if not any((out / name).is_file() for name in TOKENIZER_FILES):
+            return None
+    return summary if all(path.is_file() for path in expected) else None
 
 
 def finished(out: Path, wanted: str) -> CorpusSummary | None:
@@ -80,21 +146,20 @@ def finished(out: Path, wanted: str) -> CorpusSummary | None:
 def begin(out: Path) -> None:
     """Before any file is written: whatever `out` holds is no complete preparation any more."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / SUMMARY).unlink(missing_ok=True)
+    for name in (SUMMARY, *_MADE):
+        (out / name).unlink(missing_ok=True)
 
 
-def publish(
-    out: Path, corpus: str, mark: str, splits: Mapping[str, Sequence[Cut]], notes: list[str]
-) -> CorpusSummary:
-    """Write the manifests, then the summary under the fingerprint `mark`."""
-    begin(out)
+def publish(out: Path, summary: CorpusSummary, splits: Mapping[str, Sequence[Cut]]) -> None:
+    """Write the manifests, then the summary, which tells that everything else is there."""
     for split, path in manifest_paths(out).items():
-        save_manifest(splits[split], path)
-    counts = {split: summarise(cuts) for split, cuts in splits.items()}
-    summary = CorpusSummary(corpus, mark, counts, notes)
-    temporary = out / f".{SUMMARY}.tmp"
-    temporary.write_text(
-        json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    os.replace(temporary, out / SUMMARY)
-    return summary
+        save_manifest(splits.get(split, ()), path)
+    described = json.dumps(asdict(summary), indent=2, ensure_ascii=False)
+    write_lines(out / SUMMARY, [described])
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(temporary, path)

@@ -27,7 +27,15 @@ from keyframe_asr.data.corpora.espeak import (
     SpeechSynthesiser,
     WordTime,
 )
-from keyframe_asr.data.corpora.summary import begin, fingerprint, finished, manifest_paths, publish
+from keyframe_asr.data.corpora.summary import (
+    CorpusSummary,
+    begin,
+    fingerprint,
+    finished,
+    manifest_paths,
+    publish,
+    summarise,
+)
 from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -113,7 +121,15 @@ def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
             for split, count in counts.items()
         }
         notes = ["speech made by espeak-ng; no voice occurs in two splits"]
-        publish(out, f"synthetic-{recipe.language}", mark, splits, notes)
+        summary = CorpusSummary(
+            corpus=f"synthetic-{recipe.language}",
+            fingerprint=mark,
+            splits={split: summarise(cuts) for split, cuts in splits.items()},
+            notes=notes,
+            language=recipe.language,
+            normalisation=recipe.language,
+        )
+        publish(out, summary, splits)
     return manifest_paths(out)
 
 

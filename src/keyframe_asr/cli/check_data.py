@@ -1,0 +1,94 @@
+"""`keyframe check-data`: what is wrong with manifests before anything is trained on them."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from keyframe_asr.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from keyframe_asr.data.checks.report import DataReport
+
+
+class Language(StrEnum):
+    """As in `keyframe_asr.text`."""
+
+    english = "english"
+    mandarin = "mandarin"
+
+
+def check_data(
+    manifest: list[str] = typer.Argument(
+        help="One manifest a split: lhotse cuts (.jsonl.gz) or table (.tsv, FILE.tsv:SPLIT)."
+    ),
+    tokenizer: Path | None = typer.Option(
+        None, help="Model folder whose tokenizer the texts are for. Default: count characters."
+    ),
+    language: Language | None = typer.Option(
+        None, help="How texts are normalised. Default: Mandarin if most letters are Han."
+    ),
+    json_file: str | None = typer.Option(
+        None, "--json", help="Write the report here as well; - is standard output, without table."
+    ),
+    subsampling_factor: int = typer.Option(
+        4, min=1, help="10 ms frames in a frame of the encoder that is to be trained."
+    ),
+    workers: int = typer.Option(0, min=0, help="Processes that decode, beside this one."),
+) -> None:
+    """Look for bad audio, bad text, outliers, duplicates and leaks between MANIFESTs.
+
+    Decodes every recording. Exit code 1 if there are errors; warnings and information leave it 0.
+    """
+    if twice := sorted({name for name in manifest if manifest.count(name) > 1}):
+        raise typer.BadParameter(f"{twice[0]} is given twice; give each split once")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from keyframe_asr.data.checks.finding import Severity
+    from keyframe_asr.data.checks.report import render, verdict
+    from keyframe_asr.data.checks.run import check_manifests
+    from keyframe_asr.tokenizer import load_tokenizer
+
+    console = Console(stderr=True)
+    # elsewhere than on a terminal it would write an empty line
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("decoding")
+        report = check_manifests(
+            manifest,
+            language=language.value if language else None,
+            tokenizer=load_tokenizer(tokenizer) if tokenizer else None,
+            subsampling_factor=subsampling_factor,
+            workers=workers,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if json_file is not None:
+        _write(report, json_file)
+    if json_file != "-":
+        for part in render(report):
+            Console().print(part)
+    if errors := report.of(Severity.error):
+        raise KeyframeError(verdict(errors))
+
+
+def _write(report: DataReport, target: str) -> None:
+    """To standard output, or to a file: whole or not at all."""
+    from keyframe_asr.data.checks.report import as_json
+
+    content = json.dumps(as_json(report), ensure_ascii=False, indent=2)
+    if target == "-":
+        print(content)
+        return
+    path = Path(target)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content + "\n", encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None

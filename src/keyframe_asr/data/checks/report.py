@@ -1,0 +1,153 @@
+"""What `keyframe check-data` says: as tables for people, as JSON for programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from keyframe_asr.data.checks.finding import KINDS, Finding, Severity
+from keyframe_asr.text import Language
+
+SHOWN_EXAMPLES = 3
+"""Items of a finding in the table; JSON has all of them."""
+
+_STYLES = {Severity.error: "red", Severity.warning: "yellow", Severity.information: "blue"}
+
+
+@dataclass(frozen=True)
+class ManifestSummary:
+    """One manifest; sample rates (Hz) and channels are those of the files, with their counts."""
+
+    manifest: str
+    utterances: int
+    seconds: float
+    speakers: int
+    sample_rates: Mapping[int, int]
+    channels: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was found.
+
+    Attributes:
+        language: that texts were normalised for.
+        unit: what texts were counted in, "tokens" or "characters".
+        subsampling_factor: that encoder frames were counted at.
+        manifests: one summary each.
+        findings: errors first; empty if the data are clean.
+    """
+
+    language: Language
+    unit: str
+    subsampling_factor: int
+    manifests: tuple[ManifestSummary, ...]
+    findings: tuple[Finding, ...]
+
+    def of(self, severity: Severity) -> list[Finding]:
+        """The findings of one severity."""
+        return [finding for finding in self.findings if finding.severity is severity]
+
+
+def as_json(report: DataReport) -> dict[str, Any]:
+    """The report for programs, with every item of every finding."""
+    return {
+        "language": report.language,
+        "unit": report.unit,
+        "subsampling_factor": report.subsampling_factor,
+        "manifests": [asdict(summary) for summary in report.manifests],
+        "counts": {severity.value: len(report.of(severity)) for severity in Severity},
+        "findings": [
+            {
+                "kind": finding.kind,
+                "severity": finding.severity.value,
+                "title": KINDS[finding.kind].title,
+                "advice": KINDS[finding.kind].advice,
+                "manifests": list(finding.manifests),
+                "count": len(finding.items),
+                "items": [asdict(item) for item in finding.items],
+            }
+            for finding in report.findings
+        ],
+    }
+
+
+def render(report: DataReport) -> Iterator[Table | str]:
+    """What was looked at, then what was found."""
+    names = _short_names([summary.manifest for summary in report.manifests])
+    yield _summary_table(report, names)
+    if report.findings:
+        yield _findings_table(report, names)
+    else:
+        yield "nothing was found to be wrong"
+
+
+def verdict(errors: Sequence[Finding]) -> str:
+    """One line that says which errors there are."""
+    counts: dict[str, int] = {}
+    for finding in errors:
+        counts[finding.kind] = counts.get(finding.kind, 0) + len(finding.items)
+    named = ", ".join(f"{KINDS[kind].title} ({count})" for kind, count in counts.items())
+    return f"the data have errors: {named}; mend them or leave these utterances out"
+
+
+def _summary_table(report: DataReport, names: Mapping[str, str]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"texts normalised as {report.language}, counted in {report.unit}",
+    )
+    table.add_column("manifest", overflow="fold")
+    for name in ("utterances", "hours", "speakers", "Hz (files)", "channels (files)"):
+        table.add_column(name, justify="right")
+    for summary in report.manifests:
+        table.add_row(
+            Text(names[summary.manifest]),
+            str(summary.utterances),
+            f"{summary.seconds / 3600:.2f}",
+            str(summary.speakers),
+            *(
+                "\n".join(f"{value} ({count})" for value, count in counts.items()) or "-"
+                for counts in (summary.sample_rates, summary.channels)
+            ),
+        )
+    return table
+
+
+def _findings_table(report: DataReport, names: Mapping[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("severity", no_wrap=True)
+    table.add_column("finding, where, and what to do", ratio=1)
+    table.add_column("count", justify="right", no_wrap=True)
+    table.add_column("first examples", ratio=1)
+    for finding in report.findings:
+        kind = KINDS[finding.kind]
+        where = " and ".join(names[manifest] for manifest in finding.manifests)
+        shown = "\n".join(
+            f"{item.name}: {item.detail}" if item.detail else item.name
+            for item in finding.items[:SHOWN_EXAMPLES]
+        )
+        table.add_row(
+            Text(finding.severity.value, _STYLES[finding.severity]),
+            Text.assemble((kind.title, "bold"), f"\n{where}\n", (kind.advice, "italic")),
+            str(len(finding.items)),
+            Text(shown),
+        )
+    return table
+
+
+def _short_names(manifests: Sequence[str]) -> dict[str, str]:
+    """Manifests without the folder that all of them are in."""
+    try:
+        folder = os.path.commonpath([os.path.dirname(name) for name in manifests])
+    except ValueError:  # some are relative, or on another drive
+        folder = ""
+    return {
+        name: name.removeprefix(folder).lstrip(os.sep) if folder else name for name in manifests
+    }

@@ -1,0 +1,96 @@
+"""All checks on some manifests, each of which is one split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+from lhotse.cut import Cut
+
+from keyframe_asr.data.checks.audio import listen
+from keyframe_asr.data.checks.finding import Severity
+from keyframe_asr.data.checks.outliers import outlier_findings
+from keyframe_asr.data.checks.recordings import audio_findings, sample_rate_findings
+from keyframe_asr.data.checks.report import DataReport, ManifestSummary
+from keyframe_asr.data.checks.splits import duplicate_findings, shared_findings
+from keyframe_asr.data.checks.text import text_findings
+from keyframe_asr.data.checks.utterance import (
+    Reading,
+    Utterance,
+    guess_language,
+    read_utterance,
+)
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.text import Language
+from keyframe_asr.tokenizer import Tokenizer
+
+
+def check_manifests(
+    names: Sequence[str],
+    *,
+    language: Language | None = None,
+    tokenizer: Tokenizer | None = None,
+    subsampling_factor: int = 4,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DataReport:
+    """Check every utterance of manifests, and what they share; all audio is decoded.
+
+    Args:
+        names: as `load_manifest` takes them, each once.
+        language: of the texts; None is guessed from their script.
+        tokenizer: None counts characters where there would be tokens.
+        subsampling_factor: fbank frames in an encoder frame.
+        workers: processes that decode, beside this one.
+        progress: is told how many utterances are done, of how many.
+
+    Raises:
+        ManifestError: a manifest itself cannot be read.
+    """
+    splits: dict[str, list[Cut]] = {name: list(load_manifest(name)) for name in names}
+    total = sum(map(len, splits.values()))
+    spoken = language or guess_language(text(cut) for cuts in splits.values() for cut in cuts)
+    reading = Reading(spoken, tokenizer, subsampling_factor)
+    read: dict[str, list[Utterance]] = {name: [] for name in names}
+    done = 0
+    for name, cuts in splits.items():
+        for cut, audio in zip(cuts, listen(cuts, workers), strict=True):
+            read[name].append(read_utterance(cut, audio, reading))
+            done += 1
+            progress(done, total)
+    return _report(read, reading)
+
+
+def _report(read: dict[str, list[Utterance]], reading: Reading) -> DataReport:
+    unit = "tokens" if reading.tokenizer else "characters"
+    found = []
+    for name, utterances in read.items():
+        found += audio_findings(name, utterances)
+        found += text_findings(name, utterances)
+        found += outlier_findings(name, utterances, unit)
+        found += duplicate_findings(name, utterances)
+    found += sample_rate_findings(list(read), [one for every in read.values() for one in every])
+    for first, second in combinations(read, 2):
+        found += shared_findings((first, second), read[first], read[second])
+    ranks = list(Severity)
+    found.sort(key=lambda finding: ranks.index(finding.severity))
+    return DataReport(
+        language=reading.language,
+        unit=unit,
+        subsampling_factor=reading.subsampling_factor,
+        manifests=tuple(_summary(name, utterances) for name, utterances in read.items()),
+        findings=tuple(found),
+    )
+
+
+def _summary(name: str, utterances: Sequence[Utterance]) -> ManifestSummary:
+    heard = [one.audio for one in utterances if one.audio.sample_rate]
+    return ManifestSummary(
+        manifest=name,
+        utterances=len(utterances),
+        seconds=round(sum(one.seconds for one in utterances), 3),
+        speakers=len({one.speaker for one in utterances if one.speaker}),
+        sample_rates=dict(sorted(Counter(audio.sample_rate for audio in heard).items())),
+        channels=dict(sorted(Counter(audio.channels for audio in heard).items())),
+    )

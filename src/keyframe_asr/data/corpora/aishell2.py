@@ -1,0 +1,123 @@
+"""AISHELL-2, read Mandarin: the iOS channel.
+
+    AISHELL-2/iOS/data/{wav.scp,trans.txt,wav/C0001/IC0001W0001.wav}      training
+    AISHELL-DEV-TEST-SET/iOS/{dev,test}/{wav.scp,trans.txt,wav/...}       a download of its own
+
+`wav.scp` gives the path of a recording relative to its own folder, `trans.txt` its text.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from pathlib import Path
+
+import soundfile
+
+from keyframe_asr.data.corpora.layout import list_pairs, read_keyed_lines
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.errors import ManifestError
+
+FOLDERS: dict[Split, tuple[str, ...]] = {
+    "train": ("data", "train"),
+    "dev": ("dev",),
+    "test": ("test",),
+}
+"""Names of a split's folder."""
+ABOVE = ("", "[iI]OS/", "*/[iI]OS/", "*/*/[iI]OS/")
+"""Where in the source the folders may be."""
+
+
+def read(
+    source: Path, *, hours: float | None = None, seed: int = 1, allow_incomplete: bool = False
+) -> CorpusListing:
+    """List AISHELL-2 in `source`, which holds the training set and the set for dev and test.
+
+    Args:
+        source: the folder above `iOS`, or one or two levels above it.
+        hours: train on that much only, drawn by utterance; reads the headers of what is drawn.
+            With the same seed, less is a part of more.
+        seed: of the draw.
+        allow_incomplete: dev or test may be missing.
+
+    Raises:
+        ManifestError: a split is not there, or the training set is shorter than `hours`.
+    """
+    source = Path(os.path.abspath(source))
+    if hours is not None and not (math.isfinite(hours) and hours > 0):
+        raise ManifestError(f"hours is {hours}; give how many hours to train on, more than 0")
+    folders, notes = _folders(source)
+    missing = [split for split in FOLDERS if split not in folders]
+    if "train" in missing or (missing and not allow_incomplete):
+        raise ManifestError(
+            f"{source}: no folder of AISHELL-2 with wav.scp and trans.txt for "
+            f"{', '.join(missing)}; put iOS/data, iOS/dev and iOS/test below it, or do without dev "
+            "or test with --allow-incomplete"
+        )
+    notes += [f"{split}: not there" for split in missing]
+    splits: dict[Split, list[ListedUtterance]] = {split: [] for split in FOLDERS}
+    problems: list[str] = []
+    for split, folder in folders.items():
+        splits[split], unusable = _read_split(folder)
+        problems += unusable
+    if hours is not None:
+        splits["train"], unusable = _draw(splits["train"], hours, seed)
+        problems += unusable
+        count = len(splits["train"])
+        notes.append(f"train: {count} utterances, {hours:g} hours, drawn with seed {seed}")
+    return CorpusListing("aishell2", "mandarin", splits, notes, problems)
+
+
+def _folders(source: Path) -> tuple[dict[Split, Path], list[str]]:
+    """The folder of each split that there is; notes of those there are several of."""
+    found: dict[Split, Path] = {}
+    notes = []
+    for split, names in FOLDERS.items():
+        folders = [
+            folder
+            for above in ABOVE
+            for name in names
+            for folder in sorted(source.glob(above + name))
+            if (folder / "wav.scp").is_file() and (folder / "trans.txt").is_file()
+        ]
+        if folders:
+            found[split] = folders[0]
+        if len(folders) > 1:
+            notes.append(f"{split}: {len(folders)} folders, took {folders[0]}")
+    return found, notes
+
+
+def _read_split(folder: Path) -> tuple[list[ListedUtterance], list[str]]:
+    texts = read_keyed_lines(folder / "trans.txt")
+    listed = {name: folder / path for name, path in read_keyed_lines(folder / "wav.scp").items()}
+    recordings = {name: path for name, path in listed.items() if path.is_file()}
+    speakers = {name: path.parent.name for name, path in listed.items()}
+    return list_pairs(dict.fromkeys(listed, "") | texts, recordings, speakers)
+
+
+def _draw(
+    utterances: list[ListedUtterance], hours: float, seed: int
+) -> tuple[list[ListedUtterance], list[str]]:
+    """Utterances drawn until they make up `hours`; problems of those that cannot be read."""
+    order = list(range(len(utterances)))
+    random.Random(seed).shuffle(order)
+    drawn: list[int] = []
+    problems: list[str] = []
+    seconds = 0.0
+    for position in order:
+        if seconds >= hours * 3600:
+            break
+        utterance = utterances[position]
+        try:
+            seconds += soundfile.info(utterance.audio).duration
+        except (OSError, soundfile.SoundFileError) as error:
+            problems.append(f"{utterance.id}: {utterance.audio} cannot be read ({error})")
+            continue
+        drawn.append(position)
+    if seconds < hours * 3600:
+        raise ManifestError(
+            f"the training set of AISHELL-2 has {seconds / 3600:.2f} hours, less than the "
+            f"{hours:g} asked for; ask for less, or leave out --hours"
+        )
+    return [utterances[position] for position in sorted(drawn)], problems

@@ -1,0 +1,110 @@
+"""Mozilla Common Voice, read sentences in many languages, of which English and Chinese are read.
+
+    cv-corpus-17.0-2024-03-15/en/{train,dev,test}.tsv      client_id, path, sentence and others
+    cv-corpus-17.0-2024-03-15/en/clips/common_voice_en_1.mp3
+
+The columns beside those three differ from version to version.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from keyframe_asr.data.corpora.layout import SPLITS, files_below
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.text import Language
+
+COLUMNS = ("client_id", "path", "sentence")
+LANGUAGES: dict[str, Language] = {
+    "en": "english",
+    "zh-CN": "mandarin",
+    "zh-TW": "mandarin",
+    "zh-HK": "mandarin",
+}
+"""What each of the corpus's languages is normalised as."""
+
+
+def read(source: Path, *, language: str | None = None) -> CorpusListing:
+    """List one language of Common Voice.
+
+    Args:
+        source: the language's folder, or one that holds it, directly or in `cv-corpus-*`.
+        language: as the corpus names it, such as `zh-CN`; needed if there are several.
+
+    Raises:
+        ManifestError: there is no such language, it is not English or Chinese, or a table is
+            missing or bad.
+    """
+    folder = _language_folder(Path(os.path.abspath(source)), language)
+    if folder.name not in LANGUAGES:
+        raise ManifestError(
+            f"{folder}: the language '{folder.name}' is not supported; use one of "
+            f"{', '.join(LANGUAGES)}"
+        )
+    clips = set(files_below(folder / "clips", ""))
+    splits: dict[Split, list[ListedUtterance]] = {}
+    problems: list[str] = []
+    for split in SPLITS:
+        splits[split] = []
+        for speaker, clip, sentence in _rows(folder / f"{split}.tsv"):
+            name = Path(clip).stem
+            if clip not in clips:
+                problems.append(f"{name}: no recording")
+            elif not sentence:
+                problems.append(f"{name}: no transcript")
+            else:
+                audio = folder / "clips" / clip
+                splits[split].append(ListedUtterance(name, speaker, sentence, audio))
+    notes = [f"Common Voice, {folder.name}"]
+    if folder.name == "zh-HK":
+        notes.append("zh-HK is spoken Cantonese; its characters are normalised as Mandarin's are")
+    return CorpusListing("commonvoice", LANGUAGES[folder.name], splits, notes, problems)
+
+
+def _language_folder(source: Path, language: str | None) -> Path:
+    places = [source, *source.glob("*/"), *source.glob("cv-corpus-*/*/")]
+    folders = sorted({place for place in places if (place / "train.tsv").is_file()})
+    if language is not None:
+        folders = [folder for folder in folders if folder.name == language]
+    if len(folders) == 1:
+        return folders[0]
+    wanted = f" in '{language}'" if language is not None else ""
+    if not folders:
+        raise ManifestError(
+            f"{source}: no Common Voice{wanted} (looked for train.tsv); give the folder "
+            "cv-corpus-*/LANGUAGE as --source"
+        )
+    names = ", ".join(str(folder.relative_to(source)) for folder in folders)
+    raise ManifestError(
+        f"{source}: holds Common Voice{wanted} more than once ({names}); give one of these folders "
+        "as --source"
+    )
+
+
+def _rows(table: Path) -> Iterator[tuple[str, str, str]]:
+    """Speaker, file in `clips` and sentence of each row."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            # Sentences hold quotes without a partner.
+            rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+            if missing:
+                raise ManifestError(
+                    f"{table}: missing column {', '.join(missing)}; get the table again"
+                )
+            for row in rows:
+                clip = row["path"]
+                # The first versions named clips without their ending.
+                yield (
+                    row["client_id"],
+                    clip if "." in clip else f"{clip}.mp3",
+                    row["sentence"].strip(),
+                )
+    except FileNotFoundError:
+        raise ManifestError(f"{table}: no such file; get the corpus again, whole") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{table}: cannot be read as UTF-8 text: {error}") from None

@@ -1,0 +1,142 @@
+"""Kaldi data folders: `wav.scp` and `text`, and where there are such `segments` and `utt2spk`.
+
+The format is that of https://kaldi-asr.org/doc/data_prep.html. lhotse's `load_kaldi_data_dir` opens
+all recordings at once, wants to be told one sample rate and drops what it cannot use; here nothing
+is opened, and what is missing is named.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.corpora.places import find_splits
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.text import Language
+
+_ARCHIVE = re.compile(r".*\.ark(:\d+)?$")
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """An utterance's place: `end` is None for the end of the recording."""
+
+    recording: str
+    start: float = 0.0
+    end: float | None = None
+
+
+def read(
+    source: Path,
+    language: Language,
+    train: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
+) -> CorpusListing:
+    """List the data folders `train`, `dev` and `test` in `source`, or those of the names given.
+
+    Paths in `wav.scp` are relative to the working folder, as in Kaldi, or else to `source`.
+
+    Raises:
+        ManifestError: a folder or file is missing, has a bad line, or a recording is no file.
+    """
+    source = Path(source)
+    folders = find_splits(source, (train, dev, test), ("{}",), "data folder")
+    problems: list[str] = []
+    splits: dict[Split, list[ListedUtterance]] = {
+        split: _read_folder(folder, source, problems) for split, folder in folders.items()
+    }
+    return CorpusListing("kaldi", language, splits, problems=problems)
+
+
+def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[ListedUtterance]:
+    recordings = _recordings(folder / "wav.scp", source)
+    texts = _mapping(folder / "text")
+    speakers = _mapping(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+    if (folder / "segments").is_file():
+        segments = _segments(folder / "segments")
+    else:
+        segments = {name: _Segment(name) for name in recordings}
+    utterances = []
+    for name, segment in segments.items():
+        if name not in texts:
+            problems.append(f"{name}: has no line in {folder / 'text'}")
+        elif segment.recording not in recordings:
+            problems.append(f"{name}: recording '{segment.recording}' is not in wav.scp")
+        else:
+            utterances.append(
+                ListedUtterance(
+                    name,
+                    speakers.get(name, ""),
+                    texts[name],
+                    recordings[segment.recording],
+                    segment.start,
+                    segment.end,
+                )
+            )
+    problems += [f"{name}: has a text and no recording" for name in texts if name not in segments]
+    return utterances
+
+
+def _recordings(file: Path, source: Path) -> dict[str, Path]:
+    found = {}
+    for name, place in _mapping(file).items():
+        if place.endswith("|") or place == "-":
+            raise ManifestError(
+                f"{file}: recording '{name}' is made by a command ({place}); only files are read: "
+                "run the commands and name the files they wrote, or use Kaldi's wav-copy"
+            )
+        if _ARCHIVE.match(place):
+            raise ManifestError(
+                f"{file}: recording '{name}' lies in an archive ({place}); only files are read: "
+                "take the archives apart with Kaldi's wav-copy"
+            )
+        path = Path(place)
+        found[name] = path if path.is_absolute() or path.is_file() else source / path
+    return found
+
+
+def _segments(file: Path) -> dict[str, _Segment]:
+    found: dict[str, _Segment] = {}
+    for line, name, rest in _lines(file):
+        cells = rest.split()
+        try:
+            recording, start, end = cells[0], float(cells[1]), float(cells[2])
+        except (IndexError, ValueError):
+            start = end = math.nan
+        if not (math.isfinite(start) and math.isfinite(end)) or start < 0:
+            raise ManifestError(
+                f"{file}:{line}: not 'UTTERANCE RECORDING START END' with times in seconds"
+            )
+        # an end of -1 is the recording's
+        found[name] = _Segment(recording, start, None if end == -1 else end)
+    return found
+
+
+def _mapping(file: Path) -> dict[str, str]:
+    """What follows the name in each line of a file; names are unique."""
+    found: dict[str, str] = {}
+    for line, name, rest in _lines(file):
+        if name in found:
+            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each its own name")
+        found[name] = rest
+    return found
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
+    """Line number, name and the rest of each line that is not empty."""
+    try:
+        content = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{file}: no such file; give a Kaldi data folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+    # not splitlines, which also breaks at characters that may occur in a text
+    for line, words in enumerate(content.split("\n"), start=1):
+        name, *rest = words.split(maxsplit=1)[:2] or [""]
+        if name:
+            yield line, name, rest[0].strip() if rest else ""

@@ -1,0 +1,72 @@
+"""THCHS-30, read Mandarin, as OpenSLR 18 gives it.
+
+    data_thchs30/data/A11_0.wav.trn      绿 是 阳春 烟 景 ...     first line of three
+    data_thchs30/train/A11_0.wav
+    data_thchs30/train/A11_0.wav.trn     ../data/A11_0.wav.trn
+
+Depending on how it was unpacked, the transcripts in `train`, `dev` and `test` are links, or files
+that hold the path of the transcript.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keyframe_asr.data.corpora.completeness import PartSize, check_complete
+from keyframe_asr.data.corpora.layout import SPLITS, files_below, find_root, list_pairs
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+
+EXPECTED: dict[Split, PartSize] = {
+    "train": PartSize(10_000),
+    "dev": PartSize(893),
+    "test": PartSize(2_495),
+}
+SLIP = " l ="
+"""A slip in some transcripts that nobody speaks."""
+
+
+def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
+    """List THCHS-30 in `source`, which is or holds `data_thchs30`.
+
+    The test set has speakers of its own, the development set has not: its speakers also occur in
+    the training set. A part copy is taken only with `allow_incomplete`.
+
+    Raises:
+        ManifestError: the corpus is not there or incomplete.
+    """
+    root = find_root(source, "data_thchs30", SPLITS, "THCHS-30")
+    splits: dict[Split, list[ListedUtterance]] = {}
+    problems: list[str] = []
+    for split in SPLITS:
+        folder = root / split
+        names = {name.split(".")[0] for name in files_below(folder, (".wav", ".wav.trn"))}
+        recordings = {name: path for name in names if (path := _recording(folder, name))}
+        texts = {name: _text(folder, name) for name in names}
+        speakers = {name: name.partition("_")[0] for name in names}
+        splits[split], unusable = list_pairs(texts, recordings, speakers)
+        problems += unusable
+    notes = check_complete(root, splits, EXPECTED, allow_incomplete)
+    return CorpusListing("thchs30", "mandarin", splits, notes, problems)
+
+
+def _recording(folder: Path, name: str) -> Path | None:
+    """The recording, which a broken link leaves in `data` only."""
+    places = (folder / f"{name}.wav", folder.parent / "data" / f"{name}.wav")
+    return next((path for path in places if path.is_file()), None)
+
+
+def _text(folder: Path, name: str) -> str:
+    """First line of the transcript, wherever it is; "" if there is none."""
+    file = f"{name}.wav.trn"
+    line = _first_line(folder / file)
+    if line.endswith(file):
+        line = _first_line(folder / line)
+    return (line or _first_line(folder.parent / "data" / file)).replace(SLIP, "")
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return lines[0].strip() if lines else ""

@@ -1,0 +1,76 @@
+"""Statistics of features (CMVN): what the network subtracts from them and multiplies by."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from lhotse.cut import Cut
+
+from keyframe_asr.data.dataset import Store
+from keyframe_asr.errors import KeyframeError, ManifestError
+
+STATISTICS_CUTS = 2000
+"""CMVN is estimated on at most so many utterances."""
+
+STATISTICS_FILE = "cmvn.json"
+
+Statistics = dict[str, list[float]]
+"""`mean` and `inverse_std`, each (F,)."""
+
+
+def measure_statistics(
+    cuts: Sequence[Cut],
+    store: Store,
+    *,
+    unreadable: Callable[[Cut, KeyframeError], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Statistics:
+    """Mean and inverse standard deviation of each feature over (some of) the cuts.
+
+    Args:
+        cuts: the training set.
+        store: computes the features.
+        unreadable: told of each cut that cannot be read, which then does not count.
+        progress: told (done, total) cuts.
+        say: told what takes the store a while.
+
+    Raises:
+        AudioError, ManifestError: a cut cannot be read, and `unreadable` is not given.
+    """
+    every = max(1, math.ceil(len(cuts) / STATISTICS_CUTS))
+    chosen = list(cuts)[::every]
+    store.prepare(chosen, say)
+    total, squares, frames = np.zeros(store.width), np.zeros(store.width), 0
+    for done, cut in enumerate(chosen, start=1):
+        try:
+            features = store(cut).double().numpy()
+        except KeyframeError as error:
+            if unreadable is None:
+                raise
+            unreadable(cut, error)
+            continue
+        total += features.sum(axis=0)
+        squares += (features**2).sum(axis=0)
+        frames += len(features)
+        progress(done, len(chosen))
+    mean = total / max(1, frames)
+    deviation = np.sqrt(np.maximum(squares / max(1, frames) - mean**2, 1e-4))
+    return {"mean": mean.tolist(), "inverse_std": (1 / deviation).tolist()}
+
+
+def load_statistics(folder: Path) -> Statistics:
+    """Read `cmvn.json`. Raises `ManifestError` if it is missing or damaged."""
+    path = folder / STATISTICS_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        statistics = {name: [float(x) for x in data[name]] for name in ("mean", "inverse_std")}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ManifestError(
+            f"{path}: cannot be read ({error}); copy its folder again or make it anew"
+        ) from None
+    return statistics

@@ -1,0 +1,120 @@
+"""YAML files as strict data: an unknown key or a wrong type is refused, naming the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from keyframe_asr.errors import RecipeError
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Data in which nothing is converted and no key is unknown."""
+
+    # strict: `true` is no number and "12" no integer, though pydantic would convert them
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def parse_config(kind: type[ConfigT], data: Any, where: str) -> ConfigT:
+    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key."""
+    if not isinstance(data, dict):
+        raise RecipeError(f"{where}: expected a mapping of keys to values, found {data!r}")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = "; ".join(_describe(kind, problem) for problem in error.errors())
+        raise RecipeError(f"{where}: {problems}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes `1e-3` for text and wants `1.0e-3`; here both are numbers."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises `RecipeError` if it cannot be read."""
+    try:
+        return _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file; give the path of a YAML recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def apply_override(data: Any, override: str) -> None:
+    """Set `key.sub=value` in data as read. Raises `RecipeError` if there is no such place."""
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override}: expected key=value, for example seed=2")
+    try:
+        value = _parse_yaml(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override}: '{text}' is not a YAML value; quote it") from None
+    node, steps = data, key.split(".")
+    for step in steps[:-1]:
+        place = _place(node, step, override)
+        if node[place] is None:
+            node[place] = {}
+        node = node[place]
+    node[_place(node, steps[-1], override)] = value
+
+
+def _place(node: Any, step: str, override: str) -> int | str:
+    """Index of `step` in a list, or its key in a mapping, made there if it is new."""
+    if isinstance(node, list):
+        if not (step.isascii() and step.isdigit()) or int(step) >= len(node):
+            raise RecipeError(
+                f"--set {override}: '{step}' is no entry of a list of {len(node)}; "
+                "entries are numbered from 0"
+            )
+        return int(step)
+    if isinstance(node, dict):
+        node.setdefault(step, None)
+        return step
+    raise RecipeError(
+        f"--set {override}: '{step}' would be a key of {reprlib.repr(node)}, which has none"
+    )
+
+
+def _describe(kind: type[BaseModel], problem: Any) -> str:
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        names = _fields_at(kind, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.0)
+        return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("value_error", "missing"):
+        return f"'{key}': {message}"
+    return f"'{key}': {message}, found {reprlib.repr(problem['input'])}"
+
+
+def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    current: Any = kind
+    for part in location:
+        if isinstance(part, int):
+            continue
+        current = current.model_fields[part].annotation
+        candidates = [current, *getattr(current, "__args__", ())]
+        current = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(current.model_fields)

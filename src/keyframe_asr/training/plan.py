@@ -1,0 +1,151 @@
+"""What a recipe would train, told before anything is: stages, parameters, batches, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console, Group
+from rich.table import Table
+from torch import Tensor
+
+from keyframe_asr.config import Recipe, StageConfig
+from keyframe_asr.features import front_end
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.timing import SAMPLE_RATE
+from keyframe_asr.training.stages import StageObjective
+
+PROBE_SECONDS = (4, 8)
+"""Lengths of the two utterances of noise that memory is measured on."""
+
+BYTES_PER_PARAMETER = 16
+"""float32 weight, gradient and the two moments of Adam."""
+
+BYTES_PER_FROZEN = 4
+"""float32 weight alone, of a frozen pretrained encoder."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage.
+
+    Attributes:
+        name: of the stage.
+        epochs: at most so many.
+        utterances: in its training set.
+        hours: of its training set, at the recipe's speeds on average as long as unchanged.
+        batches: of one epoch, on one device.
+        updates: of one epoch.
+        memory: bytes that weights, optimiser and the activations of the largest batch take.
+    """
+
+    name: str
+    epochs: int
+    utterances: int
+    hours: float
+    batches: int
+    updates: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A whole run: vocabulary size, parameters of each part of the network, stages."""
+
+    vocab_size: int
+    parameters: dict[str, int]
+    stages: list[StagePlan]
+
+
+def count_parameters(network: KeyframeNetwork) -> dict[str, int]:
+    """Parameters of each part, in the order in which speech passes through them."""
+    return {
+        name: sum(parameter.numel() for parameter in part.parameters())
+        for name, part in network.named_children()
+        if any(True for _ in part.parameters())
+    }
+
+
+def estimate_memory(
+    network: KeyframeNetwork, stage: StageConfig, recipe: Recipe, tokens_per_second: float
+) -> int:
+    """Bytes that a stage needs for its largest batch, without what torch itself takes.
+
+    Activations are those kept for the backward pass on one utterance of noise, and on one twice as
+    long: what grows with the length and what grows with its square. A batch is taken to be
+    utterances of the second length; half precision is not taken into account.
+    """
+    objective = StageObjective(network, stage).train()
+    kept = [
+        _activations(objective, recipe, seconds, tokens_per_second) for seconds in PROBE_SECONDS
+    ]
+    longest = PROBE_SECONDS[-1]
+    utterances = max(1.0, recipe.training.batch_seconds / longest)
+    weights = sum(
+        parameter.numel() * (BYTES_PER_PARAMETER if parameter.requires_grad else BYTES_PER_FROZEN)
+        for parameter in network.parameters()
+    )
+    fixed = max(0, 2 * kept[0] - kept[1])
+    return int(weights + fixed + utterances * (kept[1] - fixed))
+
+
+def show(plan: TrainingPlan, console: Console) -> None:
+    """Print the plan as two tables."""
+    parts = Table(title="network")
+    parts.add_column("part")
+    parts.add_column("parameters", justify="right")
+    for name, count in plan.parameters.items():
+        parts.add_row(name.replace("_", " "), f"{count:,}")
+    parts.add_row("all", f"{sum(plan.parameters.values()):,}", style="bold")
+    stages = Table(title=f"stages (batches and updates an epoch), vocabulary of {plan.vocab_size}")
+    stages.add_column("stage")
+    headings = ("epochs", "utterances", "hours", "batches", "updates", "memory")
+    for heading in headings:
+        stages.add_column(heading, justify="right")
+    for one in plan.stages:
+        stages.add_row(
+            one.name,
+            str(one.epochs),
+            f"{one.utterances:,}",
+            f"{one.hours:.2f}",
+            f"{one.batches:,}",
+            f"{one.updates:,}",
+            f"{one.memory / 2**30:.2f} GiB",
+        )
+    console.print(Group(parts, stages))
+
+
+def _activations(
+    objective: StageObjective, recipe: Recipe, seconds: int, tokens_per_second: float
+) -> int:
+    """Bytes kept for the backward pass on one utterance, weights not counted."""
+    compute = front_end(recipe.features, recipe.model.pretrained)
+    frames = len(compute(np.zeros(seconds * SAMPLE_RATE, np.float32)))
+    tokens = max(1, round(seconds * tokens_per_second))
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, frames, compute.width, generator=generator)
+    targets = torch.randint(3, objective.network.vocab_size, (1, tokens), generator=generator)
+    with _counting(objective) as kept:
+        objective(features, torch.tensor([frames]), targets, torch.tensor([tokens]))
+    return sum(kept.values())
+
+
+@contextmanager
+def _counting(objective: StageObjective) -> Iterator[dict[int, int]]:
+    """Bytes of each storage that is kept for the backward pass."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in objective.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # else another tensor might get the address of one that is gone
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept

@@ -1,0 +1,205 @@
+"""LibriSpeech, speechocean762 and Common Voice in their own layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keyframe_asr.data.corpora import commonvoice, librispeech, speechocean762
+from keyframe_asr.data.corpora.completeness import PartSize
+from keyframe_asr.errors import ManifestError
+from unit.corpus_trees import counts, lines, names, recording
+
+
+def librispeech_part(root: Path, part: str, speaker: int, count: int = 2) -> None:
+    chapter = root / part / f"{speaker}" / "198"
+    stems = [f"{speaker}-198-{number:04d}" for number in range(count)]
+    for stem in stems:
+        recording(chapter / f"{stem}.flac")
+    lines(chapter / f"{speaker}-198.trans.txt", *(f"{stem} NORTHANGER ABBEY" for stem in stems))
+
+
+@pytest.fixture
+def libri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(librispeech, "EXPECTED", dict.fromkeys(librispeech.EXPECTED, PartSize(2)))
+    parts = ("train-clean-100", "train-other-500", "dev-clean", "dev-other", "test-clean")
+    for speaker, part in enumerate(parts, start=19):
+        librispeech_part(tmp_path / "LibriSpeech", part, speaker)
+    return tmp_path
+
+
+@pytest.mark.parametrize("inner", ["", "LibriSpeech"])
+def test_librispeech_takes_the_usual_parts(libri: Path, inner: str) -> None:
+    listing = librispeech.read(libri / inner)
+    assert (listing.corpus, listing.language) == ("librispeech", "english")
+    assert names(listing, "train") == ["19-198-0000", "19-198-0001", "20-198-0000", "20-198-0001"]
+    assert names(listing, "dev") == ["21-198-0000", "21-198-0001"]
+    assert names(listing, "test") == ["23-198-0000", "23-198-0001"]
+    one = listing.splits["test"][0]
+    assert (one.speaker, one.text) == ("23", "NORTHANGER ABBEY")
+    assert one.audio == libri / "LibriSpeech/test-clean/23/198/23-198-0000.flac"
+    assert listing.problems == []
+    assert listing.notes == [
+        "train: train-clean-100 + train-other-500",
+        "dev: dev-clean",
+        "test: test-clean",
+        "not used: dev-other",
+    ]
+
+
+def test_librispeech_takes_the_parts_asked_for(libri: Path) -> None:
+    listing = librispeech.read(libri, parts=["dev-other", "train-clean-100", "dev-clean"])
+    assert counts(listing) == {"train": 2, "dev": 4, "test": 0}
+    assert "test: no part is there" in listing.notes
+    with pytest.raises(
+        ManifestError, match="no part 'train-clean-10'; choose from train-clean-100"
+    ):
+        librispeech.read(libri, parts=["train-clean-10"])
+    with pytest.raises(ManifestError, match="train-clean-360: no such folder"):
+        librispeech.read(libri, parts=["train-clean-360"])
+
+
+def test_mini_librispeech(tmp_path: Path, libri: Path) -> None:
+    mini = tmp_path / "mini"
+    librispeech_part(mini / "LibriSpeech", "train-clean-5", 19, count=3)
+    librispeech_part(mini / "LibriSpeech", "dev-clean-2", 21)
+    assert counts(librispeech.read(mini)) == {"train": 3, "dev": 2, "test": 0}
+
+    librispeech_part(libri / "LibriSpeech", "train-clean-5", 19)
+    listing = librispeech.read(libri)
+    assert counts(listing)["train"] == 4
+    assert "not used: train-clean-5 dev-other" in listing.notes
+    with pytest.raises(ManifestError, match="train-clean-5 repeats utterances of train-clean-100"):
+        librispeech.read(libri, parts=["train-clean-5", "train-clean-100"])
+
+
+def test_librispeech_incomplete(libri: Path) -> None:
+    (libri / "LibriSpeech/dev-clean/21/198/21-198-0001.flac").unlink()
+    with pytest.raises(ManifestError, match="incomplete: dev-clean has 1 of 2 utterances"):
+        librispeech.read(libri)
+    listing = librispeech.read(libri, allow_incomplete=True)
+    assert listing.problems == ["21-198-0001: no recording"]
+    assert "incomplete copy: dev-clean has 1 of 2 utterances" in listing.notes
+    lines(libri / "LibriSpeech/dev-clean/21/198/21-198.trans.txt", "21-198-0001 A")
+    listing = librispeech.read(libri, allow_incomplete=True)
+    assert listing.problems == ["21-198-0000: no transcript", "21-198-0001: no recording"]
+    with pytest.raises(ManifestError, match="holds no LibriSpeech"):
+        librispeech.read(libri / "LibriSpeech/dev-clean")
+
+
+@pytest.fixture
+def speechocean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    sizes = {"train": PartSize(24, 12), "test": PartSize(4, 2)}
+    monkeypatch.setattr(speechocean762, "EXPECTED", sizes)
+    root = tmp_path / "speechocean762"
+    for part, first, count in (("train", 100, 12), ("test", 500, 2)):
+        rows: dict[str, list[str]] = {"text": [], "wav.scp": [], "utt2spk": []}
+        for speaker in range(first, first + count):
+            for number in (11, 35):
+                name = f"{speaker:05d}{number:04d}"
+                path = f"WAVE/SPEAKER{speaker:04d}/{name}.WAV"
+                recording(root / path)
+                rows["text"].append(f"{name}\tWE CALL IT BEAR")
+                rows["wav.scp"].append(f"{name}\t{path}")
+                rows["utt2spk"].append(f"{name}\t{speaker:04d}")
+        for name, content in rows.items():
+            lines(root / part / name, *content)
+    return tmp_path
+
+
+@pytest.mark.parametrize("inner", ["", "speechocean762"])
+def test_speechocean762_makes_a_development_set_of_speakers(speechocean: Path, inner: str) -> None:
+    listing = speechocean762.read(speechocean / inner)
+    assert (listing.corpus, listing.language) == ("speechocean762", "english")
+    assert counts(listing) == {"train": 20, "dev": 4, "test": 4}
+    speakers = {split: {one.speaker for one in rows} for split, rows in listing.splits.items()}
+    assert speakers["dev"] == {"0100", "0110"}
+    assert not speakers["dev"] & speakers["train"]
+    assert speakers["test"] == {"0500", "0501"}
+    one = listing.splits["test"][0]
+    assert (one.id, one.text) == ("005000011", "WE CALL IT BEAR")
+    assert one.audio == speechocean / "speechocean762/WAVE/SPEAKER0500/005000011.WAV"
+    assert listing.notes == ["dev: the training set's speakers 0100 0110"]
+
+
+def test_speechocean762_incomplete(speechocean: Path) -> None:
+    root = speechocean / "speechocean762"
+    for path in (root / "WAVE/SPEAKER0501").iterdir():
+        path.unlink()
+    with pytest.raises(
+        ManifestError, match="test has 2 of 4 utterances and 1 of 2 speakers; get what is missing"
+    ):
+        speechocean762.read(speechocean)
+    listing = speechocean762.read(speechocean, allow_incomplete=True)
+    assert listing.problems == ["005010011: no recording", "005010035: no recording"]
+    (root / "train/utt2spk").unlink()
+    with pytest.raises(ManifestError, match=r"train/utt2spk: no such file"):
+        speechocean762.read(speechocean, allow_incomplete=True)
+
+
+VERSIONS = {
+    "early": "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent",
+    "late": "client_id\tpath\tsentence_id\tsentence\tsentence_domain\tup_votes\tlocale",
+}
+
+
+def common_voice(folder: Path, header: str = VERSIONS["late"]) -> Path:
+    """Two clips a split; a sentence has a quote without a partner."""
+    for split in ("train", "dev", "test"):
+        rows = [header]
+        for number in range(2):
+            name = f"common_voice_{folder.name}_{split}{number}.mp3"
+            recording(folder / "clips" / name)
+            cells = {"client_id": f"{split}-{number}", "path": name, "sentence": '"Hello, world.'}
+            rows.append("\t".join(cells.get(column, "") for column in header.split("\t")))
+        lines(folder / f"{split}.tsv", *rows)
+    return folder
+
+
+@pytest.mark.parametrize("header", VERSIONS.values(), ids=VERSIONS)
+def test_common_voice_of_any_version(tmp_path: Path, header: str) -> None:
+    folder = common_voice(tmp_path / "cv-corpus-17.0-2024-03-15/en", header)
+    for source in (tmp_path, folder.parent, folder):
+        listing = commonvoice.read(source)
+        assert counts(listing) == {"train": 2, "dev": 2, "test": 2}
+        assert listing.language == "english"
+    one = listing.splits["dev"][1]
+    assert (one.id, one.speaker) == ("common_voice_en_dev1", "dev-1")
+    assert one.text == '"Hello, world.'
+    assert one.audio == folder / "clips/common_voice_en_dev1.mp3"
+
+
+def test_common_voice_languages(tmp_path: Path) -> None:
+    for language in ("en", "zh-CN", "de"):
+        common_voice(tmp_path / language)
+    assert commonvoice.read(tmp_path, language="zh-CN").language == "mandarin"
+    assert commonvoice.read(tmp_path, language="en").notes == ["Common Voice, en"]
+    with pytest.raises(ManifestError, match=r"more than once \(de, en, zh-CN\)"):
+        commonvoice.read(tmp_path)
+    with pytest.raises(ManifestError, match="'de' is not supported; use one of en, zh-CN"):
+        commonvoice.read(tmp_path, language="de")
+    with pytest.raises(ManifestError, match="no Common Voice in 'fr'"):
+        commonvoice.read(tmp_path, language="fr")
+    with pytest.raises(ManifestError, match="no Common Voice"):
+        commonvoice.read(tmp_path / "nowhere")
+
+
+def test_common_voice_names_what_is_unusable(tmp_path: Path) -> None:
+    folder = common_voice(tmp_path / "en")
+    (folder / "clips/common_voice_en_train0.mp3").unlink()
+    header = "client_id\tpath\tsentence"
+    lines(folder / "dev.tsv", header, "a\tcommon_voice_en_dev0\t ", "b\tcommon_voice_en_dev1\tYes")
+    listing = commonvoice.read(tmp_path)
+    assert listing.problems == [
+        "common_voice_en_train0: no recording",
+        "common_voice_en_dev0: no transcript",
+    ]
+    assert names(listing, "dev") == ["common_voice_en_dev1"]
+    lines(folder / "dev.tsv", "client_id\tpath")
+    with pytest.raises(ManifestError, match=r"dev\.tsv: missing column sentence"):
+        commonvoice.read(tmp_path)
+    (folder / "test.tsv").unlink()
+    lines(folder / "dev.tsv", header)
+    with pytest.raises(ManifestError, match=r"test\.tsv: no such file"):
+        commonvoice.read(tmp_path)

@@ -1,0 +1,156 @@
+"""Tables and lhotse cuts as corpora of one's own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner
+
+from keyframe_asr.cli.prepare import prepare as prepare_command
+from keyframe_asr.data.corpora import cuts, tables
+from keyframe_asr.data.manifest import load_manifest, make_cut, save_manifest, speaker, text
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.timing import SAMPLE_RATE
+
+
+def sound(path: Path, seconds: float = 0.6) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = 0.1 * np.random.default_rng(len(str(path))).normal(size=round(seconds * SAMPLE_RATE))
+    soundfile.write(path, samples, SAMPLE_RATE)
+    return path
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(prepare_command)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, re.sub(r"[\s│]+", " ", result.output)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for name in ("a/1.wav", "b/1.wav", "b/2.wav"):
+        sound(tmp_path / name)
+    return tmp_path
+
+
+def message(source: Path, **names: str) -> str:
+    with pytest.raises(ManifestError) as error:
+        tables.read(source, "english", **names)
+    return str(error.value)
+
+
+def test_a_csv_as_a_spreadsheet_writes_it(source: Path) -> None:
+    table = source / "mine.csv"
+    table.write_text(
+        "text,path,split,age\r\n"
+        '"He said ""go"", then left",a/1.wav,train,7\r\n'
+        'two\r\n,"b/1.wav",valid,\r\n'.replace("two\r\n,", '"two\r\nlines",')
+        + "no,b/2.wav,test,\r\n",
+        encoding="utf-8-sig",
+        newline="",
+    )
+    listing = tables.read(table, "english")
+    assert listing.corpus == "csv"
+    found = {
+        split: [(u.id, u.speaker, u.text, u.audio) for u in utterances]
+        for split, utterances in listing.splits.items()
+    }
+    assert found == {
+        "train": [("a-1", "", 'He said "go", then left', source / "a" / "1.wav")],
+        "dev": [("b-1", "", "two\r\nlines", source / "b" / "1.wav")],
+        "test": [("b-2", "", "no", source / "b" / "2.wav")],
+    }
+
+
+def test_tabs_leave_quotes_alone(source: Path) -> None:
+    (source / "manifest.tsv").write_text(
+        'path\ttext\tspeaker\tutt_id\tsplit\na/1.wav\t"yes, she said\tann\tu1\ttrain\n'
+    )
+    (one,) = tables.read(source, "english").splits["train"]
+    assert (one.id, one.speaker, one.text) == ("u1", "ann", '"yes, she said')
+
+
+def test_a_table_for_each_split(source: Path) -> None:
+    (source / "train.tsv").write_text("path\ttext\na/1.wav\tyes\n")
+    (source / "test.csv").write_text("path,text\nb/1.wav,no\n")
+    listing = tables.read(source, "english")
+    assert {split: [u.id for u in one] for split, one in listing.splits.items()} == {
+        "train": ["a-1"],
+        "test": ["b-1"],
+    }
+    (source / "more.tsv").write_text("path\ttext\nb/2.wav\tno\n")
+    listing = tables.read(source, "english", dev="more.tsv")
+    assert [u.id for u in listing.splits["dev"]] == ["b-2"]
+
+
+def test_bad_tables(source: Path) -> None:
+    assert f"{source}: holds no table; expected train.tsv or train.csv" in message(source)
+    table = source / "manifest.csv"
+    table.write_text("path,words\na.wav,yes\n")
+    assert (
+        "missing columns text, split; the first line must name path, text, split, separated by "
+        "commas" in message(source)
+    )
+    table.write_text("path,text,split\na.wav,yes,train\nb.wav,no,eval\n")
+    assert f"{table}:3: the split is 'eval'; write one of train, dev," in message(table)
+    table.write_text("path,text,split\n,yes,train\n")
+    assert f"{table}:2: path is empty" in message(table)
+    table.write_text('path,text,split\na.wav,"yes,train\n')
+    assert f"{table}: cannot be read" in message(table)
+    assert "is one table" in message(table, dev="other.csv")
+
+
+def test_command_line(source: Path) -> None:
+    (source / "manifest.csv").write_text(
+        "path,text,split\na/1.wav,yes we can,train\nb/1.wav,no we can,test\n"
+    )
+    out = source / "out"
+    options = ("--source", source, "--out", out)
+    code, output = run("csv", *options)
+    assert code == 2 and "--language: csv needs it" in output and not out.exists()
+    options += ("--language", "english", "--units", "bpe", "--vocab-size", "14")
+    code, output = run("csv", *options)
+    assert code == 0, output
+    assert "test 1 0 0.00" in output and "dev: no utterances" in output
+    assert [text(cut) for cut in load_manifest(out / "train.jsonl.gz")] == ["YES WE CAN"]
+    assert run("csv", *options, "--hours", "3")[0] == 2
+    assert run("csv", *options, "--units", "words")[0] == 2
+    assert run("csv", *options, "--download")[0] == 2
+    assert run("csv", *options, "--part", "clean")[0] == 2
+    code, output = run("csv", *options, "--language", "french")
+    assert code == 2 and "is 'french'; choose one of english, mandarin" in output
+    assert run("csv", *options, "--digits", "spell")[0] == 2
+
+
+def test_lhotse_cuts(source: Path) -> None:
+    path, rate = source / "a" / "1.wav", SAMPLE_RATE
+    whole = make_cut("whole", "ann", "yes", path, 9600)
+    part = make_cut("part", "bob", "no", path, 9600, rate, (1600, 4800))
+    save_manifest([whole, part, whole.perturb_speed(0.9)], source / "cuts_train.jsonl.gz")
+    save_manifest([make_cut("t", "", "no", path, 9600)], source / "test.jsonl")
+    listing = cuts.read(source, "english")
+    assert [(u.id, u.speaker, u.start, u.end) for u in listing.splits["train"]] == [
+        ("whole", "ann", 0.0, None),
+        ("part", "bob", 0.1, pytest.approx(0.3)),
+    ]
+    assert listing.problems == [
+        "whole_sp0.9: its recording is to be transformed, as a copy of another is"
+    ]
+    options = ("--source", source, "--out", source / "out", "--language", "english")
+    options += ("--units", "characters")
+    code, _ = run("lhotse", *options)
+    assert code == 1
+    assert run("lhotse", *options, "--allow-incomplete")[0] == 0
+    found = load_manifest(source / "out" / "train.jsonl.gz")
+    assert [(cut.id, speaker(cut), cut.start, cut.duration) for cut in found] == [
+        ("whole", "ann", 0.0, 0.6),
+        ("part", "bob", 0.1, 0.2),
+    ]
+    with pytest.raises(ManifestError, match="holds no manifest of cuts"):
+        cuts.read(source / "a", "english")

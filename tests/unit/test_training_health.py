@@ -1,0 +1,132 @@
+"""When the keyframe stage begins, what its log tells, and when it is stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyframe_asr.config import StageConfig, parse_config
+from keyframe_asr.errors import TrainingError
+from keyframe_asr.training import checkpoint
+from keyframe_asr.training.checkpoint import Progress
+from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
+from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.validation import Validation
+from unit.tone_corpus import small_corpus, stage, tone_recipe
+
+
+def measured(error: float = 0.5, inter: float = 0.2, keyframes: float = 1.0) -> Validation:
+    return Validation(error, inter, 1.0, keyframes, 0.9, 0.0)
+
+
+def configured(**changes: Any) -> StageConfig:
+    return parse_config(StageConfig, stage("keyframes", 9, **changes), "stage")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_corpus(tmp_path_factory.mktemp("tones"))
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("inter", "keyframes", "ready"),
+    [(0.3, 1.0, True), (0.31, 1.0, False), (0.1, 0.79, False), (0.1, 1.3, False), (0.1, 1.2, True)],
+)
+def test_bounds_of_a_good_inter_ctc(inter: float, keyframes: float, ready: bool) -> None:
+    bounds = {"inter_error": 0.3, "keyframes_per_token": [0.8, 1.2]}
+    one = configured(ends_when=bounds)
+    assert inter_ctc_is_ready(one, measured(inter=inter, keyframes=keyframes)) == ready
+    assert not inter_ctc_is_ready(configured(), measured(inter=0.0))
+
+
+def test_stage_ends_when_its_inter_ctc_is_good_enough(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anything = {"inter_error": 9.0, "keyframes_per_token": [0.0, 99.0]}
+    stages = [stage("baseline", 4, ends_when=anything), stage("after", 1)]
+    recipe = tone_recipe(corpus, stages)
+    train_recipe(recipe, tmp_path)
+    epochs = [(entry["stage"], entry["epoch"]) for entry in log(tmp_path) if "epoch" in entry]
+    assert epochs == [("baseline", 1), ("after", 1)]
+    assert "stage 'baseline' ends here" in capsys.readouterr().err
+
+
+def test_a_stage_that_ended_early_stays_ended_after_a_kill(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the state of its last epoch and its average."""
+    anything = {"inter_error": 9.0, "keyframes_per_token": [0.0, 99.0]}
+    recipe = tone_recipe(corpus, [stage("baseline", 4, ends_when=anything)])
+
+    def killed(paths: list[Path]) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "average_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_recipe(recipe, tmp_path, quiet=True)
+    train_recipe(recipe, tmp_path, quiet=True, resume=True)
+    assert [entry["epoch"] for entry in log(tmp_path) if "epoch" in entry] == [1]
+
+
+def test_collapse_takes_several_bad_evaluations_in_a_row() -> None:
+    one = configured(keyframes=True, collapse={"error": 0.8, "evaluations": 2})
+    progress = Progress()
+    for error in (0.9, 0.7, 0.81):
+        count_collapse(one, progress, measured(error))
+        check_collapse(one, progress, measured(error))
+    assert progress.bad == 1
+    count_collapse(one, progress, measured(0.95))
+    with pytest.raises(
+        TrainingError, match=r"'keyframes' has collapsed: .* 80% in 2 evalu"
+    ) as error:
+        check_collapse(one, progress, measured(0.95))
+    assert "collapse: null" in str(error.value)
+
+
+def test_no_collapse_without_keyframes_or_where_it_is_off() -> None:
+    off = configured(keyframes=True, collapse=None)
+    for one in (off, configured()):
+        progress = Progress(bad=99)
+        count_collapse(one, progress, measured(1.0))
+        check_collapse(one, progress, measured(1.0))
+
+
+def test_a_run_that_collapses_stops_and_stops_again_when_resumed(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """From untrained weights one epoch of keyframes is no use at all."""
+    limit = {"error": 0.01, "evaluations": 2}
+    recipe = tone_recipe(corpus, [stage("keyframes", 5, keyframes=True, collapse=limit)])
+    with pytest.raises(TrainingError, match="collapsed"):
+        train_recipe(recipe, tmp_path, quiet=True)
+    assert len(log(tmp_path)) == 2
+    with pytest.raises(TrainingError, match="collapsed"):
+        train_recipe(recipe, tmp_path, quiet=True, resume=True)
+
+
+def test_log_of_the_keyframe_stage_tells_its_health(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [stage("baseline", 1), stage("keyframes", 1, keyframes=True, collapse=None)]
+    train_recipe(tone_recipe(corpus, stages), tmp_path)
+    baseline, keyframes = (entry for entry in log(tmp_path) if "epoch" in entry)
+    shares = [f"dev_{name}_targets" for name in ("aligned", "doubled", "skipped")]
+    assert sum(keyframes[name] for name in shares) == pytest.approx(1.0)
+    assert all(0 <= keyframes[name] <= 1 for name in shares)
+    assert not any(name in baseline for name in shares)
+    for entry in (baseline, keyframes):
+        assert 0 <= entry["dev_too_few_keyframes"] <= 1
+        assert 0 <= entry["waiting_share"] <= 1
+    (line,) = (
+        one for one in capsys.readouterr().err.splitlines() if one.startswith("keyframes 1/1")
+    )
+    for part in ("dropped ", "too few ", "aligned/doubled/skipped "):
+        assert part in line

@@ -1,0 +1,94 @@
+"""Several processes, started by torchrun, train what one would have trained."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from unit.tone_corpus import MODEL, random_texts, recipe_data, three_stages, write_corpus
+
+STAGES = ("baseline", "fusion", "keyframes")
+NUMBERS = ("loss", "loss_inter_ctc", "loss_head", "loss_decoder", "dev_loss")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tones")
+    return write_corpus(folder, {"train": random_texts(11, 1), "dev": random_texts(4, 2)})
+
+
+def write_recipe(corpus: Path, folder: Path, accumulate: int) -> Path:
+    """Without dropout, which is drawn anew for every batch that a process computes."""
+    data = recipe_data(corpus, three_stages(epochs=1), accumulate=accumulate, batch_seconds=3.0)
+    still = {name: MODEL[name] | {"dropout": 0.0} for name in ("encoder", "decoder")}  # type: ignore[operator]
+    data["model"] = MODEL | still
+    data["data"]["validate_batches_seconds"] = 2.0
+    path = folder / "tones.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def train(
+    recipe: Path, out: Path, processes: int, *options: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += ["-m", "keyframe_asr.cli.main", "train", str(recipe), "--out", str(out), *options]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accumulate: int) -> None:
+    """Also where batches have to be cut (1), and where they do not come out even (3)."""
+    recipe = write_recipe(corpus, tmp_path, accumulate)
+    for count in (1, 2):
+        done = train(recipe, tmp_path / str(count), count)
+        assert done.returncode == 0, done.stderr
+    one, two = log(tmp_path / "1"), log(tmp_path / "2")
+    assert len(one) == len(two) == 2 * len(STAGES)
+    for alone, together in zip(one, two, strict=True):
+        assert alone["stage"] == together["stage"]
+        for name in set(NUMBERS) & set(alone):
+            assert together[name] == pytest.approx(alone[name], rel=1e-4), (alone["stage"], name)
+        assert together.get("audio_seconds") == pytest.approx(alone.get("audio_seconds"))
+        assert together["dev_error"] == pytest.approx(alone["dev_error"])
+    for stage in STAGES:
+        weights = load_file(tmp_path / "1" / stage / "averaged.safetensors")
+        others = load_file(tmp_path / "2" / stage / "averaged.safetensors")
+        # Adam makes large steps of gradients that are nearly 0, where rounding decides the sign.
+        apart = sum((others[name] - one).square().sum() for name, one in weights.items())
+        size = sum(one.square().sum() for one in weights.values())
+        assert (apart / size).sqrt() < 1e-3
+        assert (tmp_path / "2" / stage / "model" / "config.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_resumed_by_one(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, tmp_path, 1)
+    out = tmp_path / "run"
+    done = train(recipe, out, 2, "--set", "stages=" + json.dumps(three_stages(epochs=1)[:2]))
+    assert done.returncode == 0, done.stderr
+    before = (out / "fusion" / "averaged.safetensors").read_bytes()
+    done = train(recipe, out, 1, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert [entry["stage"] for entry in log(out)] == [name for name in STAGES for _ in range(2)]
+    assert (out / "fusion" / "averaged.safetensors").read_bytes() == before
