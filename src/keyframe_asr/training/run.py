@@ -56,9 +56,8 @@ def train_recipe(
 
     Raises:
         TrainingError: `folder` holds a run and `resume` is off, or training failed.
-        RecipeError: a folder of noise is missing or holds no recordings.
         ManifestError, AudioError, ModelError: the data or tokenizer cannot be used.
-        RecipeError: the recipe does not fit the corpus that was prepared for it.
+        RecipeError: the recipe does not fit its prepared corpus, or a folder lacks noise.
     """
     check_folders(recipe.augment)
     resumed = (folder / checkpoint.STATE_FILE).exists()
@@ -75,10 +74,7 @@ def train_recipe(
     store = feature_store(recipe, recipe.training.keep_features_in_memory)
     processes = Processes()
     with TrainingReport(folder, quiet, processes.writes) as report:
-        measured: Store = store
-        if original is not None:
-            original.to(processes.device)
-            measured = EncodedStore(store, original, encodings_folder(recipe, folder))
+        measured = _measured_store(recipe, folder, store, original, processes)
         inputs = _inputs(recipe, folder, measured, processes, report, resumed)
         torch.manual_seed(recipe.seed)
         network = KeyframeNetwork(
@@ -106,6 +102,20 @@ def train_recipe(
 def feature_store(recipe: Recipe, keep: bool) -> FeatureStore:
     """Features by the front end of the recipe's model, kept in memory if asked."""
     return FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep)
+
+
+def _measured_store(
+    recipe: Recipe,
+    folder: Path,
+    store: FeatureStore,
+    original: PretrainedEncoder | None,
+    processes: Processes,
+) -> Store:
+    """What the statistics are of: the network's input, which a pretrained encoder gives."""
+    if original is None:
+        return store
+    encoder = original.to(processes.device)
+    return EncodedStore(store, encoder, encodings_folder(recipe, folder))
 
 
 def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
