@@ -43,9 +43,8 @@ def train(
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "keyframe_asr.cli.main", "train", str(recipe), "--out", str(out), *options]
-    environment = os.environ | {
+    environment = {k: v for k, v in os.environ.items() if k != "ACCELERATE_USE_CPU"} | {
         "PYTHONPATH": os.pathsep.join(sys.path),
-        "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)

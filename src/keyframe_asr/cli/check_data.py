@@ -13,6 +13,7 @@ import typer
 from keyframe_asr.errors import KeyframeError
 
 if TYPE_CHECKING:
+    from keyframe_asr.config import NormalisationName
     from keyframe_asr.data.checks.report import DataReport
 
 
@@ -62,6 +63,7 @@ def check_data(
         report = check_manifests(
             manifest,
             language=language.value if language else None,
+            normalisation=_normalisation_of(tokenizer) if tokenizer and not language else None,
             tokenizer=load_tokenizer(tokenizer) if tokenizer else None,
             subsampling_factor=subsampling_factor,
             workers=workers,
@@ -74,6 +76,19 @@ def check_data(
             Console().print(part)
     if errors := report.of(Severity.error):
         raise KeyframeError(verdict(errors))
+
+
+def _normalisation_of(folder: Path) -> NormalisationName | None:
+    """The normal form of a prepared corpus or a model, None if the folder does not name one."""
+    from keyframe_asr.config import load_model_folder_config
+    from keyframe_asr.data.corpora.summary import read_summary
+    from keyframe_asr.text import NORMALISATIONS
+
+    if summary := read_summary(folder):
+        return next((name for name in NORMALISATIONS if name == summary.normalisation), None)
+    if (folder / "config.yaml").is_file():
+        return load_model_folder_config(folder / "config.yaml").normalisation
+    return None
 
 
 def _write(report: DataReport, target: str) -> None:

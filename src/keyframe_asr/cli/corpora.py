@@ -27,6 +27,7 @@ class Corpus:
         required: those of them without which there is nothing to read.
         languages: what `language` may be; empty if the corpus has its own names for them.
         archives: the corpus's name for `download`; None if it has to be obtained by hand.
+        parts: those of a larger corpus that this one is; empty for all.
     """
 
     module: str
@@ -34,6 +35,7 @@ class Corpus:
     required: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     archives: str | None = None
+    parts: tuple[str, ...] = ()
 
 
 _OWN = ("language", "train", "dev", "test")
@@ -45,7 +47,12 @@ CORPORA: dict[str, Corpus] = {
     "aishell2": Corpus("aishell2", ("hours", *_COMPLETE)),
     "thchs30": Corpus("thchs30", _COMPLETE, archives="thchs30"),
     "librispeech": Corpus("librispeech", ("parts", *_COMPLETE), archives="librispeech"),
-    "mini_librispeech": Corpus("librispeech", _COMPLETE, archives="mini_librispeech"),
+    "mini_librispeech": Corpus(
+        "librispeech",
+        _COMPLETE,
+        archives="mini_librispeech",
+        parts=("train-clean-5", "dev-clean-2"),
+    ),
     "speechocean762": Corpus("speechocean762", _COMPLETE, archives="speechocean762"),
     "commonvoice": Corpus("commonvoice", ("language",)),
     "aishell_sample": Corpus("aishell_sample"),
@@ -117,5 +124,7 @@ class ReadingOptions:
         module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
         given = {option: getattr(self, option) for option in corpus.options}
         chosen = {option: value for option, value in given.items() if value}
+        if corpus.parts:
+            chosen["parts"] = corpus.parts
         listing: CorpusListing = module.read(source, **chosen)
         return listing

@@ -72,6 +72,10 @@ def prepare(
     reading.check(corpus)
     if source is None:
         raise typer.BadParameter(f"{corpus} needs the folder that holds it", param_hint="--source")
+    if out.resolve() == source.resolve():
+        raise typer.BadParameter(
+            "is --source, whose files would be replaced; give another folder", param_hint="--out"
+        )
     _prepare(corpus, source, out, reading, texts)
 
 

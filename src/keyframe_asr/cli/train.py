@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,8 @@ def train(
         return
     folder = out or Path("runs") / loaded.name
     model = train_recipe(loaded, folder, resume=resume, initial=initial)
-    typer.echo(model)
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several, one of which may speak
+        typer.echo(model)
 
 
 def _print_plan(recipe: Recipe) -> None:

@@ -143,10 +143,19 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:
-    """Add one JSON line to a log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    """Add one JSON line to a log.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); make room, then go on with --resume"
+        ) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,12 @@ def _epochs(log: Path) -> list[dict[str, Any]]:
     """Entries of epochs; those that a killed run wrote and its resumption repeated, once."""
     if not log.is_file():
         return []
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line]
-    found = {(entry["stage"], entry["epoch"]): entry for entry in lines if "epoch" in entry}
+    found = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # half a line, of a run that was killed while it wrote
+            entry = json.loads(line)
+            if "epoch" in entry:
+                found[entry["stage"], entry["epoch"]] = entry
     return list(found.values())
 
 

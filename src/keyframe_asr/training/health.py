@@ -20,7 +20,7 @@ def inter_ctc_is_ready(stage: StageConfig, validation: Validation) -> bool:
     )
 
 
-def check_collapse(stage: StageConfig, progress: Progress, validation: Validation) -> None:
+def check_collapse(stage: StageConfig, progress: Progress) -> None:
     """Stop once too many evaluations in a row were those of a collapse.
 
     Without a loss on encoder 2's output the keyframe stage collapses (arXiv 2510.10453: CER above
@@ -35,10 +35,8 @@ def check_collapse(stage: StageConfig, progress: Progress, validation: Validatio
     if progress.bad >= bound.evaluations:
         raise TrainingError(
             f"stage '{stage.name}' has collapsed: its dev error was above {bound.error:.0%} in "
-            f"{progress.bad} evaluations in a row and is {validation.error:.1%}, with "
-            f"{validation.keyframes_per_token:.2f} keyframes per token; train the stage before it "
-            "for longer, keep a loss on the head, lower the learning rate, or set collapse: null "
-            "to go on regardless"
+            f"{progress.bad} evaluations in a row; train the stage before it for longer, keep a "
+            "loss on the head, lower the learning rate, or set collapse: null to go on regardless"
         )
 
 

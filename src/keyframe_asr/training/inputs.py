@@ -71,11 +71,10 @@ def prepare_inputs(
     """
     common = training_name(recipe)
     names = [stage.train or common for stage in recipe.stages]
-    manifests = {
-        name: _normalised(load_manifest(name), recipe)
-        for name in dict.fromkeys([recipe.data.dev, *(one for one in names if one != common)])
-    }
-    manifests[common] = _normalised(_load_together(recipe.data), recipe)
+    manifests = {common: _normalised(_load_together(recipe.data), recipe)}
+    for name in (recipe.data.dev, *names):
+        if name not in manifests:
+            manifests[name] = _normalised(load_manifest(name), recipe)
     if not resume:
         _make(manifests[common], recipe, folder, store, report)
     tokenizer = load_tokenizer(folder)

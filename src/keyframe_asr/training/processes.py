@@ -5,6 +5,7 @@ Several are started by torchrun, on one machine or on many that share the folder
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,12 +17,27 @@ from keyframe_asr.errors import TrainingError
 
 
 class Processes:
-    """This process among those that train together."""
+    """This process among those that train together.
+
+    Raises:
+        TrainingError: torchrun started several, but they do not find one another.
+    """
 
     def __init__(self) -> None:
         # Stages leave some weights without a gradient: fusion that is off, a head without a loss.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[unused])
+        self.accelerator = Accelerator(
+            # else accelerate takes processes without a GPU for strangers to one another
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision="no",
+            kwargs_handlers=[unused],
+        )
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started != self.count:
+            raise TrainingError(
+                f"torchrun started {started} processes, but accelerate joins {self.count}; "
+                "unset ACCELERATE_* variables, or start without torchrun"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +72,7 @@ class Processes:
         Raises:
             TrainingError: the folder of the run is not shared between the machines.
         """
-        if not path.exists():
+        if self.count > 1 and not path.exists():
             raise TrainingError(
                 f"{path}: written by the first process, but not seen by process {self.number}; "
                 "put --out on storage that all machines share"

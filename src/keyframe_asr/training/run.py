@@ -283,15 +283,27 @@ def save_stage_model(
         features=recipe.features,
         model=recipe.model,
     )
-    stages = recipe.stages[: recipe.stages.index(stage) + 1]
+    stages = _ancestry(recipe, stage)
     first = recipe.data.prepared or recipe.data.train
     corpora = [Path(name).name for name in (first, *recipe.data.more_train)]
     card = (
         f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(corpora)}`: "
-        + ", ".join(f"{one.name} ({one.epochs} epochs)" for one in stages)
+        + ", then ".join(f"{one.name} (at most {one.epochs} epochs)" for one in stages)
         + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
     )
     save_model_folder(folder / "model", network, inputs.tokenizer, config, card)
+
+
+def _ancestry(recipe: Recipe, stage: StageConfig) -> list[StageConfig]:
+    """The stage and those whose weights it goes back to, the first one first."""
+    names = [one.name for one in recipe.stages]
+    place = names.index(stage.name)
+    found = [stage]
+    while place > 0:
+        start = recipe.stages[place].start_from
+        place = names.index(start) if start is not None else place - 1
+        found.insert(0, recipe.stages[place])
+    return found
 
 
 def _make_folder(folder: Path) -> None:

@@ -223,7 +223,7 @@ class _StageRun:
         self._objective = StageObjective(trainer.network, stage)
         steps = stage.epochs * math.ceil(self._expected_batches / self._training.accumulate)
         self._processes = trainer.processes
-        self._processes.accelerator.free_memory()  # the optimiser of the stage before
+        self._processes.accelerator.free_memory()
         self._updater = Updater(self._processes, self._objective, stage, self._training, steps)
 
     def train(self, optimiser_state: dict[str, object] | None) -> Validation:
@@ -237,6 +237,7 @@ class _StageRun:
         self._report.begin_stage(stage, progress)
         if progress.epoch == 0 and stage.keyframes:
             self._check_keyframes()
+        check_collapse(stage, progress)  # of a run that was resumed nevertheless
         while progress.epoch < stage.epochs and not progress.ready:
             epoch = self._train_epoch()
             progress.epoch += 1
@@ -246,8 +247,7 @@ class _StageRun:
                 count_collapse(stage, progress, validation)
             self._store(validation)
             self._report.end_epoch(stage, progress, epoch, validation)
-            if validation is not None:
-                check_collapse(stage, progress, validation)
+            check_collapse(stage, progress)
         if progress.ready and progress.epoch < stage.epochs:
             self._report.say(f"stage '{stage.name}' ends here: its inter-CTC is good enough")
         return self._finish()
@@ -296,6 +296,8 @@ class _StageRun:
         self._processes.write(write)
 
     def _finish(self) -> Validation:
+        if not self._progress.best:  # resumed with fewer epochs, before any was measured
+            self._store(self._validate())
         paths = [self._folder / name for _, name in self._progress.best]
         self._processes.check_shared(paths[0])
         weights = checkpoint.average_weights(paths)

@@ -39,7 +39,7 @@ class Validation:
     loss: float
     keyframes_per_token: float
     frame_reduction: float
-    too_few_keyframes: float
+    too_few_keyframes: float = 0.0
     aligned_targets: float | None = None
     doubled_targets: float | None = None
     skipped_targets: float | None = None

@@ -70,7 +70,7 @@ KINDS: dict[str, Kind] = {
     "text-digits": Kind(
         Severity.warning,
         "digits in the text",
-        "write numbers as they are spoken; English normalisation drops digits",
+        "write numbers as they are spoken: digits do not say how they are read",
     ),
     "text-unknown": Kind(
         Severity.warning,

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from lhotse.cut import Cut
 
+from keyframe_asr.config import NormalisationName
 from keyframe_asr.data.checks.audio import listen
 from keyframe_asr.data.checks.finding import Severity
 from keyframe_asr.data.checks.outliers import outlier_findings
@@ -30,6 +31,7 @@ def check_manifests(
     names: Sequence[str],
     *,
     language: Language | None = None,
+    normalisation: NormalisationName | None = None,
     tokenizer: Tokenizer | None = None,
     subsampling_factor: int = 4,
     workers: int = 0,
@@ -40,6 +42,7 @@ def check_manifests(
     Args:
         names: as `load_manifest` takes them, each once.
         language: of the texts; None is guessed from their script.
+        normalisation: their normal form; None is that of the language.
         tokenizer: None counts characters where there would be tokens.
         subsampling_factor: fbank frames in an encoder frame.
         workers: processes that decode, beside this one.
@@ -51,7 +54,7 @@ def check_manifests(
     splits: dict[str, list[Cut]] = {name: list(load_manifest(name)) for name in names}
     total = sum(map(len, splits.values()))
     spoken = language or guess_language(text(cut) for cuts in splits.values() for cut in cuts)
-    reading = Reading(spoken, tokenizer, subsampling_factor)
+    reading = Reading(spoken, tokenizer, subsampling_factor, normalisation)
     read: dict[str, list[Utterance]] = {name: [] for name in names}
     done = 0
     for name, cuts in splits.items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from keyframe_asr.data.checks.finding import Finding, Item, findings
 from keyframe_asr.data.checks.utterance import Utterance
+from keyframe_asr.text import has_digits
 
 
 def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
@@ -17,7 +17,7 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
     nothing = (
         Item(one.id, f"'{one.text}'") for one in utterances if one.text.strip() and not one.sentence
     )
-    digits = (Item(one.id, f"'{one.text}'") for one in utterances if _has_digits(one.text))
+    digits = (Item(one.id, f"'{one.text}'") for one in utterances if has_digits(one.text))
     too_long = (
         Item(one.id, f"needs {one.frames_needed} frames, has {int(one.frames)}")
         for one in utterances
@@ -32,10 +32,6 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
         *findings("text-too-long", where, too_long),
         *findings("speaker-unknown", where, nobody),
     ]
-
-
-def _has_digits(text: str) -> bool:
-    return any(symbol.isdecimal() for symbol in unicodedata.normalize("NFKC", text))
 
 
 def _unknown(utterances: Sequence[Utterance]) -> list[Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lhotse.cut import Cut
 
+from keyframe_asr.config import NormalisationName
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.checks.audio import AudioFacts
 from keyframe_asr.data.manifest import speaker, text
@@ -21,7 +22,8 @@ class Reading:
     """How texts are read.
 
     Attributes:
-        language: decides how they are normalised.
+        language: of the texts.
+        normalisation: their normal form; None is that of the language.
         tokenizer: None counts characters, spaces left out, where there would be tokens.
         subsampling_factor: fbank frames in an encoder frame.
     """
@@ -29,6 +31,7 @@ class Reading:
     language: Language
     tokenizer: Tokenizer | None = None
     subsampling_factor: int = 4
+    normalisation: NormalisationName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Utterance:
 
 def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
     """Put together what text and audio of a cut hold."""
-    sentence = normalise_text(text(cut), reading.language)
+    sentence = normalise_text(text(cut), reading.normalisation or reading.language)
     tokenizer = reading.tokenizer
     units = tokenizer.encode(sentence) if tokenizer else list("".join(sentence.split()))
     return Utterance(

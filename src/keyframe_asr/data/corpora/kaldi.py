@@ -112,6 +112,8 @@ def _segments(file: Path) -> dict[str, _Segment]:
             raise ManifestError(
                 f"{file}:{line}: not 'UTTERANCE RECORDING START END' with times in seconds"
             )
+        if name in found:
+            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each its own name")
         # an end of -1 is the recording's
         found[name] = _Segment(recording, start, None if end == -1 else end)
     return found

@@ -11,7 +11,7 @@ from keyframe_asr.errors import ManifestError
 
 
 def find_splits(
-    source: Path, named: Sequence[str | None], usual: Sequence[str], what: str
+    source: Path, named: Sequence[str | None], usual: Sequence[str], what: str, hint: str = ""
 ) -> dict[Split, Path]:
     """The folder or file of each split that there is.
 
@@ -20,6 +20,7 @@ def find_splits(
         named: what the user calls train, dev and test, relative to `source`; None if unsaid.
         usual: what they may be called otherwise, with `{}` for train, dev or test.
         what: is looked for, for the error.
+        hint: what else the error should offer.
 
     Raises:
         ManifestError: there is nothing of a given name, or no split at all.
@@ -36,6 +37,6 @@ def find_splits(
         expected = " or ".join(one.format("train") for one in usual)
         raise ManifestError(
             f"{source}: holds no {what}; expected {expected}, the same with dev and test, "
-            "or the names given with --train, --dev and --test"
+            f"or the names given with --train, --dev and --test{hint}"
         )
     return found

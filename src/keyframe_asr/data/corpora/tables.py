@@ -49,13 +49,16 @@ def read(
         return CorpusListing(table.suffix[1:], language, _by_split(table))
     if source.is_file():
         raise ManifestError(f"{source}: is one table; give --train, --dev and --test a folder")
-    tables = find_splits(source, named, ("{}.tsv", "{}.csv"), "table")
+    tables = find_splits(source, named, ("{}.tsv", "{}.csv"), "table", _ONE_TABLE)
     splits = {
         split: [_utterance(row, place, file) for place, row in read_rows(file, REQUIRED)]
         for split, file in tables.items()
     }
     suffix = next(iter(tables.values())).suffix
     return CorpusListing(suffix[1:], language, splits)
+
+
+_ONE_TABLE = "; or one table manifest.tsv with a column split"
 
 
 def _by_split(table: Path) -> dict[Split, list[ListedUtterance]]:
