@@ -254,7 +254,10 @@ class _StageRun:
 
     def _train_epoch(self) -> EpochReport:
         progress = self._progress
-        epoch = EpochReport(time.monotonic(), self._expected_batches)
+        accumulate = self._training.accumulate
+        updates = math.ceil(self._expected_batches / accumulate)
+        own = updates * math.ceil(accumulate / self._processes.count)
+        epoch = EpochReport(time.monotonic(), own)
         self._objective.train()
         self._objective.masking = self._trainer.masking(progress)
         loaded = self._trainer.train_batches(self._train, progress)
