@@ -120,7 +120,9 @@ class ReadingOptions:
         corpus = CORPORA[name]
         if self.download:
             downloading = importlib.import_module("keyframe_asr.data.corpora.download")
-            source = downloading.download(corpus.archives, source, progress, parts=self.parts)
+            source = downloading.download(
+                corpus.archives, source, progress, parts=self.parts or None
+            )
         module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
         given = {option: getattr(self, option) for option in corpus.options}
         chosen = {option: value for option, value in given.items() if value}
