@@ -7,7 +7,6 @@ optimiser. Keyframes are as many as tokens, as they are once the inter-CTC has l
 from __future__ import annotations
 
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -73,9 +72,6 @@ def measure_training(
         total = sum(one.steps) + sum(one.waits)
         figures[f"hours of audio an hour, {name}"] = audio * rounds / total
         figures[f"share of time waiting for data, {name}"] = sum(one.waits) / total
-    figures["median step, keyframes over all frames"] = statistics.median(
-        times["keyframes"].steps
-    ) / statistics.median(times["all frames"].steps)
     return {name: one.steps for name, one in times.items()}, setting, figures
 
 
