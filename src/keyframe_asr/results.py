@@ -16,6 +16,27 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Word:
+    """One word (for Mandarin: one character or run of Latin letters); fields as in `Token`."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech that was recognised at once: `start` and `end` in seconds."""
+
+    text: str
+    start: float
+    end: float
+    tokens: list[Token] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Transcript:
     """The text of one recording.
 
@@ -24,9 +45,13 @@ class Transcript:
         tokens: one entry per token, start times non-decreasing, all within the recording.
         duration: length of the recording in seconds.
         frame_reduction: share of encoder frames that encoder 2 never saw, in [0, 1].
+        words: tokens joined into words, in order.
+        segments: the stretches of speech that were recognised at once, in order.
     """
 
     text: str
     tokens: list[Token] = field(default_factory=list)
     duration: float = 0.0
     frame_reduction: float = 0.0
+    words: list[Word] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
