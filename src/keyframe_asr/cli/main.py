@@ -24,6 +24,7 @@ VERBS = (
     "evaluate",
     "transcribe",
     "inspect",
+    "quantise",
     "bench",
     "doctor",
 )

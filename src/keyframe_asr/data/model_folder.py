@@ -1,14 +1,15 @@
 """Model folders: `config.yaml`, `model.safetensors`, the tokenizer and a model card.
 
-Weights are stored as float16, which halves the file, and computed with as float32; the feature
-statistics (CMVN) keep float32. A folder is written beside its place and renamed, so that it is
-there whole or not at all.
+Weights are stored as float16, or as 8-bit integers where that is asked for, and computed with as
+float32; the feature statistics (CMVN) keep float32. A folder is written beside its place and
+renamed, so that it is there whole or not at all.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, load_model_folder_config
+from keyframe_asr.data.quantised_weights import with_quantised, without_quantised
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import Tokenizer, load_tokenizer
@@ -44,8 +46,11 @@ def save_model_folder(
     config: ModelFolderConfig,
     readme: str,
     dtype: torch.dtype = torch.float16,
+    quantised: Collection[str] = (),
 ) -> None:
     """Write a model folder, in place of an older one at the same path.
+
+    Trained weights are stored as `dtype`, but as 8-bit integers if `quantised` names them.
 
     Raises:
         ModelError: a weight is not finite in `dtype`, or the folder is something else than a
@@ -59,7 +64,8 @@ def save_model_folder(
     shutil.rmtree(written, ignore_errors=True)
     written.mkdir()
     try:
-        save_file(_stored_weights(network, dtype), written / WEIGHTS_FILE)
+        weights = with_quantised(_stored_weights(network, dtype), quantised)
+        save_file(weights, written / WEIGHTS_FILE)
         tokenizer.save(written)
         described = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         (written / CONFIG_FILE).write_text(described, encoding="utf-8")
@@ -110,7 +116,7 @@ def _stored_weights(network: KeyframeNetwork, dtype: torch.dtype) -> dict[str, T
 def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
     """The stored weights as float32, once names and shapes are those of the network."""
     try:
-        stored = load_file(path)
+        stored = without_quantised(load_file(path))
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
     expected = network.state_dict()
