@@ -3,8 +3,8 @@
     python recognise_with_whisper.py MODEL LIST --language zh --beam 5 --threads 1 --out FILE.json
 
 Runs in an environment of its own (see `compare.py`), so it imports nothing of this project. LIST
-has one path a line. Written: the text of each recording, seconds (without loading the model, the first
-recording recognised once before the clock starts), and the peak memory of the process.
+has one path a line. Written: the text of each recording, seconds (without loading the model; the
+first recording is recognised once before the clock starts), and the peak memory of the process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Weights as 8-bit integers with one scale a row: a quarter of float32, half of float16.
 
-Symmetric, per output row (Jacob et al., 2018, section 3, with a zero point of 0): a matrix W of
-R rows becomes integers in [-127, 127] and a scale max|W_r| / 127 for each row r. Only what is stored
-is smaller: weights are made float32 again when a model is loaded.
+Symmetric, per output row (Jacob et al., 2018, section 3, with a zero point of 0): each row of a
+matrix becomes integers in [-127, 127] and a scale, its greatest magnitude / 127. Only what is
+stored is smaller: weights are made float32 again when a model is loaded.
 """
 
 from __future__ import annotations
