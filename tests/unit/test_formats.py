@@ -106,7 +106,9 @@ def test_textgrid_is_read_back(tmp_path: Path) -> None:
     assert (grid.start_time, grid.end_time) == (0.0, 4.5)
     said = [one for one in grid.get_tier_by_name("words") if one.text]
     assert [one.text for one in said] == [one.text for one in HELLO.words]
-    assert [float(one.start_time) for one in said] == pytest.approx([one.start for one in HELLO.words])
+    assert [float(one.start_time) for one in said] == pytest.approx(
+        [one.start for one in HELLO.words]
+    )
     silent = read_textgrid(SILENCE, tmp_path / "b.TextGrid").get_tier_by_name("words")
     assert [(one.text, one.start_time, one.end_time) for one in silent] == [("", 0.0, 2.0)]
 
