@@ -14,8 +14,10 @@ SHORTEST = MICROSECONDS // 1000
 def to_textgrid(transcript: Transcript, name: str) -> str:
     """Both tiers from 0 to the duration without gaps: where nothing is said, the text is empty."""
     del name
-    tiers = {"words": words_of(transcript), "tokens": transcript.tokens}
-    found = {tier: _spans(items, transcript.duration) for tier, items in tiers.items()}
+    found = {
+        "words": _spans(words_of(transcript), transcript.duration),
+        "tokens": _spans(transcript.tokens, transcript.duration),
+    }
     total = max(round(transcript.duration * MICROSECONDS), SHORTEST)
     total = max(total, *(one[-1].end if one else 0 for one in found.values()))
     lines = [
