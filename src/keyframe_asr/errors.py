@@ -19,6 +19,10 @@ class ManifestError(KeyframeError):
     """A manifest or corpus that cannot be read, is incomplete, or holds bad entries."""
 
 
+class TextError(KeyframeError):
+    """A text that cannot be aligned with its recording: unknown symbols, or too long for it."""
+
+
 class RecipeError(KeyframeError):
     """A recipe with an unknown key, a wrong type, or values that contradict each other."""
 

@@ -14,6 +14,7 @@ from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.modes import Mode
 
 MEDIAN_SECONDS = 0.100
+MEDIAN_END_SECONDS = 0.050
 UTTERANCES = 60
 
 
@@ -26,9 +27,9 @@ def cuts(tmp_path_factory: pytest.TempPathFactory) -> list[Cut]:
 
 
 @pytest.mark.parametrize("mode", ["axe", "ctc", "attention", "rescore"])
-def test_token_starts_are_near_word_starts(cuts: list[Cut], mode: Mode) -> None:
+def test_tokens_are_near_words(cuts: list[Cut], mode: Mode) -> None:
     found = load("demo").transcribe_batch([audio_path(cut) for cut in cuts], mode)
-    distances = []
+    distances, ends = [], []
     for cut, transcript in zip(cuts, found, strict=True):
         # Only where the text is right is it clear which token stands for which word.
         if transcript.text == text(cut):
@@ -37,7 +38,13 @@ def test_token_starts_are_near_word_starts(cuts: list[Cut], mode: Mode) -> None:
             distances += [
                 abs(start - word.start) for start, word in zip(starts, words, strict=True)
             ]
+            ends += [
+                abs(token.end - word.end)
+                for token, word in zip(transcript.tokens, words, strict=True)
+            ]
             assert starts == sorted(starts)
+            assert [word.text for word in transcript.words] == [word.symbol for word in words]
             assert all(0 <= start <= transcript.duration for start in starts)
     assert len(distances) >= 2 * UTTERANCES
     assert median(distances) <= MEDIAN_SECONDS
+    assert median(ends) <= MEDIAN_END_SECONDS

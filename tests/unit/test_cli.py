@@ -138,6 +138,8 @@ def test_transcribe_into_a_folder(model: Path, recordings: Path, tmp_path: Path)
     assert (result.returncode, result.stdout) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == ["one.json", "silent.json"]
     assert json.loads((out / "silent.json").read_text())["text"] == ""
+    subtitles = keyframe("transcribe", model, files[0], "--format", "vtt")
+    assert subtitles.stdout.startswith("WEBVTT\n\n00:00:0")
     clash = keyframe("transcribe", model, files[0], tmp_path / "one.flac", "--out", out)
     assert clash.returncode == 1 and "'one'" in clash.stderr
 

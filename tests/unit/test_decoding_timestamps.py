@@ -6,7 +6,7 @@ import pytest
 
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.timestamps import LONGEST_TOKEN_SECONDS, timed_tokens, words
-from keyframe_asr.results import Token
+from keyframe_asr.results import Token, Word
 
 PIECES = {3: "▁TURN", 4: "▁ON", 5: "E", 6: "▁"}
 
@@ -47,4 +47,4 @@ def test_words_join_their_pieces() -> None:
         Token("D", 0.4, 0.5, 0.9),
         Token("▁ON", 0.9, 1.2, 0.7),
     ]
-    assert words(pieces) == [Token("TURNED", 0.1, 0.5, 0.5), Token("ON", 0.9, 1.2, 0.7)]
+    assert words(pieces) == [Word("TURNED", 0.1, 0.5, 0.5), Word("ON", 0.9, 1.2, 0.7)]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
-from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,25 +10,19 @@ import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.output_format import Format, printed, write_whole
 from keyframe_asr.errors import AudioError, KeyframeError
-from keyframe_asr.results import Transcript
+from keyframe_asr.formats import FORMATS, render
 
 if TYPE_CHECKING:
     from keyframe_asr.inference.modes import Mode
-
-
-class Format(StrEnum):
-    """What is written for each recording."""
-
-    text = "text"
-    json = "json"
 
 
 def transcribe(
     model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
     audio: list[Path] = typer.Argument(help="Recordings: wav, flac, mp3, ogg, opus."),
     output: Format = typer.Option(
-        Format.text, "--format", help="text, or json with token times and confidences."
+        Format.text, "--format", help="All but text have times; json, ctm have confidences too."
     ),
     out: Path | None = typer.Option(None, help="Folder for one file a recording."),
     decode: DecodeMode | None = typer.Option(
@@ -57,34 +47,12 @@ def transcribe(
             failed += 1
             show_error(result)
         elif out is None:
-            print(_line(path, result, output, len(audio) > 1), flush=True)
+            print(printed(result, output, str(path), len(audio) > 1), end="", flush=True)
         else:
-            _write(out, path, result, output)
+            content = render(result, output, str(path))
+            write_whole(out / f"{path.stem}{FORMATS[output].suffix}", content)
     if failed:
         raise typer.Exit(1)
-
-
-def _line(path: Path, transcript: Transcript, output: Format, several: bool) -> str:
-    """One line on standard output; with several recordings each names its own."""
-    if output is Format.json:
-        return json.dumps({"audio": str(path), **asdict(transcript)}, ensure_ascii=False)
-    return f"{path}\t{transcript.text}" if several else transcript.text
-
-
-def _write(out: Path, path: Path, transcript: Transcript, output: Format) -> None:
-    """`OUT/NAME.txt` or `OUT/NAME.json`, whole or not at all."""
-    content = transcript.text
-    if output is Format.json:
-        described = {"audio": str(path), **asdict(transcript)}
-        content = json.dumps(described, ensure_ascii=False, indent=2)
-    target = out / f"{path.stem}.{'txt' if output is Format.text else 'json'}"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content + "\n", encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, target)
-    except OSError as error:
-        raise KeyframeError(f"{target}: cannot be written: {error.strerror}") from None
 
 
 def _check_names(audio: list[Path]) -> None:

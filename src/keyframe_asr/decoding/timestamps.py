@@ -1,14 +1,24 @@
-"""When each token was said: the source frame of the keyframe it was found at."""
+"""When each token was said: it starts at the source frame of the keyframe it was found at.
+
+It ends where the next one starts, or earlier if the sound ends before. The sound decides because
+the posteriors do not know: CTC is blank a frame after each spike, however long the token goes on
+(measured against espeak-ng's word times, ends from posteriors are no better than a constant).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.results import Token
+from keyframe_asr.decoding.speech_level import SpeechLevel
+from keyframe_asr.han import is_han
+from keyframe_asr.results import Token, Word
+
+WORD_BOUNDARY = "▁"
+"""Begins a word in sentencepiece's pieces."""
 
 LONGEST_TOKEN_SECONDS = 0.4
-"""A token followed by a pause or by nothing is taken to end at most so long after its start."""
+"""Where noise hides the end of a sound, a token ends at most so long after its start."""
 
 
 def timed_tokens(
@@ -18,6 +28,7 @@ def timed_tokens(
     duration: float,
     piece: Callable[[int], str],
     spike_lead: float = 0.0,
+    level: SpeechLevel | None = None,
 ) -> list[Token]:
     """One token per id, start times non-decreasing and within the recording.
 
@@ -29,19 +40,15 @@ def timed_tokens(
         piece: display form of a token id.
         spike_lead: seconds that spikes lie before the start of their tokens: a steady property of
             trained weights, since CTC does not care where within its sound a token spikes.
+        level: how loud the recording is, which tells where tokens end; without it they end at the
+            next start, or after `LONGEST_TOKEN_SECONDS`.
     """
     starts: list[float] = []
     for position in hypothesis.positions:
         start = max(frames[position] * frame_seconds + spike_lead, 0.0)
         starts.append(max(min(start, duration), starts[-1] if starts else 0.0))
-    ends = (
-        [
-            min(following, start + LONGEST_TOKEN_SECONDS)
-            for start, following in zip(starts, [*starts[1:], duration], strict=True)
-        ]
-        if starts
-        else []
-    )
+    following = [*starts[1:], duration] if starts else []
+    ends = [_end(start, limit, level) for start, limit in zip(starts, following, strict=True)]
     return [
         Token(piece(token), start, end, min(1.0, max(0.0, confidence)))
         for token, start, end, confidence in zip(
@@ -50,24 +57,44 @@ def timed_tokens(
     ]
 
 
-def words(tokens: Sequence[Token], mark: str = "▁") -> list[Token]:
-    """Join sentencepiece pieces into words: a piece that begins with the mark begins a word.
+def _end(start: float, limit: float, level: SpeechLevel | None) -> float:
+    """Between the start and the limit, which is the next start or the end of the recording."""
+    heard = None if level is None else level.sound_end(start, limit)
+    return min(limit, start + LONGEST_TOKEN_SECONDS) if heard is None else heard
 
-    A word starts with its first piece, ends with its last and is as certain as the least certain
-    piece. Marks alone (a piece without letters) make no word of their own.
+
+def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
+    """Tokens as words, whatever kind of tokenizer they are of.
+
+    A word ends at white space or sentencepiece's mark; every Han character is a word of its own.
+    A word starts with its first token, ends with its last and is as certain as the least certain
+    of them. A token with several words in it (sentencepiece on Mandarin) gives its time to its
+    characters in equal parts. Texts of the words are those of the recognised text.
     """
-    grouped: list[list[Token]] = []
+    found: list[Word] = []
+    joins = False
     for token in tokens:
-        if token.text.startswith(mark) or not grouped:
-            grouped.append([])
-        grouped[-1].append(token)
-    joined = [
-        Token(
-            "".join(piece.text for piece in pieces).replace(mark, ""),
-            pieces[0].start,
-            pieces[-1].end,
-            min(piece.confidence for piece in pieces),
-        )
-        for pieces in grouped
-    ]
-    return [word for word in joined if word.text]
+        symbols = token.text.replace(mark, " ")
+        visible = sum(not symbol.isspace() for symbol in symbols)
+        place = 0
+        for symbol in symbols:
+            if symbol.isspace():
+                joins = False
+                continue
+            start, end = _share(token, place, visible), _share(token, place + 1, visible)
+            place += 1
+            if joins and not is_han(symbol):
+                last = found[-1]
+                confidence = min(last.confidence, token.confidence)
+                found[-1] = Word(last.text + symbol, last.start, end, confidence)
+            else:
+                found.append(Word(symbol, start, end, token.confidence))
+            joins = not is_han(symbol)
+    return found
+
+
+def _share(token: Token, place: int, parts: int) -> float:
+    """Where the part of that number begins, if the token's time is cut into equal parts."""
+    if place == parts:
+        return token.end
+    return token.start + (token.end - token.start) * place / parts

@@ -9,18 +9,15 @@ other characters, so that the word error rate is the field's mixed error rate.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import kaldialign
 
+from keyframe_asr.han import mixed_words
 from keyframe_asr.text import Language
 
 BOOTSTRAP_REPLICATIONS = 10_000
-
-_HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_MANDARIN_WORD = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Errors:
 
 def split_words(text: str, language: Language) -> list[str]:
     """The words of a text; in Mandarin every Han character is one."""
-    return text.split() if language == "english" else _MANDARIN_WORD.findall(text)
+    return text.split() if language == "english" else mixed_words(text)
 
 
 def split_characters(text: str, language: Language) -> list[str]:

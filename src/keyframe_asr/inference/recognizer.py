@@ -13,7 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio import read_audio
 from keyframe_asr.data.model_folder import StoredModel
-from keyframe_asr.decoding.timestamps import timed_tokens
+from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.speech_level import SpeechLevel
+from keyframe_asr.decoding.timestamps import timed_tokens, words
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.features import front_end
 from keyframe_asr.inference.modes import (
@@ -26,7 +28,7 @@ from keyframe_asr.inference.modes import (
     spiking,
 )
 from keyframe_asr.model.network import Encoded
-from keyframe_asr.results import Token, Transcript
+from keyframe_asr.results import Segment, Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
 from keyframe_asr.tokenizer import UNKNOWN, UNKNOWN_TEXT
 
@@ -55,6 +57,7 @@ class EncodedAudio:
         frames: encoder frames of each.
         keyframes: frames of each that encoder 2 saw.
         silent: recordings that hold no sound at all.
+        levels: how loud each is over time, None where noise hides its speech; may be left out.
     """
 
     encoded: Encoded
@@ -62,6 +65,7 @@ class EncodedAudio:
     frames: tuple[int, ...]
     keyframes: tuple[int, ...]
     silent: tuple[bool, ...]
+    levels: tuple[SpeechLevel | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,7 @@ class Recognizer:
             frames=tuple(frames),
             keyframes=tuple(keyframes),
             silent=tuple(not np.any(np.abs(samples) > SILENT_PEAK) for samples in recordings),
+            levels=tuple(SpeechLevel.of_samples(samples) for samples in recordings),
         )
 
     @torch.inference_mode()
@@ -209,17 +214,43 @@ class Recognizer:
         """Transcripts of encoded recordings. Raises `ModelError` for a mode the model lacks."""
         check_mode(self.network, mode, self.config.name)
         hypotheses, sources = decode(self.network, audio.encoded, audio.silent, mode, options)
-        frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
-        transcripts = []
-        for row, (found, frames) in enumerate(zip(hypotheses, sources, strict=True)):
-            duration = audio.seconds[row]
-            tokens: list[Token] = timed_tokens(
-                found, frames, frame_seconds, duration, self._piece, self.config.spike_lead_seconds
-            )
-            reduction = 1 - audio.keyframes[row] / audio.frames[row] if audio.frames[row] else 0.0
-            text = self.tokenizer.decode(found.tokens)
-            transcripts.append(Transcript(text, tokens, duration, reduction))
-        return transcripts
+        return [
+            self.transcript(audio, row, found, frames)
+            for row, (found, frames) in enumerate(zip(hypotheses, sources, strict=True))
+        ]
+
+    def transcript(
+        self, audio: EncodedAudio, row: int, found: Hypothesis, frames: Sequence[int]
+    ) -> Transcript:
+        """What was found in one recording of a batch, as plain values.
+
+        Args:
+            audio: the batch.
+            row: which of its recordings.
+            found: its text.
+            frames: source frame of every column that the positions of `found` count in.
+        """
+        duration = audio.seconds[row]
+        tokens: list[Token] = timed_tokens(
+            found,
+            frames,
+            encoder_frame_seconds(self.network.subsampling.factor),
+            duration,
+            self._piece,
+            self.config.spike_lead_seconds,
+            audio.levels[row] if audio.levels else None,
+        )
+        text, said = self.tokenizer.decode(found.tokens), words(tokens)
+        return Transcript(
+            text=text,
+            tokens=tokens,
+            duration=duration,
+            frame_reduction=(
+                1 - audio.keyframes[row] / audio.frames[row] if audio.frames[row] else 0.0
+            ),
+            words=said,
+            segments=[Segment(text, said[0].start, said[-1].end, tokens, said)] if said else [],
+        )
 
     def _piece(self, token: int) -> str:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)

@@ -1,0 +1,41 @@
+"""`keyframe align`: when each word of a known text was said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from keyframe_asr.cli.output_format import Format, printed, write_whole
+from keyframe_asr.errors import TextError
+from keyframe_asr.formats import render
+
+
+def align(
+    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
+    audio: Path = typer.Argument(help="Recording: wav, flac, mp3, ogg, opus."),
+    text: str = typer.Argument(help="What is said in it, or a file of it, FILE.txt."),
+    output: Format = typer.Option(Format.json, "--format", help="What the times are written as."),
+    out: Path | None = typer.Option(None, help="File to write. Default: standard output."),
+    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+) -> None:
+    """Find the time of every word of TEXT in AUDIO (forced alignment on the model's CTC)."""
+    said = _text(text)
+    from keyframe_asr.inference.alignment import align as force_align
+    from keyframe_asr.inference.loading import load
+
+    transcript = force_align(load(model, device), audio, said)
+    if out is None:
+        print(printed(transcript, output, str(audio)), end="")
+    else:
+        write_whole(out, render(transcript, output, str(audio)))
+
+
+def _text(text: str) -> str:
+    """The text itself, or what the file of that name holds."""
+    if not text.endswith(".txt"):
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TextError(f"{text}: cannot be read as UTF-8 text: {error}") from None

@@ -1,0 +1,196 @@
+"""How well a model knows when words are said: errors of their starts and ends.
+
+The reference is a manifest's own alignments (`word` of its supervisions, as the self-made corpora
+have them), or the forced alignment of the manifest's texts by another model. Words of reference
+and hypothesis are matched by edit distance (kaldialign); only those that are equal are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import kaldialign
+import numpy as np
+from lhotse.cut import Cut
+from rich import box
+from rich.table import Table
+
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.evaluation.report import machine
+from keyframe_asr.evaluation.scoring import read_cut
+from keyframe_asr.inference.alignment import align_samples, tokens_of
+from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
+from keyframe_asr.inference.recognizer import Recognizer, Samples, batches_by_length
+from keyframe_asr.results import Word
+from keyframe_asr.text import NORMALISATIONS
+from keyframe_asr.timing import SAMPLE_RATE
+
+
+@dataclass
+class TimeErrors:
+    """Seconds by which the words of one decode mode are late; negative where early."""
+
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+
+    def count(self, reference: Sequence[Word], found: Sequence[Word]) -> None:
+        """Add the words of one utterance that are in both."""
+        pairs = kaldialign.align(
+            [word.text for word in reference], [word.text for word in found], ""
+        )
+        expected, heard = iter(reference), iter(found)
+        for said, recognised in pairs:
+            true = next(expected) if said else None
+            guess = next(heard) if recognised else None
+            if true is not None and guess is not None and said == recognised:
+                self.starts.append(guess.start - true.start)
+                self.ends.append(guess.end - true.end)
+
+
+@dataclass
+class TimeMeasurement:
+    """What is measured, how, and what was found so far.
+
+    Attributes:
+        recognizer: the model.
+        modes: decode modes.
+        reference: aligns the manifest's texts; without it the manifest's alignments are used.
+        options: widths and weights of the searches.
+        failed: one error per recording that could not be read or aligned; these do not count.
+    """
+
+    recognizer: Recognizer
+    modes: Sequence[Mode]
+    reference: Recognizer | None = None
+    options: DecodeOptions = DEFAULT_OPTIONS
+    failed: list[KeyframeError] = field(default_factory=list)
+    words: int = 0
+
+    def __post_init__(self) -> None:
+        for mode in self.modes:
+            check_mode(self.recognizer.network, mode, self.recognizer.config.name)
+        self._errors = {mode: TimeErrors() for mode in self.modes}
+
+    def run(
+        self, manifest: str, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> dict[str, Any]:
+        """The report of `keyframe times --json`; `progress` is told (done, total) utterances.
+
+        Raises:
+            ManifestError: the manifest cannot be read, or no utterance has a reference.
+        """
+        cuts = list(load_manifest(manifest))
+        sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
+        done = 0
+        for batch in batches_by_length(sizes):
+            self._measure([cuts[place] for place in batch])
+            done += len(batch)
+            progress(done, len(cuts))
+        if not self.words:
+            raise ManifestError(
+                f"{manifest}: no word of it has a reference time; use a manifest with alignments "
+                "(those of `keyframe prepare synthetic-...` have them) or give --reference MODEL"
+            )
+        return {
+            "model": self.recognizer.config.name,
+            "manifest": manifest,
+            "reference": self.reference.config.name if self.reference else "manifest",
+            "utterances": len(cuts) - len(self.failed),
+            "words": self.words,
+            "machine": machine(self.recognizer.device_name),
+            "decode": {mode: _summary(errors) for mode, errors in self._errors.items()},
+        }
+
+    def _measure(self, cuts: Sequence[Cut]) -> None:
+        recordings: list[Samples] = []
+        references: list[list[Word]] = []
+        for cut in cuts:
+            try:
+                samples = read_cut(cut)
+                if isinstance(samples, KeyframeError):
+                    raise samples
+                reference = self._reference(cut, samples)
+            except KeyframeError as error:
+                self.failed.append(error)
+                continue
+            recordings.append(samples)
+            references.append(reference)
+            self.words += len(reference)
+        if not recordings:
+            return
+        encoded = self.recognizer.encode(recordings)
+        for mode, errors in self._errors.items():
+            found = self.recognizer.decode(encoded, mode, self.options)
+            for reference, transcript in zip(references, found, strict=True):
+                errors.count(reference, transcript.words)
+
+    def _reference(self, cut: Cut, samples: Samples) -> list[Word]:
+        if self.reference is not None:
+            if not text(cut).strip():
+                return []
+            tokens = tokens_of(self.reference, text(cut))
+            return align_samples(self.reference, samples, tokens, cut.id).words
+        normalise = NORMALISATIONS[self.recognizer.config.normalisation]
+        alignment = cut.supervisions[0].alignment or {}
+        words = [
+            Word(normalise(item.symbol), item.start, item.end, 1.0)
+            for item in alignment.get("word", [])
+        ]
+        return [word for word in words if word.text]
+
+
+def _summary(errors: TimeErrors) -> dict[str, Any]:
+    return {
+        "matched": len(errors.starts),
+        "start": _statistics(errors.starts),
+        "end": _statistics(errors.ends),
+    }
+
+
+def _statistics(seconds: Sequence[float]) -> dict[str, float | None]:
+    """Of the absolute errors, and the median with its sign, in seconds."""
+    if not seconds:
+        return {"median": None, "p95": None, "bias": None}
+    absolute = np.abs(seconds)
+    return {
+        "median": round(float(np.median(absolute)), 4),
+        "p95": round(float(np.percentile(absolute, 95)), 4),
+        "bias": round(float(np.median(seconds)), 4),
+    }
+
+
+def render_times(report: Mapping[str, Any]) -> Table:
+    """The report as a table, one row a decode mode; times in milliseconds."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{report['model']} on {report['manifest']}",
+        caption=(
+            f"{report['utterances']} utterances, {report['words']} words; reference: "
+            f"{report['reference']}; absolute errors in ms (median late +, early -)"
+        ),
+    )
+    columns = ("decode", "matched", "start median", "start 95 %", "end median", "end 95 %")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "decode" else "right", no_wrap=True)
+    for mode, row in report["decode"].items():
+        cells = [
+            cell
+            for edge in ("start", "end")
+            for cell in (_median(row[edge]), _milliseconds(row[edge]["p95"]))
+        ]
+        table.add_row(mode, str(row["matched"]), *cells)
+    return table
+
+
+def _median(statistics: Mapping[str, float | None]) -> str:
+    bias = statistics["bias"]
+    sign = "" if bias is None else f" ({1000 * bias:+.0f})"
+    return _milliseconds(statistics["median"]) + sign
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.0f}"

@@ -1,0 +1,158 @@
+"""Subtitle cues from timed words, by rules that subtitle editors check.
+
+At most two lines of 42 columns, or of 32 (16 Han characters, each two columns wide) where there
+are wide characters; 0.8 to 7 seconds long and two frames apart as far as the speech allows; never
+overlapping. A new cue begins at a pause, or, where there is none, at the longest gap between words
+in the second half of what fits.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from keyframe_asr.formats.spans import MILLISECONDS, Span, separated, spans, words_of
+from keyframe_asr.han import is_han
+from keyframe_asr.results import Transcript
+
+LINES = 2
+COLUMNS, WIDE_COLUMNS = 42, 32
+"""Of a line; a line with any wide (Han) character has the smaller limit."""
+
+SHORTEST, LONGEST = 800, 7_000
+"""Milliseconds that a cue is to be seen."""
+
+FRAME_GAP = 84
+"""Milliseconds between two cues: two frames at 24 a second, the fewest that are in use."""
+
+PAUSE, LONG_PAUSE = 500, 1_500
+"""Milliseconds of silence: the first ends a cue that is long enough, the second any cue."""
+
+FLASH = 40
+"""Milliseconds; one video frame, the least that a cue can be seen at all."""
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One or two lines of text, seen from `start` to `end` in milliseconds."""
+
+    lines: tuple[str, ...]
+    start: int
+    end: int
+
+
+def cues_of(transcript: Transcript) -> list[Cue]:
+    """The cues of a transcript, in order of time, without overlap."""
+    duration = transcript.duration
+    words = [
+        part
+        for word in spans(words_of(transcript), MILLISECONDS, duration, shortest=1)
+        for part in _that_fit_a_line(word)
+    ]
+    cues = [Cue(tuple(wrapped(group)), group[0].start, group[-1].end) for group in _groups(words)]
+    return _timed(cues, round(duration * MILLISECONDS))
+
+
+def width(text: str) -> int:
+    """Columns of a text: wide characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.category(one) in ("Mn", "Me", "Cf") else 1 + _is_wide(one) for one in text
+    )
+
+
+def wrapped(words: Sequence[Span]) -> list[str]:
+    """One line if the words fit, else the two lines of most equal width; empty if they do not."""
+    whole = _joined(words)
+    if width(whole) <= _limit(whole):
+        return [whole]
+    pairs = [(_joined(words[:place]), _joined(words[place:])) for place in range(1, len(words))]
+    fitting = [pair for pair in pairs if all(width(line) <= _limit(line) for line in pair)]
+    if not fitting:
+        return []
+    return list(min(fitting, key=lambda pair: max(map(width, pair))))
+
+
+def _groups(words: Sequence[Span]) -> list[list[Span]]:
+    """The words of each cue."""
+    groups: list[list[Span]] = []
+    group: list[Span] = []
+    for word in words:
+        if group and _pauses(group, word):
+            groups.append(group)
+            group = []
+        group.append(word)
+        if len(group) > 1 and not _fits(group):
+            place = _longest_gap(group)
+            groups.append(group[:place])
+            group = group[place:]
+    return [*groups, group] if group else groups
+
+
+def _pauses(group: Sequence[Span], word: Span) -> bool:
+    silence = word.start - group[-1].end
+    long_enough = word.start - FRAME_GAP - group[0].start >= SHORTEST
+    return silence >= LONG_PAUSE or (silence >= PAUSE and long_enough)
+
+
+def _fits(group: Sequence[Span]) -> bool:
+    return group[-1].end - group[0].start <= LONGEST and bool(wrapped(group))
+
+
+def _longest_gap(group: Sequence[Span]) -> int:
+    """Where to break a group whose last word is one too many: never before its middle."""
+    last = len(group) - 1
+    places = [
+        place
+        for place in range(max(1, len(group) // 2), len(group))
+        if place == last or _fits(group[place:])
+    ]
+    return max(places, key=lambda place: (group[place].start - group[place - 1].end, place))
+
+
+def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
+    """Long enough to be read, apart from each other, inside the recording where there is room."""
+    apart = separated([Span("", cue.start, cue.end) for cue in cues], total, FLASH)
+    timed: list[Cue] = []
+    for place, (cue, span) in enumerate(zip(cues, apart, strict=True)):
+        following = apart[place + 1].start if place + 1 < len(apart) else None
+        latest = max(total, span.end) if following is None else following
+        gapped = latest if following is None else following - FRAME_GAP
+        end = max(span.end, span.start + SHORTEST)
+        end = min(end, max(gapped, span.start + SHORTEST), span.start + LONGEST, latest)
+        start = span.start
+        if end - start < SHORTEST:  # no room behind: show it a little before it is said
+            free = timed[-1].end + FRAME_GAP if timed else 0
+            start = min(start, max(free, end - SHORTEST))
+        timed.append(replace(cue, start=start, end=end))
+    return timed
+
+
+def _that_fit_a_line(word: Span) -> list[Span]:
+    """The word; only one that is longer than a line is broken, its time shared out evenly."""
+    parts: list[str] = [""]
+    for character in word.text:
+        longer = parts[-1] + character
+        if parts[-1] and width(longer) > _limit(longer):
+            parts.append(character)
+        else:
+            parts[-1] = longer
+    times = [word.start + (word.end - word.start) * n // len(parts) for n in range(len(parts) + 1)]
+    return [Span(part, times[place], times[place + 1]) for place, part in enumerate(parts)]
+
+
+def _joined(words: Sequence[Span]) -> str:
+    """Spaces between words, but none beside a Han character."""
+    text = ""
+    for word in words:
+        space = text and not is_han(text[-1]) and not is_han(word.text[0])
+        text += f" {word.text}" if space else word.text
+    return text
+
+
+def _limit(line: str) -> int:
+    return WIDE_COLUMNS if any(map(_is_wide, line)) else COLUMNS
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"

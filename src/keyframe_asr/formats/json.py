@@ -1,0 +1,22 @@
+"""JSON: every field of the transcript under its own name, and the recording's as `audio`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from keyframe_asr.results import Transcript
+
+
+def to_json(transcript: Transcript, name: str) -> str:
+    """For a file: indented."""
+    return json.dumps(_described(transcript, name), ensure_ascii=False, indent=2) + "\n"
+
+
+def json_line(transcript: Transcript, name: str) -> str:
+    """The same on a single line without line break, as JSON Lines has it."""
+    return json.dumps(_described(transcript, name), ensure_ascii=False)
+
+
+def _described(transcript: Transcript, name: str) -> dict[str, object]:
+    return {"audio": name, **asdict(transcript)}

@@ -1,0 +1,78 @@
+"""Words and their times in the form that files want: clean text, whole ticks, no overlap."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from keyframe_asr.han import mixed_words
+from keyframe_asr.results import Token, Transcript, Word
+
+MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
+"""Ticks in a second."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A text from tick `start` to tick `end`."""
+
+    text: str
+    start: int
+    end: int
+
+
+def words_of(transcript: Transcript) -> Sequence[Word]:
+    """Its words; those of its text, spread evenly, where only the text is known."""
+    if transcript.words or not transcript.text:
+        return transcript.words
+    texts = mixed_words(transcript.text)
+    step = transcript.duration / max(1, len(texts))
+    return [Word(text, place * step, (place + 1) * step, 1.0) for place, text in enumerate(texts)]
+
+
+def spans(
+    items: Sequence[Word] | Sequence[Token], ticks: int, duration: float, shortest: int
+) -> list[Span]:
+    """What is said, in order, without overlap, each at least `shortest` ticks long.
+
+    Times change only where they must: tokens of one frame are put one after another. All end
+    within the duration unless even the shortest spans have no room in it.
+    """
+    cleaned = [(clean(item.text), item) for item in items]
+    raw = [
+        Span(text, max(0, round(item.start * ticks)), max(0, round(item.end * ticks)))
+        for text, item in cleaned
+        if text
+    ]
+    return separated(raw, round(duration * ticks), shortest)
+
+
+def separated(raw: Sequence[Span], total: int, shortest: int) -> list[Span]:
+    """The spans moved and cut so that none overlap and each has at least `shortest` ticks."""
+    starts = [0] * len(raw)
+    ends = [0] * len(raw)
+    free = 0
+    for place, span in enumerate(raw):
+        following = raw[place + 1].start if place + 1 < len(raw) else span.end
+        starts[place] = max(span.start, free)
+        ends[place] = max(min(span.end, following), starts[place] + shortest)
+        free = ends[place]
+    limit = max(total, shortest * len(raw))
+    for place in reversed(range(len(raw))):
+        ends[place] = min(ends[place], limit)
+        starts[place] = min(starts[place], ends[place] - shortest)
+        limit = starts[place]
+    return [Span(span.text, start, end) for span, start, end in zip(raw, starts, ends, strict=True)]
+
+
+def clean(text: str) -> str:
+    """A text as one line: white space collapsed, control characters gone."""
+    visible = "".join(
+        " " if one.isspace() else one for one in text if one.isspace() or not _is_control(one)
+    )
+    return " ".join(visible.split())
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
