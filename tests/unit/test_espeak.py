@@ -7,7 +7,6 @@ import pytest
 
 from keyframe_asr.data.corpora import synthetic_english, synthetic_mandarin
 from keyframe_asr.data.corpora.espeak import Samples, SpeechSynthesiser, SpeechSynthesisError
-from keyframe_asr.data.corpora.made_voices import made_voices
 from keyframe_asr.timing import SAMPLE_RATE
 
 FAST = 450
@@ -121,26 +120,3 @@ def test_the_letter_a_is_no_article(synthesiser: SpeechSynthesiser) -> None:
     _, letter = synthesiser.say(synthetic_english.spoken("B A B"), "en-us")
     _, article = synthesiser.say("b a b", "en-us")
     assert letter[1].end - letter[1].start > 1.5 * (article[1].end - article[1].start)
-
-
-def test_made_voices_differ_and_are_found_by_name() -> None:
-    voices = made_voices(3)
-    assert voices == {name: voices[name] for name in made_voices(9) if name in voices}
-    synthesiser = SpeechSynthesiser(voices)
-    said = {}
-    for name in ("", *(f"+{voice}" for voice in voices)):
-        samples, times = synthesiser.say("一二三", f"cmn{name}")
-        assert [time.text for time in times] == list("一二三")
-        spectrum = np.abs(np.fft.rfft(samples[: SAMPLE_RATE // 2]))
-        said[name] = spectrum / np.linalg.norm(spectrum)
-    names = list(said)
-    for first in names:
-        for second in names[names.index(first) + 1 :]:
-            assert float(said[first] @ said[second]) < 0.95, (first, second)
-
-
-def test_made_voices_leave_the_others_as_they_are() -> None:
-    plain, more = SpeechSynthesiser(), SpeechSynthesiser(made_voices(2))
-    assert np.array_equal(plain.say("四", "cmn+f3")[0], more.say("四", "cmn+f3")[0])
-    with pytest.raises(SpeechSynthesisError, match="no voice 'cmn\\+made07'"):
-        more.say("四", "cmn+made07")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import ctypes
 import shutil
 import tempfile
-import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -91,14 +89,11 @@ class SpeechSynthesiser:
     library: two instances asked for the same utterances in the same order give the same samples,
     in one process or in two.
 
-    Args:
-        variants: voice variants besides those that espeak-ng brings: name, content of the file.
-
     Raises:
         SpeechSynthesisError: espeakng-loader is not installed, or its library cannot be started.
     """
 
-    def __init__(self, variants: Mapping[str, str] | None = None) -> None:
+    def __init__(self) -> None:
         try:
             import espeakng_loader
         except ImportError:
@@ -106,10 +101,6 @@ class SpeechSynthesiser:
                 "espeakng-loader is not installed; run: pip install 'keyframe-asr[demo]'"
             ) from None
         self._data = Path(espeakng_loader.get_data_path())
-        if variants:
-            folder = tempfile.mkdtemp()
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            self._data = _with_variants(self._data, variants, Path(folder))
         self._library = _load_copy(Path(espeakng_loader.get_library_path()))
         self._rate: int = self._library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS,
@@ -229,23 +220,6 @@ def _load_copy(library: Path) -> ctypes.CDLL:
                 f"{library}: cannot be loaded ({error}); reinstall espeakng-loader"
             ) from None
     return loaded
-
-
-def _with_variants(data: Path, variants: Mapping[str, str], folder: Path) -> Path:
-    """Links to espeak-ng's data in `folder`, with these voice variants among its own."""
-    own = folder / "voices" / "!v"
-    own.mkdir(parents=True)
-    for source, target in (
-        (data, folder),
-        (data / "voices", own.parent),
-        (data / "voices" / "!v", own),
-    ):
-        for entry in source.iterdir():
-            if not (target / entry.name).exists():
-                (target / entry.name).symlink_to(entry.resolve())
-    for name, content in variants.items():
-        (own / name).write_text(f"name {name}\n{content}", encoding="ascii")
-    return folder
 
 
 def _word_times(text: str, marks: list[_Mark]) -> list[WordTime]:
