@@ -22,6 +22,8 @@ VERBS = (
     "check-data",
     "train",
     "evaluate",
+    "calibrate",
+    "invented",
     "transcribe",
     "inspect",
     "bench",

@@ -77,7 +77,7 @@ class Scoring:
         is_first = not self.references
         recordings: list[npt.NDArray[np.float32]] = []
         for cut in cuts:
-            samples = _read(cut)
+            samples = read_cut(cut)
             if isinstance(samples, KeyframeError):
                 self.failed.append(samples)
             else:
@@ -120,7 +120,7 @@ class Scoring:
         )
 
 
-def _read(cut: Cut) -> npt.NDArray[np.float32] | KeyframeError:
+def read_cut(cut: Cut) -> npt.NDArray[np.float32] | KeyframeError:
     """Samples (S,) of a cut, which may be a part of its recording, or why there are none."""
     try:
         audio = read_samples(cut) if is_part(cut) else audio_path(cut)

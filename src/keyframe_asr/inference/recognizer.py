@@ -12,7 +12,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio import read_audio
+from keyframe_asr.calibration_config import Confidences, SpeechCheckConfig
 from keyframe_asr.data.model_folder import StoredModel
+from keyframe_asr.decoding.confidence import with_scaling
 from keyframe_asr.decoding.timestamps import timed_tokens
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.features import front_end
@@ -25,6 +27,7 @@ from keyframe_asr.inference.modes import (
     decode,
     spiking,
 )
+from keyframe_asr.inference.speech import keep_speech, speech_stretches, without_speech
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
@@ -54,7 +57,8 @@ class EncodedAudio:
         seconds: duration of each recording.
         frames: encoder frames of each.
         keyframes: frames of each that encoder 2 saw.
-        silent: recordings that hold no sound at all.
+        silent: recordings that hold no sound at all, or no speech.
+        refused: ranges [first, stop) of each recording's frames that are no speech.
     """
 
     encoded: Encoded
@@ -62,6 +66,7 @@ class EncodedAudio:
     frames: tuple[int, ...]
     keyframes: tuple[int, ...]
     silent: tuple[bool, ...]
+    refused: tuple[tuple[tuple[int, int], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,20 @@ class SpeechEmbeddings:
 
 
 class Recognizer:
-    """Text, token times and confidences of recordings; made by `keyframe_asr.load`."""
+    """Text, token times and confidences of recordings; made by `keyframe_asr.load`.
+
+    Attributes:
+        speech_check: which sounds get no text; None believes every spike. May be set.
+        confidences: how they are scaled, by decode mode. May be set.
+    """
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
         self.device = _device(device)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.network = model.network.float().to(self.device).eval()
+        self.speech_check: SpeechCheckConfig | None = model.config.speech_check
+        self.confidences: Confidences = dict(model.config.confidences)
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
 
     @property
@@ -176,10 +188,13 @@ class Recognizer:
             raise samples
         found = self.encode([samples])
         heard = spiking(self.network, found.encoded)[0] and not found.silent[0]
-        kept = found.keyframes[0] if heard else 0
-        index = found.encoded.keyframes.index[0, :kept].cpu().numpy()
+        index = found.encoded.keyframes.index[0, : found.keyframes[0]].cpu().numpy()
+        kept = np.full(len(index), heard)
+        for first, stop in found.refused[0]:
+            kept &= (index < first) | (index >= stop)
+        index = index[kept]
         return SpeechEmbeddings(
-            vectors=found.encoded.memory[0, :kept].float().cpu().numpy(),
+            vectors=found.encoded.memory[0, : len(kept)].float().cpu().numpy()[kept],
             times=index * encoder_frame_seconds(self.network.subsampling.factor),
             duration=found.seconds[0],
         )
@@ -194,12 +209,18 @@ class Recognizer:
         if self.device.type == "cuda":  # whoever measures time wants the work done, not queued
             torch.cuda.synchronize(self.device)
         frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()
+        refused = self._refused(encoded)
         return EncodedAudio(
             encoded=encoded,
             seconds=tuple(samples.size / SAMPLE_RATE for samples in recordings),
             frames=tuple(frames),
             keyframes=tuple(keyframes),
-            silent=tuple(not np.any(np.abs(samples) > SILENT_PEAK) for samples in recordings),
+            silent=tuple(
+                not np.any(np.abs(samples) > SILENT_PEAK)
+                or sum(stop - first for first, stop in ranges) == size > 0
+                for samples, ranges, size in zip(recordings, refused, frames, strict=True)
+            ),
+            refused=refused,
         )
 
     @torch.inference_mode()
@@ -211,8 +232,10 @@ class Recognizer:
         hypotheses, sources = decode(self.network, audio.encoded, audio.silent, mode, options)
         frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
         transcripts = []
-        for row, (found, frames) in enumerate(zip(hypotheses, sources, strict=True)):
+        for row, (hypothesis, frames) in enumerate(zip(hypotheses, sources, strict=True)):
             duration = audio.seconds[row]
+            found = keep_speech(hypothesis, frames, audio.refused[row])
+            found = with_scaling(found, self.confidences.get(mode))
             tokens: list[Token] = timed_tokens(
                 found, frames, frame_seconds, duration, self._piece, self.config.spike_lead_seconds
             )
@@ -220,6 +243,15 @@ class Recognizer:
             text = self.tokenizer.decode(found.tokens)
             transcripts.append(Transcript(text, tokens, duration, reduction))
         return transcripts
+
+    def _refused(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Ranges of frames without speech, of each recording of a batch."""
+        check = self.speech_check
+        if check is None:
+            return ((),) * len(encoded.frame_lengths)
+        frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
+        found = speech_stretches(self.network, encoded, frame_seconds)
+        return tuple(without_speech(stretches, check) for stretches in found)
 
     def _piece(self, token: int) -> str:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
