@@ -1,10 +1,10 @@
 """Confidences that can be believed: temperature scaling (Guo et al., 2017, arXiv 1706.04599).
 
 Deviations from the paper: not the logits of all classes are divided by the temperature but the
-log-odds of the one confidence, the two-class form of the same, and an offset is added to them (Platt,
-1999). It needs nothing of how a mode found its token (length head, CTC, decoder, a search with other
-scores), keeps the order of tokens, and cannot change a text. The offset is for modes that are sure
-of too little: no temperature lifts a confidence above one half.
+log-odds of the one confidence, the two-class form of the same, and an offset is added to them
+(Platt, 1999). It needs nothing of how a mode found its token (length head, CTC, decoder, a search
+with other scores), keeps the order of tokens, and cannot change a text. The offset is for modes
+that are sure of too little: no temperature lifts a confidence above one half.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def fit_scaling(confidences: Array, right: npt.NDArray[np.bool_]) -> ConfidenceC
 
 
 def right_units(reference: Sequence[UnitT], hypothesis: Sequence[UnitT]) -> list[bool]:
-    """For each unit of the hypothesis whether the edit-distance alignment pairs it with its equal."""
+    """For each unit of the hypothesis whether the alignment pairs it with its equal."""
     nothing = ""  # equal to no unit
     pairs = kaldialign.align(list(map(str, reference)), list(map(str, hypothesis)), nothing)
     return [wanted == found for wanted, found in pairs if found != nothing]

@@ -1,4 +1,4 @@
-"""Calibrate a model on speech that it was not trained on: scaling of confidences and the check for speech.
+"""Scale the confidences of a model, and fit its check for speech, on speech it was not trained on.
 
 Everything is fitted twice: on halves of the speakers and of the kinds of sounds, each measured on
 the other half, for the report; and on all of it, for the model.

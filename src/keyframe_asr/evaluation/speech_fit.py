@@ -1,8 +1,8 @@
 """How the statistics of a stretch are weighed to tell speech from other sounds.
 
 Logistic regression, each stretch counted by its keyframes and both classes alike; then the bias is
-moved so that text of real speech is hardly lost: as far as the token errors of the speech grow by no
-more than is tolerated.
+moved so that text of real speech is hardly lost: as far as the token errors of the speech grow by
+no more than is tolerated.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Noise makes an inter-CTC spike too, but not as speech does. Three statistics of a stretch tell them
 apart; a model folder stores how they are weighed, measured on speech and on sounds without any:
 
-- `doubt`: log of the inter-CTC's entropy (nats) in and around the stretch, per keyframe. Over
-  speech it is sure of blank between its spikes; over noise it hesitates for long to write one token.
+- `doubt`: log of the inter-CTC's entropy (nats) in and around the stretch, per keyframe. It is
+  sure of blank between the spikes of speech; in noise it hesitates for long to write one token.
 - `agreement`: probability that inter-CTC and length head, each asked for a label, give the same.
 - `hesitation`: log of the length head's entropy, mean over the keyframes.
 
