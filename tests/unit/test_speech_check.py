@@ -170,14 +170,16 @@ def test_invented_words_are_counted_with_and_without_the_check() -> None:
     assert recognizer.speech_check is NOTHING
 
 
-def test_the_shipped_demo_is_silent_in_noise_and_hears_speech_beside_it(tmp_path: Path) -> None:
+def test_the_shipped_demo_writes_little_of_noise_and_all_of_speech(tmp_path: Path) -> None:
+    """Sounds of other numbers and length than those that its check was fitted to."""
     recognizer = load("demo")
-    hissing = [one for one in make_sounds(20.0, seed=3) if one.kind in ("white noise", "hum")]
-    texts = [recognizer.transcribe(one.samples).text for one in hissing]
-    assert texts == [""] * len(texts)
-    recipe = SyntheticCorpus("mandarin", train=0, dev=0, test=1, seed=5)
-    speech = load_manifest(make_corpus(tmp_path, recipe)["test"])
-    path = audio_path(next(iter(speech)))
-    assert recognizer.transcribe(path).text
-    recognizer.speech_check = NOTHING
-    assert recognizer.transcribe(path).text == ""
+    found = count_invented(recognizer, list(make_sounds(8.0, seed=3)), ["axe"])["decode"]["axe"]
+    assert found["without_check"]["with_text"] > 15
+    assert found["invented"] < 0.2 * found["without_check"]["invented"]
+    assert found["kinds"]["white noise"]["with_text"] == 0
+    recipe = SyntheticCorpus("mandarin", train=0, dev=0, test=10, seed=5)
+    for cut in load_manifest(make_corpus(tmp_path, recipe)["test"]):
+        recording = audio_path(cut)
+        checked, recognizer.speech_check = recognizer.transcribe(recording), None
+        assert checked.text == recognizer.transcribe(recording).text != ""
+        recognizer.speech_check = recognizer.config.speech_check
