@@ -41,7 +41,7 @@ def test_a_model_is_calibrated_into_a_new_folder(dev: Path, tmp_path: Path) -> N
     assert 0 <= report["decode"]["axe"]["tokens"]["ece_after"] < 0.2
     check, tried = report["speech_check"], report["speech_check"]["on_the_other_half"]
     assert stored.speech_check is not None and stored.speech_check.doubt == check["doubt"]
-    assert tried["0.01"]["tokens_per_hour"] < check["without"]["tokens_per_hour"]
+    assert tried["0.002"]["tokens_per_hour"] <= check["without"]["tokens_per_hour"]
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
     assert "tokens invented per hour" in " ".join(result.output.split())
     shipped = load_model_folder(shipped_models()["demo"]).config

@@ -52,7 +52,7 @@ class Fitting:
         typer.Option(
             min=0.0, max=1.0, help="Token errors per token that the check for speech may add."
         ),
-    ] = 0.01
+    ] = 0.002
 
 
 @grouped

@@ -33,7 +33,7 @@ from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
 from keyframe_asr.tokenizer import SentencePieceTokenizer
 
-TOLERANCE = 0.01
+TOLERANCE = 0.002
 TRADE = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Tolerances that the report tries besides."""
 
