@@ -88,7 +88,7 @@ def draw_reliability(panels: Mapping[str, tuple[Judged, Judged]], path: Path) ->
             axes.plot([], [], color=colour, marker=marker, linewidth=1, label=label)
         axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), title=title, aspect="equal")
         axes.set(xlabel="confidence", ylabel="share that is right")
-        axes.legend(title="calibration error", loc="upper left", fontsize=8, title_fontsize=8)
+        axes.legend(title="calibration error", loc="lower right", fontsize=8, title_fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
