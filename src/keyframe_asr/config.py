@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from keyframe_asr.augment_config import AugmentConfig
+from keyframe_asr.calibration_config import Confidences, SpeechCheckConfig
 from keyframe_asr.pretrained_config import PretrainedConfig
 from keyframe_asr.strict_yaml import Strict, apply_override, parse_config, read_yaml
 
@@ -301,6 +302,10 @@ class ModelFolderConfig(Strict):
     """Whether keyframe selection and frame fusion are on in these weights."""
     spike_lead_seconds: float = 0.0
     """How long before the start of its token a spike lies in the median, where that is known."""
+    confidences: Confidences = Field(default_factory=dict)
+    """By decode mode: what makes confidences as high as the share of tokens that are right."""
+    speech_check: SpeechCheckConfig | None = None
+    """Which stretches of sound are no speech and get no text; null believes every spike."""
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
 

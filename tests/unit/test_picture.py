@@ -295,10 +295,10 @@ def test_command_writes_next_to_where_it_is_called(model: Path, recording: Path)
     assert pixels(folder / "noise.png").shape[2] == 3
 
 
-def test_only_png_is_drawn(model: Path, recording: Path) -> None:
-    result = inspect(model, recording, "--out", "picture.html", folder=recording.parent)
+def test_only_pictures_and_pages_are_made(model: Path, recording: Path) -> None:
+    result = inspect(model, recording, "--out", "picture.pdf", folder=recording.parent)
     assert result.returncode == 2
-    assert "picture.html: only PNG" in result.stderr
+    assert "picture.pdf: only PNG" in result.stderr
     assert [path.name for path in recording.parent.iterdir()] == ["noise.wav"]
 
 

@@ -1,4 +1,4 @@
-"""`keyframe inspect`: one picture of how the text of a recording was found."""
+"""`keyframe inspect`: how the text of a recording was found, as a picture or as a page."""
 
 from __future__ import annotations
 
@@ -13,27 +13,38 @@ def inspect(
     model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
     audio: Path = typer.Argument(help="Recording: wav, flac, mp3, ogg, opus."),
     out: Path | None = typer.Option(
-        None, help="Picture to write, FILE.png. Default: the recording's name, in this folder."
+        None,
+        help="FILE.png, a picture, or FILE.html, a page that plays the recording. "
+        "Default: a picture with the recording's name, in this folder.",
     ),
     decode: DecodeMode | None = typer.Option(
         None, "--decode", help="Decode mode of the text. Default: the model's greedy mode."
     ),
     device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
 ) -> None:
-    """Draw spectrogram, CTC posteriors, keyframes and tokens of AUDIO as one picture."""
+    """Show spectrogram, CTC posteriors, keyframes and tokens of AUDIO as one picture or page."""
     target = out or Path(f"{audio.stem}.png")
-    if target.suffix.lower() != ".png":
+    if target.suffix.lower() not in (".png", ".html"):
         raise typer.BadParameter(
-            f"{target}: only PNG pictures can be drawn; give a name that ends in .png",
+            f"{target}: only PNG pictures and HTML pages can be made; give a name that ends in "
+            ".png or .html",
             param_hint="--out",
         )
     from keyframe_asr.evaluation.inspection import headline, inspection_view
+    from keyframe_asr.evaluation.page import write_page
     from keyframe_asr.evaluation.picture import draw_inspection, require_matplotlib
 
-    require_matplotlib()  # said before the work, not after it
+    is_page = target.suffix.lower() == ".html"
+    if not is_page:
+        require_matplotlib()  # said before the work, not after it
+    from keyframe_asr.audio import read_audio
     from keyframe_asr.inference.loading import load
 
     view = inspection_view(load(model, device), audio, decode.value if decode else None)
+    if is_page:
+        write_page(view, read_audio(audio), audio.name, target)
+        print(f"{target}: {headline(view)}")
+        return
     legend = draw_inspection(view, target)
     print(f"{target}: {headline(view)}")
     if legend:

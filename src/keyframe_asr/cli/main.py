@@ -23,6 +23,8 @@ VERBS = (
     "train",
     "evaluate",
     "times",
+    "calibrate",
+    "invented",
     "transcribe",
     "align",
     "inspect",

@@ -67,8 +67,7 @@ def save_model_folder(
         weights = with_quantised(_stored_weights(network, dtype), quantised)
         save_file(weights, written / WEIGHTS_FILE)
         tokenizer.save(written)
-        described = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        (written / CONFIG_FILE).write_text(described, encoding="utf-8")
+        (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
         (written / CARD_FILE).write_text(readme, encoding="utf-8")
         if folder.exists():
             os.replace(folder, replaced)
@@ -100,6 +99,40 @@ def load_model_folder(folder: Path) -> StoredModel:
     network.keyframes_enabled = config.keyframes
     network.fusion_enabled = config.fusion
     return StoredModel(network.eval(), tokenizer, config)
+
+
+def copy_model_folder(source: Path, folder: Path, config: ModelFolderConfig) -> None:
+    """Write what a model folder holds, with another `config.yaml`, to a place where nothing is.
+
+    Raises:
+        ModelError: the place is taken or cannot be written.
+    """
+    if folder.exists():
+        raise ModelError(f"{folder}: exists already; choose another place")
+    written = folder.with_name(f".{folder.name}.new{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, written)
+        save_model_config(written, config)
+        os.replace(written, folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
+    """Replace `config.yaml` of a model folder. Raises `ModelError` if it cannot be written."""
+    temporary = folder / f".{CONFIG_FILE}.{os.getpid()}.tmp"
+    try:
+        temporary.write_text(_described(config), encoding="utf-8")
+        os.replace(temporary, folder / CONFIG_FILE)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror}; use --out") from None
+
+
+def _described(config: ModelFolderConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _stored_weights(network: KeyframeNetwork, dtype: torch.dtype) -> dict[str, Tensor]:

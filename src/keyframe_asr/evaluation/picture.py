@@ -8,7 +8,6 @@ ones filled; and the tokens of the text, each tied to the keyframe it was found 
 from __future__ import annotations
 
 import importlib.util
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import Array, InspectionView, headline
 from keyframe_asr.timing import FRAMES_PER_SECOND
@@ -317,14 +317,5 @@ def _weight() -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    except OSError as error:
-        why = error.strerror
-        raise KeyframeError(f"{path}: cannot be written: {why}; use another path") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()

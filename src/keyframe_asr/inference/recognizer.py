@@ -12,7 +12,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio import read_audio
+from keyframe_asr.calibration_config import Confidences, SpeechCheckConfig
 from keyframe_asr.data.model_folder import StoredModel
+from keyframe_asr.decoding.confidence import with_scaling
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.speech_level import SpeechLevel
 from keyframe_asr.decoding.timestamps import timed_tokens, words
@@ -27,6 +29,7 @@ from keyframe_asr.inference.modes import (
     decode,
     spiking,
 )
+from keyframe_asr.inference.speech import keep_speech, speech_stretches, without_speech
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Segment, Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
@@ -56,7 +59,8 @@ class EncodedAudio:
         seconds: duration of each recording.
         frames: encoder frames of each.
         keyframes: frames of each that encoder 2 saw.
-        silent: recordings that hold no sound at all.
+        silent: recordings that hold no sound at all, or no speech.
+        refused: ranges [first, stop) of each recording's frames that are no speech.
         levels: how loud each is over time, None where noise hides its speech; may be left out.
     """
 
@@ -65,6 +69,7 @@ class EncodedAudio:
     frames: tuple[int, ...]
     keyframes: tuple[int, ...]
     silent: tuple[bool, ...]
+    refused: tuple[tuple[tuple[int, int], ...], ...]
     levels: tuple[SpeechLevel | None, ...] = ()
 
 
@@ -84,13 +89,20 @@ class SpeechEmbeddings:
 
 
 class Recognizer:
-    """Text, token times and confidences of recordings; made by `keyframe_asr.load`."""
+    """Text, token times and confidences of recordings; made by `keyframe_asr.load`.
+
+    Attributes:
+        speech_check: which sounds get no text; None believes every spike. May be set.
+        confidences: how they are scaled, by decode mode. May be set.
+    """
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
         self.device = _device(device)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.network = model.network.float().to(self.device).eval()
+        self.speech_check: SpeechCheckConfig | None = model.config.speech_check
+        self.confidences: Confidences = dict(model.config.confidences)
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
 
     @property
@@ -180,10 +192,13 @@ class Recognizer:
             raise samples
         found = self.encode([samples])
         heard = spiking(self.network, found.encoded)[0] and not found.silent[0]
-        kept = found.keyframes[0] if heard else 0
-        index = found.encoded.keyframes.index[0, :kept].cpu().numpy()
+        index = found.encoded.keyframes.index[0, : found.keyframes[0]].cpu().numpy()
+        kept = np.full(len(index), heard)
+        for first, stop in found.refused[0]:
+            kept &= (index < first) | (index >= stop)
+        index = index[kept]
         return SpeechEmbeddings(
-            vectors=found.encoded.memory[0, :kept].float().cpu().numpy(),
+            vectors=found.encoded.memory[0, : len(kept)].float().cpu().numpy()[kept],
             times=index * encoder_frame_seconds(self.network.subsampling.factor),
             duration=found.seconds[0],
         )
@@ -198,12 +213,18 @@ class Recognizer:
         if self.device.type == "cuda":  # whoever measures time wants the work done, not queued
             torch.cuda.synchronize(self.device)
         frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()
+        refused = self._refused(encoded)
         return EncodedAudio(
             encoded=encoded,
             seconds=tuple(samples.size / SAMPLE_RATE for samples in recordings),
             frames=tuple(frames),
             keyframes=tuple(keyframes),
-            silent=tuple(not np.any(np.abs(samples) > SILENT_PEAK) for samples in recordings),
+            silent=tuple(
+                not np.any(np.abs(samples) > SILENT_PEAK)
+                or sum(stop - first for first, stop in ranges) == size > 0
+                for samples, ranges, size in zip(recordings, refused, frames, strict=True)
+            ),
+            refused=refused,
             levels=tuple(SpeechLevel.of_samples(samples) for samples in recordings),
         )
 
@@ -214,10 +235,12 @@ class Recognizer:
         """Transcripts of encoded recordings. Raises `ModelError` for a mode the model lacks."""
         check_mode(self.network, mode, self.config.name)
         hypotheses, sources = decode(self.network, audio.encoded, audio.silent, mode, options)
-        return [
-            self.transcript(audio, row, found, frames)
-            for row, (found, frames) in enumerate(zip(hypotheses, sources, strict=True))
-        ]
+        transcripts = []
+        for row, (hypothesis, frames) in enumerate(zip(hypotheses, sources, strict=True)):
+            found = keep_speech(hypothesis, frames, audio.refused[row])
+            found = with_scaling(found, self.confidences.get(mode))
+            transcripts.append(self.transcript(audio, row, found, frames))
+        return transcripts
 
     def transcript(
         self, audio: EncodedAudio, row: int, found: Hypothesis, frames: Sequence[int]
@@ -251,6 +274,15 @@ class Recognizer:
             words=said,
             segments=[Segment(text, said[0].start, said[-1].end, tokens, said)] if said else [],
         )
+
+    def _refused(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Ranges of frames without speech, of each recording of a batch."""
+        check = self.speech_check
+        if check is None:
+            return ((),) * len(encoded.frame_lengths)
+        frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
+        found = speech_stretches(self.network, encoded, frame_seconds)
+        return tuple(without_speech(stretches, check) for stretches in found)
 
     def _piece(self, token: int) -> str:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)

@@ -20,6 +20,7 @@ from keyframe_asr.features import front_end
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
 from keyframe_asr.training import checkpoint
+from keyframe_asr.training.confidences import measure_confidences
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
 from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
@@ -280,6 +281,7 @@ def save_stage_model(
         keyframes=stage.keyframes,
         fusion=stage.fusion,
         spike_lead_seconds=measure_spike_lead(network, inputs.tokenizer, store, inputs.dev),
+        confidences=measure_confidences(network, inputs.tokenizer, store, inputs.dev),
         features=recipe.features,
         model=recipe.model,
     )

@@ -1,0 +1,153 @@
+"""`keyframe calibrate`: make a model's confidences believable, and teach it what is no speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keyframe_asr.cli.decode_mode import DecodeMode
+from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.option_groups import grouped
+
+if TYPE_CHECKING:
+    from keyframe_asr.evaluation.calibration import Calibration
+    from keyframe_asr.inference.modes import Mode
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the calibrated model goes."""
+
+    out: Annotated[Path | None, typer.Option(help="New model folder to write.")] = None
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Change config.yaml of MODEL instead.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What is told of the calibration."""
+
+    picture: Annotated[
+        Path | None, typer.Option(help="Reliability diagram to write, FILE.png.")
+    ] = None
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report here as well.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How the check for speech is fitted."""
+
+    non_speech: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recordings without speech, besides the self-made sounds."),
+    ] = None
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Token errors per token that the check for speech may add."
+        ),
+    ] = 0.002
+
+
+@grouped
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Model folder, or the name of a shipped model.")],
+    manifest: Annotated[str, typer.Argument(help="Speech that MODEL was not trained on.")],
+    decode: Annotated[
+        list[DecodeMode] | None,
+        typer.Option(help="Decode mode; may be repeated. Default: all that MODEL has."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
+    ] = None,
+    *,
+    place: Place,
+    fitting: Fitting,
+    reports: Reports,
+) -> None:
+    """Fit confidences and the check for speech of MODEL on MANIFEST, and store them with it."""
+    if (place.out is None) == (not place.in_place):
+        raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
+    from keyframe_asr.data.model_folder import copy_model_folder, save_model_config
+    from keyframe_asr.data.sounds import make_sounds, read_sounds
+    from keyframe_asr.evaluation.calibration import Calibrator
+    from keyframe_asr.evaluation.picture import require_matplotlib
+    from keyframe_asr.evaluation.reliability import draw_reliability
+    from keyframe_asr.evaluation.report import save_report
+    from keyframe_asr.inference.loading import find_model, load
+
+    if reports.picture is not None:
+        require_matplotlib()  # said before the work, not after it
+    sounds = list(make_sounds())
+    if fitting.non_speech is not None:
+        sounds += read_sounds(fitting.non_speech, "--non-speech")
+    recognizer = load(model, device)
+    modes: list[Mode] = [mode.value for mode in decode or ()] or list(recognizer.modes)
+    calibrator = Calibrator(recognizer, list(dict.fromkeys(modes)))
+    calibrator.hear_speech(manifest)
+    calibrator.hear_sounds(sounds)
+    for error in calibrator.failed:
+        show_error(error)
+    found = calibrator.fit(fitting.tolerance)
+    config = recognizer.config.model_copy(
+        update={"confidences": found.confidences, "speech_check": found.speech_check}
+    )
+    if place.out is not None:
+        copy_model_folder(find_model(model), place.out, config)
+    else:
+        save_model_config(find_model(model), config)
+    if reports.picture is not None:
+        draw_reliability(found.panels, reports.picture)
+    if reports.json_file is not None:
+        save_report({"manifest": manifest} | found.report, reports.json_file)
+    _print(found)
+
+
+def _print(found: Calibration) -> None:
+    """What was found, as two tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    report: dict[str, Any] = found.report
+    table = Table(title=f"confidences of {report['model']}, each half scaled by the other's")
+    for heading in (
+        "decode",
+        "of",
+        "count",
+        "right",
+        "ECE before",
+        "ECE after",
+        "temperature",
+        "offset",
+    ):
+        table.add_column(heading, justify="left" if heading in ("decode", "of") else "right")
+    for mode, one in report["decode"].items():
+        for unit in ("tokens", "words"):
+            if row := one.get(unit):
+                rates = (f"{100 * row[key]:.1f} %" for key in ("right", "ece_before", "ece_after"))
+                table.add_row(
+                    mode,
+                    unit,
+                    str(row["count"]),
+                    *rates,
+                    f"{one['temperature']:g}",
+                    f"{one['offset']:g}",
+                )
+    console = Console()
+    console.print(table)
+    if (check := report["speech_check"]) is None:
+        console.print("sounds without speech got no text, so nothing is refused")
+        return
+    table = Table(title=f"check for speech ({check['mode']}), each half under the other's")
+    for heading in ("tolerance", "token errors", "tokens invented per hour"):
+        table.add_column(heading, justify="right")
+    for tolerance, row in {"no check": check["without"], **check["on_the_other_half"]}.items():
+        errors, invented = f"{100 * row['token_errors']:.1f} %", f"{row['tokens_per_hour']:.0f}"
+        table.add_row(tolerance, errors, invented)
+    console.print(table)

@@ -1,0 +1,270 @@
+"""Scale the confidences of a model, and fit its check for speech, on speech it was not trained on.
+
+Everything is fitted twice: on halves of the speakers and of the kinds of sounds, each measured on
+the other half, for the report; and on all of it, for the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from keyframe_asr.audio import Samples
+from keyframe_asr.calibration_config import ConfidenceConfig, Confidences, SpeechCheckConfig
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.sounds import Sound
+from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
+from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.timestamps import words
+from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.evaluation.reliability import Judged, reliability
+from keyframe_asr.evaluation.report import machine
+from keyframe_asr.evaluation.scoring import read_cut
+from keyframe_asr.evaluation.speech_fit import Heard, errors_with, fit_speech_check
+from keyframe_asr.inference.modes import DEFAULT_OPTIONS, Mode, decode
+from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer, batches_by_length
+from keyframe_asr.inference.speech import speech_stretches
+from keyframe_asr.results import Token
+from keyframe_asr.text import NORMALISATIONS
+from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.tokenizer import SentencePieceTokenizer
+
+TOLERANCE = 0.002
+TRADE = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
+"""Tolerances that the report tries besides."""
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A recording, what is said in it, and the half it is in."""
+
+    samples: Samples
+    text: str
+    half: int
+
+
+@dataclass
+class _Confidences:
+    """Of tokens or words of one decode mode, in the order they were heard."""
+
+    values: list[float] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    half: list[int] = field(default_factory=list)
+
+    def add(self, values: Sequence[float], right: Sequence[bool], half: int) -> None:
+        self.values += values
+        self.right += right
+        self.half += [half] * len(right)
+
+    def judged(self, of_halves: Sequence[ConfidenceConfig] | None = None) -> Judged:
+        """As they are, or with the scaling of each half."""
+        values, half = np.array(self.values), np.array(self.half, dtype=np.int64)
+        if of_halves is not None:
+            values = np.choose(half, [scaled(values, one) for one in of_halves])
+        return Judged(values, np.array(self.right, dtype=np.bool_))
+
+    def fit(self, half: int | None = None) -> ConfidenceConfig:
+        """Fitted on a half, or on all."""
+        found = self.judged()
+        chosen = np.array([half in (None, one) for one in self.half], dtype=np.bool_)
+        return fit_scaling(found.confidences[chosen], found.right[chosen])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was found.
+
+    Attributes:
+        confidences: by decode mode.
+        speech_check: None where sounds gave no text, or there were none.
+        report: as `keyframe calibrate --json` writes it.
+        panels: confidences before and after, by title, for the picture.
+    """
+
+    confidences: Confidences
+    speech_check: SpeechCheckConfig | None
+    report: dict[str, Any]
+    panels: dict[str, tuple[Judged, Judged]]
+
+
+class Calibrator:
+    """Listens to speech and to sounds without it, then fits.
+
+    Args:
+        recognizer: the model; what it knew of its certainty is set aside.
+        modes: decode modes to calibrate; the check for speech is fitted to the first.
+    """
+
+    def __init__(self, recognizer: Recognizer, modes: Sequence[Mode]) -> None:
+        recognizer.speech_check, recognizer.confidences = None, {}
+        self.recognizer = recognizer
+        self.modes = modes
+        self.failed: list[KeyframeError] = []
+        self._speech: list[Heard] = []
+        self._sounds: list[Heard] = []
+        self._tokens: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
+        self._words: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
+
+    def hear_speech(
+        self, manifest: str, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
+        """Recognise a manifest. Raises `ManifestError` if none of it can be."""
+        cuts = list(load_manifest(manifest))
+        speakers = sorted({str(cut.supervisions[0].speaker) for cut in cuts})
+        sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
+        done = 0
+        for batch in batches_by_length(sizes):
+            spoken = []
+            for place in batch:
+                speaker = speakers.index(str(cuts[place].supervisions[0].speaker))
+                # one speaker alone is split by recordings
+                half = (speaker if len(speakers) > 1 else place) % 2
+                samples = read_cut(cuts[place])
+                if isinstance(samples, KeyframeError):
+                    self.failed.append(samples)
+                else:
+                    spoken.append(_Spoken(samples, text(cuts[place]), half))
+            if spoken:
+                self._hear(spoken)
+            done += len(batch)
+            progress(done, len(cuts))
+        if not self._speech:
+            raise ManifestError(f"{manifest}: none of its recordings can be read; check its paths")
+
+    def hear_sounds(self, sounds: Sequence[Sound]) -> None:
+        """Recognise sounds that hold no speech."""
+        kinds = sorted({one.kind for one in sounds})
+        for place, sound in enumerate(sounds):
+            half = (kinds.index(sound.kind) if len(kinds) > 1 else place) % 2
+            encoded = self.recognizer.encode([sound.samples])
+            found = self._decoded(encoded, self.modes[0])
+            self._sounds += self._heard(encoded, found, [()], [half])
+
+    def fit(self, tolerance: float = TOLERANCE) -> Calibration:
+        """Scalings and the check for speech, with what they are worth."""
+        confidences: Confidences = {}
+        panels: dict[str, tuple[Judged, Judged]] = {}
+        decoded: dict[str, Any] = {}
+        for mode in self.modes:
+            tokens, spoken = self._tokens[mode], self._words[mode]
+            confidences[mode] = tokens.fit()
+            crossed = tokens.fit(1), tokens.fit(0)
+            decoded[mode] = confidences[mode].model_dump()
+            decoded[mode]["of_halves"] = [one.model_dump() for one in crossed]
+            rows = {"tokens": tokens} | ({"words": spoken} if spoken.values else {})
+            for name, one in rows.items():
+                pair = one.judged(), one.judged(crossed)
+                panels[f"{mode}, {name}"] = pair
+                decoded[mode][name] = _calibration_report(*pair)
+        check = fit_speech_check(self._speech, self._sounds, tolerance) if self._sounds else None
+        report = {
+            "model": self.recognizer.config.name,
+            "utterances": len(self._speech),
+            "audio_seconds": round(sum(one.seconds for one in self._speech), 3),
+            "machine": machine(self.recognizer.device_name),
+            "decode": decoded,
+            "speech_check": self._check_report(check, tolerance) if check else None,
+        }
+        return Calibration(confidences, check, report, panels)
+
+    def _hear(self, spoken: Sequence[_Spoken]) -> None:
+        normalise = NORMALISATIONS[self.recognizer.config.normalisation]
+        texts = [normalise(one.text) for one in spoken]
+        targets = [tuple(self.recognizer.tokenizer.encode(one)) for one in texts]
+        halves = [one.half for one in spoken]
+        encoded = self.recognizer.encode([one.samples for one in spoken])
+        for mode in self.modes:
+            found = self._decoded(encoded, mode)
+            for row, (hypothesis, _) in enumerate(found):
+                right = right_units(targets[row], hypothesis.tokens)
+                self._tokens[mode].add(hypothesis.confidences, right, halves[row])
+                joined = self._joined(hypothesis)
+                right = right_units(texts[row].split(), [one.text for one in joined])
+                self._words[mode].add([one.confidence for one in joined], right, halves[row])
+            if mode == self.modes[0]:
+                self._speech += self._heard(encoded, found, targets, halves)
+
+    def _joined(self, hypothesis: Hypothesis) -> list[Token]:
+        """Words of a hypothesis; none where the tokens do not say where words begin."""
+        tokenizer = self.recognizer.tokenizer
+        if not isinstance(tokenizer, SentencePieceTokenizer):
+            return []
+        pairs = zip(hypothesis.tokens, hypothesis.confidences, strict=True)
+        return words([Token(tokenizer.piece(token), 0, 0, value) for token, value in pairs])
+
+    @torch.inference_mode()
+    def _decoded(self, encoded: EncodedAudio, mode: Mode) -> list[tuple[Hypothesis, Sequence[int]]]:
+        """Hypotheses, and the source frames of the columns that their positions count in."""
+        network = self.recognizer.network
+        found = decode(network, encoded.encoded, encoded.silent, mode, DEFAULT_OPTIONS)
+        return list(zip(*found, strict=True))
+
+    def _heard(
+        self,
+        encoded: EncodedAudio,
+        found: Sequence[tuple[Hypothesis, Sequence[int]]],
+        targets: Sequence[tuple[int, ...]],
+        halves: Sequence[int],
+    ) -> list[Heard]:
+        network = self.recognizer.network
+        seconds = encoder_frame_seconds(network.subsampling.factor)
+        stretches = speech_stretches(network, encoded.encoded, seconds)
+        return [
+            Heard(
+                half=halves[row],
+                seconds=encoded.seconds[row],
+                stretches=stretches[row],
+                tokens=hypothesis.tokens,
+                frames=tuple(frames[position] for position in hypothesis.positions),
+                target=targets[row],
+            )
+            for row, (hypothesis, frames) in enumerate(found)
+        ]
+
+    def _check_report(self, check: SpeechCheckConfig, tolerance: float) -> dict[str, Any]:
+        hours = sum(one.seconds for one in self._sounds) / 3600
+        tried = sorted({*TRADE, tolerance})
+        return {
+            **check.model_dump(),
+            "mode": self.modes[0],
+            "tolerance": tolerance,
+            "sounds": len(self._sounds),
+            "sound_seconds": round(3600 * hours, 3),
+            "without": self._crossed(None),
+            "on_the_other_half": {f"{one:g}": self._crossed(one) for one in tried},
+        }
+
+    def _crossed(self, tolerance: float | None) -> dict[str, float]:
+        """Token errors and tokens invented per hour, each half under the check of the other."""
+        errors = invented = 0
+        for half in (0, 1):
+            check = None
+            if tolerance is not None:
+                speech, sounds = (
+                    [one for one in many if one.half != half]
+                    for many in (self._speech, self._sounds)
+                )
+                check = fit_speech_check(speech, sounds, tolerance)
+            errors += errors_with([one for one in self._speech if one.half == half], check)
+            invented += errors_with([one for one in self._sounds if one.half == half], check)
+        tokens = sum(len(one.target) for one in self._speech)
+        hours = sum(one.seconds for one in self._sounds) / 3600
+        return {"token_errors": errors / max(1, tokens), "tokens_per_hour": invented / hours}
+
+
+def _calibration_report(before: Judged, after: Judged) -> dict[str, float]:
+    first, second = reliability(before), reliability(after)
+    return {
+        "count": len(before.right),
+        "right": float(before.right.mean()) if len(before.right) else 0.0,
+        "confidence_before": float(before.confidences.mean()) if len(before.right) else 0.0,
+        "confidence_after": float(after.confidences.mean()) if len(before.right) else 0.0,
+        "ece_before": first.error,
+        "ece_after": second.error,
+        "nats_before": first.nats,
+        "nats_after": second.nats,
+    }

@@ -1,0 +1,149 @@
+"""The page of `keyframe inspect --out FILE.html`: one recording to look into while listening.
+
+`inspection.html` beside this file is the page without its contents; the browser draws what is
+embedded as JSON. Nothing is loaded from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from keyframe_asr.audio import Samples
+from keyframe_asr.data.whole_file import replacing
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.evaluation.inspection import Array, InspectionView
+from keyframe_asr.evaluation.picture import COLOURS, Spike, find_spikes
+from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
+from keyframe_asr.tokenizer import BLANK
+
+TEMPLATE = "inspection.html"
+
+
+def write_page(view: InspectionView, samples: Samples, name: str, path: Path | str) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        view: what there is to see.
+        samples: (S,) at 16 kHz, embedded as 16-bit FLAC, which every browser of today plays.
+        name: of the recording.
+        path: the file to write.
+
+    Raises:
+        KeyframeError: there is no frame, or the file cannot be written.
+    """
+    if not len(view.fbank) or not len(view.inter_probabilities):
+        raise KeyframeError(f"{path}: nothing to draw: the recording is shorter than one frame")
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(render_page(view, samples, name), encoding="utf-8")
+
+
+def render_page(view: InspectionView, samples: Samples, name: str) -> str:
+    """The page as text; everything from outside is escaped."""
+    spikes = find_spikes(view)
+    total, kept = len(view.inter_probabilities), len(view.keyframes)
+    text = view.transcript.text
+    contents = {
+        "title": html.escape(name),
+        "text": html.escape(text) or "<em>no text</em>",
+        "frames": f"{total}",
+        "keyframes": f"{kept}",
+        "dropped": f"{100 * (1 - kept / total):.1f} %",
+        "duration": f"{samples.size / SAMPLE_RATE:.2f} s",
+        "audio": _base64(_flac(samples)),
+        "tokens": "\n".join(_token_elements(view, spikes)),
+        # "<" cannot end the script that the data stands in
+        "data": json.dumps(_data(view, spikes), ensure_ascii=False).replace("<", "\\u003c"),
+    }
+    page = resources.files("keyframe_asr.evaluation").joinpath(TEMPLATE).read_text("utf-8")
+    parts = page.split("{{")
+    filled = [parts[0]]
+    for part in parts[1:]:  # not replaced one by one: a text may hold the mark of another place
+        key, rest = part.split("}}", 1)
+        filled += [contents[key], rest]
+    return "".join(filled)
+
+
+def _token_elements(view: InspectionView, spikes: Sequence[Spike]) -> list[str]:
+    """One button a token, with its times and confidence."""
+    colours = _colours_of_tokens(view, spikes)
+    return [
+        f'<button class="token" type="button" data-start="{token.start:.3f}" '
+        f'data-end="{token.end:.3f}" data-colour="{colour}" '
+        f'style="--sure:{token.confidence:.3f}" '
+        f'title="{token.start:.2f} s, {100 * token.confidence:.0f} % sure">'
+        f"{html.escape(_shown(token.text))}</button>"
+        for token, colour in zip(view.transcript.tokens, colours, strict=True)
+    ]
+
+
+def _colours_of_tokens(view: InspectionView, spikes: Sequence[Spike]) -> list[int]:
+    """Number of the colour of each token: that of its spike, -1 for grey."""
+    at_frame = {spike.frame: spike.colour for spike in spikes}
+    of_piece = {view.pieces[spike.label]: spike.colour for spike in spikes}
+    found = []
+    for token in view.transcript.tokens:
+        frame = round((token.start - view.spike_lead) / view.frame_seconds)
+        found.append(_number(at_frame.get(frame) or of_piece.get(token.text, "")))
+    return found
+
+
+def _data(view: InspectionView, spikes: Sequence[Spike]) -> Mapping[str, Any]:
+    """What the browser draws; energies and probabilities as bytes, frame by frame."""
+    low, high = np.percentile(view.fbank, (5, 99.8))
+    energies = np.clip((view.fbank - low) / max(high - low, 1e-6), 0, 1)
+    labels = {spike.label: _number(spike.colour) for spike in spikes if spike.label != BLANK}
+    return {
+        "seconds": len(view.fbank) / FRAMES_PER_SECOND,
+        "spectrogramRate": FRAMES_PER_SECOND,
+        "bands": view.fbank.shape[1],
+        "spectrogram": _bytes(energies),
+        "frameSeconds": view.frame_seconds,
+        "blank": _bytes(view.inter_probabilities[:, BLANK]),
+        "labels": [
+            {"colour": colour, "probability": _bytes(view.inter_probabilities[:, label])}
+            for label, colour in labels.items()
+        ],
+        "allKept": view.all_kept,
+        "spikes": [
+            {
+                "frame": spike.frame,
+                "colour": _number(spike.colour),
+                "text": "" if spike.label == BLANK else _shown(view.pieces[spike.label]),
+            }
+            for spike in spikes
+        ],
+    }
+
+
+def _shown(token: str) -> str:
+    """A token without sentencepiece's mark of a word's beginning, and a space made visible."""
+    return token.strip("▁ ") or "␣"
+
+
+def _number(colour: str) -> int:
+    return COLOURS.index(colour) if colour in COLOURS else -1
+
+
+def _bytes(shares: Array) -> str:
+    """Values from 0 to 1 as bytes, base64."""
+    return _base64((255 * shares).round().astype(np.uint8).tobytes())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _flac(samples: Samples) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()

@@ -1,0 +1,93 @@
+"""`keyframe calibrate` and `keyframe invented` as commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from keyframe_asr.cli.main import app
+from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.model_folder import load_model_folder
+from keyframe_asr.evaluation.calibration import Calibrator
+from keyframe_asr.inference.loading import load, shipped_models
+
+
+def keyframe(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = SyntheticCorpus("mandarin", train=0, dev=16, test=0, seed=6)
+    return make_corpus(tmp_path_factory.mktemp("corpus"), recipe)["dev"]
+
+
+def test_a_model_is_calibrated_into_a_new_folder(dev: Path, tmp_path: Path) -> None:
+    result = keyframe(
+        *("calibrate", "demo", dev, "--decode", "axe", "--out", tmp_path / "model"),
+        *("--json", tmp_path / "report.json", "--picture", tmp_path / "reliability.png"),
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    stored = load_model_folder(tmp_path / "model").config
+    assert list(stored.confidences) == ["axe"]
+    assert stored.confidences["axe"].temperature == report["decode"]["axe"]["temperature"]
+    assert report["decode"]["axe"]["tokens"]["count"] > 40
+    assert 0 <= report["decode"]["axe"]["tokens"]["ece_after"] < 0.2
+    check, tried = report["speech_check"], report["speech_check"]["on_the_other_half"]
+    assert stored.speech_check is not None and stored.speech_check.doubt == check["doubt"]
+    assert tried["0.002"]["tokens_per_hour"] <= check["without"]["tokens_per_hour"]
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert "tokens invented per hour" in " ".join(result.output.split())
+    shipped = load_model_folder(shipped_models()["demo"]).config
+    changed = {"confidences": shipped.confidences, "speech_check": shipped.speech_check}
+    assert stored.model_copy(update=changed) == shipped
+
+
+def test_in_place_only_the_configuration_changes(dev: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(shipped_models()["demo"], folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = keyframe("calibrate", folder, dev, "--decode", "axe", "--in-place")
+    assert result.exit_code == 0, result.output
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert [name for name in before if before[name] != after.get(name)] == ["config.yaml"]
+    assert set(after) == set(before)
+    assert set(yaml.safe_load(after["config.yaml"])["confidences"]) == {"axe"}
+
+
+@pytest.mark.parametrize("options", [[], ["--in-place", "--out", "x"]])
+def test_where_the_model_goes_must_be_said_once(options: list[str], dev: Path) -> None:
+    result = keyframe("calibrate", "demo", dev, *options)
+    assert result.exit_code == 2
+    assert "--out" in result.output
+
+
+def test_what_was_calibrated_before_does_not_count(dev: Path) -> None:
+    """Fitted twice, a scaling is the same: it is not one of what was scaled already."""
+    recognizer = load("demo")
+    first = Calibrator(recognizer, ["axe"])
+    first.hear_speech(str(dev))
+    found = first.fit().confidences
+    recognizer.confidences = found
+    again = Calibrator(recognizer, ["axe"])
+    again.hear_speech(str(dev))
+    assert again.fit().confidences == found
+
+
+def test_invented_writes_its_report(tmp_path: Path) -> None:
+    target = tmp_path / "invented.json"
+    result = keyframe("invented", "demo", "--seconds", "1", "--json", target)
+    assert result.exit_code == 0, result.output
+    report = json.loads(target.read_text())
+    assert (report["model"], report["unit"], report["checked"]) == ("demo", "characters", True)
+    found = report["decode"]["axe"]
+    assert found["per_hour"] <= found["without_check"]["per_hour"]
+    assert {"silence", "melody", "white noise"} <= set(found["kinds"])
+    refused = keyframe("invented", "demo", "--no-self-made")
+    assert refused.exit_code == 2
