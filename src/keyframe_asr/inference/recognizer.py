@@ -1,4 +1,4 @@
-"""Recordings to text with a stored model, in any of the four decode modes."""
+"""Recordings to text with a stored model, in any of its decode modes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio import read_audio
 from keyframe_asr.data.model_folder import StoredModel
+from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import timed_tokens
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.features import front_end
@@ -26,7 +27,7 @@ from keyframe_asr.inference.modes import (
     spiking,
 )
 from keyframe_asr.model.network import Encoded
-from keyframe_asr.results import Token, Transcript
+from keyframe_asr.results import Alternative, Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
 from keyframe_asr.tokenizer import UNKNOWN, UNKNOWN_TEXT
 
@@ -111,7 +112,7 @@ class Recognizer:
 
         Args:
             audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
-            mode: `axe`, `ctc`, `attention` or `rescore`; by default the first of `modes`.
+            mode: `axe`, `ctc`, `attention`, `rescore` or `joint`; by default the first of `modes`.
             options: widths and weights of the search.
 
         Raises:
@@ -218,8 +219,19 @@ class Recognizer:
             )
             reduction = 1 - audio.keyframes[row] / audio.frames[row] if audio.frames[row] else 0.0
             text = self.tokenizer.decode(found.tokens)
-            transcripts.append(Transcript(text, tokens, duration, reduction))
+            transcripts.append(
+                Transcript(
+                    text, tokens, duration, reduction, alternatives=self._alternatives(found)
+                )
+            )
         return transcripts
+
+    def _alternatives(self, found: Hypothesis) -> list[Alternative]:
+        """Its different texts, each with its best score."""
+        scores: dict[str, float] = {}
+        for one in found.alternatives:
+            scores.setdefault(self.tokenizer.decode(one.tokens), one.score)
+        return [Alternative(text, score) for text, score in scores.items()]
 
     def _piece(self, token: int) -> str:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
