@@ -1,10 +1,10 @@
 """Joint decoding: CTC and attention decoder choose together.
 
 Hybrid CTC/attention decoding (Watanabe et al., "Hybrid CTC/attention architecture for end-to-end
-speech recognition", IEEE JSTSP 2017), in its rescoring form (section IV-B1): complete hypotheses are
-scored by `weight · log P_ctc + (1 - weight) · log P_decoder`. The one-pass form scores every prefix
-by CTC at every step of the decoder; here text is about as long as the keyframes, prefix beam search
-already gives the sentences that CTC allows, and one parallel pass of the decoder replaces its steps.
+speech recognition", IEEE JSTSP 2017), in its rescoring form (section IV-B1): complete hypotheses
+are scored by `weight · log P_ctc + (1 - weight) · log P_decoder`. The one-pass form scores every
+prefix by CTC at every step of the decoder; here prefix beam search already gives the sentences that
+CTC allows, and one parallel pass of the decoder replaces its steps.
 
 Deviation: the candidates come from every head (CTC on all frames, length head on keyframes, and the
 decoder if wanted), so that each may propose what the others would have pruned.

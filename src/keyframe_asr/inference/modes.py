@@ -1,7 +1,7 @@
 """The decode modes on one encoded batch.
 
-`axe`: the length head. `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames. Both
-are read greedily, or searched with a beam, which language model and hot words need.
+`axe`: the length head. `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames.
+Both are read greedily, or searched with a beam, which language model and hot words need.
 `attention`: beam search on the decoder. `rescore`: hypotheses of the first pass (length head, or
 CTC) rescored by the decoder. `joint`: hypotheses of all heads scored by CTC and decoder together.
 

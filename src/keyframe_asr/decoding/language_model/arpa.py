@@ -81,8 +81,7 @@ def read_arpa(path: Path) -> NgramModel:
         ModelError: it cannot be read or is not an ARPA file; the line is named.
     """
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else None
-        with opened or path.open(encoding="utf-8") as file:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
             return _parse(path, enumerate((line.strip() for line in file), 1))
     except (OSError, UnicodeDecodeError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"

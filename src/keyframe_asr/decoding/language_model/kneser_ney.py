@@ -121,7 +121,7 @@ def _interpolated(
 
 
 def _entries(probabilities: dict[Words, float], weights: dict[Words, float]) -> dict[Words, Entry]:
-    entries = {}
+    entries: dict[Words, Entry] = {}
     if (START,) in weights:  # a context only
         entries[START,] = (NEVER, math.log10(weights[START,]))
     for ngram, probability in probabilities.items():
