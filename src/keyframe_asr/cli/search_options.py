@@ -41,10 +41,10 @@ class SearchOptions:
     ] = None
     hotword_weight: Annotated[
         float, typer.Option(min=0.0, help="Bonus for each token of a hot word.")
-    ] = 1.5
+    ] = 1.0
     ctc_weight: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Weight of CTC against the decoder (joint).")
-    ] = 0.3
+    ] = 0.6
     decoder_weight: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Weight of the decoder, not the head (rescore)."),

@@ -102,6 +102,7 @@ class _Automaton(Trie):
 
     Attributes:
         spaced: whether phrases begin and end with words.
+        boundaries: nodes between two words.
         failure: of every node the node of the longest proper end that is itself a beginning.
         earned: of every node the bonus of all phrases that end there.
         potential: of every node the bonus that the best unfinished phrase has earned so far.
@@ -121,6 +122,7 @@ class _Automaton(Trie):
             for number, node in enumerate(path[:-1]):
                 share = bonus * (number if spaced else number + 1) / len(letters)
                 partial[node] = max(partial.get(node, 0.0), share)
+        self.boundaries = {child for _, letter, child in self.breadth_first() if letter == BOUNDARY}
         self.failure = [ROOT] * len(self.children)
         self.earned = [own.get(node, 0.0) for node in range(len(self.children))]
         self.potential = [partial.get(node, 0.0) for node in range(len(self.children))]
@@ -146,8 +148,8 @@ class _Automaton(Trie):
         return _Move(node, earned)
 
     def boundary_of(self, node: int) -> _Move:
-        """Where the beginning of the next word leads."""
-        return self.walk(node, BOUNDARY)
+        """Where the beginning of the next word leads; two boundaries are one."""
+        return _Move(node, 0.0) if node in self.boundaries else self.walk(node, BOUNDARY)
 
     def unusual(self, pieces: Pieces, usual: list[_Move]) -> dict[tuple[int, int], _Move]:
         """Moves of (node, token) that differ from what the token does on its own."""

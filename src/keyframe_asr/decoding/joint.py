@@ -24,7 +24,7 @@ from keyframe_asr.decoding.rescoring import rescore
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.tokenizer import BLANK
 
-CTC_WEIGHT = 0.3
+CTC_WEIGHT = 0.6
 
 IMPOSSIBLE = -1e6
 """CTC score of a sentence too long for its frames: finite, so that a weight of 0 ignores it."""

@@ -22,6 +22,11 @@ def surfaces(tokenizer: Tokenizer) -> list[str]:
     ]
 
 
+def writes_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether any token begins a word."""
+    return any(text.startswith(BOUNDARY) for text in surfaces(tokenizer))
+
+
 class Trie:
     """Nodes are numbers, `ROOT` the empty word; `children[node]` maps a letter to a node."""
 

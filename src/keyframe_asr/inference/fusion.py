@@ -10,12 +10,13 @@ from keyframe_asr.decoding.fusion import Fusion, Scorer
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.language_model.arpa import read_arpa
 from keyframe_asr.decoding.language_model.scoring import language_model_scorer
+from keyframe_asr.decoding.spelling import writes_spaces
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text import NORMALISATIONS
 
 LANGUAGE_MODEL_WEIGHT = 0.3
-HOTWORD_WEIGHT = 1.5
+HOTWORD_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def load_fusion(recognizer: Recognizer, files: FusionFiles) -> Fusion:
     """
     scorers: list[Scorer] = []
     tokenizer, device = recognizer.tokenizer, recognizer.device
-    spaced = recognizer.config.language == "english"
+    spaced = recognizer.config.language == "english" and writes_spaces(tokenizer)
     if files.language_model is not None:
         model = read_arpa(files.language_model)
         weight = files.language_model_weight

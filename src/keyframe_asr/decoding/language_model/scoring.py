@@ -8,6 +8,7 @@ tokens or characters scores each token by the units it is made of.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ from keyframe_asr.decoding.language_model.arpa import (
     STOP,
     UNKNOWN_WORD,
     NgramModel,
+    Words,
 )
 from keyframe_asr.decoding.language_model.ngram import NgramTable
 from keyframe_asr.decoding.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
@@ -47,7 +49,13 @@ def language_model_scorer(
     unit = unit_of(model, spaced)
     if unit == "word":
         return WordScorer(table, tokenizer, weight, device)
-    return UnitScorer(table, _units(tokenizer, unit), weight, device)
+    # sentencepiece begins a text with a boundary, which models of characters do not count
+    skips = unit == "character" and (START, BOUNDARY) not in _pairs(model)
+    return UnitScorer(table, _units(tokenizer, unit), skips, weight, device)
+
+
+def _pairs(model: NgramModel) -> Collection[Words]:
+    return model.orders[1] if len(model.orders) > 1 else ()
 
 
 def split_units(text: str, unit: Unit, tokenizer: Tokenizer | None = None) -> list[str]:
@@ -89,8 +97,14 @@ class UnitScorer:
     """Scores every token by its units. State: of the model, and whether anything was said."""
 
     def __init__(
-        self, table: NgramTable, units: list[list[str]], weight: float, device: torch.device
+        self,
+        table: NgramTable,
+        units: list[list[str]],
+        skips_boundary: bool,
+        weight: float,
+        device: torch.device,
     ) -> None:
+        """Units of every token; the first of a sentence may be a boundary that is not counted."""
         self._table, self._weight = table, weight
         longest = max(map(len, units), default=0) or 1
         unknown = [UNKNOWN_WORD]
@@ -100,8 +114,8 @@ class UnitScorer:
         ]
         padded = [[*row, *[-1] * (longest - len(row))] for row in ids]
         self._units = torch.tensor(padded, device=device)
-        # sentencepiece begins a text with the boundary, which models of characters do not count
-        self._boundary = table.word_ids.get(BOUNDARY, -2)
+        never = len(table.word_ids)
+        self._skipped = table.word_ids.get(BOUNDARY, table.unknown) if skips_boundary else never
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -116,7 +130,7 @@ class UnitScorer:
             unit = self._units[tokens, place]
             scored = unit >= 0
             if place == 0:
-                scored = scored & ((unit != self._boundary) | (said == 1))
+                scored = scored & ((unit != self._skipped) | (said == 1))
             added, after = self._table.advance(state, unit.clamp(min=0))
             total = total + torch.where(scored, added, 0.0)
             state = torch.where(scored, after, state)
