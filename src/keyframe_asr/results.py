@@ -37,6 +37,14 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """One of the n best texts of a recording; of two, the one with the higher score is likelier."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Transcript:
     """The text of one recording.
 
@@ -47,6 +55,7 @@ class Transcript:
         frame_reduction: share of encoder frames that encoder 2 never saw, in [0, 1].
         words: tokens joined into words, in order.
         segments: the stretches of speech that were recognised at once, in order.
+        alternatives: the n best texts, the best first, where more than one was asked for.
     """
 
     text: str
@@ -55,3 +64,4 @@ class Transcript:
     frame_reduction: float = 0.0
     words: list[Word] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    alternatives: list[Alternative] = field(default_factory=list)

@@ -12,3 +12,4 @@ class DecodeMode(StrEnum):
     ctc = "ctc"
     attention = "attention"
     rescore = "rescore"
+    joint = "joint"

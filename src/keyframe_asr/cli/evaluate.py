@@ -9,12 +9,15 @@ import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.option_groups import grouped
+from keyframe_asr.cli.search_options import SearchOptions
 from keyframe_asr.errors import KeyframeError
 
 if TYPE_CHECKING:
     from keyframe_asr.inference.modes import Mode
 
 
+@grouped
 def evaluate(
     model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
     manifest: str = typer.Argument(help="lhotse cuts (.jsonl.gz) or table (.tsv, FILE.tsv:SPLIT)."),
@@ -22,28 +25,21 @@ def evaluate(
         [], "--decode", help="Decode mode; may be repeated. Default: the model's greedy mode."
     ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the report here as well."),
-    beam: int = typer.Option(10, min=1, help="Width of the beam (attention, rescore)."),
-    length_normalised: bool = typer.Option(
-        False, help="Compare beam-search scores per token instead of summed (attention)."
-    ),
-    decoder_weight: float = typer.Option(
-        0.5, min=0.0, max=1.0, help="Weight of the decoder against the first pass (rescore)."
-    ),
     device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    *,
+    search: SearchOptions,
 ) -> None:
     """Measure error rates, frames dropped and speed of MODEL on MANIFEST."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from keyframe_asr.decoding.beam import BeamConfig
     from keyframe_asr.evaluation.report import render, save_report
     from keyframe_asr.evaluation.scoring import Scoring
     from keyframe_asr.inference.loading import load
-    from keyframe_asr.inference.modes import DecodeOptions
 
     recognizer = load(model, device)
     modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
-    options = DecodeOptions(BeamConfig(beam, length_normalised), decoder_weight)
+    options = search.for_modes(recognizer, modes)
     scoring = Scoring(recognizer, list(dict.fromkeys(modes)), options)
     console = Console(stderr=True)
     try:

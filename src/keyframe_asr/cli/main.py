@@ -21,6 +21,7 @@ VERBS = (
     "prepare",
     "check-data",
     "train",
+    "language-model",
     "evaluate",
     "times",
     "calibrate",

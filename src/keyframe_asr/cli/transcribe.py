@@ -10,7 +10,9 @@ import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.option_groups import grouped
 from keyframe_asr.cli.output_format import Format, printed, write_whole
+from keyframe_asr.cli.search_options import SearchOptions
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.formats import FORMATS, render
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from keyframe_asr.inference.modes import Mode
 
 
+@grouped
 def transcribe(
     model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
     audio: list[Path] = typer.Argument(help="Recordings: wav, flac, mp3, ogg, opus."),
@@ -28,19 +31,19 @@ def transcribe(
     decode: DecodeMode | None = typer.Option(
         None, "--decode", help="Decode mode. Default: the model's greedy mode."
     ),
-    beam: int = typer.Option(10, min=1, help="Width of the beam (attention, rescore)."),
     device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    *,
+    search: SearchOptions,
 ) -> None:
     """Write the text of each AUDIO file; a bad one is named and the others go on."""
     if out is not None:
         _check_names(audio)
-    from keyframe_asr.decoding.beam import BeamConfig
     from keyframe_asr.inference.loading import load
-    from keyframe_asr.inference.modes import DecodeOptions
 
     recognizer = load(model, device)
     mode: Mode | None = decode.value if decode else None
-    results = recognizer.transcribe_each(audio, mode, DecodeOptions(BeamConfig(beam)))
+    options = search.for_modes(recognizer, [mode or recognizer.modes[0]])
+    results = recognizer.transcribe_each(audio, mode, options)
     failed = 0
     for path, result in zip(audio, results, strict=True):
         if isinstance(result, KeyframeError):

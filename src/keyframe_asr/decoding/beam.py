@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
+from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
 from keyframe_asr.model.decoder import AttentionDecoder, DecoderState
 from keyframe_asr.tokenizer import BLANK, END
 
@@ -61,6 +61,7 @@ def attention_beam(
     memory_lengths: Tensor,
     limits: Tensor,
     config: BeamConfig = BeamConfig(),
+    nbest: int = 1,
 ) -> list[Hypothesis]:
     """The most probable token sequence of each utterance under the decoder.
 
@@ -70,6 +71,7 @@ def attention_beam(
         memory_lengths: (B,).
         limits: (B,) most tokens an utterance may get; 0 gives an empty hypothesis without search.
         config: width and scoring.
+        nbest: how many hypotheses the best one carries as its alternatives, if more than one.
 
     Returns:
         One hypothesis per utterance, without positions; the score includes the end of sentence.
@@ -84,11 +86,11 @@ def attention_beam(
     state = state.select(every.repeat_interleave(config.size))
     while len(beams.utterance):
         beams, state = _extend(decoder, beams, state, config)
-        done = _certain(beams, config)
+        done = _certain(beams, config, nbest)
         if not done.any():
             continue
         for row in done.nonzero().squeeze(1).tolist():
-            results[int(beams.utterance[row])] = _best(beams, row)
+            results[int(beams.utterance[row])] = _finished(beams, row, nbest)
         rows = (~done).nonzero().squeeze(1)
         beams, state = beams.keep(rows), state.select(_rows(rows, config.size))
     return results
@@ -148,26 +150,32 @@ def _normalised(totals: Tensor, beams: _Beams) -> Tensor:
     return totals / ((beams.tokens != END).sum(dim=2) + 1).unsqueeze(2)
 
 
-def _certain(beams: _Beams, config: BeamConfig) -> Tensor:
-    """(B,) utterances whose best hypothesis can no longer change.
+def _certain(beams: _Beams, config: BeamConfig, nbest: int) -> Tensor:
+    """(B,) utterances whose best hypotheses can no longer change.
 
-    Scores only fall, so once the best is finished nothing overtakes it; normalised scores may
+    Scores only fall, so once the best are finished nothing overtakes them; normalised scores may
     rise, and there all must be finished, or impossible.
     """
-    if config.length_normalised:
-        return (beams.finished | beams.scores.isneginf()).all(dim=1)
-    return beams.finished[:, 0]
+    over = beams.finished | beams.scores.isneginf()
+    return (over if config.length_normalised else over[:, :nbest]).all(dim=1)
 
 
-def _best(beams: _Beams, row: int) -> Hypothesis:
-    """The first hypothesis of a row: beams are sorted."""
-    tokens = beams.tokens[row, 0]
-    length = int((tokens != END).sum())
-    return Hypothesis(
-        tokens=tuple(tokens[:length].tolist()),
-        score=float(beams.scores[row, 0]),
-        confidences=tuple(beams.token_scores[row, 0, :length].exp().tolist()),
-    )
+def _finished(beams: _Beams, row: int, nbest: int) -> Hypothesis:
+    """The first hypotheses of a row as one: beams are sorted."""
+    found = []
+    for place in range(min(nbest, beams.tokens.shape[1])):
+        tokens = beams.tokens[row, place]
+        length = int((tokens != END).sum())
+        if beams.scores[row, place].isneginf():
+            break
+        found.append(
+            Hypothesis(
+                tokens=tuple(tokens[:length].tolist()),
+                score=float(beams.scores[row, place]),
+                confidences=tuple(beams.token_scores[row, place, :length].exp().tolist()),
+            )
+        )
+    return with_alternatives(found, nbest)
 
 
 def _rows(utterances: Tensor, size: int) -> Tensor:

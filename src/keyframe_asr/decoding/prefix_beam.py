@@ -1,129 +1,292 @@
 """N-best token sequences from one column of log-probabilities per frame or keyframe.
 
 Prefix beam search (Hannun et al., arXiv 1408.2873): paths that spell the same tokens are summed.
-`ctc_prefix_beam` collapses repeats, `aligned_beam` (length head, AXE or TIL) does not. Labels
-beyond the best few of a column are not tried, which loses nothing at the usual sharpness.
+`ctc_prefix_beam` collapses repeats, `aligned_beam` (length head, AXE or TIL) does not. The whole
+batch times beam is one set of tensors; the only loop is over columns.
+
+Deviations: instead of comparing prefixes token by token, a 64-bit hash stands for each (two that
+clash are expected once in 10^10 utterances). Of each column only the best labels are tried, at
+least twice as many as the beam is wide: without fusion that loses nothing, because a prefix has at
+most `size` extensions that are better, and at most as many are already in the beam.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
+from keyframe_asr.decoding.best_path import Columns, best_positions
+from keyframe_asr.decoding.fusion import Fusion
+from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.tokenizer import BLANK, END
 
-Prefix = tuple[int, ...]
-Column = tuple[float, list[tuple[int, float]]]
-"""Log-probability of blank, and the best labels with theirs."""
+FEWEST_LABELS = 20
+"""Labels of a column that are tried at least: fusion may prefer what the network does not."""
+
+_MULTIPLIER = 0x5851F42D4C957F2D
+_NO_FUSION = Fusion()
 
 
-@dataclass
-class _Entry:
-    """Log-probabilities of the paths that spell a prefix, and the best one of them."""
+@dataclass(frozen=True)
+class _Beams:
+    """The prefixes of all utterances, best first; impossible ones have probability zero.
 
-    ends_in_blank: float = -math.inf
-    ends_in_token: float = -math.inf
-    best_path: float = -math.inf
-    positions: tuple[int, ...] = ()
-    confidences: tuple[float, ...] = ()
+    Attributes:
+        blank: (B, S) log-probability of the paths that end in blank.
+        token: (B, S) of those that end in the prefix's last token.
+        last: (B, S) last token, `BLANK` for the empty prefix.
+        prefix: (B, S) hash of the tokens.
+        external: (B, S) what fusion adds.
+        states: (B, S, W) of fusion.
+    """
+
+    blank: Tensor
+    token: Tensor
+    last: Tensor
+    prefix: Tensor
+    external: Tensor
+    states: Tensor
 
     @property
-    def total(self) -> float:
-        return _log_add(self.ends_in_blank, self.ends_in_token)
-
-    def adopt(
-        self, path: float, positions: tuple[int, ...], confidences: tuple[float, ...]
-    ) -> None:
-        """Remember where the best path found its tokens."""
-        if path > self.best_path:
-            self.best_path, self.positions, self.confidences = path, positions, confidences
+    def total(self) -> Tensor:
+        return torch.logaddexp(self.blank, self.token)
 
 
-def aligned_beam(log_probs: Tensor, lengths: Tensor, size: int = 10) -> list[list[Hypothesis]]:
+@dataclass(frozen=True)
+class _Column:
+    """One column (B, V), its best labels (B, C) with theirs, and who still has columns (B, 1)."""
+
+    log_probs: Tensor
+    best: Tensor
+    labels: Tensor
+    active: Tensor
+
+
+@torch.inference_mode()
+def aligned_beam(
+    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: Fusion = _NO_FUSION
+) -> list[list[Hypothesis]]:
     """N-best of a length head: ε dropped, nothing collapsed.
 
     Args:
         log_probs: (B, K, V) log-probabilities.
         lengths: (B,) valid columns; 0 gives one empty hypothesis.
         size: width of the search and most hypotheses returned.
+        fusion: what else is added to the scores; its tables lie on the device of `log_probs`.
 
     Returns:
         Per utterance its hypotheses, best first, with summed scores.
     """
-    return [_search(columns, size, False) for columns in _columns(log_probs, lengths, size)]
+    return _search(log_probs, lengths, size, fusion, False)
 
 
-def ctc_prefix_beam(log_probs: Tensor, lengths: Tensor, size: int = 10) -> list[list[Hypothesis]]:
+@torch.inference_mode()
+def ctc_prefix_beam(
+    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: Fusion = _NO_FUSION
+) -> list[list[Hypothesis]]:
     """N-best of CTC log-probabilities (B, U, V); otherwise as `aligned_beam`."""
-    return [_search(columns, size, True) for columns in _columns(log_probs, lengths, size)]
+    return _search(log_probs, lengths, size, fusion, True)
 
 
-def _columns(log_probs: Tensor, lengths: Tensor, size: int) -> list[list[Column]]:
-    """The best labels of every valid column, as plain numbers."""
-    best, labels = log_probs.topk(min(size + 2, log_probs.shape[2]), dim=-1)
-    blank_rows: list[list[float]] = log_probs[:, :, BLANK].tolist()
-    batch = zip(blank_rows, labels.tolist(), best.tolist(), lengths.tolist(), strict=True)
-    return [
-        [
-            (blank, [(i, p) for i, p in zip(ids, scores, strict=True) if i not in (BLANK, END)])
-            for blank, ids, scores in zip(blanks[:n], label_row[:n], score_row[:n], strict=True)
-        ]
-        for blanks, label_row, score_row, n in batch
-    ]
+def _search(
+    log_probs: Tensor, lengths: Tensor, size: int, fusion: Fusion, collapse: bool
+) -> list[list[Hypothesis]]:
+    lengths = lengths.to(log_probs.device)
+    batch, columns, vocabulary = log_probs.shape
+    valid = torch.arange(columns, device=lengths.device) < lengths.unsqueeze(1)
+    log_probs = log_probs.float().masked_fill(~valid.unsqueeze(2), 0.0)
+    tried = min(max(2 * size, FEWEST_LABELS), vocabulary - 2)
+    best, labels = _labels_only(log_probs).topk(tried, dim=2)
+    beams = _begin(batch, size, fusion, log_probs.device)
+    parents, tokens = [], []
+    for at in range(columns):
+        column = _Column(log_probs[:, at], best[:, at], labels[:, at], valid[:, at : at + 1])
+        beams, parent, token = _advance(beams, column, fusion, collapse)
+        parents.append(parent)
+        tokens.append(token)
+    spelled, counts = _spell(parents, tokens, batch, size, log_probs.device)
+    return _ranked(beams, spelled, counts, fusion, Columns(log_probs, lengths, collapse))
 
 
-def _search(columns: list[Column], size: int, collapse: bool) -> list[Hypothesis]:
-    beam: dict[Prefix, _Entry] = {(): _Entry(ends_in_blank=0.0, best_path=0.0)}
-    for position, column in enumerate(columns):
-        grown: dict[Prefix, _Entry] = {}
-        for prefix, entry in beam.items():
-            _extend(grown, prefix, entry, position, column, collapse)
-        ranked = sorted(grown.items(), key=lambda item: item[1].total, reverse=True)
-        beam = dict(ranked[:size])
-    if not columns:
-        return [EMPTY]
-    return [
-        Hypothesis(prefix, entry.total, entry.positions, entry.confidences)
-        for prefix, entry in beam.items()
-    ]
+def _labels_only(log_probs: Tensor) -> Tensor:
+    """Without blank and end of sentence, which are no labels of a first pass."""
+    special = torch.zeros(log_probs.shape[2], dtype=torch.bool, device=log_probs.device)
+    special[BLANK] = special[END] = True
+    return log_probs.masked_fill(special, -torch.inf)
 
 
-def _extend(
-    grown: dict[Prefix, _Entry],
-    prefix: Prefix,
-    entry: _Entry,
-    position: int,
-    column: Column,
-    collapse: bool,
-) -> None:
-    """Add to `grown` every way in which one more column continues a prefix."""
-    blank, labels = column
-    total = entry.total
-    same = grown.setdefault(prefix, _Entry())
-    same.ends_in_blank = _log_add(same.ends_in_blank, total + blank)
-    same.adopt(entry.best_path + blank, entry.positions, entry.confidences)
-    for label, log_prob in labels:
-        before = total
-        if collapse and prefix and label == prefix[-1]:
-            same.ends_in_token = _log_add(same.ends_in_token, entry.ends_in_token + log_prob)
-            if entry.ends_in_token > -math.inf:
-                same.adopt(entry.best_path + log_prob, entry.positions, entry.confidences)
-            before = entry.ends_in_blank  # a repeated token needs a blank in between
-        if before == -math.inf:
-            continue
-        longer = grown.setdefault((*prefix, label), _Entry())
-        longer.ends_in_token = _log_add(longer.ends_in_token, before + log_prob)
-        longer.adopt(
-            entry.best_path + log_prob,
-            (*entry.positions, position),
-            (*entry.confidences, math.exp(log_prob)),
+def _begin(batch: int, size: int, fusion: Fusion, device: torch.device) -> _Beams:
+    """The empty prefix, and impossible ones in the other places."""
+    impossible = torch.full((batch, size), -torch.inf, device=device)
+    blank = impossible.clone()
+    blank[:, 0] = 0.0
+    start = torch.tensor(fusion.start, dtype=torch.long, device=device)
+    return _Beams(
+        blank=blank,
+        token=impossible,
+        last=torch.full((batch, size), BLANK, device=device),
+        prefix=torch.zeros(batch, size, dtype=torch.long, device=device),
+        external=torch.zeros(batch, size, device=device),
+        states=start.expand(batch, size, -1),
+    )
+
+
+def _advance(
+    beams: _Beams, column: _Column, fusion: Fusion, collapse: bool
+) -> tuple[_Beams, Tensor, Tensor]:
+    """Beams after one more column, from which place (B, S) each came and the token it added.
+
+    A prefix that only stays adds `BLANK`. Utterances whose columns are over stay as they are.
+    """
+    size, tried = beams.last.shape[1], column.labels.shape[1]
+    child = _is_child(beams)
+    blank, token = _stay(beams, column, child, collapse)
+    longer = _grow(beams, column, child, collapse)
+    added, states = _fused(beams, column.labels, fusion)
+    external = beams.external.unsqueeze(2) + added
+    totals = torch.cat((torch.logaddexp(blank, token), longer.flatten(1)), dim=1)
+    extra = torch.cat((beams.external, external.flatten(1)), dim=1)
+    chosen = (totals + extra).topk(size, dim=1).indices
+    stays = chosen < size
+    grown = (chosen - size).clamp(min=0)
+    parent = torch.where(stays, chosen, grown // tried)
+    label = column.labels.gather(1, grown % tried)
+    stayed = chosen.clamp(max=size - 1)
+    log_prob = totals.gather(1, chosen)
+    kept = torch.where(stays, token.gather(1, stayed), log_prob)
+    prefix = beams.prefix.gather(1, parent)
+    prefix = torch.where(stays, prefix, _extended(prefix, label))
+    return (
+        _Beams(
+            blank=torch.where(stays, blank.gather(1, stayed), -torch.inf),
+            token=kept,
+            last=torch.where(stays, beams.last.gather(1, parent), label),
+            prefix=prefix,
+            external=extra.gather(1, chosen),
+            states=_next_states(beams.states, states, parent, grown, stays),
+        ),
+        parent,
+        torch.where(stays, BLANK, label),
+    )
+
+
+def _extended(prefix: Tensor, token: Tensor) -> Tensor:
+    """Hash of prefixes with one more token."""
+    return (prefix ^ (prefix >> 31)) * _MULTIPLIER + token + 1
+
+
+def _is_child(beams: _Beams) -> Tensor:
+    """(B, S, S): whether the second prefix is the first with one more token."""
+    wanted = _extended(beams.prefix.unsqueeze(2), beams.last.unsqueeze(1))
+    possible = ~beams.total.isneginf()
+    return (wanted == beams.prefix.unsqueeze(1)) & possible.unsqueeze(1) & possible.unsqueeze(2)
+
+
+def _stay(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (B, S) of the same prefixes after the column, ending in blank and token.
+
+    A prefix is also reached from its parent, if that is in the beam.
+    """
+    spoken = column.log_probs.gather(1, beams.last)
+    blank = beams.total + column.log_probs[:, BLANK : BLANK + 1]
+    before = beams.total.unsqueeze(2)
+    if collapse:  # a repeated token needs a blank in between
+        repeated = beams.last.unsqueeze(2) == beams.last.unsqueeze(1)
+        before = torch.where(repeated, beams.blank.unsqueeze(2), before)
+    token = before.masked_fill(~child, -torch.inf).amax(dim=1) + spoken
+    if collapse:
+        again = (beams.token + spoken).masked_fill(beams.last == BLANK, -torch.inf)
+        token = torch.logaddexp(token, again)
+    return (
+        torch.where(column.active, blank, beams.blank),
+        torch.where(column.active, token, beams.token),
+    )
+
+
+def _grow(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> Tensor:
+    """Log-probabilities (B, S, C) of prefixes with one more label that are not in the beam."""
+    labels = column.labels.unsqueeze(1)
+    before = beams.total.unsqueeze(2)
+    if collapse:
+        repeated = labels == beams.last.unsqueeze(2)
+        before = torch.where(repeated, beams.blank.unsqueeze(2), before)
+    present = (labels.unsqueeze(3) == beams.last[:, None, None, :]) & child.unsqueeze(2)
+    impossible = present.any(dim=3) | ~column.active.unsqueeze(2)
+    return (before + column.best.unsqueeze(1)).masked_fill(impossible, -torch.inf)
+
+
+def _fused(beams: _Beams, labels: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor]:
+    """What fusion adds for each label (B, S, C), and its states (B, S, C, W)."""
+    batch, size, width = beams.states.shape
+    shape = (batch, size, labels.shape[1])
+    if not fusion.scorers:
+        added = torch.full(shape, fusion.token_bonus, device=labels.device)
+        return added, beams.states.unsqueeze(2).expand(*shape, width)
+    states = beams.states.unsqueeze(2).expand(*shape, width).flatten(0, 2)
+    tokens = labels.unsqueeze(1).expand(shape).reshape(-1)
+    added, states = fusion.extend(states, tokens)
+    return added.view(shape), states.view(*shape, width)
+
+
+def _next_states(
+    before: Tensor, after: Tensor, parent: Tensor, grown: Tensor, stays: Tensor
+) -> Tensor:
+    width = before.shape[2]
+    kept = before.gather(1, parent.unsqueeze(2).expand(-1, -1, width))
+    moved = after.flatten(1, 2).gather(1, grown.unsqueeze(2).expand(-1, -1, width))
+    return torch.where(stays.unsqueeze(2), kept, moved)
+
+
+def _spell(
+    parents: list[Tensor], tokens: list[Tensor], batch: int, size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Tokens (B, S, L) of the last beams and their numbers (B, S), by following the parents."""
+    place = torch.arange(size, device=device).expand(batch, -1)
+    said = [torch.empty(batch, size, 0, dtype=torch.long, device=device)]
+    for parent, token in zip(reversed(parents), reversed(tokens), strict=True):
+        said.append(token.gather(1, place).unsqueeze(2))
+        place = parent.gather(1, place)
+    path = torch.cat(said[::-1], dim=2)
+    spoken = path != BLANK
+    counts = spoken.sum(dim=2)
+    order = spoken.to(torch.int8).argsort(dim=2, descending=True, stable=True)
+    longest = int(counts.max()) if counts.numel() else 0
+    return path.gather(2, order)[:, :, :longest], counts
+
+
+def _ranked(
+    beams: _Beams,
+    spelled: Tensor,
+    counts: Tensor,
+    fusion: Fusion,
+    source: Columns,
+) -> list[list[Hypothesis]]:
+    """The possible prefixes as hypotheses, best first, with the columns of their tokens."""
+    batch, size = beams.last.shape
+    ending = fusion.finish(beams.states.flatten(0, 1)).view(batch, size)
+    external = beams.external + ending
+    scores = beams.total + external
+    scores = scores.masked_fill(beams.total.isneginf(), -torch.inf)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    row, rank = (~scores.gather(1, order).isneginf()).nonzero(as_tuple=True)
+    place = order[row, rank]
+    tokens, numbers = spelled[row, place], counts[row, place]
+    columns = best_positions(source, row, tokens, numbers)
+    sure = source.log_probs[row.unsqueeze(1), columns, tokens].exp() if tokens.numel() else tokens
+    results: list[list[Hypothesis]] = [[] for _ in range(batch)]
+    values = (row, numbers, tokens, scores[row, place], columns, sure, external[row, place])
+    for owner, count, ids, score, found, confidences, added in zip(
+        *(value.tolist() for value in values), strict=True
+    ):
+        results[owner].append(
+            Hypothesis(
+                tokens=tuple(ids[:count]),
+                score=score,
+                positions=tuple(found[:count]),
+                confidences=tuple(confidences[:count]),
+                external=added,
+            )
         )
-
-
-def _log_add(a: float, b: float) -> float:
-    if a < b:
-        a, b = b, a
-    return a if b == -math.inf else a + math.log1p(math.exp(b - a))
+    return results

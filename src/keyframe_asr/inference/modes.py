@@ -1,8 +1,9 @@
-"""The four decode modes on one encoded batch.
+"""The decode modes on one encoded batch.
 
-`axe`: greedy on the length head. `ctc`: greedy on the inter-CTC, or on the final CTC of a model
-that keeps all frames. `attention`: beam search on the decoder. `rescore`: hypotheses of the first
-pass (length head or CTC) rescored by the decoder.
+`axe`: the length head. `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames.
+Both are read greedily, or searched with a beam, which language model and hot words need.
+`attention`: beam search on the decoder. `rescore`: hypotheses of the first pass (length head, or
+CTC) rescored by the decoder. `joint`: hypotheses of all heads scored by CTC and decoder together.
 
 Where the first pass finds nothing, no mode invents text: the decoder is not even asked.
 """
@@ -17,26 +18,51 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
+from keyframe_asr.decoding.best_path import Columns
+from keyframe_asr.decoding.fusion import Fusion
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
-from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
+from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
+from keyframe_asr.decoding.joint import CTC_WEIGHT, Judges, joint
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
 from keyframe_asr.decoding.rescoring import DECODER_WEIGHT, rescore
 from keyframe_asr.errors import ModelError
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.decoder import AttentionDecoder
+from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.tokenizer import BLANK
 
-Mode = Literal["axe", "ctc", "attention", "rescore"]
+Mode = Literal["axe", "ctc", "attention", "rescore", "joint"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Widths and weights; `rescore` keeps as many hypotheses as the beam is wide."""
+    """Widths and weights of the searches.
+
+    Attributes:
+        beam: of the decoder; `rescore` and `joint` keep as many hypotheses of each head.
+        decoder_weight: of the decoder against the first pass (`rescore`).
+        first_pass_beam: width of the search in `axe` and `ctc`; 1 is greedy. By default greedy
+            unless fusion or several hypotheses need a search, which is then as wide as `beam`.
+        nbest: hypotheses wanted; more than one are found in `Transcript.alternatives`.
+        ctc_weight: of CTC against the decoder (`joint`).
+        fusion: language model, hot words and token bonus; not for `attention`.
+    """
 
     beam: BeamConfig = field(default_factory=BeamConfig)
     decoder_weight: float = DECODER_WEIGHT
+    first_pass_beam: int | None = None
+    nbest: int = 1
+    ctc_weight: float = CTC_WEIGHT
+    fusion: Fusion = field(default_factory=Fusion)
+
+    @property
+    def search_width(self) -> int:
+        """Width of the first pass where it is the result; 1 is greedy."""
+        if self.first_pass_beam is not None:
+            return self.first_pass_beam
+        return self.beam.size if self.nbest > 1 or self.fusion != Fusion() else 1
 
 
 DEFAULT_OPTIONS = DecodeOptions()
@@ -45,7 +71,7 @@ DEFAULT_OPTIONS = DecodeOptions()
 def available_modes(network: KeyframeNetwork) -> tuple[Mode, ...]:
     """The modes that a network has the parts for, its greedy one first."""
     first: tuple[Mode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
-    return first if network.decoder is None else (*first, "attention", "rescore")
+    return first if network.decoder is None else (*first, "attention", "rescore", "joint")
 
 
 def check_mode(network: KeyframeNetwork, mode: str, name: str) -> None:
@@ -79,7 +105,11 @@ def decode(
         silent: B utterances that are to stay empty whatever the network says.
         mode: how to decode.
         options: widths and weights.
+
+    Raises:
+        ModelError: fusion is wanted of `attention`, which has none.
     """
+    check_fusion(mode, options)
     if mode == "ctc" and network.keyframes_enabled:
         found = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
         every_frame = range(encoded.inter_log_probs.shape[1])
@@ -88,9 +118,35 @@ def decode(
         found = _first_pass(network, encoded)
         sources = encoded.keyframes.index.tolist()
     heard = [bool(one.tokens) and not quiet for one, quiet in zip(found, silent, strict=True)]
-    if mode in ("attention", "rescore"):
+    if mode in ("attention", "rescore", "joint"):
         found = _second_pass(network, encoded, heard, mode, options)
-    return [one if kept else EMPTY for one, kept in zip(found, heard, strict=True)], sources
+    elif options.search_width > 1:
+        searched = _searched(_columns(network, encoded, mode), options.search_width, options.fusion)
+        found = [with_alternatives(several, options.nbest) for several in searched]
+    empty = with_alternatives([], options.nbest)
+    return [one if kept else empty for one, kept in zip(found, heard, strict=True)], sources
+
+
+def check_fusion(mode: Mode, options: DecodeOptions) -> None:
+    """Raises `ModelError` if a mode that has no fusion is to use it."""
+    if mode == "attention" and options.fusion != Fusion():
+        raise ModelError(
+            "decode mode 'attention' takes no language model, hot words or token bonus; use joint, "
+            "rescore, ctc or axe"
+        )
+
+
+def _columns(network: KeyframeNetwork, encoded: Encoded, mode: Mode) -> Columns:
+    """What the first pass of a mode searches."""
+    if mode == "ctc" and network.keyframes_enabled:
+        return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
+    collapse = not network.keyframes_enabled
+    return Columns(encoded.head_log_probs, encoded.keyframes.lengths, collapse)
+
+
+def _searched(columns: Columns, size: int, fusion: Fusion) -> list[list[Hypothesis]]:
+    search = ctc_prefix_beam if columns.collapse else aligned_beam
+    return search(columns.log_probs, columns.lengths, size, fusion)
 
 
 def _first_pass(network: KeyframeNetwork, encoded: Encoded) -> list[Hypothesis]:
@@ -131,19 +187,50 @@ def _second_pass(
     results = [EMPTY] * len(heard)
     if decoder is None or not len(rows):
         return results
-    rows = rows.to(encoded.memory.device)
-    memory, lengths = encoded.memory[rows], encoded.keyframes.lengths[rows]
-    log_probs = encoded.head_log_probs[rows]
+    encoded = _rows(encoded, rows.to(encoded.memory.device))
+    memory, lengths = encoded.memory, encoded.keyframes.lengths
     if mode == "attention":
-        chosen = attention_beam(decoder, memory, lengths, lengths, options.beam)
-        chosen = _aligned(chosen, log_probs, lengths)
+        chosen = attention_beam(decoder, memory, lengths, lengths, options.beam, options.nbest)
+        chosen = _aligned(chosen, encoded.head_log_probs, lengths)
+    elif mode == "rescore":
+        head = _columns(network, encoded, "axe")
+        candidates = _searched(head, options.beam.size, options.fusion)
+        weight, nbest = options.decoder_weight, options.nbest
+        chosen = rescore(decoder, memory, lengths, candidates, weight, nbest)
     else:
-        search = aligned_beam if network.keyframes_enabled else ctc_prefix_beam
-        candidates = search(log_probs, lengths, options.beam.size)
-        chosen = rescore(decoder, memory, lengths, candidates, options.decoder_weight)
+        chosen = _joint(network, decoder, encoded, options)
+        chosen = _aligned(chosen, encoded.head_log_probs, lengths)
     for row, one in zip(rows.tolist(), chosen, strict=True):
         results[row] = one
     return results
+
+
+def _joint(
+    network: KeyframeNetwork, decoder: AttentionDecoder, encoded: Encoded, options: DecodeOptions
+) -> list[Hypothesis]:
+    """What CTC and decoder choose together of what each head proposes."""
+    memory, lengths = encoded.memory, encoded.keyframes.lengths
+    ctc = _columns(network, encoded, "ctc")
+    proposals = [_searched(ctc, options.beam.size, options.fusion)]
+    if network.keyframes_enabled:
+        head = _columns(network, encoded, "axe")
+        proposals.append(_searched(head, options.beam.size, options.fusion))
+    candidates = [
+        [one for several in row for one in several] for row in zip(*proposals, strict=True)
+    ]
+    judges = Judges(decoder, memory, lengths, ctc, options.fusion)
+    return joint(judges, candidates, options.ctc_weight, options.nbest)
+
+
+def _rows(encoded: Encoded, rows: Tensor) -> Encoded:
+    """Some utterances of a batch."""
+    return Encoded(
+        encoded.inter_log_probs[rows],
+        encoded.frame_lengths[rows],
+        Keyframes(encoded.keyframes.index[rows], encoded.keyframes.lengths[rows]),
+        encoded.memory[rows],
+        encoded.head_log_probs[rows],
+    )
 
 
 def _aligned(hypotheses: list[Hypothesis], log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:

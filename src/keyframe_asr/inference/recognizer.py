@@ -1,4 +1,4 @@
-"""Recordings to text with a stored model, in any of the four decode modes."""
+"""Recordings to text with a stored model, in any of its decode modes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from keyframe_asr.inference.modes import (
 )
 from keyframe_asr.inference.speech import keep_speech, speech_stretches, without_speech
 from keyframe_asr.model.network import Encoded
-from keyframe_asr.results import Segment, Token, Transcript
+from keyframe_asr.results import Alternative, Segment, Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
 from keyframe_asr.tokenizer import UNKNOWN, UNKNOWN_TEXT
 
@@ -127,7 +127,7 @@ class Recognizer:
 
         Args:
             audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
-            mode: `axe`, `ctc`, `attention` or `rescore`; by default the first of `modes`.
+            mode: `axe`, `ctc`, `attention`, `rescore` or `joint`; by default the first of `modes`.
             options: widths and weights of the search.
 
         Raises:
@@ -273,7 +273,15 @@ class Recognizer:
             ),
             words=said,
             segments=[Segment(text, said[0].start, said[-1].end, tokens, said)] if said else [],
+            alternatives=self._alternatives(found),
         )
+
+    def _alternatives(self, found: Hypothesis) -> list[Alternative]:
+        """Its different texts, each with its best score; none where nothing was said."""
+        scores: dict[str, float] = {}
+        for one in found.alternatives if found.tokens else ():
+            scores.setdefault(self.tokenizer.decode(one.tokens), one.score)
+        return [Alternative(text, score) for text, score in scores.items()]
 
     def _refused(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Ranges of frames without speech, of each recording of a batch."""

@@ -1,0 +1,113 @@
+"""What is added to the scores of a search from outside the network (shallow fusion).
+
+A scorer sees hypotheses as rows of integers: its state after the tokens so far. That makes a step
+of the search a table lookup for all utterances, beams and candidate tokens at once. What a scorer
+adds may depend on the tokens alone, so equal prefixes have equal states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Scorer(Protocol):
+    """Adds to the score of a hypothesis as its tokens come; it is already weighted."""
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """State before the first token."""
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N,) and next states (N, W) of hypotheses in states (N, W) followed by tokens."""
+
+    def finish(self, states: Tensor) -> Tensor:
+        """Scores (N,) of ending there."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Several scorers as one, and a bonus for every token, which makes up for their costs."""
+
+    scorers: tuple[Scorer, ...] = ()
+    token_bonus: float = 0.0
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """State before the first token: those of the scorers, side by side."""
+        return tuple(number for scorer in self.scorers for number in scorer.start)
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N,) and next states (N, W) of states (N, W) followed by tokens (N,)."""
+        scores = torch.full(tokens.shape, self.token_bonus, device=tokens.device)
+        following = []
+        for scorer, own in zip(self.scorers, self._split(states), strict=True):
+            added, after = scorer.extend(own, tokens)
+            scores = scores + added
+            following.append(after)
+        return scores, torch.cat(following, dim=1) if following else states
+
+    def finish(self, states: Tensor) -> Tensor:
+        """Scores (N,) of hypotheses that end in states (N, W)."""
+        scores = torch.zeros(len(states), device=states.device)
+        for scorer, own in zip(self.scorers, self._split(states), strict=True):
+            scores = scores + scorer.finish(own)
+        return scores
+
+    def score(self, sentences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+        """Scores (N,) of whole token sequences, their ends included."""
+        longest = max((len(one) for one in sentences), default=0)
+        tokens = torch.tensor(
+            [[*one, *[0] * (longest - len(one))] for one in sentences],
+            dtype=torch.long,
+            device=device,
+        ).reshape(len(sentences), longest)
+        lengths = torch.tensor([len(one) for one in sentences], device=device)
+        states = torch.tensor(self.start, dtype=torch.long, device=device)
+        states = states.expand(len(sentences), -1)
+        total = torch.zeros(len(sentences), device=device)
+        for place in range(longest):
+            added, after = self.extend(states, tokens[:, place])
+            going_on = place < lengths
+            total = total + added.masked_fill(~going_on, 0.0)
+            states = torch.where(going_on.unsqueeze(1), after, states)
+        return total + self.finish(states)
+
+    def _split(self, states: Tensor) -> list[Tensor]:
+        widths = [len(scorer.start) for scorer in self.scorers]
+        return list(states.split(widths, dim=1)) if widths else []
+
+
+class SparseTable:
+    """Entry number of a pair (row, column) of integers, found by bisection in one sorted array."""
+
+    def __init__(
+        self, pairs: Sequence[tuple[int, int]], columns: int, device: torch.device
+    ) -> None:
+        self._columns = columns
+        keys = torch.tensor([row * columns + column for row, column in pairs], dtype=torch.long)
+        self._keys, order = keys.sort()
+        self._keys, self._order = self._keys.to(device), order.to(device)
+
+    def find(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """For each pair its place in the list the table was made of, and whether it is there."""
+        keys = rows * self._columns + columns
+        if not len(self._keys):
+            return torch.zeros_like(keys), torch.zeros_like(keys, dtype=torch.bool)
+        place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
+        return self._order[place], self._keys[place] == keys
+
+
+def sparse_columns(
+    entries: Mapping[tuple[int, int], tuple[int, float]], columns: int, device: torch.device
+) -> tuple[SparseTable, Tensor, Tensor]:
+    """A table of transitions: pairs, and for each its target and its score."""
+    table = SparseTable(list(entries), columns, device)
+    # one entry more, so that looking up a pair that is not there reads something
+    targets = [target for target, _ in entries.values()] or [0]
+    scores = [score for _, score in entries.values()] or [0.0]
+    return table, torch.tensor(targets, device=device), torch.tensor(scores, device=device)

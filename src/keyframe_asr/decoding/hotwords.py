@@ -1,0 +1,170 @@
+"""Hot words: phrases that a search prefers, by a bonus it gets back where they come to nothing.
+
+An Aho-Corasick automaton (Aho & Corasick, 1975) over letters holds all phrases. A hypothesis has a
+potential, the share of a phrase's bonus that its end has earned so far; a step adds the change of
+that potential, and a phrase that is complete keeps its bonus. So whatever path led there, the
+bonus of a sentence is that of the phrases it holds, neither more nor less. Where spaces separate
+words, a phrase counts only from the beginning of a word to the end of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from keyframe_asr.decoding.fusion import SparseTable
+from keyframe_asr.decoding.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
+from keyframe_asr.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Where a token leads, and the bonus of the phrases that it completes."""
+
+    target: int
+    earned: float
+
+
+class HotwordScorer:
+    """Prefers phrases. State: node of the automaton."""
+
+    def __init__(
+        self,
+        phrases: Mapping[str, float],
+        tokenizer: Tokenizer,
+        spaced: bool,
+        device: torch.device,
+    ) -> None:
+        """Phrases in the recogniser's normal form, each with its bonus per token (natural log)."""
+        bonuses = {
+            phrase: bonus * len(tokenizer.encode(phrase)) for phrase, bonus in phrases.items()
+        }
+        automaton = _Automaton(bonuses, spaced)
+        pieces = Pieces(surfaces(tokenizer))
+        self._start = automaton.boundary_of(ROOT).target if spaced else ROOT
+        usual = [
+            automaton.walk(self._start if begins and spaced else ROOT, letters)
+            for begins, letters in zip(pieces.begins, pieces.letters, strict=True)
+        ]
+        moves = automaton.unusual(pieces, usual)
+        self._table = SparseTable(list(moves), tokenizer.vocab_size, device)
+        none = [_Move(ROOT, 0.0)]
+        self._targets, self._earned = _tensors([*moves.values()] or none, device)
+        self._usual_targets, self._usual_earned = _tensors(usual, device)
+        nodes = range(len(automaton.children))
+        boundaries = [automaton.boundary_of(node) for node in nodes]
+        self._boundary_targets, self._boundary_earned = _tensors(boundaries, device)
+        begins = [spaced and one for one in pieces.begins]
+        self._begins = torch.tensor(begins, device=device)
+        self._bare = torch.tensor(
+            [one and not letters for one, letters in zip(begins, pieces.letters, strict=True)],
+            device=device,
+        )
+        self._potential = torch.tensor(automaton.potential, device=device)
+        self._spaced = spaced
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The beginning of a word, where words have one."""
+        return (self._start,)
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """As in `Scorer`."""
+        before = states[:, 0]
+        begins = self._begins[tokens]
+        earned = torch.where(begins, self._boundary_earned[before], 0.0)
+        node = torch.where(begins, self._boundary_targets[before], before)
+        place, there = self._table.find(node, tokens)
+        target = torch.where(there, self._targets[place], self._usual_targets[tokens])
+        bonus = torch.where(there, self._earned[place], self._usual_earned[tokens])
+        bare = self._bare[tokens]
+        target = torch.where(bare, node, target)
+        earned = earned + bonus.masked_fill(bare, 0.0)
+        return earned + self._potential[target] - self._potential[before], target.unsqueeze(1)
+
+    def finish(self, states: Tensor) -> Tensor:
+        """As in `Scorer`: the end of a sentence ends a word, and what is unfinished is lost."""
+        node = states[:, 0]
+        earned = self._boundary_earned[node] if self._spaced else 0.0
+        return earned - self._potential[node]
+
+
+def _tensors(moves: Iterable[_Move], device: torch.device) -> tuple[Tensor, Tensor]:
+    targets, earned = zip(*((move.target, move.earned) for move in moves), strict=True)
+    return torch.tensor(targets, device=device), torch.tensor(earned, device=device)
+
+
+class _Automaton(Trie):
+    """Phrases with their failure links.
+
+    Attributes:
+        spaced: whether phrases begin and end with words.
+        boundaries: nodes between two words.
+        failure: of every node the node of the longest proper end that is itself a beginning.
+        earned: of every node the bonus of all phrases that end there.
+        potential: of every node the bonus that the best unfinished phrase has earned so far.
+    """
+
+    def __init__(self, bonuses: Mapping[str, float], spaced: bool) -> None:
+        super().__init__()
+        self.spaced = spaced
+        own: dict[int, float] = {}
+        partial: dict[int, float] = {ROOT: 0.0}
+        if spaced:
+            self.add(BOUNDARY)
+        for phrase, bonus in bonuses.items():
+            letters = phrase.replace(" ", BOUNDARY)
+            path = self.add(f"{BOUNDARY}{letters}{BOUNDARY}" if spaced else letters)
+            own[path[-1]] = bonus
+            for number, node in enumerate(path[:-1]):
+                share = bonus * (number if spaced else number + 1) / len(letters)
+                partial[node] = max(partial.get(node, 0.0), share)
+        self.boundaries = {child for _, letter, child in self.breadth_first() if letter == BOUNDARY}
+        self.failure = [ROOT] * len(self.children)
+        self.earned = [own.get(node, 0.0) for node in range(len(self.children))]
+        self.potential = [partial.get(node, 0.0) for node in range(len(self.children))]
+        for node, letter, child in self.breadth_first():
+            if node != ROOT:
+                self.failure[child] = self.step(self.failure[node], letter)
+            shorter = self.failure[child]
+            self.earned[child] += self.earned[shorter]
+            self.potential[child] = max(self.potential[child], self.potential[shorter])
+
+    def step(self, node: int, letter: str) -> int:
+        """The node after one more letter."""
+        while node != ROOT and letter not in self.children[node]:
+            node = self.failure[node]
+        return self.children[node].get(letter, ROOT)
+
+    def walk(self, node: int, letters: str) -> _Move:
+        """The node after some letters and what they earned."""
+        earned = 0.0
+        for letter in letters:
+            node = self.step(node, letter)
+            earned += self.earned[node]
+        return _Move(node, earned)
+
+    def boundary_of(self, node: int) -> _Move:
+        """Where the beginning of the next word leads; two boundaries are one."""
+        return _Move(node, 0.0) if node in self.boundaries else self.walk(node, BOUNDARY)
+
+    def unusual(self, pieces: Pieces, usual: list[_Move]) -> dict[tuple[int, int], _Move]:
+        """Moves of (node, token) that differ from what the token does on its own."""
+        moves: dict[tuple[int, int], _Move] = {}
+        candidates: dict[int, set[int]] = {ROOT: set()}
+        for _, _, node in self.breadth_first():
+            # where no boundary ends a phrase, it may end inside a token
+            going_on = (
+                {token for token, _ in pieces.walks(self, node)}
+                if self.spaced
+                else {token for letter in self.children[node] for token in pieces.starting(letter)}
+            )
+            candidates[node] = going_on | candidates[self.failure[node]]
+            for token in candidates[node]:
+                found = self.walk(node, pieces.letters[token])
+                if found != usual[token]:
+                    moves[node, token] = found
+        return moves

@@ -1,0 +1,145 @@
+"""Batched prefix beam search against enumeration and against a dictionary of prefixes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from keyframe_asr.decoding.fusion import Fusion
+from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
+from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+from reference.prefix_search import (
+    Tokens,
+    best_columns,
+    dictionary_search,
+    every_sentence,
+    nothing,
+)
+
+BONUS = 0.3
+BOTH = pytest.mark.parametrize("collapse", [True, False])
+
+
+class Bigrams:
+    """A toy scorer whose state is the last token; its matrix is random."""
+
+    def __init__(self, vocabulary: int, generator: torch.Generator) -> None:
+        self.matrix = torch.randn(vocabulary, vocabulary, generator=generator)
+        self.start = (2,)
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return self.matrix[states[:, 0], tokens], tokens.unsqueeze(1)
+
+    def finish(self, states: Tensor) -> Tensor:
+        return self.matrix[states[:, 0], 2]
+
+    def external(self, tokens: Tokens, ended: bool) -> float:
+        pairs = list(zip((2, *tokens), (*tokens, 2), strict=True))
+        total = sum(float(self.matrix[pair]) for pair in (pairs if ended else pairs[:-1]))
+        return total + BONUS * len(tokens)
+
+
+def random_batch(seed: int) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of every sharpness, ragged; what is padding is not a number."""
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = int(torch.randint(5, 8, (), generator=generator))
+    columns = int(torch.randint(1, 10, (), generator=generator))
+    logits = torch.randn(5, columns, vocabulary, generator=generator)
+    sharpness = 4 * torch.rand(5, 1, 1, generator=generator)
+    log_probs = (sharpness * logits).log_softmax(-1)
+    lengths = torch.randint(0, columns + 1, (5,), generator=generator)
+    lengths[0] = columns
+    for row, length in enumerate(lengths.tolist()):
+        log_probs[row, length:] = torch.nan
+    return log_probs, lengths
+
+
+def search(collapse: bool, *arguments) -> list[list[Hypothesis]]:
+    return (ctc_prefix_beam if collapse else aligned_beam)(*arguments)
+
+
+def assert_same(found: list[Hypothesis], wanted: list[tuple[Tokens, float]]) -> None:
+    assert [one.tokens for one in found] == [tokens for tokens, _ in wanted]
+    assert [one.score for one in found] == pytest.approx([score for _, score in wanted], abs=1e-4)
+
+
+@BOTH
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_the_same_as_a_dictionary_of_prefixes(collapse: bool, fused: bool, size: int) -> None:
+    compared = 0
+    for seed in range(25):
+        log_probs, lengths = random_batch(seed)
+        scorer = Bigrams(log_probs.shape[2], torch.Generator().manual_seed(seed))
+        fusion = Fusion((scorer,), BONUS) if fused else Fusion()
+        external = scorer.external if fused else nothing
+        found = search(collapse, log_probs, lengths, size, fusion)
+        for row, length in enumerate(lengths.tolist()):
+            columns = log_probs[row, :length].double().numpy()
+            assert_same(found[row], dictionary_search(columns, size, collapse, external))
+            compared += 1
+    assert compared == 125
+
+
+@BOTH
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_beam_that_holds_everything_is_exact(collapse: bool, fused: bool) -> None:
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        columns = seed % 4 + 1
+        log_probs = (2 * torch.randn(1, columns, 5, generator=generator)).log_softmax(-1)
+        scorer = Bigrams(5, generator)
+        fusion = Fusion((scorer,), BONUS) if fused else Fusion()
+        external = scorer.external if fused else nothing
+        (found,) = search(collapse, log_probs, torch.tensor([columns]), 125, fusion)
+        wanted = every_sentence(log_probs[0].double().numpy(), collapse, external)
+        assert len(found) == len(wanted)
+        assert_same(found, wanted)
+        for one in found:
+            assert one.external == pytest.approx(external(one.tokens, True), abs=1e-4)
+
+
+@BOTH
+def test_tokens_lie_where_the_best_path_has_them(collapse: bool) -> None:
+    for seed in range(30):
+        generator = torch.Generator().manual_seed(seed)
+        log_probs = (3 * torch.randn(2, 5, 5, generator=generator)).log_softmax(-1)
+        lengths = torch.tensor([5, seed % 5])
+        for row, several in enumerate(search(collapse, log_probs, lengths, 20)):
+            columns = log_probs[row, : lengths[row]].double().numpy()
+            for one in several:
+                assert list(one.positions) == best_columns(columns, one.tokens, collapse)
+                sure = [
+                    float(np.exp(columns[at, token]))
+                    for at, token in zip(one.positions, one.tokens, strict=True)
+                ]
+                assert one.confidences == pytest.approx(sure, abs=1e-5)
+
+
+@BOTH
+def test_an_utterance_ignores_the_others_of_its_batch(collapse: bool) -> None:
+    for seed in range(20):
+        log_probs, lengths = random_batch(seed)
+        together = search(collapse, log_probs, lengths, 4)
+        for row in range(5):
+            only = log_probs[row : row + 1, : lengths[row]]
+            (alone,) = search(collapse, only, lengths[row : row + 1], 4)
+            assert alone == together[row]
+
+
+@BOTH
+def test_more_labels_than_are_tried(collapse: bool) -> None:
+    """Only the best labels of a column are looked at; without fusion that loses nothing."""
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        log_probs = torch.randn(1, 6, 60, generator=generator).log_softmax(-1)
+        (found,) = search(collapse, log_probs, torch.tensor([6]), 12)
+        assert_same(found, dictionary_search(log_probs[0].double().numpy(), 12, collapse))
+
+
+@BOTH
+def test_nothing_to_search(collapse: bool) -> None:
+    assert search(collapse, torch.zeros(0, 3, 6), torch.zeros(0, dtype=torch.long)) == []
+    assert search(collapse, torch.zeros(2, 0, 6), torch.tensor([0, 0])) == [[EMPTY], [EMPTY]]

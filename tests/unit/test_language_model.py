@@ -1,0 +1,208 @@
+"""N-gram models: estimation, ARPA files, batched lookup, and scores of words and tokens."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from keyframe_asr.config import TokenizerConfig
+from keyframe_asr.decoding.fusion import Fusion
+from keyframe_asr.decoding.language_model.arpa import (
+    START,
+    STOP,
+    UNKNOWN_WORD,
+    NgramModel,
+    read_arpa,
+    write_arpa,
+)
+from keyframe_asr.decoding.language_model.kneser_ney import FALLBACK, estimate
+from keyframe_asr.decoding.language_model.ngram import NgramTable
+from keyframe_asr.decoding.language_model.scoring import (
+    language_model_scorer,
+    split_units,
+    unit_of,
+)
+from keyframe_asr.errors import ManifestError, ModelError
+from keyframe_asr.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
+
+CPU = torch.device("cpu")
+NATURAL = math.log(10)
+
+
+def sentences(number: int = 300) -> list[list[str]]:
+    """Sentences in which words follow words with very different probabilities."""
+    generator = random.Random(3)
+    words = [first + second for first in "ABCD" for second in ("", "A", "BC")]
+    found = []
+    for _ in range(number):
+        place, sentence = 0, []
+        for _ in range(generator.randint(1, 7)):
+            place = (place + min(int(generator.expovariate(0.4)), 11)) % 12
+            sentence.append(words[place])
+        found.append(sentence)
+    return found
+
+
+@pytest.fixture(scope="module")
+def model() -> NgramModel:
+    return estimate(sentences())
+
+
+def histories(model: NgramModel, number: int = 60) -> list[tuple[str, ...]]:
+    """Known, partly known and unknown contexts."""
+    generator = random.Random(5)
+    words = [word for word in model.words if word != STOP]
+    random_ones = [
+        tuple(generator.choices(words, k=generator.randint(0, 3))) for _ in range(number)
+    ]
+    known = [ngram[:-1] for ngram in itertools.islice(model.orders[-1], 0, None, 7)]
+    return [*random_ones, *known, (START,), (UNKNOWN_WORD, UNKNOWN_WORD)]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_probabilities_sum_to_one_whatever_came_before(order: int) -> None:
+    model = estimate(sentences(), order)
+    assert len(model.orders) == order
+    for history in histories(model):
+        total = sum(10 ** model.log10(history, word) for word in model.words)
+        assert total == pytest.approx(1.0, abs=1e-9)
+        assert all(model.log10(history, word) < 0 for word in model.words)
+
+
+def test_a_text_too_small_for_its_own_discounts_uses_the_fallback() -> None:
+    """Three bigrams of "A": 2 x "A B", 1 x "A C"; worked out by hand."""
+    model = estimate([["A", "B"], ["A", "B"], ["A", "C"]], order=2)
+    one, two, _ = FALLBACK
+    # continuation counts: A after <s>; B and C after A; </s> after B and C
+    left = (4 * 0.5 + 1 * (two - one)) / 5  # four words seen once, </s> twice
+    uniform = 1 / 5  # A, B, C, </s>, <unk>
+    of_b = (1 - one) / 5 + left * uniform
+    share = (one + two) / 3  # of the context A, for the unigrams
+    assert 10 ** model.log10((), "B") == pytest.approx(of_b)
+    assert 10 ** model.log10(("A",), "B") == pytest.approx((2 - two) / 3 + share * of_b)
+    assert 10 ** model.log10(("A",), UNKNOWN_WORD) == pytest.approx(share * left * uniform)
+
+
+def test_no_words_are_refused() -> None:
+    with pytest.raises(ManifestError, match="no words"):
+        estimate([[], []])
+
+
+def test_a_file_read_back_scores_the_same(model, tmp_path: Path) -> None:
+    path = tmp_path / "model.arpa"
+    write_arpa(model, path)
+    again = read_arpa(path)
+    assert [list(one) for one in again.orders] == [list(one) for one in model.orders]
+    for history in histories(model):
+        for word in [*model.words[1:], "NEVER-SEEN"]:
+            assert again.log10(history, word) == pytest.approx(model.log10(history, word), abs=1e-6)
+
+
+def test_a_public_reader_agrees(model, tmp_path: Path) -> None:
+    arpa = pytest.importorskip("arpa")
+    path = tmp_path / "model.arpa"
+    write_arpa(model, path)
+    (public,) = arpa.loadf(str(path))
+    for history in histories(model):
+        for word in model.words[1:]:
+            ngram = (*history[-2:], word)
+            assert public.log_p_raw(ngram) == pytest.approx(model.log10(history, word), abs=1e-6)
+    written = tmp_path / "public.arpa"
+    arpa.dumpf(public, str(written))
+    assert read_arpa(written).log10(("A",), "BA") == pytest.approx(model.log10(("A",), "BA"))
+
+
+def test_batched_lookup_walks_through_sentences_like_the_file(model) -> None:
+    table = NgramTable(model, CPU)
+    generator = random.Random(1)
+    known = [word for word in model.words if word not in (START, STOP)]
+    texts = [generator.choices([*known, "NEVER-SEEN"], k=9) for _ in range(200)]
+    states = torch.full((200,), table.start)
+    for place in range(9):
+        ids = [table.word_ids.get(text[place], table.unknown) for text in texts]
+        scores, states = table.advance(states, torch.tensor(ids))
+        wanted = [model.log10((START, *text[:place]), text[place]) * NATURAL for text in texts]
+        assert scores.tolist() == pytest.approx(wanted, abs=1e-4)
+
+
+def log10_of(model: NgramModel, units: list[str]) -> float:
+    """Whole sentence with its end, word by word; what the model does not know is <unk>."""
+    said = [unit if (unit,) in model.orders[0] else UNKNOWN_WORD for unit in units]
+    return sum(
+        model.log10((START, *said[:place]), word) for place, word in enumerate([*said, STOP])
+    )
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Tokenizer:
+    texts = [" ".join(words) for words in sentences()]
+    return train_tokenizer(texts, TokenizerConfig(kind="sentencepiece", vocab_size=16))
+
+
+@pytest.mark.parametrize("unit", ["word", "token", "character"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_sentence_costs_what_its_units_cost(unit, whole: bool, pieces: Tokenizer) -> None:
+    """Whether tokens are pieces of words or letters, and whatever the model counts."""
+    tokenizer = pieces if whole else CharacterTokenizer("ABCD ")
+    training = [" ".join(words) for words in sentences()]
+    model = estimate([split_units(text, unit, tokenizer) for text in training])
+    assert unit_of(model, spaced=True) in (unit, "character")
+    scorer = language_model_scorer(model, tokenizer, True, 0.5, CPU)
+    generator = random.Random(2)
+    texts = [" ".join(generator.choices(["A", "ABC", "BA", "DD", "DABC"], k=k)) for k in range(9)]
+    found = Fusion((scorer,), 0.25).score([tokenizer.encode(text) for text in texts], CPU)
+    for text, score in zip(texts, found.tolist(), strict=True):
+        units = split_units(text, unit, tokenizer)
+        wanted = 0.5 * NATURAL * log10_of(model, units) + 0.25 * len(tokenizer.encode(text))
+        assert score == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
+    model = estimate(sentences())
+    scorer = language_model_scorer(model, pieces, True, 1.0, CPU)
+    ids = {pieces.piece(token): token for token in range(pieces.vocab_size)}
+    letters = [ids[letter] for letter in "▁ABC▁BA"]
+    (found,) = Fusion((scorer,)).score([letters], CPU).tolist()
+    assert found == pytest.approx(log10_of(model, ["ABC", "BA"]) * NATURAL, abs=1e-4)
+
+
+def test_words_are_no_model_for_text_without_spaces() -> None:
+    model = estimate([["今天", "天气"], ["天气", "好"]])
+    with pytest.raises(ModelError, match="--unit character"):
+        language_model_scorer(model, CharacterTokenizer("今天气好"), False, 1.0, CPU)
+    characters = estimate([list("今天天气"), list("天气好")])
+    scorer = language_model_scorer(characters, CharacterTokenizer("今天气好"), False, 1.0, CPU)
+    tokens = CharacterTokenizer("今天气好").encode("今天好")
+    (found,) = Fusion((scorer,)).score([tokens], CPU).tolist()
+    assert found == pytest.approx(log10_of(characters, list("今天好")) * NATURAL, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("hello\n", "no .data"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A B C\n\n\\end\\\n", ":5: is not"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\nx A\n\n\\end\\\n", ":5: is not"),
+        ("\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n\n\\end\\\n", "announces"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A\n", "cut short"),
+    ],
+)
+def test_what_is_no_arpa_file_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.arpa"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=problem) as caught:
+        read_arpa(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.arpa").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "no.arpa.gz").write_bytes(b"plain")
+    for name in ("missing.arpa", "binary.arpa", "no.arpa.gz"):
+        with pytest.raises(ModelError, match=f"{name}: cannot be read"):
+            read_arpa(tmp_path / name)
