@@ -277,9 +277,11 @@ class Recognizer:
         )
 
     def _alternatives(self, found: Hypothesis) -> list[Alternative]:
-        """Its different texts, each with its best score; none where nothing was said."""
+        """Its different texts, each with its best score; only "" where nothing was said."""
+        if found.alternatives and not found.tokens:
+            return [Alternative("", 0.0)]
         scores: dict[str, float] = {}
-        for one in found.alternatives if found.tokens else ():
+        for one in found.alternatives:
             scores.setdefault(self.tokenizer.decode(one.tokens), one.score)
         return [Alternative(text, score) for text, score in scores.items()]
 
