@@ -1,11 +1,13 @@
 """Recordings in: any common file as mono samples at the project's sample rate.
 
-libsndfile (through soundfile) decodes wav, flac, mp3, ogg and opus; soxr resamples. Whatever is
-wrong with a file becomes one `AudioError` line that names the file, the cause and what to do.
+libsndfile (through soundfile) decodes wav, flac, mp3, ogg and opus; soxr resamples. A recording of
+any length can be read by blocks. Whatever is wrong with a file becomes one `AudioError` line that
+names the file, the cause and what to do.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -34,6 +36,9 @@ _CONVERT = "convert the recording to wav, flac, mp3, ogg or opus"
 _SIZE_IN_HEADER = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _SIZE_UNKNOWN = 0x7FFF_0000
 """Bytes; who writes a wav into a pipe puts a number beyond this into its header."""
+
+_FRAMES_UNKNOWN = 2**63 - 1
+"""What libsndfile says of a FLAC file that was written into a pipe."""
 
 _CHECKED_SAMPLES = 1600
 """Samples at both ends of a recording that `read_length` decodes."""
@@ -74,6 +79,53 @@ def read_audio(path: Path | str, start: float = 0.0, seconds: float | None = Non
         mono = np.asarray(soxr.resample(mono, sample_rate, SAMPLE_RATE), dtype=np.float32)
     clipped: Samples = np.clip(mono, -1.0, 1.0)
     return clipped
+
+
+def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
+    """Read a recording as mono samples at 16 kHz, a block at a time: never all of it at once.
+
+    The blocks put together are what `read_audio` gives; they hold about `seconds` each.
+
+    Raises:
+        AudioError: as `read_audio`, once the block is reached that shows what is wrong; also if a
+            lossless recording holds fewer samples than its header announces.
+    """
+    path = Path(path)
+    _check_is_readable_file(path)
+    with _opened(path) as file:
+        rate, announced = int(file.samplerate), int(file.frames)
+        resampler = None
+        if rate != SAMPLE_RATE:
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        size, read, last = max(1, round(seconds * rate)), 0, False
+        while not last:
+            samples = _read(file, size)
+            _check_finite(path, samples, read / rate, rate)
+            read += len(samples)
+            last = len(samples) < size
+            mono = samples.mean(axis=1, dtype=np.float32)
+            if resampler is not None:
+                mono = np.asarray(resampler.resample_chunk(mono, last=last), dtype=np.float32)
+            if mono.size:
+                yield np.clip(mono, -1.0, 1.0)
+        # what a lossy file announces is an estimate
+        if read < announced != _FRAMES_UNKNOWN and file.format not in ("MP3", "OGG"):
+            raise _ends_early(path)
+        if not announced and "should be" in file.extra_info:
+            raise _ends_early(path)
+
+
+def announced_seconds(path: Path | str) -> float:
+    """Length of a recording as its header tells it, infinite where it does not; decodes nothing.
+
+    Raises:
+        AudioError: as `read_audio`, as far as the header tells.
+    """
+    path = Path(path)
+    _check_is_readable_file(path)
+    with _opened(path) as file:
+        frames = int(file.frames)
+        return math.inf if frames == _FRAMES_UNKNOWN else frames / int(file.samplerate)
 
 
 def read_length(path: Path | str) -> AudioLength:
