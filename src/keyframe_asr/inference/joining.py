@@ -52,15 +52,10 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
             continue
         raw += text if part.span.continued else _separator(raw, text) + text
         words = _in_recording(part.transcript.words, part.span, duration)
-        segment = Segment(
-            text=" ".join(text.split()),
-            start=part.span.start / SAMPLE_RATE,
-            end=min(part.span.end / SAMPLE_RATE, duration),
-            tokens=_ordered(own[first:last], latest),
-            words=_ordered(_words_of(words, own, first, last), latest),
-        )
-        latest = _latest(segment, latest)
-        segments.append(segment)
+        said = _ordered(own[first:last], latest)
+        words = _ordered(_words_of(words, own, first, last), latest)
+        segments.append(segment_of(" ".join(text.split()), said, words))
+        latest = max([one.start for one in said] + [one.start for one in words])
     return Transcript(
         text=" ".join(raw.split()),
         tokens=[token for segment in segments for token in segment.tokens],
@@ -69,6 +64,12 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
         words=[word for segment in segments for word in segment.words],
         segments=segments,
     )
+
+
+def segment_of(text: str, tokens: list[Token], words: list[Word]) -> Segment:
+    """A segment from the start of what was said in it to its end; there must be something."""
+    said: Sequence[Token] | Sequence[Word] = words or tokens
+    return Segment(text, said[0].start, said[-1].end, tokens, words)
 
 
 def _in_recording(timed: Sequence[Timed], span: Span, duration: float) -> list[Timed]:
@@ -126,12 +127,6 @@ def _ordered(timed: Sequence[Timed], latest: float) -> list[Timed]:
             one = replace(one, start=latest, end=max(one.end, latest))
         found.append(one)
     return found
-
-
-def _latest(segment: Segment, latest: float) -> float:
-    """The last start so far."""
-    starts = [token.start for token in segment.tokens] + [word.start for word in segment.words]
-    return max(starts, default=latest)
 
 
 def _separator(before: str, after: str) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from keyframe_asr.audio import announced_seconds, audio_blocks, read_audio
 from keyframe_asr.errors import AudioError, KeyframeError
-from keyframe_asr.inference.joining import Recognised, join_stretches
+from keyframe_asr.inference.joining import Recognised, join_stretches, segment_of
 from keyframe_asr.inference.segmentation import (
     DEFAULT_SEGMENTATION,
     Segmentation,
@@ -25,7 +25,7 @@ from keyframe_asr.inference.segmentation import (
     stretches,
 )
 from keyframe_asr.inference.voice_activity import VoiceActivity, speech_detector
-from keyframe_asr.results import Segment, Transcript
+from keyframe_asr.results import Transcript
 from keyframe_asr.timing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
@@ -257,9 +257,7 @@ def _counted(blocks: Iterable[Samples], recording: _Recording) -> Iterator[Sampl
 
 def _with_segment(transcript: Transcript) -> Transcript:
     """A recording that was recognised at once is one segment, if anything was said in it."""
-    if not transcript.text:
+    if transcript.segments or not transcript.tokens:
         return transcript
-    segment = Segment(
-        transcript.text, 0.0, transcript.duration, transcript.tokens, transcript.words
-    )
+    segment = segment_of(transcript.text, transcript.tokens, transcript.words)
     return replace(transcript, segments=[segment])
