@@ -7,7 +7,6 @@ names the file, the cause and what to do.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
@@ -36,9 +35,6 @@ _CONVERT = "convert the recording to wav, flac, mp3, ogg or opus"
 _SIZE_IN_HEADER = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _SIZE_UNKNOWN = 0x7FFF_0000
 """Bytes; who writes a wav into a pipe puts a number beyond this into its header."""
-
-_FRAMES_UNKNOWN = 2**63 - 1
-"""What libsndfile says of a FLAC file that was written into a pipe."""
 
 _CHECKED_SAMPLES = 1600
 """Samples at both ends of a recording that `read_length` decodes."""
@@ -109,14 +105,14 @@ def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
             if mono.size:
                 yield np.clip(mono, -1.0, 1.0)
         # what a lossy file announces is an estimate
-        if read < announced != _FRAMES_UNKNOWN and file.format not in ("MP3", "OGG"):
+        if read < announced and file.format not in ("MP3", "OGG"):
             raise _ends_early(path)
         if not announced and "should be" in file.extra_info:
             raise _ends_early(path)
 
 
 def announced_seconds(path: Path | str) -> float:
-    """Length of a recording as its header tells it, infinite where it does not; decodes nothing.
+    """Length of a recording as its header tells it; decodes nothing.
 
     Raises:
         AudioError: as `read_audio`, as far as the header tells.
@@ -124,8 +120,7 @@ def announced_seconds(path: Path | str) -> float:
     path = Path(path)
     _check_is_readable_file(path)
     with _opened(path) as file:
-        frames = int(file.frames)
-        return math.inf if frames == _FRAMES_UNKNOWN else frames / int(file.samplerate)
+        return int(file.frames) / int(file.samplerate)
 
 
 def read_length(path: Path | str) -> AudioLength:
@@ -160,7 +155,7 @@ def _check_is_readable_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read: {_cause(error)}; check the path") from None
     if stat.S_ISDIR(status.st_mode):
-        raise AudioError(f"{path}: is a folder; name the recordings in it one by one")
+        raise AudioError(f"{path}: is a folder, and no recording was found in it; name recordings")
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise AudioError(f"{path}: is an empty file (0 bytes); record or copy it again")
 

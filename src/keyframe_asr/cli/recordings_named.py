@@ -41,8 +41,11 @@ class Recordings:
 def recordings_named(given: Sequence[Path]) -> Recordings:
     """Find all recordings; those found twice by searching are taken once.
 
+    A folder or pattern without recordings stands for itself, so that reading it says what is wrong
+    and the others go on.
+
     Raises:
-        AudioError: a folder holds no recordings, a pattern matches none, or the list is empty.
+        AudioError: the list on standard input is empty.
     """
     found: list[Named] = []
     seen: set[Path] = set()
@@ -104,8 +107,7 @@ def _in_folder(folder: Path) -> Iterator[Named]:
                 none = False
                 yield Named(path, path.relative_to(folder).with_suffix(""))
     if none:
-        suffixes = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise AudioError(f"{folder}: is a folder without recordings ({suffixes}); check the path")
+        yield Named(folder, _stem(folder))
 
 
 def _matching(pattern: str) -> Iterator[Named]:
@@ -116,7 +118,7 @@ def _matching(pattern: str) -> Iterator[Named]:
     matches = [Path(one) for one in sorted(glob.glob(pattern, recursive=True))]
     files = [one for one in matches if one.is_file()]
     if not files:
-        raise AudioError(f"{pattern}: no file matches this pattern; check it, and quote it")
+        yield Named(Path(pattern), _stem(Path(pattern)))
     for path in files:
         yield Named(path, path.relative_to(fixed).with_suffix(""))
 

@@ -54,6 +54,8 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
         words = _in_recording(part.transcript.words, part.span, duration)
         said = _ordered(own[first:last], latest)
         words = _ordered(_words_of(words, own, first, last), latest)
+        if segments:
+            segments[-1] = _ended_by(segments[-1], said[0].start)
         segments.append(segment_of(" ".join(text.split()), said, words))
         latest = max([one.start for one in said] + [one.start for one in words])
     return Transcript(
@@ -127,6 +129,13 @@ def _ordered(timed: Sequence[Timed], latest: float) -> list[Timed]:
             one = replace(one, start=latest, end=max(one.end, latest))
         found.append(one)
     return found
+
+
+def _ended_by(segment: Segment, limit: float) -> Segment:
+    """The segment with its last token and word ending when the next segment begins."""
+    tokens = [replace(one, end=min(one.end, limit)) for one in segment.tokens]
+    words = [replace(one, end=max(one.start, min(one.end, limit))) for one in segment.words]
+    return segment_of(segment.text, tokens, words)
 
 
 def _separator(before: str, after: str) -> str:

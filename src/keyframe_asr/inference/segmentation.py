@@ -31,7 +31,8 @@ class Segmentation:
     """Where stretches end, in seconds.
 
     Attributes:
-        longest: no stretch is longer, the overlaps at its ends left aside.
+        longest: speech is cut before it lasts longer; the last stretch of a recording, and one
+            that a pause follows, may be longer by `overlap` or `padding`.
         search: speech without a pause is cut within the last so many seconds of `longest`.
         pause: silence that ends a stretch.
         padding: silence kept at both ends of speech.

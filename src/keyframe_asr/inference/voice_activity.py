@@ -27,6 +27,9 @@ HOP = 512
 HISTORY_HOPS = 20 * SAMPLE_RATE // HOP
 """Hops whose loudness says what is loud and what is quiet: 20 s."""
 
+QUIET_SHARE, LOUD_SHARE = 0.1, 0.95
+"""Of the hops, by loudness."""
+
 QUIETEST_DECIBEL, LEAST_RANGE, GREATEST_RANGE = -100.0, 20.0, 50.0
 """In decibels: of full scale, and between the quiet and the loud of a recording."""
 
@@ -90,18 +93,20 @@ class LoudnessDetector:
         self._history: Scores = np.empty(0, dtype=np.float32)
 
     def push(self, samples: Samples) -> Scores:
-        """0 at the quietest tenth of the last 20 s, 1 at the loudest twentieth."""
+        """0 at the quietest tenth of the last 20 s, 1 at the loudest twentieth of it."""
         if not samples.size:
             return np.empty(0, dtype=np.float32)
         level = decibels(samples, HOP)
         known = np.concatenate((self._history, level))
-        padding = np.full(HISTORY_HOPS - 1 - self._history.size, np.nan, dtype=np.float32)
-        percentile = np.nanpercentile if padding.size else np.percentile  # the first is slow
+        padding = np.full(HISTORY_HOPS - 1 - self._history.size, np.inf, dtype=np.float32)
         recent = np.lib.stride_tricks.sliding_window_view(
             np.concatenate((padding, known)), HISTORY_HOPS
         )
+        number = np.minimum(self._history.size + 1 + np.arange(level.size), HISTORY_HOPS)
         self._history = known[-(HISTORY_HOPS - 1) :]
-        quiet, loud = percentile(recent, (10, 95), axis=1)
+        ordered, rows = np.sort(recent, axis=1), np.arange(level.size)
+        quiet = ordered[rows, (QUIET_SHARE * (number - 1)).astype(int)]
+        loud = ordered[rows, (LOUD_SHARE * (number - 1)).astype(int)]
         quiet = np.maximum(quiet, loud - GREATEST_RANGE)
         scores = (level - quiet) / np.maximum(loud - quiet, LEAST_RANGE)
         limited: Scores = np.clip(scores, 0.0, 1.0).astype(np.float32)
