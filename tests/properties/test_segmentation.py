@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyframe_asr.inference.segmentation import PAUSE, SPEECH, Segmentation, Stretch, stretches
+from keyframe_asr.inference.segmentation import (
+    PAUSE,
+    SILENT_PEAK,
+    SPEECH,
+    Segmentation,
+    Stretch,
+    stretches,
+)
 from keyframe_asr.inference.voice_activity import HOP, LoudnessDetector, Samples, Scores
 
 RATE = 16_000
@@ -49,10 +56,13 @@ def check(samples: Samples, found: list[Stretch]) -> None:
         following = found[place + 1].span if place + 1 < len(found) else None
         beyond = 0.4 * RATE if following and following.continued else 0
         until = int(min(span.end + beyond, samples.size))
-        assert span.heard <= span.start and (span.heard == span.start or span.continued)
-        np.testing.assert_array_equal(stretch.samples, samples[span.heard : until])
-        if span.continued:
-            assert span.start == previous and span.heard < span.start
+        begin = span.start - round(0.4 * RATE) * span.continued
+        until_heard = span.heard + stretch.samples.size
+        np.testing.assert_array_equal(stretch.samples, samples[span.heard : until_heard])
+        assert begin <= span.heard and until_heard <= until
+        assert np.abs(samples[begin : span.heard]).max(initial=0) <= SILENT_PEAK
+        assert np.abs(samples[until_heard:until]).max(initial=0) <= SILENT_PEAK
+        assert not span.continued or span.start == previous
         previous = span.end
 
 
@@ -119,6 +129,7 @@ def test_little_is_held_of_a_long_recording() -> None:
 
     for detector in (LoudnessDetector(), Heard()):
         for one in stretches(blocks(), detector, SHORT):
-            held = max(held, one.samples.size, one.samples.base.size if one.samples.base else 0)
+            held = max(held, one.samples.size)
+            assert one.samples.base is None or one.samples.base.size <= 4 * RATE
     assert held <= (SHORT.longest + 2 * SHORT.overlap) * RATE
     assert 0 < PAUSE < SPEECH < 1

@@ -32,6 +32,7 @@ from keyframe_asr.inference.modes import (
     decode,
     spiking,
 )
+from keyframe_asr.inference.segmentation import SILENT_PEAK
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
@@ -41,9 +42,6 @@ Samples = npt.NDArray[np.float32]
 
 LONGEST_SECONDS = 300.0
 """What is not cut into stretches is encoded whole, in memory that grows with its square."""
-
-SILENT_PEAK = 2.0**-15
-"""A recording that never exceeds one step of 16-bit audio holds no speech at all."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 A stretch ends at a pause. Speech without a pause is cut where it is least likely: the lowest sum
 of speech score and loudness near the greatest length; both stretches then hear a second beyond
 the cut, and what both of them found there is kept once (`inference.joining`). What a detector
-that knows speech finds none in is left out; else every sample is in some stretch.
+that knows speech finds none in is left out, and digital silence at the ends; else every sample is
+in some stretch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 SPEECH, PAUSE = 0.5, 0.35
 """Speech begins at the first score, and pauses below the second: silero-vad's own defaults."""
+
+SILENT_PEAK = 2.0**-15
+"""What never exceeds one step of 16-bit audio holds no speech at all."""
 
 CUT_HOP = 160
 """Samples between two places where speech may be cut."""
@@ -56,7 +60,8 @@ class Span:
     Attributes:
         start: where it begins.
         end: where it ends; the next one begins there or later.
-        heard: where the audio of it begins, before `start` if it overlaps the one before.
+        heard: where the audio of it begins: before `start` if it overlaps the one before, after
+            it if it begins with digital silence.
         continued: whether it begins at a cut within speech.
     """
 
@@ -128,7 +133,7 @@ class _Segmenter:
             until = span.end + (self._overlap if self._continued else 0)
             heard = self._samples[span.heard - self._first : until - self._first]
             self._next = span.end
-            yield Stretch(span, heard.copy())
+            yield _without_silent_ends(Stretch(span, heard.copy()))
             self._forget()
         self._forget()
 
@@ -153,7 +158,10 @@ class _Segmenter:
         pause = self._pause_after(spoken)
         continued, cut = self._continued, None
         if pause is not None and pause * HOP + self._first <= limit:
-            end, cut = self._end_of_speech(pause), False
+            until = self._end_of_speech(pause)
+            if until is None:
+                return None
+            end, cut = min(until, limit + self._overlap), False
         elif self._end >= limit + self._overlap:
             end, cut = self._quietest(limit), True
         elif self._finished:
@@ -189,12 +197,22 @@ class _Segmenter:
                 return hop + int(begin)
         return None
 
-    def _end_of_speech(self, pause: int) -> int:
-        """After the padding; in the middle of the pause if it may hold what is left to find."""
+    def _end_of_speech(self, pause: int) -> int | None:
+        """After the padding, or where a pause that is only known to be quiet is quietest.
+
+        None if more of the pause has to come first.
+        """
         begin = self._first + pause * HOP
         if self._detector.knows_speech:
             return min(begin + self._padding, self._end)
-        return min(begin + self._pause_hops * HOP // 2, self._end)
+        looked_at = self._scores[pause : pause + 2 * self._pause_hops]
+        loud = np.flatnonzero(looked_at >= PAUSE)
+        if not loud.size and looked_at.size < 2 * self._pause_hops and not self._finished:
+            return None
+        length = int(loud[0]) if loud.size else looked_at.size
+        level = decibels(self._samples[pause * HOP : (pause + length) * HOP], HOP)
+        quietest = np.flatnonzero(level <= level.min() + 1.0)
+        return begin + int(quietest[quietest.size // 2]) * HOP + HOP // 2
 
     def _last_sound(self, spoken: int) -> int:
         """The end of the recording, or of the speech in it."""
@@ -216,6 +234,14 @@ class _Segmenter:
         places = begin + CUT_HOP * np.arange(level.size) + CUT_HOP // 2
         scores = self._scores[(places - self._first) // HOP]
         return int(places[np.argmin(level + scores)])
+
+
+def _without_silent_ends(stretch: Stretch) -> Stretch:
+    """Digital silence holds no speech, and models that never met it hear words in it."""
+    sound = np.flatnonzero(np.abs(stretch.samples) > SILENT_PEAK)
+    first, last = (int(sound[0]), int(sound[-1]) + 1) if sound.size else (0, 0)
+    span = replace(stretch.span, heard=stretch.span.heard + first)
+    return Stretch(span, stretch.samples[first:last])
 
 
 def _samples(seconds: float) -> int:
