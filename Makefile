@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml Makefile
 		     "name one that is: make install PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install '$(TORCH)' || $(PIP) install '$(TORCH)'
-	$(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,dev]' || $(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,dev]'
+	$(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,vad,dev]' || $(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,vad,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)

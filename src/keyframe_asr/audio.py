@@ -1,7 +1,8 @@
 """Recordings in: any common file as mono samples at the project's sample rate.
 
-libsndfile (through soundfile) decodes wav, flac, mp3, ogg and opus; soxr resamples. Whatever is
-wrong with a file becomes one `AudioError` line that names the file, the cause and what to do.
+libsndfile (through soundfile) decodes wav, flac, mp3, ogg and opus; soxr resamples. A recording of
+any length can be read by blocks. Whatever is wrong with a file becomes one `AudioError` line that
+names the file, the cause and what to do.
 """
 
 from __future__ import annotations
@@ -76,6 +77,52 @@ def read_audio(path: Path | str, start: float = 0.0, seconds: float | None = Non
     return clipped
 
 
+def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
+    """Read a recording as mono samples at 16 kHz, a block at a time: never all of it at once.
+
+    The blocks put together are what `read_audio` gives; they hold about `seconds` each.
+
+    Raises:
+        AudioError: as `read_audio`, once the block is reached that shows what is wrong; also if a
+            lossless recording holds fewer samples than its header announces.
+    """
+    path = Path(path)
+    _check_is_readable_file(path)
+    with _opened(path) as file:
+        rate, announced = int(file.samplerate), int(file.frames)
+        resampler = None
+        if rate != SAMPLE_RATE:
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        size, read, last = max(1, round(seconds * rate)), 0, False
+        while not last:
+            samples = _read(file, size)
+            _check_finite(path, samples, read / rate, rate)
+            read += len(samples)
+            last = len(samples) < size
+            mono = samples.mean(axis=1, dtype=np.float32)
+            if resampler is not None:
+                mono = np.asarray(resampler.resample_chunk(mono, last=last), dtype=np.float32)
+            if mono.size:
+                yield np.clip(mono, -1.0, 1.0)
+        # what a lossy file announces is an estimate
+        if read < announced and file.format not in ("MP3", "OGG"):
+            raise _ends_early(path)
+        if not announced and "should be" in file.extra_info:
+            raise _ends_early(path)
+
+
+def announced_seconds(path: Path | str) -> float:
+    """Length of a recording as its header tells it; decodes nothing.
+
+    Raises:
+        AudioError: as `read_audio`, as far as the header tells.
+    """
+    path = Path(path)
+    _check_is_readable_file(path)
+    with _opened(path) as file:
+        return int(file.frames) / int(file.samplerate)
+
+
 def read_length(path: Path | str) -> AudioLength:
     """Length of a recording from its header, once its beginning and its end can be decoded.
 
@@ -108,7 +155,7 @@ def _check_is_readable_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read: {_cause(error)}; check the path") from None
     if stat.S_ISDIR(status.st_mode):
-        raise AudioError(f"{path}: is a folder; name the recordings in it one by one")
+        raise AudioError(f"{path}: is a folder, and no recording was found in it; name recordings")
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise AudioError(f"{path}: is an empty file (0 bytes); record or copy it again")
 

@@ -19,8 +19,9 @@ from keyframe_asr.config import (
 )
 from keyframe_asr.data.model_folder import StoredModel
 from keyframe_asr.errors import AudioError, ModelError
+from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import MODES
-from keyframe_asr.inference.recognizer import LONGEST_SECONDS, Recognizer, batches_by_length
+from keyframe_asr.inference.recognizer import LONGEST_SECONDS, Recognizer, read_recording
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.results import Transcript
 from keyframe_asr.tokenizer import BLANK, END, CharacterTokenizer
@@ -160,12 +161,19 @@ def test_bad_recordings_do_not_stop_the_others(recognizer, noise, tmp_path: Path
         (np.zeros((2, 100), dtype=np.float32), "mono"),
         (np.zeros(100, dtype=np.int16), "int16"),
         (np.full(100, np.nan, dtype=np.float32), "NaN"),
-        (np.zeros(int(LONGEST_SECONDS * RATE) + 1, dtype=np.float32), "split it"),
     ],
 )
 def test_bad_samples_are_refused(recognizer, samples, problem) -> None:
     with pytest.raises(AudioError, match=problem):
         recognizer.transcribe(samples)
+
+
+def test_what_is_taken_whole_has_a_greatest_length(recognizer) -> None:
+    samples = np.zeros(int(LONGEST_SECONDS * RATE) + 1, dtype=np.float32)
+    assert "split it" in str(read_recording(samples))
+    with pytest.raises(AudioError, match="split it"):
+        recognizer.embed(samples)
+    assert recognizer.transcribe(samples).duration == samples.size / RATE
 
 
 def test_results_come_in_the_order_given(recognizer, noise) -> None:

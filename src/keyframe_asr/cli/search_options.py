@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from keyframe_asr.inference.fusion import FusionFiles
     from keyframe_asr.inference.modes import DecodeOptions, Mode
     from keyframe_asr.inference.recognizer import Recognizer
 
@@ -63,33 +64,47 @@ class SearchOptions:
         }
         return [name for name, is_given in given.items() if is_given]
 
-    def for_modes(self, recognizer: Recognizer, modes: Sequence[Mode]) -> DecodeOptions:
-        """What the recogniser is to do in these modes.
+    @property
+    def files(self) -> FusionFiles:
+        """What is added to the scores of a search, still unread."""
+        from keyframe_asr.inference.fusion import FusionFiles
 
-        Raises:
-            typer.BadParameter: the options contradict each other or one of the modes.
-            KeyframeError: a file cannot be read or does not fit the recogniser.
-        """
-        from keyframe_asr.decoding.beam import BeamConfig
-        from keyframe_asr.inference.fusion import FusionFiles, load_fusion
-        from keyframe_asr.inference.modes import DecodeOptions
-
-        self._check(modes)
-        files = FusionFiles(
+        return FusionFiles(
             self.language_model,
             self.language_model_weight,
             self.hotwords,
             self.hotword_weight,
             self.token_bonus,
         )
+
+    def options(self, modes: Sequence[Mode]) -> DecodeOptions:
+        """What a recogniser is to do in these modes, without what `files` adds.
+
+        Raises:
+            typer.BadParameter: the options contradict each other or one of the modes.
+        """
+        from keyframe_asr.decoding.beam import BeamConfig
+        from keyframe_asr.inference.modes import DecodeOptions
+
+        self._check(modes)
         return DecodeOptions(
             beam=BeamConfig(self.beam or max(10, self.nbest), self.length_normalised),
             decoder_weight=self.decoder_weight,
             first_pass_beam=self.beam,
             nbest=self.nbest,
             ctc_weight=self.ctc_weight,
-            fusion=load_fusion(recognizer, files),
         )
+
+    def for_modes(self, recognizer: Recognizer, modes: Sequence[Mode]) -> DecodeOptions:
+        """The same with the files read for a recogniser.
+
+        Raises:
+            typer.BadParameter: the options contradict each other or one of the modes.
+            KeyframeError: a file cannot be read or does not fit the recogniser.
+        """
+        from keyframe_asr.inference.fusion import load_fusion
+
+        return replace(self.options(modes), fusion=load_fusion(recognizer, self.files))
 
     def _check(self, modes: Sequence[Mode]) -> None:
         if self.beam is not None and self.nbest > self.beam:

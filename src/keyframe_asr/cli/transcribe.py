@@ -2,66 +2,188 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
-from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.cli.option_groups import grouped
 from keyframe_asr.cli.output_format import Format, printed, write_whole
+from keyframe_asr.cli.recordings_named import Recordings, recordings_named, targets
 from keyframe_asr.cli.search_options import SearchOptions
-from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.cli.transcribing_report import TranscribingReport
+from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats import FORMATS, render
+from keyframe_asr.results import Transcript
 
 if TYPE_CHECKING:
+    from keyframe_asr.inference.many import Found, Work
     from keyframe_asr.inference.modes import Mode
+
+
+class Vad(StrEnum):
+    """As `VoiceActivity` in `keyframe_asr.inference.voice_activity`, which needs torch."""
+
+    auto = "auto"
+    silero = "silero"
+    loudness = "loudness"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go."""
+
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for one file a recording; a folder's structure is kept in it."),
+    ] = None
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Write one file beside each recording.")
+    ] = False
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Also do recordings whose file is there already."),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What computes, and how much at once."""
+
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
+    ] = None
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that recognise at the same time.")
+    ] = 1
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each process. Default: all, shared.")
+    ] = None
+    batch_seconds: Annotated[
+        float, typer.Option(min=1.0, help="Seconds of audio recognised at once; less saves memory.")
+    ] = 60.0
+    vad: Annotated[
+        Vad,
+        typer.Option(help="What cuts recordings over 30 s. Default: silero-vad where installed."),
+    ] = Vad.auto
 
 
 @grouped
 def transcribe(
-    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
-    audio: list[Path] = typer.Argument(help="Recordings: wav, flac, mp3, ogg, opus."),
-    output: Format = typer.Option(
-        Format.text, "--format", help="All but text have times; json, ctm have confidences too."
-    ),
-    out: Path | None = typer.Option(None, help="Folder for one file a recording."),
-    decode: DecodeMode | None = typer.Option(
-        None, "--decode", help="Decode mode. Default: the model's greedy mode."
-    ),
-    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    model: Annotated[str, typer.Argument(help="Model folder, or the name of a shipped model.")],
+    audio: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings, folders, quoted patterns; - reads a list of paths."),
+    ],
+    output: Annotated[
+        Format,
+        typer.Option("--format", help="All but text have times; json, ctm have confidences too."),
+    ] = Format.text,
+    decode: Annotated[
+        DecodeMode | None,
+        typer.Option("--decode", help="Decode mode. Default: the model's greedy mode."),
+    ] = None,
     *,
     search: SearchOptions,
+    destination: Destination,
+    computing: Computing,
 ) -> None:
-    """Write the text of each AUDIO file; a bad one is named and the others go on."""
-    if out is not None:
-        _check_names(audio)
-    from keyframe_asr.inference.loading import load
-
-    recognizer = load(model, device)
-    mode: Mode | None = decode.value if decode else None
-    options = search.for_modes(recognizer, [mode or recognizer.modes[0]])
-    results = recognizer.transcribe_each(audio, mode, options)
-    failed = 0
-    for path, result in zip(audio, results, strict=True):
-        if isinstance(result, KeyframeError):
-            failed += 1
-            show_error(result)
-        elif out is None:
-            print(printed(result, output, str(path), len(audio) > 1), end="", flush=True)
-        else:
-            content = render(result, output, str(path))
-            write_whole(out / f"{path.stem}{FORMATS[output].suffix}", content)
-    if failed:
+    """Write the text of each AUDIO of any length; a bad one is named and the others go on."""
+    if destination.beside and destination.out is not None:
+        raise typer.BadParameter("say --out or --beside, not both", param_hint="--beside")
+    recordings = recordings_named(audio)
+    files = targets(recordings.named, destination.out, destination.beside, FORMATS[output].suffix)
+    skipped = 0 if destination.overwrite else sum(_is_there(file) for file in files)
+    todo = [
+        (named.path, file)
+        for named, file in zip(recordings.named, files, strict=True)
+        if destination.overwrite or not _is_there(file)
+    ]
+    with TranscribingReport([path for path, _ in todo], skipped, recordings.searched) as report:
+        if todo:
+            work = _work(model, decode, search, computing)
+            _run(todo, work, computing.workers, report, Writer(output, _several(recordings)))
+    if report.failed:
         raise typer.Exit(1)
 
 
-def _check_names(audio: list[Path]) -> None:
-    stem, count = Counter(path.stem for path in audio).most_common(1)[0]
-    if count > 1:
-        raise AudioError(
-            f"{count} recordings are named '{stem}' and would be written to one file; "
-            "transcribe them one at a time into different folders"
-        )
+@dataclass(frozen=True)
+class Writer:
+    """Puts transcripts into files, or on standard output as `several` recordings or one."""
+
+    output: Format
+    several: bool
+
+    def write(self, path: Path, file: Path | None, transcript: Transcript) -> None:
+        """Raises `KeyframeError` if the file cannot be written."""
+        if file is None:
+            content = printed(transcript, self.output, str(path), self.several)
+            print(content, end="", flush=True)
+        else:
+            write_whole(file, render(transcript, self.output, str(path)))
+
+
+def _run(
+    todo: list[tuple[Path, Path | None]],
+    work: Work,
+    workers: int,
+    report: TranscribingReport,
+    writer: Writer,
+) -> None:
+    from keyframe_asr.inference.many import recognise_files
+
+    found = recognise_files([path for path, _ in todo], work, workers, report.progress)
+    if any(file is None for _, file in todo):
+        found = in_order(found)
+    for place, result in found:
+        path, file = todo[place]
+        if isinstance(result, KeyframeError):
+            report.failure(place, path, result)
+            continue
+        try:
+            writer.write(path, file, result)
+        except KeyframeError as error:
+            report.failure(place, path, error)
+        else:
+            report.success(place, result.duration)
+
+
+def in_order(found: Iterable[Found]) -> Iterator[Found]:
+    """Results by their place, each given as soon as all before it are there."""
+    early = {}
+    expected = 0
+    for place, result in found:
+        early[place] = result
+        while expected in early:
+            yield expected, early.pop(expected)
+            expected += 1
+
+
+def _work(
+    model: str, decode: DecodeMode | None, search: SearchOptions, computing: Computing
+) -> Work:
+    from keyframe_asr.inference.longform import LongForm
+    from keyframe_asr.inference.many import Work
+
+    mode: Mode | None = decode.value if decode else None
+    return Work(
+        model=model,
+        device=computing.device,
+        mode=mode,
+        options=search.options([mode] if mode else []),
+        fusion=search.files,
+        long_form=LongForm(computing.vad.value, batch_seconds=computing.batch_seconds),
+        threads=computing.threads,
+    )
+
+
+def _is_there(file: Path | None) -> bool:
+    return file is not None and file.exists()
+
+
+def _several(recordings: Recordings) -> bool:
+    return recordings.searched or len(recordings.named) > 1

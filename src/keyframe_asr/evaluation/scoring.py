@@ -15,8 +15,9 @@ from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
+from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
-from keyframe_asr.inference.recognizer import Recognizer, batches_by_length, read_recording
+from keyframe_asr.inference.recognizer import Recognizer, read_recording
 from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
 

@@ -20,6 +20,13 @@ from keyframe_asr.decoding.speech_level import SpeechLevel
 from keyframe_asr.decoding.timestamps import timed_tokens, words
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.features import front_end
+from keyframe_asr.inference.longform import (
+    DEFAULT_LONG_FORM,
+    LongForm,
+    Progress,
+    checked_samples,
+    recognise_each,
+)
 from keyframe_asr.inference.modes import (
     DEFAULT_OPTIONS,
     DecodeOptions,
@@ -29,6 +36,7 @@ from keyframe_asr.inference.modes import (
     decode,
     spiking,
 )
+from keyframe_asr.inference.segmentation import SILENT_PEAK
 from keyframe_asr.inference.speech import keep_speech, speech_stretches, without_speech
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Alternative, Segment, Token, Transcript
@@ -37,17 +45,8 @@ from keyframe_asr.tokenizer import UNKNOWN, UNKNOWN_TEXT
 
 Samples = npt.NDArray[np.float32]
 
-BATCH_SECONDS = 60.0
-"""Seconds of audio, padding included, that are recognised at once."""
-
-READ_AHEAD_SECONDS = 600.0
-"""Seconds of audio that are read before they are sorted by length into batches."""
-
 LONGEST_SECONDS = 300.0
-"""Recordings are encoded whole; a longer one would need memory that grows with its square."""
-
-SILENT_PEAK = 2.0**-15
-"""A recording that never exceeds one step of 16-bit audio holds no speech at all."""
+"""What is not cut into stretches is encoded whole, in memory that grows with its square."""
 
 
 @dataclass(frozen=True)
@@ -122,29 +121,32 @@ class Recognizer:
         audio: str | Path | Samples,
         mode: Mode | None = None,
         options: DecodeOptions = DEFAULT_OPTIONS,
+        long_form: LongForm = DEFAULT_LONG_FORM,
     ) -> Transcript:
-        """Recognise one recording.
+        """Recognise one recording of any length.
 
         Args:
             audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
             mode: `axe`, `ctc`, `attention`, `rescore` or `joint`; by default the first of `modes`.
             options: widths and weights of the search.
+            long_form: how a recording of more than 30 s is cut into stretches.
 
         Raises:
-            AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+            AudioError: the recording cannot be read, or is not mono 16 kHz floats.
             ModelError: the model cannot decode in this mode.
         """
-        return self.transcribe_batch([audio], mode, options)[0]
+        return self.transcribe_batch([audio], mode, options, long_form)[0]
 
     def transcribe_batch(
         self,
         audio: Sequence[str | Path | Samples],
         mode: Mode | None = None,
         options: DecodeOptions = DEFAULT_OPTIONS,
+        long_form: LongForm = DEFAULT_LONG_FORM,
     ) -> list[Transcript]:
         """Recognise several recordings; the first bad one raises, as in `transcribe`."""
         found = []
-        for result in self.transcribe_each(audio, mode, options):
+        for result in self.transcribe_each(audio, mode, options, long_form):
             if isinstance(result, KeyframeError):
                 raise result
             found.append(result)
@@ -155,24 +157,23 @@ class Recognizer:
         audio: Iterable[str | Path | Samples],
         mode: Mode | None = None,
         options: DecodeOptions = DEFAULT_OPTIONS,
+        long_form: LongForm = DEFAULT_LONG_FORM,
+        progress: Progress | None = None,
     ) -> Iterator[Transcript | KeyframeError]:
         """One result per recording, in order; a bad one gives its error and the others go on.
+
+        Recordings may be of any length; `progress` is told the place of one and the share done.
 
         Raises:
             ModelError: the model cannot decode in this mode.
         """
         chosen = mode or self.modes[0]
         check_mode(self.network, chosen, self.config.name)
-        for block in self._blocks(audio):
-            results = [
-                item if isinstance(item, KeyframeError) else Transcript("") for item in block
-            ]
-            read = {place: item for place, item in enumerate(block) if isinstance(item, np.ndarray)}
-            for batch in batches_by_length({place: item.size for place, item in read.items()}):
-                encoded = self.encode([read[place] for place in batch])
-                for place, found in zip(batch, self.decode(encoded, chosen, options), strict=True):
-                    results[place] = found
-            yield from results
+
+        def recognise(batch: Sequence[Samples]) -> list[Transcript]:
+            return self.decode(self.encode(batch), chosen, options)
+
+        return recognise_each(audio, recognise, long_form, progress)
 
     @torch.inference_mode()
     def embed(self, audio: str | Path | Samples) -> SpeechEmbeddings:
@@ -297,51 +298,21 @@ class Recognizer:
     def _piece(self, token: int) -> str:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
 
-    def _blocks(
-        self, audio: Iterable[str | Path | Samples]
-    ) -> Iterator[list[Samples | KeyframeError]]:
-        """Recordings read ahead, as many as are sorted together."""
-        block: list[Samples | KeyframeError] = []
-        samples = 0
-        for one in audio:
-            block.append(read_recording(one))
-            samples += block[-1].size if isinstance(block[-1], np.ndarray) else 0
-            if samples >= READ_AHEAD_SECONDS * SAMPLE_RATE:
-                yield block
-                block, samples = [], 0
-        if block:
-            yield block
-
 
 def read_recording(audio: str | Path | Samples) -> Samples | KeyframeError:
     """Samples (S,) of a file or an array, or why they cannot be recognised."""
     try:
-        samples = read_audio(audio) if isinstance(audio, str | Path) else _checked_samples(audio)
+        samples = read_audio(audio) if isinstance(audio, str | Path) else checked_samples(audio)
     except KeyframeError as error:
         return error
     seconds = samples.size / SAMPLE_RATE
     if seconds > LONGEST_SECONDS:
         name = audio if isinstance(audio, str | Path) else "the samples"
         return AudioError(
-            f"{name}: {seconds:.0f} s long; recordings are recognised whole, up to "
-            f"{LONGEST_SECONDS:.0f} s: split it"
+            f"{name}: {seconds:.0f} s long; here recordings are taken whole, up to "
+            f"{LONGEST_SECONDS:.0f} s: split it (keyframe transcribe takes any length)"
         )
     return samples
-
-
-def batches_by_length(sizes: dict[int, int], seconds: float = BATCH_SECONDS) -> list[list[int]]:
-    """Keys grouped by similar size in samples, `seconds` of audio in each group at most.
-
-    Padding counts; a recording longer than that is a group of its own.
-    """
-    batches: list[list[int]] = []
-    longest = 0
-    for place in sorted(sizes, key=lambda key: (-sizes[key], key)):
-        if not batches or (len(batches[-1]) + 1) * longest > seconds * SAMPLE_RATE:
-            batches.append([])
-            longest = sizes[place]
-        batches[-1].append(place)
-    return batches
 
 
 def _device(name: str | None) -> torch.device:
@@ -354,16 +325,3 @@ def _device(name: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise ModelError(f"device '{name}' is not there: torch sees {gpus} GPUs; use cpu")
     return device
-
-
-def _checked_samples(samples: Samples) -> Samples:
-    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(
-            f"samples must be mono floats (S,) in [-1, 1] at 16 kHz, found {samples.dtype} "
-            f"{samples.shape}; convert them first"
-        )
-    if not np.isfinite(samples).all():
-        raise AudioError("samples hold NaN or infinite values; record or convert them again")
-    # as `read_audio` does, so that a file and its samples give the same text
-    clipped: Samples = np.clip(samples, -1.0, 1.0).astype(np.float32)
-    return np.ascontiguousarray(clipped)

@@ -1,0 +1,186 @@
+"""Many recordings with one model, in this process or in several that share the machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.inference.fusion import FusionFiles, load_fusion
+from keyframe_asr.inference.loading import find_model, load
+from keyframe_asr.inference.longform import DEFAULT_LONG_FORM, LongForm, Progress
+from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode
+from keyframe_asr.results import Transcript
+
+GROUP_FILES, GROUP_BYTES = 32, 16_000_000
+"""A process is given so many recordings at once at most: enough for full batches."""
+
+GROUPS_AHEAD = 2
+"""Groups for each process that are handed out."""
+
+LOOK_SECONDS = 0.2
+"""How often the progress of the processes is looked at."""
+
+Found = tuple[int, Transcript | KeyframeError]
+"""The place of a recording among those given, and its transcript or what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every recording.
+
+    Attributes:
+        model: a folder, or the name of a shipped model.
+        device: as in `keyframe_asr.load`; several processes take turns at several GPUs.
+        mode: how to decode.
+        options: widths and weights of the search.
+        fusion: what is added to its scores; read by each process for itself.
+        long_form: how recordings are cut and batched.
+        threads: of each process; None is what torch takes, or a share for each of several.
+    """
+
+    model: str
+    device: str | None = None
+    mode: Mode | None = None
+    options: DecodeOptions = DEFAULT_OPTIONS
+    fusion: FusionFiles = field(default_factory=FusionFiles)
+    long_form: LongForm = DEFAULT_LONG_FORM
+    threads: int | None = None
+
+
+def recognise_files(
+    paths: Sequence[Path], work: Work, workers: int = 1, progress: Progress | None = None
+) -> Iterator[Found]:
+    """Each recording's place and result: in order from one process, as they come from several.
+
+    Raises:
+        ModelError: the model cannot be loaded, or cannot decode in this mode.
+        KeyframeError: a process was ended from outside.
+    """
+    workers = min(workers, len(paths))
+    if workers <= 1:
+        return enumerate(_Ready(work).transcribe_each(paths, progress))
+    find_model(work.model)  # a name that is wrong is said at once
+    if work.threads is None:
+        work = replace(work, threads=max(1, _cores() // workers))
+    return _by_processes(paths, work, workers, progress)
+
+
+def groups_by_size(paths: Sequence[Path], workers: int) -> list[list[int]]:
+    """Places of neighbouring recordings, a few megabytes together; a long one is alone."""
+    most = max(1, min(GROUP_FILES, len(paths) // (2 * workers)))
+    groups: list[list[int]] = []
+    room = 0
+    for place, path in enumerate(paths):
+        size = _bytes(path)
+        if not groups or len(groups[-1]) == most or size > room:
+            groups.append([])
+            room = GROUP_BYTES
+        groups[-1].append(place)
+        room -= size
+    return groups
+
+
+def _by_processes(
+    paths: Sequence[Path], work: Work, workers: int, progress: Progress | None
+) -> Iterator[Found]:
+    context = multiprocessing.get_context("spawn")
+    begun, heard = context.Value("i", 0), context.SimpleQueue()
+    groups = deque(groups_by_size(paths, workers))
+    pool = ProcessPoolExecutor(workers, context, _begin, (begun, heard, work))
+    running: dict[Future[list[Transcript | KeyframeError]], list[int]] = {}
+    try:
+        while groups or running:
+            while groups and len(running) < GROUPS_AHEAD * workers:
+                group = groups.popleft()
+                given = [(place, paths[place]) for place in group]
+                running[pool.submit(_recognise_group, given)] = group
+            done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
+            while not heard.empty():
+                place, share = heard.get()
+                if progress is not None:
+                    progress(place, share)
+            for future in done:
+                yield from zip(running.pop(future), future.result(), strict=True)
+    except BrokenProcessPool:
+        raise KeyframeError(
+            "a worker process was ended from outside, for instance because memory ran out; "
+            "use fewer --workers, or --batch-seconds below 60"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_here: dict[str, Any] = {}
+"""What a worker process is told once."""
+
+
+def _begin(begun: Any, heard: Any, work: Work) -> None:
+    """Prepare a worker process, which an interrupt from the keyboard ends only while it works."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with begun.get_lock():
+        number = begun.value
+        begun.value += 1
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus > 1 and work.device in (None, "cuda"):
+        work = replace(work, device=f"cuda:{number % gpus}")
+    _here.update(heard=heard, work=work)
+
+
+def _recognise_group(given: Sequence[tuple[int, Path]]) -> list[Transcript | KeyframeError]:
+    work: Work = _here["work"]
+
+    def progress(place: int, share: float) -> None:
+        _here["heard"].put((given[place][0], share))
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        # not in `_begin`, from which no error finds its way back
+        ready: _Ready = _here.get("ready") or _Ready(work)
+        _here["ready"] = ready
+        return list(ready.transcribe_each([path for _, path in given], progress))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Ready:
+    """The model of some work, loaded, with everything its searches need."""
+
+    def __init__(self, work: Work) -> None:
+        if work.threads is not None:
+            torch.set_num_threads(work.threads)
+        self._work = work
+        self._recognizer = load(work.model, work.device)
+        self._options = replace(work.options, fusion=load_fusion(self._recognizer, work.fusion))
+
+    def transcribe_each(
+        self, paths: Sequence[Path], progress: Progress | None
+    ) -> Iterator[Transcript | KeyframeError]:
+        """As `Recognizer.transcribe_each`."""
+        work = self._work
+        return self._recognizer.transcribe_each(
+            paths, work.mode, self._options, work.long_form, progress
+        )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0

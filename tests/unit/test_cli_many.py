@@ -1,0 +1,155 @@
+"""`keyframe transcribe` on folders, in several processes, and a second time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+from typer.testing import CliRunner, Result
+
+from keyframe_asr.cli.main import app
+from keyframe_asr.cli.transcribe import in_order
+from keyframe_asr.inference.many import GROUP_FILES, groups_by_size
+from unit.random_model import RATE, noise, save_random_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("models") / "random")
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> Path:
+    for number, name in enumerate(("a/x.wav", "b/x.wav", "b/c/y.flac", "z.wav")):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "in" / name, noise(0.5 + 0.3 * number, number), RATE)
+    (tmp_path / "in" / "a" / "bad.wav").write_text("this is no recording")
+    return tmp_path / "in"
+
+
+def keyframe(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["transcribe", *map(str, arguments)], catch_exceptions=True)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(errors="replace")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_folder_into_a_folder_and_again(model: Path, folder: Path, tmp_path: Path) -> None:
+    first = keyframe(model, folder, "--out", tmp_path / "out")
+    assert first.exit_code == 1 and first.stdout == ""
+    error, summary, failed = first.stderr.splitlines()
+    assert error.startswith(f"keyframe: error: {folder}/a/bad.wav: not a recording")
+    assert summary.startswith("4 of 5 recordings done, 1 failed; 3.8 s of audio in ")
+    assert summary.endswith(" times real time")
+    assert failed == error.replace("keyframe: error:", "  failed:")
+    written = contents(tmp_path / "out")
+    assert list(written) == ["a/x.txt", "b/c/y.txt", "b/x.txt", "z.txt"]
+
+    (tmp_path / "out" / "z.txt").unlink()
+    (tmp_path / "out" / "a" / "x.txt").write_text("kept\n")
+    (folder / "a" / "bad.wav").unlink()
+    again = keyframe(model, folder, "--out", tmp_path / "out")
+    assert again.exit_code == 0
+    assert "1 of 4 recordings done, 3 were there already" in again.stderr
+    assert contents(tmp_path / "out") == written | {"a/x.txt": "kept\n"}
+    anew = keyframe(model, folder, "--out", tmp_path / "out", "--overwrite")
+    assert anew.exit_code == 0 and "4 of 4 recordings done;" in anew.stderr
+    assert contents(tmp_path / "out") == written
+    finished = keyframe("no-such-model", folder, "--out", tmp_path / "out")
+    assert finished.exit_code == 0, "nothing is left to do"
+
+
+def test_several_processes_find_the_same(model: Path, folder: Path, tmp_path: Path) -> None:
+    one = keyframe(model, folder, "--format", "json")
+    several = keyframe(model, folder, "--format", "json", "--workers", 2)
+    assert several.exit_code == one.exit_code == 1
+    found, expected = (
+        [json.loads(line) for line in result.stdout.splitlines()] for result in (several, one)
+    )
+    assert [line["audio"] for line in found] == [line["audio"] for line in expected]
+    assert [line["text"] for line in found] == [line["text"] for line in expected]
+    assert len(found) == 4 and all(line["text"] for line in found)
+    assert several.stderr.splitlines()[0] == one.stderr.splitlines()[0]
+
+
+def test_beside(model: Path, folder: Path) -> None:
+    result = keyframe(model, f"{folder}/*/x.wav", "--beside")
+    assert result.exit_code == 0 and result.stdout == ""
+    assert {"a/x.txt", "b/x.txt"} < set(contents(folder))
+    both = keyframe(model, folder, "--beside", "--out", folder)
+    assert both.exit_code == 2 and "not both" in both.stderr
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_that_cannot_be_written_stops_no_other(model: Path, folder: Path) -> None:
+    (folder / "a").chmod(0o500)
+    try:
+        result = keyframe(model, folder, "--beside")
+    finally:
+        (folder / "a").chmod(0o700)
+    assert result.exit_code == 1 and "cannot be written" in result.stderr
+    assert (folder / "z.txt").is_file()
+
+
+def test_a_target_that_is_a_folder_is_one_failure(model: Path, folder: Path) -> None:
+    (folder / "a" / "x.txt").mkdir()
+    result = keyframe(model, folder / "a", folder / "z.wav", "--beside", "--overwrite")
+    assert result.exit_code == 1
+    assert "a/x.txt: cannot be written" in result.stderr
+    assert (folder / "z.txt").is_file()
+
+
+def test_a_list_on_standard_input_names_each(model: Path, folder: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["transcribe", str(model), "-"], input=f"{folder}/z.wav\n{folder}/gone.wav\n"
+    )
+    assert result.exit_code == 1
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"{folder}/z.wav\t")
+    assert "gone.wav: no such file" in result.stderr
+
+
+def test_a_long_recording(model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.flac", noise(45.0, rate=8000), 8000)
+    result = keyframe(
+        model,
+        tmp_path / "long.flac",
+        "--format",
+        "json",
+        "--vad",
+        "loudness",
+        "--batch-seconds",
+        20,
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert found["duration"] == pytest.approx(45.0, abs=0.01)
+    assert len(found["segments"]) > 1 and found["tokens"][-1]["start"] > 40
+
+
+def test_groups_hold_every_recording_once_and_a_long_one_alone(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(300)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"")
+        os.truncate(path, 20_000_000 if number == 50 else 100_000)
+    groups = groups_by_size([*paths, tmp_path / "gone.wav"], 2)
+    assert [place for group in groups for place in group] == list(range(301))
+    assert [50] in groups
+    assert max(map(len, groups)) <= GROUP_FILES
+    assert groups_by_size(paths[:3], 2) == [[0], [1], [2]]
+
+
+def test_order_is_restored_as_early_as_possible() -> None:
+    given = iter([(2, "c"), (0, "a"), (1, "b"), (3, "d")])
+    ordered = in_order(given)
+    assert next(ordered) == (0, "a")
+    assert next(given) == (1, "b"), "it has not read further than it had to"
+    assert list(in_order([(1, "b"), (0, "a")])) == [(0, "a"), (1, "b")]

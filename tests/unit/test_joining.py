@@ -1,0 +1,96 @@
+"""Where two stretches meet, no token is lost and none is there twice."""
+
+from __future__ import annotations
+
+from keyframe_asr.inference.joining import Recognised, join_stretches
+from keyframe_asr.inference.segmentation import Span
+from keyframe_asr.results import Token, Transcript, Word
+
+RATE = 16_000
+
+
+def part(
+    said: str, start: float, end: float, heard: float | None = None, shift: float = 0.0
+) -> Recognised:
+    """`said` is like "▁A@0.5 ▁B@1.0": tokens with their times in the recording."""
+    heard = start if heard is None else heard
+    tokens = []
+    for one in said.split():
+        text, time = one.split("@")
+        begin = float(time) + shift - heard
+        tokens.append(Token(text, begin, begin + 0.3, 0.9))
+    text = " ".join("".join(token.text for token in tokens).replace("▁", " ").split())
+    words = [Word(one.text.strip("▁"), one.start, one.end, 0.9) for one in tokens]
+    span = Span(round(start * RATE), round(end * RATE), round(heard * RATE), heard != start)
+    return Recognised(span, Transcript(text, tokens, end - heard, 0.8, words))
+
+
+def joined(*parts: Recognised, duration: float = 60.0) -> Transcript:
+    found = join_stretches(parts, duration)
+    starts = [token.start for token in found.tokens]
+    assert starts == sorted(starts)
+    assert all(0 <= one.start <= one.end <= duration for one in (*found.tokens, *found.words))
+    assert [word.text for word in found.words] == [one.text.strip("▁") for one in found.tokens]
+    assert found.tokens == [token for segment in found.segments for token in segment.tokens]
+    return found
+
+
+def test_pauses_share_nothing() -> None:
+    found = joined(part("▁A@1 ▁B@2", 0.5, 3), part("", 4, 5), part("▁B@6.5 ▁C@8", 6, 9))
+    assert found.text == "A B B C"
+    assert [token.start for token in found.tokens] == [1, 2, 6.5, 8]
+    assert [(one.text, one.start, one.end) for one in found.segments] == [
+        ("A B", 1.0, 2.3),
+        ("B C", 6.5, 8.3),
+    ]
+    assert found.duration == 60.0
+    assert abs(found.frame_reduction - 0.8) < 1e-9
+
+
+def test_chinese_has_no_spaces_between_stretches() -> None:
+    chinese = joined(part("你@1 好@2", 0.5, 3), part("世@5 界@6", 4, 7))
+    assert chinese.text == "你好世界"
+    assert joined(part("你@1 好@2", 0.5, 3), part("▁OK@5", 4, 7)).text == "你好 OK"
+
+
+def test_each_side_of_a_cut_gives_its_own() -> None:
+    left = part("▁A@8.5 ▁B@9.5 ▁C@10.3 ▁D@10.8", 0, 10)
+    right = part("▁B@9.5 ▁C@10.3 ▁D@10.8 ▁E@11.4", 10, 20, heard=9)
+    found = joined(left, right)
+    assert found.text == "A B C D E"
+    assert [segment.text for segment in found.segments] == ["A B", "C D E"]
+
+
+def test_a_token_on_the_cut_is_kept_once_however_its_times_differ() -> None:
+    for early, late in ((9.96, 10.04), (9.9, 10.02), (9.99, 10.0)):
+        both = joined(
+            part(f"▁A@9.2 ▁B@{early} ▁C@10.8", 0, 10),
+            part(f"▁A@9.2 ▁B@{late} ▁C@10.8 ▁D@12", 10, 20, heard=9),
+        )
+        assert both.text == "A B C D"
+        neither = joined(
+            part(f"▁A@9.2 ▁B@{late} ▁C@10.8", 0, 10),
+            part(f"▁A@9.2 ▁B@{early} ▁C@10.8 ▁D@12", 10, 20, heard=9),
+        )
+        assert neither.text == "A B C D"
+
+
+def test_what_is_said_twice_stays_twice() -> None:
+    left = part("▁A@9.2 ▁A@9.7 ▁A@10.4", 0, 10)
+    right = part("▁A@9.2 ▁A@9.7 ▁A@10.4 ▁A@11", 10, 20, heard=9)
+    assert joined(left, right).text == "A A A A"
+    assert joined(part("▁A@9.5", 0, 10), part("▁A@10.5", 10, 20, heard=9)).text == "A A"
+
+
+def test_a_word_across_a_cut_stays_one_word() -> None:
+    left = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 0, 10)
+    right = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 10, 20, heard=9)
+    assert joined(left, right).text == "HELLO X"
+
+
+def test_empty_sides() -> None:
+    said, silent = part("▁A@9.5", 0, 10), part("", 0, 10)
+    assert joined(said, part("", 10, 20, heard=9)).text == "A"
+    assert joined(silent, part("▁B@10.5", 10, 20, heard=9)).text == "B"
+    assert joined(silent, part("", 10, 20, heard=9)) == Transcript("", [], 60.0, 0.8)
+    assert join_stretches([], 3.0) == Transcript("", duration=3.0)
