@@ -16,7 +16,7 @@ class ConfidenceConfig(Strict):
     offset: float = 0.0
 
 
-Confidences = dict[Literal["axe", "ctc", "attention", "rescore"], ConfidenceConfig]
+Confidences = dict[Literal["axe", "ctc", "attention", "rescore", "joint"], ConfidenceConfig]
 """By decode mode; a mode that is not named has never been calibrated."""
 
 

@@ -25,10 +25,11 @@ from keyframe_asr.evaluation.reliability import Judged, reliability
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import read_cut
 from keyframe_asr.evaluation.speech_fit import Heard, errors_with, fit_speech_check
+from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, Mode, decode
-from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer, batches_by_length
+from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer
 from keyframe_asr.inference.speech import speech_stretches
-from keyframe_asr.results import Token
+from keyframe_asr.results import Token, Word
 from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
 from keyframe_asr.tokenizer import SentencePieceTokenizer
@@ -188,7 +189,7 @@ class Calibrator:
             if mode == self.modes[0]:
                 self._speech += self._heard(encoded, found, targets, halves)
 
-    def _joined(self, hypothesis: Hypothesis) -> list[Token]:
+    def _joined(self, hypothesis: Hypothesis) -> list[Word]:
         """Words of a hypothesis; none where the tokens do not say where words begin."""
         tokenizer = self.recognizer.tokenizer
         if not isinstance(tokenizer, SentencePieceTokenizer):

@@ -22,8 +22,9 @@ from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import read_cut
 from keyframe_asr.inference.alignment import align_samples, tokens_of
+from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
-from keyframe_asr.inference.recognizer import Recognizer, Samples, batches_by_length
+from keyframe_asr.inference.recognizer import Recognizer, Samples
 from keyframe_asr.results import Word
 from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
