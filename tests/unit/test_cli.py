@@ -218,7 +218,7 @@ def test_a_mode_the_model_lacks_is_refused(tmp_path: Path, recordings: Path) -> 
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         "keyframe: error: model 'random' cannot decode with 'axe': it keeps all frames, so it "
-        "has no length head; use ctc, attention, rescore"
+        "has no length head; use ctc, attention, rescore, joint"
     ]
 
 
