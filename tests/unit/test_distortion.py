@@ -38,7 +38,7 @@ def test_alike_for_every_system(kind: DistortionName, noises: list[Path]) -> Non
     assert np.array_equal(first, second)
     assert first.dtype == np.float32
     assert np.array_equal(samples, before)
-    assert not np.array_equal(first[:100], samples[:100])
+    assert not np.array_equal(first, samples)
     assert len(first) == (pytest.approx(0.8 * len(samples), abs=2) if kind == "speed" else 16_000)
 
 
