@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-REPLICATIONS = 4000
+REPLICATIONS, AT_ONCE = 4000, 250
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,15 @@ def difference(
     size = np.asarray(lengths, dtype=np.float64)
     both = [np.asarray(one, dtype=np.float64) for one in (errors, reference)]
     value = (both[0].mean(axis=0) - both[1].mean(axis=0)).sum() / size.sum()
-    found = np.empty(REPLICATIONS)
-    for index in range(REPLICATIONS):
-        drawn = generator.integers(len(size), size=len(size))
+    found = []
+    for _ in range(REPLICATIONS // AT_ONCE):
+        drawn = generator.integers(len(size), size=(AT_ONCE, len(size)))
         first, second = (
-            one[generator.integers(len(one), size=len(one))].mean(axis=0) for one in both
+            one[generator.integers(len(one), size=(AT_ONCE, len(one)))].mean(axis=1) for one in both
         )
-        found[index] = (first - second)[drawn].sum() / max(1.0, size[drawn].sum())
-    low, high = np.percentile(found, (2.5, 97.5))
+        more = np.take_along_axis(first - second, drawn, axis=1).sum(axis=1)
+        found.append(more / np.maximum(1.0, size[drawn].sum(axis=1)))
+    low, high = np.percentile(np.concatenate(found), (2.5, 97.5))
     return Difference(float(value), float(low), float(high))
 
 

@@ -9,7 +9,7 @@ from keyframe_asr.evaluation.significance import Difference, difference, rate_in
 from keyframe_asr.evaluation.studies.definition import DroppedStudy
 from keyframe_asr.evaluation.studies.dropped import OFFSETS, TARGETS, VIEWS
 from keyframe_asr.evaluation.studies.figures import COLOURS, MARKERS, new_figure, plain
-from keyframe_asr.evaluation.studies.markdown import points, rate, table
+from keyframe_asr.evaluation.studies.markdown import points, rate, sentence, table
 from keyframe_asr.timing import FRAME_SHIFT_MS
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class DroppedReport:
             if first in self._results and second in self._results:
                 found = self._minus(first, second, target)
                 noise = ", within noise" if found.is_noise else ""
-                lines.append(f"- {words.capitalize()}: {points(found)} points right{noise}.")
+                lines.append(f"- {sentence(f'{words}: {points(found)} points right{noise}')}")
         return "\n".join(lines)
 
     def _draw_accuracy(self, axes: Axes) -> None:

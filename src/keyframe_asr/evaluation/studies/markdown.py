@@ -41,6 +41,11 @@ def in_words(found: Difference, name: str, reference: str) -> str:
     return f"{name} makes {than} errors than {reference}, by {size}"
 
 
+def sentence(text: str) -> str:
+    """The text with a capital, and a full stop at its end; all else stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def document(title: str, command: str, parts: Sequence[str]) -> str:
     """A whole file: title, what made it, then its parts."""
     begin = [f"# {title}", f"Made by `{command}`; do not edit by hand."]

@@ -78,38 +78,36 @@ class StressReport:
         return figure
 
     def _table(self) -> str:
+        """Errors with the difference from the first system beside them, then keyframes."""
         first, *others = self._study.systems
-        shown = [one for one in self._study.systems if self._keeps_fewer(one)]
-        header = ["condition", f"{first.name}: error % (95 %)"]
-        header += [f"{one.name}: error % (95 %)" for one in others]
-        header += [f"{one.name} minus {first.name}" for one in others]
-        header += [f"keyframes per token: {one.name}" for one in _selecting(shown)]
-        rows = []
+        errors = []
         for condition in self._conditions:
-            cells = [_named(condition)]
-            cells += [rate(*self._rate(one, [condition])) for one in self._study.systems]
-            cells += [points(self._minus(one, [condition])) for one in others]
-            cells += [f"{self._per_token(one, condition):.2f}" for one in _selecting(shown)]
-            rows.append(cells)
-        return table(header, rows)
+            cells = [_named(condition), rate(*self._rate(first, [condition]))]
+            for one in others:
+                value = 100 * self._rate(one, [condition])[0]
+                cells.append(f"{value:.1f}, {points(self._minus(one, [condition]))}")
+            errors.append(cells)
+        header = ["condition", f"{first.name}: error % (95 %)"]
+        header += [f"{one.name}: error %, difference" for one in others]
+        selecting = [one for one in _selecting(self._study.systems) if self._keeps_fewer(one)]
+        kept = [
+            [_named(condition), *(f"{self._per_token(one, condition):.2f}" for one in selecting)]
+            for condition in self._conditions
+        ]
+        names = [f"{one.name}: keyframes per token" for one in selecting]
+        return table(header, errors) + "\n\n" + table(["condition", *names], kept)
 
     def _sentences(self) -> str:
         first, *others = self._study.systems
         stressed = [one for one in self._conditions if one != CLEAN]
         lines = []
         if stressed:
-            lines.append(
-                f"- Over all {len(stressed)} stresses together "
-                + "; ".join(
-                    f"{one.name} {rate(*self._rate(one, stressed))} %"
-                    for one in self._study.systems
-                )
-                + ". "
-                + "; ".join(
-                    in_words(self._minus(one, stressed), one.name, first.name) for one in others
-                ).capitalize()
-                + "."
+            rates = "; ".join(
+                f"{one.name} {rate(*self._rate(one, stressed))} %" for one in self._study.systems
             )
+            lines.append(f"- Over all {len(stressed)} stresses together {rates}.")
+            found = [in_words(self._minus(one, stressed), one.name, first.name) for one in others]
+            lines += [f"- All together, {one}." for one in found]
         for stress in self._study.stresses:
             of_kind = [one for one in stressed if one[0] == stress.kind]
             if of_kind:
@@ -122,16 +120,21 @@ class StressReport:
         errors = ", ".join(
             f"{one.name} {100 * self._rate(one, [worst])[0]:.1f} %" for one in self._study.systems
         )
-        said = f"{kind.capitalize()}, at its worst ({_named(worst)}): {errors}"
+        said = f"{kind.capitalize()}, where {first.name} is worst ({_named(worst)}): {errors}"
         differences = "; ".join(
             in_words(self._minus(one, conditions), one.name, first.name) for one in others
         )
-        said += f". Over its {len(conditions)} level{'s' * (len(conditions) > 1)}: {differences}."
-        for one in _selecting(self._study.systems)[:1]:
-            if CLEAN in self._conditions and self._keeps_fewer(one):
+        if differences:
+            said += (
+                f". Over its {len(conditions)} level{'s' * (len(conditions) > 1)}: {differences}"
+            )
+        said += "."
+        selecting = [one for one in _selecting(self._study.systems) if self._keeps_fewer(one)]
+        for one in selecting[:1]:
+            if CLEAN in self._conditions:
                 before, after = (self._per_token(one, condition) for condition in (CLEAN, worst))
-                said += f" Keyframes per token fall from {before:.2f} to {after:.2f}."
-        return said.replace("fall from", "go from")
+                said += f" Keyframes per token go from {before:.2f} to {after:.2f}."
+        return said
 
     def _draw(self, errors: Axes, rates: Axes, kind: str) -> None:
         levels = sorted(level for one, level in self._conditions if one == kind)

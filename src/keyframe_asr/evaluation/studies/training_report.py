@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
 from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantConfig
 from keyframe_asr.evaluation.studies.figures import COLOURS, GREY, INK, new_figure, plain
-from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, table
+from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, sentence, table
 from keyframe_asr.evaluation.studies.training import part_name
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class TrainingReport:
             return ""
         reference = self._label(self._study.reference)
         return "\n".join(
-            f"- {in_words(self._minus(one), one.label, reference)}."
+            f"- {sentence(in_words(self._minus(one), one.label, reference))}"
             for one in self._variants
             if one.name != self._study.reference
         )
