@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.evaluation.report import machine, save_report
+from keyframe_asr.evaluation.report import machine
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,13 @@ class Record:
             ) from None
 
     def save(self, definition: dict[str, Any]) -> None:
-        """Write the file, whole or not at all."""
-        save_report({"study": definition, "parts": self.parts}, self.path)
+        """Write the file, a line for each part, whole or not at all."""
+        lines = [
+            f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(one, ensure_ascii=False)}"
+            for name, one in self.parts.items()
+        ]
+        begin = f'{{"study": {json.dumps(definition)},\n"parts": {{\n'
+        write_text(begin + ",\n".join(lines) + "\n}}\n", self.path)
 
     def holds(self, part: Part) -> bool:
         """Whether the part was measured with the setting it has now."""
