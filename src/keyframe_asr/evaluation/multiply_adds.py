@@ -70,7 +70,7 @@ def encoder_multiply_adds(
 def encoder_frames(model: ModelConfig, frames: int) -> int:
     """Frames after the subsampling, of so many before it."""
     halvings = model.subsampling.factor.bit_length() - (1 if model.pretrained is None else 2)
-    return -(-frames // 2**halvings)
+    return -(-frames >> halvings)
 
 
 def conformer_layer(frames: int, config: EncoderConfig) -> int:

@@ -97,7 +97,8 @@ def explained(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Tens
     rebuilt = (((test[0] - mean) / scale).double() @ weight).view(-1, *centre.shape)
     actual = (test[1] - centre).double()
     error = (actual - rebuilt).square().sum(dim=(0, 2))
-    return 1 - error / actual.square().sum(dim=(0, 2)).clamp(min=1e-12)
+    shares: Tensor = 1 - error / actual.square().sum(dim=(0, 2)).clamp(min=1e-12)
+    return shares
 
 
 def _standard(inputs: Tensor) -> tuple[Tensor, Tensor]:
