@@ -117,7 +117,8 @@ class FusionConfig(Strict):
     """Frame fusion: each keyframe becomes a weighted sum of `window` frames around it."""
 
     kind: Literal["attention", "static", "mean", "concat", "none"] = "attention"
-    window: Literal[1, 3, 5] = 3
+    window: Literal[1, 2, 3, 5] = 3
+    """Frames; of two, the keyframe and the one before it."""
     left_only: bool = False
 
 

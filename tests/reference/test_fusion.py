@@ -17,9 +17,9 @@ from reference.fusion import Array, fuse, numerical_gradient, window_of
 
 DIM = 5
 Kind = Literal["attention", "static", "mean", "concat", "none"]
-Window = Literal[1, 3, 5]
+Window = Literal[1, 2, 3, 5]
 KINDS: tuple[Kind, ...] = ("attention", "static", "mean", "concat", "none")
-WINDOWS: tuple[Window, ...] = (1, 3, 5)
+WINDOWS: tuple[Window, ...] = (1, 2, 3, 5)
 CONFIGS = [
     FusionConfig(kind=kind, window=window, left_only=left_only)
     for kind, window, left_only in itertools.product(KINDS, WINDOWS, (False, True))

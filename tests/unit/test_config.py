@@ -105,7 +105,7 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         ("model.encoder.dropout", 1.0),
         ("model.encoder", 12),
         ("model.subsampling.factor", 6),
-        ("model.fusion.window", 2),
+        ("model.fusion.window", 4),
         ("model.fusion.left_only", 1),
         ("augment.speeds", []),
         ("augment.speeds.0", 0.0),

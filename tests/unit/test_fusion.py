@@ -14,9 +14,9 @@ from keyframe_asr.model.keyframes import Keyframes
 
 DIM = 8
 Kind = Literal["attention", "static", "mean", "concat", "none"]
-Window = Literal[1, 3, 5]
+Window = Literal[1, 2, 3, 5]
 KINDS: tuple[Kind, ...] = ("attention", "static", "mean", "concat", "none")
-WINDOWS: tuple[Window, ...] = (1, 3, 5)
+WINDOWS: tuple[Window, ...] = (1, 2, 3, 5)
 CONFIGS = [
     FusionConfig(kind=kind, window=window, left_only=left_only)
     for kind, window, left_only in itertools.product(KINDS, WINDOWS, (False, True))
@@ -45,8 +45,10 @@ def one_keyframe(position: int, frames: int) -> tuple[torch.Tensor, torch.Tensor
     [
         (1, False, (0,)),
         (3, False, (-1, 0, 1)),
+        (2, False, (-1, 0)),
         (5, False, (-2, -1, 0, 1, 2)),
         (1, True, (0,)),
+        (2, True, (-1, 0)),
         (3, True, (-2, -1, 0)),
         (5, True, (-4, -3, -2, -1, 0)),
     ],

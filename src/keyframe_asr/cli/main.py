@@ -31,6 +31,7 @@ VERBS = (
     "inspect",
     "quantise",
     "bench",
+    "study",
     "doctor",
 )
 """Each is a function of the same name in `keyframe_asr.cli.<verb>`, in the order of the help; its

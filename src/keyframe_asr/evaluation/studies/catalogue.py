@@ -1,0 +1,89 @@
+"""From a study's definition to what measures it, and from its record to its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from keyframe_asr.evaluation.studies.cost import CostMeasurement
+from keyframe_asr.evaluation.studies.cost_report import CostReport
+from keyframe_asr.evaluation.studies.definition import (
+    CostStudy,
+    DroppedStudy,
+    StressStudy,
+    StudyDefinition,
+    TrainingStudy,
+)
+from keyframe_asr.evaluation.studies.dropped import DroppedMeasurement
+from keyframe_asr.evaluation.studies.dropped_report import DroppedReport
+from keyframe_asr.evaluation.studies.figures import save_figure
+from keyframe_asr.evaluation.studies.markdown import document
+from keyframe_asr.evaluation.studies.run import Record, Study, write_text
+from keyframe_asr.evaluation.studies.stress import StressMeasurement
+from keyframe_asr.evaluation.studies.stress_report import StressReport
+from keyframe_asr.evaluation.studies.training import TrainingMeasurement
+from keyframe_asr.evaluation.studies.training_report import TrainingReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Report(Protocol):
+    """What every kind of study tells of its results."""
+
+    def markdown(self) -> list[str]:
+        """Paragraphs and tables."""
+        ...
+
+    def figure(self) -> Figure | None:
+        """The picture, None as long as there is too little to draw."""
+        ...
+
+
+def measurement(study: StudyDefinition, runs: Path, device: str | None) -> Study:
+    """What measures a study; `runs` is where it trains."""
+    if isinstance(study, StressStudy):
+        return StressMeasurement(study, device)
+    if isinstance(study, CostStudy):
+        return CostMeasurement(study, device)
+    if isinstance(study, TrainingStudy):
+        return TrainingMeasurement(study, runs, device)
+    assert isinstance(study, DroppedStudy), study.kind
+    return DroppedMeasurement(study, device)
+
+
+def report(study: StudyDefinition, record: Record) -> Report:
+    """What there is to tell of a study."""
+    if isinstance(study, StressStudy):
+        return StressReport(study, record.results)
+    if isinstance(study, CostStudy):
+        return CostReport(study, record.results)
+    if isinstance(study, TrainingStudy):
+        return TrainingReport(study, record.results)
+    assert isinstance(study, DroppedStudy), study.kind
+    return DroppedReport(study, record.results)
+
+
+def write_report(name: str, study: StudyDefinition, record: Record) -> list[Path]:
+    """Write NAME.md and NAME.png beside the record; returns what was written.
+
+    Raises:
+        KeyframeError: matplotlib is missing, or a file cannot be written.
+    """
+    found = report(study, record)
+    written = []
+    picture = record.path.with_suffix(".png")
+    figure = found.figure()
+    if figure is not None:
+        save_figure(figure, picture)
+        written.append(picture)
+    machines = "; ".join(record.machines)
+    parts = [
+        f"*{study.question}*",
+        f"![{study.title}]({picture.name})" if figure is not None else "",
+        *found.markdown(),
+        f"Measured on {machines}." if machines else "",
+    ]
+    text = record.path.with_suffix(".md")
+    write_text(document(study.title, f"keyframe study {name}", parts), text)
+    return [text, *written]

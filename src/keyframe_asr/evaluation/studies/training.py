@@ -1,0 +1,195 @@
+"""`training` studies: variants of a recipe, trained from the same weights and measured alike.
+
+Each variant is a recipe of its own: some stages of the study's recipe with a few keys changed. All
+go through the one training loop, so that what holds of a run holds of each: its folder can be
+resumed, and its model folder used. A variant whose training collapses is trained to its end and
+measured all the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from keyframe_asr.config import Recipe, parse_config
+from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.errors import RecipeError
+from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantConfig
+from keyframe_asr.evaluation.studies.recognition import recognise
+from keyframe_asr.evaluation.studies.run import Part
+from keyframe_asr.inference.loading import load
+from keyframe_asr.strict_yaml import apply_override, read_yaml
+from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.training.run import train_recipe
+
+FIRST_SEED = 1
+AVERAGED = "averaged.safetensors"
+
+
+class TrainingMeasurement:
+    """The parts of a training study: one for each variant and seed.
+
+    Args:
+        study: what to train.
+        folder: where the runs go.
+        device: what the models are measured on; training takes what there is.
+    """
+
+    def __init__(self, study: TrainingStudy, folder: Path, device: str | None = None) -> None:
+        self.study, self.folder = study, folder
+        self._device = device
+
+    def parts(self, seeds: int) -> list[Part]:
+        """All variants with the first seed, then with the second, ..."""
+        return [
+            self._part(variant, FIRST_SEED + number)
+            for number in range(seeds)
+            for variant in self.study.variants
+        ]
+
+    def recipe(self, variant: VariantConfig, seed: int) -> Recipe:
+        """The recipe of a variant.
+
+        Raises:
+            RecipeError: it names a stage that there is not, or a value is not valid.
+        """
+        sets = [*self.study.set, *variant.set, f"seed={seed}", f"name={variant.name}"]
+        return self._recipe(variant.stages, self.study.epochs | variant.epochs, sets, variant.name)
+
+    def start_recipe(self) -> Recipe | None:
+        """The recipe of the weights that variants start from, if they are to be trained."""
+        start = self.study.start
+        if start is None or start.weights is not None:
+            return None
+        names = [stage["name"] for stage in self._read()["stages"]]
+        if start.stage not in names:
+            raise RecipeError(
+                f"{self.study.recipe}: has no stage '{start.stage}' to start from; "
+                f"there are: {', '.join(names)}"
+            )
+        stages = names[: names.index(start.stage) + 1]
+        sets = [*self.study.set, f"seed={FIRST_SEED}", "name=start"]
+        return self._recipe(stages, self.study.epochs, sets, "start")
+
+    def _part(self, variant: VariantConfig, seed: int) -> Part:
+        recipe = self.recipe(variant, seed)
+        start = None if variant.from_nothing else self._start_setting()
+        setting = {"recipe": _described(recipe), "start": start, "split": self.study.split}
+        return Part(
+            name=part_name(variant.name, seed),
+            variant=variant.name,
+            setting=setting,
+            measure=self._measuring(variant, recipe, setting),
+            work=float(sum(stage.epochs for stage in recipe.stages)),
+        )
+
+    def _measuring(
+        self, variant: VariantConfig, recipe: Recipe, setting: dict[str, Any]
+    ) -> Callable[[], dict[str, Any]]:
+        return functools.partial(self._measure, variant, recipe, setting)
+
+    def _measure(
+        self, variant: VariantConfig, recipe: Recipe, setting: dict[str, Any]
+    ) -> dict[str, Any]:
+        initial = None if variant.from_nothing else self._start()
+        model = self._train(recipe, setting, initial)
+        recognizer = load(model, self._device)
+        manifest = recipe.data.dev if self.study.split == "dev" else recipe.data.test
+        cuts = list(load_manifest(str(manifest)))
+        recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
+        found = recognise(recognizer, recordings, references, recognizer.modes)
+        network = recognizer.network
+        frame_seconds = encoder_frame_seconds(network.subsampling.factor)
+        ahead = max(network.fusion.offsets) if network.fusion_enabled else 0
+        return found | {
+            "keeps_all": not network.keyframes_enabled,
+            "vocabulary": recognizer.config.vocab_size,
+            "epochs": sum(stage.epochs for stage in recipe.stages),
+            "latency_seconds": ahead * frame_seconds,
+        }
+
+    def _start(self) -> Path | None:
+        """Weights that variants start from, trained now if they are not there."""
+        start = self.study.start
+        if start is None:
+            return None
+        if start.weights is not None:
+            return Path(start.weights)
+        recipe = self.start_recipe()
+        assert recipe is not None
+        initial = Path(start.initial) if start.initial is not None else None
+        model = self._train(recipe, self._start_setting(), initial)
+        return model.parent / AVERAGED
+
+    def _start_setting(self) -> Any:
+        if self.study.start is None or self.study.start.weights is not None:
+            return self.study.start and self.study.start.weights
+        recipe = self.start_recipe()
+        assert recipe is not None
+        return {"recipe": _described(recipe), "initial": self.study.start.initial}
+
+    def _train(self, recipe: Recipe, setting: Any, initial: Path | None) -> Path:
+        """The model folder of a run's last stage; one that was finished is not trained again."""
+        described = json.dumps(setting, sort_keys=True).encode()
+        # another setting gets another folder, so that no run goes on from weights of another
+        mark = hashlib.blake2b(described, digest_size=4).hexdigest()
+        folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{mark}"
+        model = folder / recipe.stages[-1].name / "model"
+        if model.is_dir():
+            return model
+        return train_recipe(recipe, folder, resume=True, initial=initial)
+
+    def _recipe(
+        self, stages: list[str], epochs: dict[str, int], sets: list[str], name: str
+    ) -> Recipe:
+        data = self._read()
+        by_name = {stage["name"]: stage for stage in data["stages"]}
+        missing = [stage for stage in (*stages, *epochs) if stage not in by_name]
+        if missing:
+            raise RecipeError(
+                f"{self.study.recipe}: has no stage '{missing[0]}', which '{name}' asks for; "
+                f"there are: {', '.join(by_name)}"
+            )
+        # YAML's anchors share one mapping among stages, which must not change together
+        chosen = [copy.deepcopy(by_name[stage]) for stage in stages]
+        for stage in chosen:
+            stage["collapse"] = None
+            stage["epochs"] = epochs.get(stage["name"], stage["epochs"])
+            if stage.get("start_from") not in stages:
+                stage.pop("start_from", None)
+        data["stages"] = chosen
+        for override in sets:
+            apply_override(data, override)
+        model, training = data.get("model") or {}, data.setdefault("training", {})
+        if model.get("pretrained") and training.get("encodings") is None:
+            training["encodings"] = str(self.folder / "encodings")  # computed once for all
+        recipe = parse_config(Recipe, data, f"{self.study.recipe}, {name}")
+        if self.study.split == "test" and recipe.data.test is None:
+            raise RecipeError(
+                f"{self.study.recipe}: names no data.test; name one, or set split: dev"
+            )
+        return recipe
+
+    def _read(self) -> dict[str, Any]:
+        data = read_yaml(Path(self.study.recipe))
+        if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
+            raise RecipeError(f"{self.study.recipe}: is no recipe: it has no list of stages")
+        return data
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the place where encodings are kept, on which nothing depends."""
+    described = recipe.model_dump(mode="json")
+    del described["training"]["encodings"]
+    return described
+
+
+def part_name(variant: str, seed: int) -> str:
+    """Name of the part of a variant and seed."""
+    return f"{variant}, seed {seed}"

@@ -1,0 +1,212 @@
+"""What a training study found: a table of its variants, a picture, sentences."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
+from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantConfig
+from keyframe_asr.evaluation.studies.figures import COLOURS, GREY, INK, new_figure, plain
+from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, sentence, table
+from keyframe_asr.evaluation.studies.training import part_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MODES = ("axe", "ctc", "attention", "rescore")
+X_LABELS = {
+    "variant": "",
+    "tokens_per_second": "tokens per second",
+    "latency": "added latency, ms",
+}
+ALL_FRAMES_MODE = "ctc"
+"""What a model without keyframes is compared by: its greedy mode."""
+
+Results = Mapping[str, Mapping[str, Any]]
+
+
+class TrainingReport:
+    """Of the variants and seeds that there are results of."""
+
+    def __init__(self, study: TrainingStudy, results: Results) -> None:
+        self._study = study
+        self._runs: dict[str, list[Mapping[str, Any]]] = {}
+        for variant in study.variants:
+            found = [
+                result
+                for name, result in results.items()
+                if name.startswith(part_name(variant.name, 0)[:-1])
+            ]
+            if found:
+                self._runs[variant.name] = found
+        self._variants = [one for one in study.variants if one.name in self._runs]
+
+    def markdown(self) -> list[str]:
+        """What was done, sentences, the table."""
+        if not self._variants:
+            return ["No variant has been trained yet."]
+        return [self._done(), self._sentences(), self._table(), self._missing()]
+
+    def figure(self) -> Figure | None:
+        """Error of each variant with its interval, or against what the study asks about."""
+        if not self._variants:
+            return None
+        if self._study.picture == "variant":
+            figure = new_figure(7.5, 0.34 * len(self._variants) + 1.2)
+            self._draw_variants(figure.subplots())
+        else:
+            figure = new_figure(9.5, 3.6)
+            errors, dropped = figure.subplots(1, 2)
+            self._draw_curve(errors, dropped)
+        return figure
+
+    def _done(self) -> str:
+        study, first = self._study, self._runs[self._variants[0].name][0]
+        epochs = sorted({run["epochs"] for runs in self._runs.values() for run in runs})
+        from_start = "random weights"
+        if study.start is not None:
+            from_start = f"the same weights of stage `{study.start.stage}`"
+        seeds = max(len(runs) for runs in self._runs.values())
+        noise = (
+            "One training each: how much another would differ is not in the intervals."
+            if seeds == 1
+            else f"Up to {seeds} seeds each, which the intervals take in; rates are their means."
+        )
+        return (
+            f"`{study.recipe}`, every variant from {from_start} unless it says otherwise, "
+            f"{' or '.join(map(str, epochs))} epochs each; measured on {first['utterances']} "
+            f"utterances ({first['audio_seconds'] / 60:.1f} minutes) of the {study.split} part, "
+            f"error in {first['unit']}, compared in the greedy mode. {NOISE} {noise}"
+        )
+
+    def _sentences(self) -> str:
+        if self._study.reference not in self._runs:
+            return ""
+        reference = self._label(self._study.reference)
+        return "\n".join(
+            f"- {sentence(in_words(self._minus(one), one.label, reference))}"
+            for one in self._variants
+            if one.name != self._study.reference
+        )
+
+    def _table(self) -> str:
+        modes = [
+            mode
+            for mode in MODES
+            if any(mode in run["decode"] for runs in self._runs.values() for run in runs)
+        ]
+        has_reference = self._study.reference in self._runs
+        header = ["variant", *(f"{mode} % (95 %)" for mode in modes)]
+        header += ["difference, greedy", "CER/WER, greedy", "frames dropped", "bound"]
+        header += ["keyframes per token", "tokens a second", "10⁹ multiply-adds a second"]
+        header += ["real-time factor", "seeds"]
+        rows = []
+        for one in self._variants:
+            cells = [one.label, *(self._rate_in(one, mode) for mode in modes)]
+            is_reference = one.name == self._study.reference
+            cells.append(points(self._minus(one)) if has_reference and not is_reference else "")
+            rows.append(cells + self._figures(one))
+        return table(header, rows)
+
+    def _figures(self, variant: VariantConfig) -> list[str]:
+        runs = self._runs[variant.name]
+
+        def mean(of: Any) -> float:
+            return statistics.fmean(of(run) for run in runs)
+
+        greedy = self._mode(variant)
+        cer, wer = (mean(lambda run, key=key: run["decode"][greedy][key]) for key in ("cer", "wer"))
+        return [
+            f"{100 * cer:.1f} / {100 * wer:.1f}",
+            f"{mean(lambda run: 1 - run['keyframes'] / run['frames']):.1%}",
+            f"{mean(lambda run: 1 - run['tokens'] / run['frames']):.1%}",
+            f"{mean(lambda run: run['keyframes'] / run['tokens']):.2f}",
+            f"{mean(lambda run: run['tokens'] / run['audio_seconds']):.2f}",
+            f"{mean(lambda run: run['multiply_adds_per_second']) / 1e9:.3f}",
+            f"{mean(lambda run: run['decode'][greedy]['rtf']):.4f}",
+            str(len(runs)),
+        ]
+
+    def _missing(self) -> str:
+        missing = [one.label for one in self._study.variants if one.name not in self._runs]
+        return f"Not trained yet: {', '.join(missing)}." if missing else ""
+
+    def _draw_variants(self, axes: Axes) -> None:
+        places = range(len(self._variants))[::-1]
+        for place, one in zip(places, self._variants, strict=True):
+            value, low, high = (100 * part for part in self._rate(one, self._mode(one)))
+            colour = COLOURS[1] if one.name == self._study.reference else COLOURS[0]
+            axes.plot([low, high], [place, place], color=colour, linewidth=2)
+            axes.plot([value], [place], "o", color=colour, markersize=6)
+            for run in self._runs[one.name]:
+                rates = 100 * run["decode"][self._mode(one)]["rate"]
+                axes.plot([rates], [place], "|", color=INK, markersize=8)
+        axes.set_yticks(list(places), [one.label for one in self._variants])
+        if self._study.reference in self._runs:
+            reference = next(one for one in self._variants if one.name == self._study.reference)
+            axes.axvline(
+                100 * self._rate(reference, self._mode(reference))[0], color=GREY, linewidth=0.8
+            )
+        unit = self._runs[self._variants[0].name][0]["unit"]
+        plain(axes, self._study.title, f"errors in {unit}, greedy, % (95 %; | one seed)")
+
+    def _draw_curve(self, errors: Axes, dropped: Axes) -> None:
+        x = [self._x(one) for one in self._variants]
+        rates = [
+            [100 * part for part in self._rate(one, self._mode(one))] for one in self._variants
+        ]
+        shares = [
+            100 * statistics.fmean(1 - run["keyframes"] / run["frames"] for run in self._runs[name])
+            for name in (one.name for one in self._variants)
+        ]
+        for place, one, (value, low, high), share in zip(
+            x, self._variants, rates, shares, strict=True
+        ):
+            errors.plot([place, place], [low, high], color=COLOURS[0], linewidth=1.6)
+            errors.plot([place], [value], "o", color=COLOURS[0])
+            dropped.plot([place], [share], "s", color=COLOURS[1])
+            for axes, height in ((errors, value), (dropped, share)):
+                axes.annotate(
+                    one.label, (place, height), (5, 4), textcoords="offset points", size=7.5
+                )
+        label = X_LABELS[self._study.picture]
+        unit = self._runs[self._variants[0].name][0]["unit"]
+        plain(errors, f"Errors in {unit}, greedy", label, "% (95 %)")
+        plain(dropped, "Frames dropped", label, "%")
+
+    def _x(self, variant: VariantConfig) -> float:
+        run = self._runs[variant.name][0]
+        if self._study.picture == "latency":
+            return float(1000 * run["latency_seconds"])
+        return float(run["tokens"] / run["audio_seconds"])
+
+    def _mode(self, variant: VariantConfig) -> str:
+        """The decode mode by which a variant is compared."""
+        run = self._runs[variant.name][0]
+        return ALL_FRAMES_MODE if run["keeps_all"] else self._study.compare
+
+    def _errors(self, variant: VariantConfig, mode: str) -> list[Sequence[int]]:
+        return [run["decode"][mode]["errors"] for run in self._runs[variant.name]]
+
+    def _rate(self, variant: VariantConfig, mode: str) -> tuple[float, float, float]:
+        runs = self._runs[variant.name]
+        if len(runs) == 1:
+            found = runs[0]["decode"][mode]
+            return found["rate"], *found["ci95"]
+        return rate_interval(self._errors(variant, mode), runs[0]["lengths"])
+
+    def _rate_in(self, variant: VariantConfig, mode: str) -> str:
+        if mode not in self._runs[variant.name][0]["decode"]:
+            return ""
+        return rate(*self._rate(variant, mode))
+
+    def _minus(self, variant: VariantConfig) -> Difference:
+        reference = next(one for one in self._variants if one.name == self._study.reference)
+        errors, other = (self._errors(one, self._mode(one)) for one in (variant, reference))
+        return difference(errors, other, self._runs[reference.name][0]["lengths"])
+
+    def _label(self, name: str) -> str:
+        return next(one.label for one in self._variants if one.name == name)

@@ -1,0 +1,228 @@
+"""Studies of every kind on tiny models: measured once, kept, and told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import yaml
+
+from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.evaluation.studies import catalogue
+from keyframe_asr.evaluation.studies.definition import load_study
+from keyframe_asr.evaluation.studies.run import Part, Record, choose, measure, plan
+from keyframe_asr.timing import SAMPLE_RATE
+from unit.random_model import noise, save_random_model
+from unit.test_cli_audio import keyframe
+from unit.tone_corpus import random_texts, recipe_data, stage, write_corpus
+
+
+def part(name: str, value: float = 1.0, work: float = 1.0, variant: str = "") -> Part:
+    return Part(name, variant or name, {"value": value}, lambda: {"found": value}, work)
+
+
+def run(name: Path, seeds: int = 1, only: tuple[str, ...] = ()) -> tuple[Record, list[str]]:
+    """Measure a study of a file; its record, and what was said."""
+    study = load_study(str(name))
+    record = Record.load(name.parent / "out" / f"{name.stem}.json")
+    said: list[str] = []
+    parts = catalogue.measurement(study, name.parent / "runs", "cpu").parts(seeds)
+    failed = measure(choose(parts, only), record, study.model_dump(mode="json"), said.append)
+    assert failed == []
+    catalogue.write_report(name.stem, study, record)
+    return record, said
+
+
+def write_study(path: Path, **described: Any) -> Path:
+    described = {"title": "A study", "question": "What is it?"} | described
+    path.write_text(yaml.safe_dump(described), encoding="utf-8")
+    return path
+
+
+def report_of(record: Record) -> str:
+    """The markdown, once there is a picture beside it."""
+    assert record.path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    return record.path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_what_is_finished_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    said: list[str] = []
+    measure([part("a"), part("b")], Record.load(path), {}, said.append)
+    assert len(said) == 2
+    again = Record.load(path)
+    assert again.results == {"a": {"found": 1.0}, "b": {"found": 1.0}}
+    measure([part("a"), part("b", value=2.0), part("c")], again, {}, said.append)
+    assert [line.split(": ")[1] for line in said[2:]] == ["b", "c"]  # the setting of b is another
+    assert Record.load(path).results["b"] == {"found": 2.0}
+
+
+def test_a_part_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
+    def fail() -> dict[str, Any]:
+        raise AudioError("no such file")
+
+    record = Record.load(tmp_path / "kept.json")
+    failed = measure([Part("a", "a", {}, fail), part("b")], record, {}, lambda line: None)
+    assert [str(error) for error in failed] == ["a: no such file"]
+    assert list(record.results) == ["b"]
+
+
+def test_the_plan_says_how_long_by_what_is_known(tmp_path: Path) -> None:
+    record = Record.load(tmp_path / "kept.json")
+    parts = [part("a", work=2.0), part("b", work=6.0)]
+    assert [one.seconds for one in plan(parts, record)] == [None, None]
+    measure(parts[:1], record, {}, lambda line: None)
+    record.parts["a"]["seconds"] = 10.0
+    assert [(one.is_done, one.seconds) for one in plan(parts, record)] == [
+        (True, 10.0),
+        (False, 30.0),
+    ]
+
+
+def test_only_some_variants() -> None:
+    parts = [part("a, 1", variant="a"), part("a, 2", variant="a"), part("b")]
+    assert [one.name for one in choose(parts, ["a"])] == ["a, 1", "a, 2"]
+    with pytest.raises(KeyframeError, match="--only c: no such variant; there are: a, b"):
+        choose(parts, ["c"])
+
+
+def test_a_damaged_record(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    path.write_text("{")
+    with pytest.raises(KeyframeError, match="is no record of a study"):
+        Record.load(path)
+
+
+def test_stress(tmp_path: Path) -> None:
+    table = write_corpus(tmp_path / "corpus", {"test": random_texts(6, 1)})
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "a.wav", noise(1.0), SAMPLE_RATE)
+    model = str(save_random_model(tmp_path / "model"))
+    every = str(save_random_model(tmp_path / "every", keyframes=False))
+    study = write_study(
+        tmp_path / "stress.yaml",
+        kind="stress",
+        manifest=f"{table}:test",
+        noise=str(tmp_path / "noise"),
+        systems=[
+            {"name": "all frames", "model": every, "decode": "ctc"},
+            {"name": "keyframes", "model": model, "decode": "axe"},
+            {"name": "unsure", "model": model, "decode": "axe", "blank_threshold": 1e-6},
+        ],
+        stresses=[
+            {"kind": "noise", "levels": [20.0, 0.0]},
+            {"kind": "room", "levels": [0.2]},
+            {"kind": "speed", "levels": [0.8, 1.2]},
+            {"kind": "telephone", "levels": [3400.0]},
+            {"kind": "clipping", "levels": [20.0]},
+        ],
+    )
+    record, said = run(study)
+    assert len(said) == 3 * 8
+    found = record.results
+    assert found["all frames, noise 0"]["keyframes"] == found["all frames, noise 0"]["frames"]
+    # nothing is so surely no blank: of each utterance only the least blank frame is left
+    assert found["unsure, clean"]["keyframes"] == 6 < found["keyframes, clean"]["keyframes"]
+    slow, fast = (found[f"keyframes, speed {speed}"]["audio_seconds"] for speed in (0.8, 1.2))
+    assert slow == pytest.approx(1.5 * fast, rel=1e-2)
+    text = report_of(record)
+    assert "| noise, 0 dB |" in text and "| as recorded |" in text
+    assert "Over all 7 stresses together" in text
+    assert run(study)[1] == []
+
+
+def test_cost(tmp_path: Path) -> None:
+    recipe = recipe_data(tmp_path / "none.tsv", [stage("baseline")])
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    study = write_study(
+        tmp_path / "cost.yaml",
+        kind="cost",
+        recipe=str(tmp_path / "recipe.yaml"),
+        vocabulary=20,
+        tokens_per_second=3.0,
+        batch_seconds=4.0,
+        steps=2,
+        seconds=[1.0, 4.0],
+        rounds=1,
+    )
+    record, _ = run(study, only=("training step", "length of the utterance"))
+    (step,) = (one for name, one in record.results.items() if name == "training step, cpu")
+    assert list(step["stages"]) == ["all frames", "keyframes + AXE", "keyframes + TIL"]
+    assert all(len(steps) == 2 for steps in step["stages"].values())
+    assert all(value > 0 for value in step["stages"]["keyframes + AXE"][0].values())
+    rows = record.results["length of the utterance, cpu"]["rows"]
+    first, last = (row["all frames"]["multiply_adds"]["total"] for row in rows)
+    assert last > 4 * first  # attention grows with the square
+    assert "| decoder |" in report_of(record)
+
+
+def training_study(folder: Path) -> Path:
+    texts = {"train": random_texts(12, 1), "dev": random_texts(4, 2), "test": random_texts(4, 3)}
+    table = write_corpus(folder / "corpus", texts)
+    stages = [
+        stage("baseline", 1),
+        stage("keyframes", 1, fusion=True, keyframes=True),
+        stage("longer", 1, start_from="baseline"),
+    ]
+    data = recipe_data(table, stages)
+    data["data"]["test"] = f"{table}:test"
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(data))
+    return write_study(
+        folder / "tiny.yaml",
+        kind="training",
+        recipe=str(folder / "recipe.yaml"),
+        start={"stage": "baseline"},
+        reference="axe",
+        variants=[
+            {"name": "axe", "label": "AXE", "stages": ["keyframes"]},
+            {"name": "all", "label": "all frames", "stages": ["longer"]},
+            {
+                "name": "none",
+                "label": "nothing",
+                "stages": ["keyframes"],
+                "set": ["stages.0.losses.head=0.0", "stages.0.losses.head_loss=none"],
+                "from_nothing": True,
+            },
+        ],
+    )
+
+
+def test_training(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    record, said = run(study, only=("axe",))
+    assert [line.split(": ")[1] for line in said] == ["axe, seed 1"]
+    assert "Not trained yet: all frames, nothing." in report_of(record)
+    start = sorted(one.name for one in (tmp_path / "runs").iterdir())
+    assert [name.rpartition("-")[0] for name in start] == ["axe-seed1", "start-seed1"]
+
+    record, said = run(study, seeds=2)
+    assert len(said) == 5
+    assert len([one for one in (tmp_path / "runs").iterdir() if "start" in one.name]) == 1
+    assert run(study, seeds=2)[1] == []
+    axe, every = record.results["axe, seed 1"], record.results["all, seed 1"]
+    assert every["keeps_all"] and every["keyframes"] == every["frames"]
+    assert not axe["keeps_all"]
+    assert sorted(axe["decode"]) == ["attention", "axe", "ctc", "rescore"]
+    assert axe["latency_seconds"] == pytest.approx(0.04)
+    text = report_of(record)
+    assert "Up to 2 seeds each" in text
+    assert text.count("\n| AXE |") == 1 and "| all frames |" in text
+
+
+def test_the_command(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    where = ("--out", tmp_path / "out", "--runs", tmp_path / "runs")
+    planned = keyframe("study", study, *where, "--plan", "--seeds", 2)
+    assert planned.returncode == 0, planned.stderr
+    assert "none, seed 2" in planned.stdout and "6 of 6 parts to measure" in planned.stdout
+    nothing = keyframe("study", study, *where, "--redraw")
+    assert nothing.returncode == 1
+    assert "nothing has been measured yet" in nothing.stderr
+    assert not (tmp_path / "runs").exists()
+    unknown = keyframe("study", study, *where, "--only", "axes")
+    assert unknown.returncode == 1
+    (line,) = unknown.stderr.splitlines()
+    assert "--only axes: no such variant; there are: axe, all, none" in line

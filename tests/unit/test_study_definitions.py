@@ -1,0 +1,123 @@
+"""The shipped studies: every variant is a recipe that fits what it is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keyframe_asr.config import Recipe
+from keyframe_asr.errors import RecipeError
+from keyframe_asr.evaluation.studies.definition import (
+    StudyDefinition,
+    TrainingStudy,
+    load_study,
+    shipped_studies,
+)
+from keyframe_asr.evaluation.studies.training import TrainingMeasurement
+
+TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
+
+
+def training_study(name: str) -> TrainingStudy:
+    study = load_study(name)
+    assert isinstance(study, TrainingStudy)
+    return study
+
+
+@pytest.fixture
+def in_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+
+
+def recipes(name: str) -> dict[str, Recipe]:
+    study = training_study(name)
+    measurement = TrainingMeasurement(study, Path("runs"))
+    return {one.name: measurement.recipe(one, seed=3) for one in study.variants}
+
+
+def test_there_are_studies() -> None:
+    assert {"stress", "cost", "ablation_an4", "ablation_mandarin", "units", "future"} <= set(
+        shipped_studies()
+    )
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_variants_are_recipes_of_equal_training(name: str, in_repository: None) -> None:
+    study = training_study(name)
+    variants = recipes(name)
+    epochs = {
+        variant.name: sum(stage.epochs for stage in variants[variant.name].stages)
+        for variant in study.variants
+        if not variant.from_nothing
+    }
+    assert len(set(epochs.values())) == 1, epochs
+    described = [
+        str({k: v for k, v in recipe if k not in ("name", "training")})
+        for recipe in variants.values()
+    ]
+    assert len(set(described)) == len(described), "two variants are the same"
+    assert all(recipe.seed == 3 for recipe in variants.values())
+    assert all(stage.collapse is None for one in variants.values() for stage in one.stages)
+    TrainingMeasurement(study, Path("runs")).start_recipe()
+
+
+@pytest.mark.parametrize("name", ["ablation_an4", "ablation_mandarin"])
+def test_what_the_ablation_changes(name: str, in_repository: None) -> None:
+    found = recipes(name)
+    reference = found["axe-fusion3"].stages[-1]
+    assert (reference.losses.head_loss, reference.keyframes, reference.fusion) == (
+        "axe",
+        True,
+        True,
+    )
+    assert not any(stage.keyframes for stage in found["all-frames"].stages)
+    assert found["til-no-fusion"].stages[-1].losses.head_loss == "til"
+    assert not any(stage.fusion for stage in found["til-no-fusion"].stages)
+    assert found["til-fusion3"].stages[-1].losses.head_loss == "til"
+    # the stages share one mapping of losses in the recipe's YAML
+    assert found["til-fusion3"].stages[0].losses.head_loss == "ctc"
+    assert found["axe-fusion5"].model.fusion.window == 5
+    kinds = {one: found[one].model.fusion.kind for one in ("static", "mean", "concat")}
+    assert all(one == kind for one, kind in kinds.items())
+    assert found["no-head-loss"].stages[-1].losses.head_loss == "none"
+    assert found["delta5"].stages[-1].losses.skip_target_penalty == 5.0
+    assert found["first"].model.keyframes.keep == "first"
+    assert found["sequence"].model.keyframes.positions == "sequence"
+    assert found["from-nothing"].stages[0].keyframes
+
+
+def test_frozen_encoders_run_once_for_all(in_repository: None) -> None:
+    folders = {recipe.training.encodings for recipe in recipes("units").values()}
+    assert folders == {str(Path("runs") / "encodings")}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("kind=stresses", "is none of stress, cost, training, dropped"),
+        ("reference=nobody", "'nobody' is none of the variants"),
+        ("compares=axe", "unknown key 'compares'; did you mean 'compare'"),
+    ],
+)
+def test_a_bad_study(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_study("units", [override])
+
+
+def test_a_stage_that_the_recipe_lacks(in_repository: None) -> None:
+    study = load_study("future", ["variants.1.stages=[fusions]"])
+    assert isinstance(study, TrainingStudy)
+    measurement = TrainingMeasurement(study, Path("runs"))
+    with pytest.raises(RecipeError, match=r"no stage 'fusions', which 'two-before' asks for"):
+        measurement.parts(1)
+
+
+def test_no_such_study() -> None:
+    with pytest.raises(RecipeError, match=r"nothing: no such study; use one of ablation_an4"):
+        load_study("nothing")
+
+
+def test_every_study_says_what_it_asks() -> None:
+    studies: list[StudyDefinition] = [load_study(name) for name in shipped_studies()]
+    assert all(study.question.endswith("?") for study in studies)
