@@ -189,11 +189,12 @@ def _part(row: Mapping[str, Any], *pieces: str) -> float:
 
 def _seconds_a_product(rows: Sequence[Mapping[str, Any]]) -> float:
     """The one speed at which multiply-adds fit the times best, by the median of the ratios."""
-    return statistics.median(
+    speeds = [
         statistics.median(row[name]["times"]) / row[name]["multiply_adds"]["total"]
         for row in rows
         for name in SYSTEMS
-    )
+    ]
+    return float(statistics.median(speeds))
 
 
 def _circumstances(result: Mapping[str, Any]) -> str:

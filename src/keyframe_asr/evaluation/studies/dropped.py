@@ -25,7 +25,8 @@ from keyframe_asr.evaluation.studies.probes import classify, explained
 from keyframe_asr.evaluation.studies.run import Part
 from keyframe_asr.features import front_end
 from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.recognizer import Recognizer, batches_by_length
+from keyframe_asr.inference.longform import batches_by_length
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.losses import axe_align
 from keyframe_asr.text import NORMALISATIONS
 

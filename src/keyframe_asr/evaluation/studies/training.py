@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keyframe_asr.config import Recipe, parse_config
+from keyframe_asr.config import Recipe
 from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
@@ -24,7 +24,7 @@ from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantCon
 from keyframe_asr.evaluation.studies.recognition import recognise
 from keyframe_asr.evaluation.studies.run import Part
 from keyframe_asr.inference.loading import load
-from keyframe_asr.strict_yaml import apply_override, read_yaml
+from keyframe_asr.strict_yaml import apply_override, parse_config, read_yaml
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.training.run import train_recipe
 
