@@ -42,7 +42,7 @@ STAGES: tuple[tuple[str, str, Mode], ...] = (
 """Rows of the table: stage of the recipe, its name, its greedy decode mode."""
 
 
-CORPUS = SyntheticCorpus("mandarin", train=1500, dev=60, test=200, seed=7)
+CORPUS = SyntheticCorpus("mandarin", train=2800, dev=60, test=200, seed=7)
 
 
 @dataclass(frozen=True)
