@@ -55,14 +55,14 @@ def write(path: Path, seconds: int, manifest: Path | None) -> None:
                 return
 
 
-def recognise(model: str, path: Path, decode: str | None, vad: str) -> None:
+def recognise(model: str, path: Path, decode: str | None, vad: str, batch: float) -> None:
     """In a process of its own: print what was found and the peak of its memory."""
     from keyframe_asr import load
     from keyframe_asr.inference.longform import LongForm
 
     recognizer = load(model)
     began, used = time.monotonic(), time.process_time()
-    found = recognizer.transcribe(path, decode, long_form=LongForm(voice_activity=vad))
+    found = recognizer.transcribe(path, decode, long_form=LongForm(vad, batch_seconds=batch))
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(
         json.dumps(
@@ -85,15 +85,17 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, help="manifest whose utterances are repeated")
     parser.add_argument("--decode")
     parser.add_argument("--vad", default="auto")
+    parser.add_argument("--batch-seconds", type=float, default=60.0, help="as of transcribe")
     parser.add_argument("--json", type=Path, help="where the result is recorded")
     parser.add_argument("--recording", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.recording:
-        return recognise(given.model, given.recording, given.decode, given.vad)
+        return recognise(given.model, given.recording, given.decode, given.vad, given.batch_seconds)
     result: dict[str, object] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         "model": given.model,
         "vad": given.vad,
+        "batch seconds": given.batch_seconds,
     }
     peaks = []
     with tempfile.TemporaryDirectory() as folder:

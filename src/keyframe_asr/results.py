@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """One recognised token: `text`, `start` and `end` in seconds, `confidence` in [0, 1]."""
 
@@ -15,7 +15,7 @@ class Token:
     confidence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
     """One word (for Mandarin: one character or run of Latin letters); fields as in `Token`."""
 

@@ -112,7 +112,7 @@ def test_not_more_is_held_than_a_few_batches() -> None:
     found = list(recognise_each(sounds, recognise, form))
     assert [one.duration for one in found] == [150.0, *[0.5] * 200]
     assert max(held) <= 22.1
-    assert longform.BATCHES_AHEAD * longform.BATCH_SECONDS <= 240
+    assert longform.BATCHES_AHEAD * longform.BATCH_SECONDS <= 120
 
 
 def test_silero_that_is_not_installed(recognizer, monkeypatch: pytest.MonkeyPatch) -> None:

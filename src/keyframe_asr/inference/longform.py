@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from keyframe_asr.audio import announced_seconds, audio_blocks, read_audio
 from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.inference.freed_memory import give_freed_memory_back
 from keyframe_asr.inference.joining import Recognised, join_stretches, segment_of
 from keyframe_asr.inference.segmentation import (
     DEFAULT_SEGMENTATION,
@@ -33,7 +34,7 @@ Samples = npt.NDArray[np.float32]
 BATCH_SECONDS = 60.0
 """Seconds of audio, padding included, that are recognised at once."""
 
-BATCHES_AHEAD = 4
+BATCHES_AHEAD = 2
 """So many batches are read before their stretches are sorted by length."""
 
 WHOLE_SECONDS = 30.0
@@ -239,6 +240,7 @@ def _stretches(
             return
         size = round(BLOCK_SECONDS * SAMPLE_RATE)
         blocks = (samples[start : start + size] for start in range(0, samples.size, size))
+    give_freed_memory_back()
     detector = speech_detector(long_form.voice_activity)
     yield from stretches(_counted(blocks, recording), detector, long_form.segmentation)
 
