@@ -135,7 +135,10 @@ def test_good_recordings_exit_with_0_and_silence_on_standard_error(
 def test_the_shape_of_json_is_that_of_the_transcript(model: Path, recordings: Path) -> None:
     result = keyframe("transcribe", model, recordings / "mono.wav", "--format", "json")
     found = json.loads(result.stdout)
-    assert list(found) == ["audio", "text", "tokens", "duration", "frame_reduction"]
+    assert list(found) == [
+        *("audio", "text", "tokens", "duration", "frame_reduction"),
+        *("words", "segments", "alternatives"),
+    ]
     assert {tuple(token) for token in found["tokens"]} == {("text", "start", "end", "confidence")}
 
 

@@ -205,7 +205,7 @@ def test_training(tmp_path: Path) -> None:
     axe, every = record.results["axe, seed 1"], record.results["all, seed 1"]
     assert every["keeps_all"] and every["keyframes"] == every["frames"]
     assert not axe["keeps_all"]
-    assert sorted(axe["decode"]) == ["attention", "axe", "ctc", "rescore"]
+    assert sorted(axe["decode"]) == ["attention", "axe", "ctc", "joint", "rescore"]
     assert axe["latency_seconds"] == pytest.approx(0.04)
     text = report_of(record)
     assert "Up to 2 seeds each" in text

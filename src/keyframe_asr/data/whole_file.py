@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keyframe_asr.errors import KeyframeError
@@ -26,4 +26,5 @@ def replacing(path: Path) -> Iterator[Path]:
         why = error.strerror or str(error)
         raise KeyframeError(f"{path}: cannot be written: {why}; use another path") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is a file has been told already
+            temporary.unlink()

@@ -28,6 +28,7 @@ from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.losses import axe_align
+from keyframe_asr.model.network import Encoded
 from keyframe_asr.text import NORMALISATIONS
 
 VIEWS = {
@@ -143,24 +144,7 @@ def collect(recognizer: Recognizer, manifest: str) -> Examples:
 def _of_batch(
     recognizer: Recognizer, recordings: list[Samples], tokens: list[list[int]], places: list[int]
 ) -> list[Examples]:
-    network = recognizer.network
-    seen: dict[str, Tensor] = {}
-
-    def encoder1(module: Any, given: Any, output: Tensor) -> None:
-        seen["encoder 1"] = output.cpu()
-
-    def fusion(module: Any, given: tuple[Tensor, ...], output: Tensor) -> None:
-        seen["frames"], seen["fused"] = given[0].cpu(), output.cpu()
-
-    hooks = [
-        network.encoder1.register_forward_hook(encoder1),
-        network.fusion.register_forward_hook(fusion),
-    ]
-    try:
-        encoded = recognizer.encode(recordings).encoded
-    finally:
-        for hook in hooks:
-            hook.remove()
+    encoded, seen = _encoded(recognizer, recordings)
     targets = torch.nn.utils.rnn.pad_sequence(
         [torch.tensor(one, dtype=torch.long) for one in tokens], batch_first=True
     )
@@ -196,11 +180,36 @@ def _of_batch(
                     target: _shifted(targets[row], int(sizes[row]), shift)[own]
                     for target, shift in TARGETS.items()
                 },
-                _sound(compute(recordings[row]), at * network.subsampling.factor),
+                _sound(compute(recordings[row]), at * recognizer.network.subsampling.factor),
                 torch.full((len(at),), place),
             )
         )
     return rows
+
+
+def _encoded(
+    recognizer: Recognizer, recordings: list[Samples]
+) -> tuple[Encoded, dict[str, Tensor]]:
+    """The network's output, and what enters and leaves fusion and leaves encoder 1."""
+    network = recognizer.network
+    seen: dict[str, Tensor] = {}
+
+    def encoder1(module: Any, given: Any, output: Tensor) -> None:
+        seen["encoder 1"] = output.cpu()
+
+    def fusion(module: Any, given: tuple[Tensor, ...], output: Tensor) -> None:
+        seen["frames"], seen["fused"] = given[0].cpu(), output.cpu()
+
+    hooks = [
+        network.encoder1.register_forward_hook(encoder1),
+        network.fusion.register_forward_hook(fusion),
+    ]
+    try:
+        encoded = recognizer.encode(recordings).encoded
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return encoded, seen
 
 
 def _nearest(kept: Tensor, at: Tensor) -> Tensor:
