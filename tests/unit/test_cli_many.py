@@ -153,3 +153,13 @@ def test_order_is_restored_as_early_as_possible() -> None:
     assert next(ordered) == (0, "a")
     assert next(given) == (1, "b"), "it has not read further than it had to"
     assert list(in_order([(1, "b"), (0, "a")])) == [(0, "a"), (1, "b")]
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "textgrid"])
+def test_several_recordings_are_no_one_file_of_subtitles(
+    kind: str, model: Path, folder: Path
+) -> None:
+    refused = keyframe(model, folder, "--format", kind)
+    assert refused.exit_code == 2 and refused.stdout == ""
+    assert "give --out DIR or --beside" in " ".join(refused.stderr.replace("│", " ").split())
+    assert keyframe(model, folder / "z.wav", "--format", kind).exit_code == 0

@@ -171,6 +171,12 @@ def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
     assert found == pytest.approx(log10_of(model, ["ABC", "BA"]) * NATURAL, abs=1e-4)
 
 
+def test_words_in_another_case_are_no_model(pieces: Tokenizer) -> None:
+    model = estimate([["abc", "ba"], ["ba"]])
+    with pytest.raises(ModelError, match="none of the language model's words can be written"):
+        language_model_scorer(model, pieces, True, 1.0, CPU)
+
+
 def test_words_are_no_model_for_text_without_spaces() -> None:
     model = estimate([["今天", "天气"], ["天气", "好"]])
     with pytest.raises(ModelError, match="--unit character"):
@@ -190,6 +196,12 @@ def test_words_are_no_model_for_text_without_spaces() -> None:
         ("\\data\\\nngram 1=1\n\n\\1-grams:\nx A\n\n\\end\\\n", ":5: is not"),
         ("\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n\n\\end\\\n", "announces"),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A\n", "cut short"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\nnan A\n\n\\end\\\n", "not a log-probability"),
+        (
+            "\\data\\\nngram 1=1\nngram 2=1\n\n\\1-grams:\n-1.0 A\n"
+            "\n\\2-grams:\n-1.0 A B\n\n\\end\\\n",
+            "'B' of the n-gram 'A B'",
+        ),
     ],
 )
 def test_what_is_no_arpa_file_is_refused(text: str, problem: str, tmp_path: Path) -> None:

@@ -96,6 +96,12 @@ def transcribe(
     if destination.beside and destination.out is not None:
         raise typer.BadParameter("say --out or --beside, not both", param_hint="--beside")
     recordings = recordings_named(audio)
+    to_files = destination.beside or destination.out is not None
+    if _several(recordings) and output.value in ("srt", "vtt", "textgrid") and not to_files:
+        raise typer.BadParameter(
+            f"a file of {output.value} holds one recording; give --out DIR or --beside",
+            param_hint="--format",
+        )
     files = targets(recordings.named, destination.out, destination.beside, FORMATS[output].suffix)
     skipped = 0 if destination.overwrite else sum(_is_there(file) for file in files)
     todo = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +239,8 @@ class Recognizer:
         transcripts = []
         for row, (hypothesis, frames) in enumerate(zip(hypotheses, sources, strict=True)):
             found = keep_speech(hypothesis, frames, audio.refused[row])
+            if hypothesis.alternatives and not found.alternatives:
+                found = replace(found, alternatives=(found,))
             found = with_scaling(found, self.confidences.get(mode))
             transcripts.append(self.transcript(audio, row, found, frames))
         return transcripts

@@ -124,6 +124,8 @@ def keep_speech(
         tokens=tuple(hypothesis.tokens[place] for place in kept),
         positions=tuple(hypothesis.positions[place] for place in kept),
         confidences=tuple(hypothesis.confidences[place] for place in kept),
+        # the others hold tokens of what was refused, too
+        alternatives=hypothesis.alternatives if len(kept) == len(hypothesis.positions) else (),
     )
 
 

@@ -7,8 +7,10 @@ weight. Read here because the readers on pip need a compiler (kenlm) or are no l
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +85,8 @@ def read_arpa(path: Path) -> NgramModel:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
             return _parse(path, enumerate((line.strip() for line in file), 1))
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged, or no UTF-8 text"
         raise ModelError(f"{path}: cannot be read: {reason}; give an ARPA file") from None
 
 
@@ -116,6 +118,13 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
             f"{path}: its n-grams are not those it announces ({announced}, found "
             f"{[len(one) for one in orders]}); it was cut short or changed: copy it again"
         )
+    known = {words[0] for words in orders[0]}
+    for words in (words for ngrams in orders[1:] for words in ngrams):
+        if lost := [word for word in words if word not in known]:
+            raise ModelError(
+                f"{path}: '{lost[0]}' of the n-gram '{' '.join(words)}' is not among its 1-grams; "
+                "give a complete ARPA file"
+            )
     return NgramModel(tuple(orders))
 
 
@@ -126,7 +135,10 @@ def _entry(path: Path, number: int, line: str, order: int) -> tuple[Words, Entry
         if len(fields) not in (order + 1, order + 2):
             raise ValueError
         weight = float(fields[order + 1]) if len(fields) == order + 2 else 0.0
-        return tuple(fields[1 : order + 1]), (float(fields[0]), weight)
+        log10 = float(fields[0])
+        if not (math.isfinite(log10) and math.isfinite(weight)):
+            raise ValueError
+        return tuple(fields[1 : order + 1]), (log10, weight)
     except ValueError:
         raise ModelError(
             f"{path}:{number}: is not a log-probability, {order} words and at most a back-off "

@@ -156,6 +156,11 @@ class WordScorer:
         self._lost = len(trie.children)  # a word that the model does not know
         pieces = Pieces(surfaces(tokenizer))
         moves = [(node, *walk) for node in range(self._lost) for walk in pieces.walks(trie, node)]
+        if word_at and not word_at.keys() & {move[2] for move in moves}:
+            raise ModelError(
+                "none of the language model's words can be written with the recogniser's tokens; "
+                "make it from text in the recogniser's form, for instance in upper case"
+            )
         self._moves = SparseTable([move[:2] for move in moves], tokenizer.vocab_size, device)
         self._targets = torch.tensor([move[2] for move in moves] or [0], device=device)
         self._begins = torch.tensor(pieces.begins, device=device)
