@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from keyframe_asr.cli.main import app
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 from keyframe_asr.data.model_folder import load_model_folder
+from keyframe_asr.errors import ModelError
 from keyframe_asr.evaluation.calibration import Calibrator
 from keyframe_asr.inference.loading import load, shipped_models
 
@@ -66,6 +67,13 @@ def test_where_the_model_goes_must_be_said_once(options: list[str], dev: Path) -
     result = keyframe("calibrate", "demo", dev, *options)
     assert result.exit_code == 2
     assert "--out" in result.output
+
+
+def test_what_cannot_be_written_is_said_before_the_work(dev: Path, tmp_path: Path) -> None:
+    for options, problem in ((["--out", tmp_path], "exists already"), (["--in-place"], "package")):
+        result = keyframe("calibrate", "demo", dev, *options)
+        assert isinstance(result.exception, ModelError) and problem in str(result.exception)
+        assert result.output == ""  # no progress was shown
 
 
 def test_what_was_calibrated_before_does_not_count(dev: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+from keyframe_asr.han import mixed_words
 from keyframe_asr.inference.joining import Recognised, join_stretches
 from keyframe_asr.inference.segmentation import Span
 from keyframe_asr.results import Token, Transcript, Word
@@ -30,7 +33,7 @@ def joined(*parts: Recognised, duration: float = 60.0) -> Transcript:
     starts = [token.start for token in found.tokens]
     assert starts == sorted(starts)
     assert all(0 <= one.start <= one.end <= duration for one in (*found.tokens, *found.words))
-    assert [word.text for word in found.words] == [one.text.strip("▁") for one in found.tokens]
+    assert [word.text for word in found.words] == mixed_words(found.text)
     assert found.tokens == [token for segment in found.segments for token in segment.tokens]
     return found
 
@@ -85,7 +88,9 @@ def test_what_is_said_twice_stays_twice() -> None:
 def test_a_word_across_a_cut_stays_one_word() -> None:
     left = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 0, 10)
     right = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 10, 20, heard=9)
-    assert joined(left, right).text == "HELLO X"
+    found = joined(left, right)
+    assert found.text == "HELLO X"
+    assert [(word.text, word.start) for word in found.words] == [("HELLO", 9.7), ("X", 10.9)]
 
 
 def test_empty_sides() -> None:
@@ -94,3 +99,28 @@ def test_empty_sides() -> None:
     assert joined(silent, part("▁B@10.5", 10, 20, heard=9)).text == "B"
     assert joined(silent, part("", 10, 20, heard=9)) == Transcript("", [], 60.0, 0.8)
     assert join_stretches([], 3.0) == Transcript("", duration=3.0)
+
+
+def test_words_are_those_of_the_text_however_pieces_fall_around_a_cut() -> None:
+    generator = random.Random(1)
+    for _ in range(300):
+        pieces = [
+            (generator.choice(["▁A", "▁B", "C", "▁DE", "F"]), 0.4 * number + 0.3)
+            for number in range(50)
+        ]
+        pieces[0] = ("▁A", 0.3)
+
+        def heard(begin: float, end: float, chosen: list[tuple[str, float]]) -> str:
+            kept = sorted(
+                (time + generator.uniform(-0.08, 0.08), text)
+                for text, time in chosen
+                if begin <= time < end and generator.random() > 0.15
+            )
+            return " ".join(f"{text}@{max(begin, time)}" for time, text in kept)
+
+        left, right = heard(0, 11, pieces), heard(9.5, 20.5, pieces)
+        found = join_stretches([part(left, 0, 10), part(right, 10, 20.5, heard=9.5)], 21.0)
+        assert " ".join(word.text for word in found.words) == found.text
+        starts = [word.start for word in found.words]
+        assert starts == sorted(starts)
+        assert found.words == [word for segment in found.segments for word in segment.words]

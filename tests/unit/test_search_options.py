@@ -129,3 +129,13 @@ def test_fusion_of_the_decoder_is_refused(recognizer) -> None:
     fusion = load_fusion(recognizer, FusionFiles(token_bonus=1.0))
     with pytest.raises(ModelError, match="'attention' takes no"):
         recognizer.transcribe(noise(0.5), "attention", DecodeOptions(fusion=fusion))
+
+
+@pytest.mark.parametrize("mode", ["axe", "ctc"])
+def test_fusion_with_nothing_to_choose_from_is_refused(recognizer, mode) -> None:
+    """A beam of 1 would lose it without a word."""
+    fusion = load_fusion(recognizer, FusionFiles(token_bonus=1.0))
+    narrow = DecodeOptions(first_pass_beam=1, fusion=fusion)
+    with pytest.raises(ModelError, match="widen first_pass_beam"):
+        recognizer.transcribe(noise(0.5), mode, narrow)
+    assert recognizer.transcribe(noise(0.5), mode, DecodeOptions(fusion=fusion)).text

@@ -11,6 +11,7 @@ import typer
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.cli.option_groups import grouped
+from keyframe_asr.errors import ModelError
 
 if TYPE_CHECKING:
     from keyframe_asr.evaluation.calibration import Calibration
@@ -82,8 +83,13 @@ def calibrate(
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.loading import find_model, load
 
+    # what cannot be written is said before the work, not after it
+    if place.out is not None and place.out.exists():
+        raise ModelError(f"{place.out}: exists already; choose another place")
+    if place.in_place and find_model(model) != Path(model):
+        raise ModelError(f"{model}: is part of the package; write a new folder with --out")
     if reports.picture is not None:
-        require_matplotlib()  # said before the work, not after it
+        require_matplotlib()
     sounds = list(make_sounds())
     if fitting.non_speech is not None:
         sounds += read_sounds(fitting.non_speech, "--non-speech")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import KeyframeError
 
 if TYPE_CHECKING:
@@ -100,10 +100,5 @@ def _write(report: DataReport, target: str) -> None:
         print(content)
         return
     path = Path(target)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_text(content + "\n", encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None

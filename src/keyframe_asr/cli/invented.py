@@ -30,7 +30,9 @@ def invented(
 ) -> None:
     """Count the words that MODEL invents per hour of sound without speech."""
     if not self_made and not recordings:
-        raise typer.BadParameter("without self-made sounds, give recordings", param_hint="AUDIO")
+        raise typer.BadParameter(
+            "without self-made sounds, give recordings", param_hint="RECORDINGS"
+        )
     from keyframe_asr.data.sounds import make_sounds, read_sounds
     from keyframe_asr.evaluation.invented import count_invented
     from keyframe_asr.evaluation.report import save_report

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 
-from keyframe_asr.errors import KeyframeError
+from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.formats import json_line, render
 from keyframe_asr.results import Transcript
 
@@ -32,10 +31,5 @@ def printed(transcript: Transcript, output: Format, name: str, several: bool = F
 
 def write_whole(target: Path, content: str) -> None:
     """Write a file whole or not at all. Raises `KeyframeError` if it cannot be written."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as temporary:
         temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, target)
-    except OSError as error:
-        raise KeyframeError(f"{target}: cannot be written: {error.strerror}") from None

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from rich import box
 from rich.table import Table
 
-from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.data.whole_file import replacing
+from keyframe_asr.errors import ManifestError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
     confidence_interval,
@@ -159,10 +160,5 @@ def _percent(rate: float, interval: Sequence[float]) -> str:
 def save_report(report: Mapping[str, Any], path: Path) -> None:
     """Write the report as JSON, whole or not at all. Raises `KeyframeError` if it cannot be."""
     text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from itertools import pairwise
 
+from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, words
+from keyframe_asr.han import is_han
 from keyframe_asr.inference.segmentation import Span
 from keyframe_asr.results import Segment, Token, Transcript, Word
 from keyframe_asr.timing import SAMPLE_RATE
@@ -22,9 +24,8 @@ JITTER_SECONDS = 0.2
 JITTERING_TOKENS = 3
 """More tokens than that are not said within that time."""
 
-_WORD_BOUNDARY = "▁"
-
-Timed = TypeVar("Timed", Token, Word)
+LONGEST_REST_SECONDS = 2.0
+"""A word's tokens after a cut start no later than that after its last token before it."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,32 @@ class Recognised:
 def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
     """One transcript of a recording of `duration` seconds, in the recording's own times.
 
-    `frame_reduction` is that of the stretches together, each by its length.
+    `frame_reduction` is that of the stretches together, each by its length. A word that begins in
+    one stretch and ends in the next stands where it begins.
     """
     tokens = [_in_recording(part.transcript.tokens, part.span, duration) for part in parts]
-    kept = _kept(parts, tokens)
     segments: list[Segment] = []
-    raw, latest = "", 0.0
-    for part, own, (first, last) in zip(parts, tokens, kept, strict=True):
-        text = part.transcript.text
-        if part.span.continued or last < len(own) or first > 0:
-            text = "".join(token.text for token in own[first:last]).replace(_WORD_BOUNDARY, " ")
-        if not text.strip():
+    latest = 0.0
+    for part, own, (first, last) in zip(parts, tokens, _kept(parts, tokens), strict=True):
+        kept = _ordered(own[first:last], latest)
+        if not _text(kept).strip():
             continue
-        raw += text if part.span.continued else _separator(raw, text) + text
-        words = _in_recording(part.transcript.words, part.span, duration)
-        said = _ordered(own[first:last], latest)
-        words = _ordered(_words_of(words, own, first, last), latest)
+        latest = kept[-1].start
         if segments:
-            segments[-1] = _ended_by(segments[-1], said[0].start)
-        segments.append(segment_of(" ".join(text.split()), said, words))
-        latest = max([one.start for one in said] + [one.start for one in words])
+            segments[-1] = _ended_by(segments[-1], kept[0].start)
+        if segments and part.span.continued:
+            before = segments[-1].tokens
+            finishing = _finishing(before, kept)
+            if finishing:
+                segments[-1] = _spoken([*before, *kept[:finishing]])
+                kept = kept[finishing:]
+        if kept:
+            segments.append(_spoken(kept))
+    text = ""
+    for segment in segments:
+        text += _separator(text, segment.text) + segment.text
     return Transcript(
-        text=" ".join(raw.split()),
+        text=text,
         tokens=[token for segment in segments for token in segment.tokens],
         duration=duration,
         frame_reduction=_reduction(parts),
@@ -74,11 +79,31 @@ def segment_of(text: str, tokens: list[Token], words: list[Word]) -> Segment:
     return Segment(text, said[0].start, said[-1].end, tokens, words)
 
 
-def _in_recording(timed: Sequence[Timed], span: Span, duration: float) -> list[Timed]:
+def _spoken(tokens: list[Token]) -> Segment:
+    """What these tokens say."""
+    return segment_of(" ".join(_text(tokens).split()), tokens, words(tokens))
+
+
+def _text(tokens: Sequence[Token]) -> str:
+    return "".join(token.text for token in tokens).replace(WORD_BOUNDARY, " ")
+
+
+def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
+    """How many of the tokens after a cut belong to the word that the tokens before it began."""
+    for number, (one, other) in enumerate(pairwise([before[-1], *after])):
+        at_joint = _text([one])[-1:] + _text([other])[:1]
+        if other.start - before[-1].start > LONGEST_REST_SECONDS or any(
+            symbol.isspace() or is_han(symbol) for symbol in at_joint
+        ):
+            return number
+    return len(after)
+
+
+def _in_recording(tokens: Sequence[Token], span: Span, duration: float) -> list[Token]:
     offset = span.heard / SAMPLE_RATE
     return [
         replace(one, start=min(one.start + offset, duration), end=min(one.end + offset, duration))
-        for one in timed
+        for one in tokens
     ]
 
 
@@ -114,37 +139,22 @@ def _same(left: Sequence[Token], right: Sequence[Token], number: int) -> bool:
     )
 
 
-def _words_of(words: Sequence[Word], tokens: Sequence[Token], first: int, last: int) -> list[Word]:
-    """Words that begin among the tokens kept; a word across a cut is the left stretch's."""
-    begin = tokens[first].start if 0 < first < len(tokens) else float("-inf")
-    end = tokens[last].start if last < len(tokens) else float("inf")
-    return [word for word in words if begin <= word.start < end]
-
-
-def _ordered(timed: Sequence[Timed], latest: float) -> list[Timed]:
+def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
     """The same, none starting before `latest` or ending before it starts."""
-    found = []
-    for one in timed:
-        if one.start < latest:
-            one = replace(one, start=latest, end=max(one.end, latest))
-        found.append(one)
-    return found
+    return [
+        replace(one, start=latest, end=max(one.end, latest)) if one.start < latest else one
+        for one in tokens
+    ]
 
 
 def _ended_by(segment: Segment, limit: float) -> Segment:
-    """The segment with its last token and word ending when the next segment begins."""
-    tokens = [replace(one, end=min(one.end, limit)) for one in segment.tokens]
-    words = [replace(one, end=max(one.start, min(one.end, limit))) for one in segment.words]
-    return segment_of(segment.text, tokens, words)
+    """The same with its tokens ending when the next segment begins."""
+    return _spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens])
 
 
 def _separator(before: str, after: str) -> str:
-    """A space, except where Chinese characters meet."""
-    return "" if _is_chinese(before.rstrip()[-1:]) and _is_chinese(after.lstrip()[:1]) else " "
-
-
-def _is_chinese(character: str) -> bool:
-    return "\u3400" <= character <= "\u9fff"
+    """A space, except at the beginning and where Chinese characters meet."""
+    return "" if not before or (is_han(before[-1]) and is_han(after[0])) else " "
 
 
 def _reduction(parts: Sequence[Recognised]) -> float:

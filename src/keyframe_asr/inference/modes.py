@@ -128,8 +128,15 @@ def decode(
 
 
 def check_fusion(mode: Mode, options: DecodeOptions) -> None:
-    """Raises `ModelError` if a mode that has no fusion is to use it."""
-    if mode == "attention" and options.fusion != Fusion():
+    """Raises `ModelError` if a mode that has no fusion, or no search, is to use it."""
+    if options.fusion == Fusion():
+        return
+    if mode in ("axe", "ctc") and options.search_width == 1:
+        raise ModelError(
+            f"decode mode '{mode}' with a beam of 1 leaves language model, hot words and token "
+            "bonus nothing to choose from; widen first_pass_beam"
+        )
+    if mode == "attention":
         raise ModelError(
             "decode mode 'attention' takes no language model, hot words or token bonus; use joint, "
             "rescore, ctc or axe"

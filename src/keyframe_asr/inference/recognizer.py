@@ -32,6 +32,7 @@ from keyframe_asr.inference.modes import (
     DecodeOptions,
     Mode,
     available_modes,
+    check_fusion,
     check_mode,
     decode,
     spiking,
@@ -165,10 +166,11 @@ class Recognizer:
         Recordings may be of any length; `progress` is told the place of one and the share done.
 
         Raises:
-            ModelError: the model cannot decode in this mode.
+            ModelError: the model cannot decode in this mode, or not with these options.
         """
         chosen = mode or self.modes[0]
         check_mode(self.network, chosen, self.config.name)
+        check_fusion(chosen, options)
 
         def recognise(batch: Sequence[Samples]) -> list[Transcript]:
             return self.decode(self.encode(batch), chosen, options)

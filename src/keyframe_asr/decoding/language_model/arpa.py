@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyframe_asr.errors import KeyframeError, ModelError
+from keyframe_asr.data.whole_file import replacing
+from keyframe_asr.errors import ModelError
 
 START, STOP, UNKNOWN_WORD = "<s>", "</s>", "<unk>"
 
@@ -52,14 +52,11 @@ class NgramModel:
 
 def write_arpa(model: NgramModel, path: Path) -> None:
     """Write the model, whole or not at all. Raises `KeyframeError` if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in _lines(model))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(f"{line}\n" for line in _lines(model))
 
 
 def _lines(model: NgramModel) -> Iterator[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyframe_asr.errors import KeyframeError
+from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.evaluation.picture import COLOURS, GREY, INK, PALE, require_matplotlib
 
 if TYPE_CHECKING:
@@ -46,10 +45,5 @@ def plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all. Raises `KeyframeError` if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None

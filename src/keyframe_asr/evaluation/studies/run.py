@@ -8,7 +8,6 @@ has changed since is measured again.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
+from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.report import machine
 
@@ -166,13 +166,8 @@ def measure(
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file, whole or not at all. Raises `KeyframeError` if it cannot be."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KeyframeError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _as_json(setting: dict[str, Any]) -> Any:
