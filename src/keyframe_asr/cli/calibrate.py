@@ -11,7 +11,7 @@ import typer
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.cli.option_groups import grouped
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
     from keyframe_asr.evaluation.calibration import Calibration
@@ -42,7 +42,7 @@ class Reports:
 
 @dataclass(frozen=True)
 class Fitting:
-    """How the check for speech is fitted."""
+    """What is fitted besides confidences, and how."""
 
     non_speech: Annotated[
         Path | None,
@@ -54,6 +54,12 @@ class Fitting:
             min=0.0, max=1.0, help="Token errors per token that the check for speech may add."
         ),
     ] = 0.002
+    starts: Annotated[
+        bool,
+        typer.Option(
+            "--starts", help="Also move the starts of tokens to where sound begins after pauses."
+        ),
+    ] = False
 
 
 @grouped
@@ -72,7 +78,7 @@ def calibrate(
     fitting: Fitting,
     reports: Reports,
 ) -> None:
-    """Fit confidences and the check for speech of MODEL on MANIFEST, and store them with it."""
+    """Fit confidences, check for speech and token starts of MODEL on MANIFEST, and store them."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
     from keyframe_asr.data.model_folder import copy_model_folder, save_model_config
@@ -83,11 +89,7 @@ def calibrate(
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.loading import find_model, load
 
-    # what cannot be written is said before the work, not after it
-    if place.out is not None and place.out.exists():
-        raise ModelError(f"{place.out}: exists already; choose another place")
-    if place.in_place and find_model(model) != Path(model):
-        raise ModelError(f"{model}: is part of the package; write a new folder with --out")
+    _check_place(place, model)
     if reports.picture is not None:
         require_matplotlib()
     sounds = list(make_sounds())
@@ -101,9 +103,15 @@ def calibrate(
     for error in calibrator.failed:
         show_error(error)
     found = calibrator.fit(fitting.tolerance)
-    config = recognizer.config.model_copy(
-        update={"confidences": found.confidences, "speech_check": found.speech_check}
-    )
+    changes: dict[str, Any] = {
+        "confidences": found.confidences,
+        "speech_check": found.speech_check,
+    }
+    if fitting.starts:
+        if found.spike_lead_seconds is None:
+            raise ManifestError(f"{manifest}: too few pauses to tell where tokens start")
+        changes["spike_lead_seconds"] = found.spike_lead_seconds
+    config = recognizer.config.model_copy(update=changes)
     if place.out is not None:
         copy_model_folder(find_model(model), place.out, config)
     else:
@@ -113,6 +121,16 @@ def calibrate(
     if reports.json_file is not None:
         save_report({"manifest": manifest} | found.report, reports.json_file)
     _print(found)
+
+
+def _check_place(place: Place, model: str) -> None:
+    """Raise `ModelError` before the work if the model could not be written after it."""
+    from keyframe_asr.inference.loading import find_model
+
+    if place.out is not None and place.out.exists():
+        raise ModelError(f"{place.out}: exists already; choose another place")
+    if place.in_place and find_model(model) != Path(model):
+        raise ModelError(f"{model}: is part of the package; write a new folder with --out")
 
 
 def _print(found: Calibration) -> None:
@@ -147,6 +165,12 @@ def _print(found: Calibration) -> None:
                 )
     console = Console()
     console.print(table)
+    if heard := report["onsets"]["count"]:
+        lead = 1000 * report["onsets"]["median"]
+        console.print(
+            f"spikes lie {abs(lead):.0f} ms {'before' if lead > 0 else 'after'} the onset of sound "
+            f"(median of {heard} onsets after pauses; --starts stores it)"
+        )
     if (check := report["speech_check"]) is None:
         console.print("sounds without speech got no text, so nothing is refused")
         return

@@ -1,4 +1,7 @@
-"""Scale the confidences of a model, and fit its check for speech, on speech it was not trained on.
+"""What a model learns of itself from speech it was not trained on: confidences, a check, times.
+
+Its confidences are scaled, its check for speech is fitted, and token starts are moved from the CTC
+spikes to where sound begins.
 
 Everything is fitted twice: on halves of the speakers and of the kinds of sounds, each measured on
 the other half, for the report; and on all of it, for the model.
@@ -21,6 +24,7 @@ from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.evaluation.onsets import SpikeLeads
 from keyframe_asr.evaluation.reliability import Judged, reliability
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import read_cut
@@ -82,12 +86,14 @@ class Calibration:
     Attributes:
         confidences: by decode mode.
         speech_check: None where sounds gave no text, or there were none.
+        spike_lead_seconds: from spikes to the onsets of sound; None where few of them were heard.
         report: as `keyframe calibrate --json` writes it.
         panels: confidences before and after, by title, for the picture.
     """
 
     confidences: Confidences
     speech_check: SpeechCheckConfig | None
+    spike_lead_seconds: float | None
     report: dict[str, Any]
     panels: dict[str, tuple[Judged, Judged]]
 
@@ -107,6 +113,8 @@ class Calibrator:
         self.failed: list[KeyframeError] = []
         self._speech: list[Heard] = []
         self._sounds: list[Heard] = []
+        self._leads = SpikeLeads()
+        self._seconds = encoder_frame_seconds(recognizer.network.subsampling.factor)
         self._tokens: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
         self._words: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
 
@@ -169,8 +177,9 @@ class Calibrator:
             "machine": machine(self.recognizer.device_name),
             "decode": decoded,
             "speech_check": self._check_report(check, tolerance) if check else None,
+            "onsets": self._leads.report(),
         }
-        return Calibration(confidences, check, report, panels)
+        return Calibration(confidences, check, self._leads.median, report, panels)
 
     def _hear(self, spoken: Sequence[_Spoken]) -> None:
         normalise = NORMALISATIONS[self.recognizer.config.normalisation]
@@ -188,6 +197,9 @@ class Calibrator:
                 self._words[mode].add([one.confidence for one in joined], right, halves[row])
             if mode == self.modes[0]:
                 self._speech += self._heard(encoded, found, targets, halves)
+                for one, (hypothesis, frames) in zip(spoken, found, strict=True):
+                    spikes = [frames[position] * self._seconds for position in hypothesis.positions]
+                    self._leads.add(one.samples, spikes)
 
     def _joined(self, hypothesis: Hypothesis) -> list[Word]:
         """Words of a hypothesis; none where the tokens do not say where words begin."""
@@ -211,9 +223,7 @@ class Calibrator:
         targets: Sequence[tuple[int, ...]],
         halves: Sequence[int],
     ) -> list[Heard]:
-        network = self.recognizer.network
-        seconds = encoder_frame_seconds(network.subsampling.factor)
-        stretches = speech_stretches(network, encoded.encoded, seconds)
+        stretches = speech_stretches(self.recognizer.network, encoded.encoded, self._seconds)
         return [
             Heard(
                 half=halves[row],

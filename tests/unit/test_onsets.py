@@ -1,0 +1,57 @@
+"""Where sound begins after a pause, and how far spikes are from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keyframe_asr.evaluation.onsets import SpikeLeads, onsets
+
+RATE = 16_000
+
+
+def loudness(*parts: tuple[bool, float]) -> np.ndarray:
+    return np.concatenate([np.full(round(100 * seconds), loud) for loud, seconds in parts])
+
+
+def recording(*parts: tuple[bool, float]) -> np.ndarray:
+    """Tones at full level where loud, faint noise elsewhere."""
+    rng = np.random.default_rng(1)
+    return np.concatenate(
+        [
+            rng.normal(0, 0.3 if loud else 0.001, round(seconds * RATE)).astype(np.float32)
+            for loud, seconds in parts
+        ]
+    )
+
+
+def test_onsets_are_after_pauses_only() -> None:
+    loud = loudness((False, 0.2), (True, 0.5), (False, 0.1), (True, 0.4), (False, 0.4), (True, 0.3))
+    assert onsets(loud) == pytest.approx([0.2, 1.6])
+
+
+def test_a_click_is_no_onset_and_ends_no_pause() -> None:
+    loud = loudness((False, 0.3), (True, 0.03), (False, 0.2), (True, 0.5))
+    assert onsets(loud) == pytest.approx([0.53])
+
+
+def test_what_begins_with_sound_has_no_onset_there() -> None:
+    assert onsets(loudness((True, 0.5))) == []
+    assert onsets(loudness((True, 0.5), (False, 0.2), (True, 0.5))) == []
+    assert onsets(np.zeros(0, dtype=bool)) == []
+
+
+def test_the_lead_is_that_of_the_first_spike_at_each_onset() -> None:
+    leads = SpikeLeads()
+    sound = recording((False, 0.5), (True, 1.0), (False, 0.6), (True, 1.0), (False, 0.5))
+    leads.add(sound, [0.7, 1.1, 2.3, 2.8])
+    assert leads.values == pytest.approx([-0.2, -0.2], abs=0.03)
+    leads.add(sound, [0.4, 1.1])  # the second is nobody's
+    assert leads.values[2:] == pytest.approx([0.1], abs=0.03)
+    leads.add(sound, [])
+    leads.add(np.zeros(RATE, dtype=np.float32), [0.5])
+    assert len(leads.values) == 3 and leads.median is None
+    for _ in range(14):
+        leads.add(sound, [0.7, 2.3])
+    assert leads.median == pytest.approx(-0.2, abs=0.03)
+    assert leads.report()["count"] == 31
