@@ -89,6 +89,7 @@ def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
     path = Path(path)
     _check_is_readable_file(path)
     with _opened(path) as file:
+        _check_complete(path, file)
         rate, announced = int(file.samplerate), int(file.frames)
         resampler = None
         if rate != SAMPLE_RATE:
@@ -163,6 +164,7 @@ def _check_is_readable_file(path: Path) -> None:
 def _decode(path: Path, start: float, seconds: float | None) -> tuple[npt.NDArray[np.float32], int]:
     """Samples (S, channels) at the file's own rate, and that rate in hertz."""
     with _opened(path) as file:
+        _check_complete(path, file)
         sample_rate = int(file.samplerate)
         if start:
             file.seek(min(round(start * sample_rate), int(file.frames)))

@@ -131,11 +131,11 @@ def test_truncated_header_of_other_formats(tmp_path: Path, extension: str) -> No
     assert "not a recording that can be decoded" in refusal(path)
 
 
-def test_wav_cut_within_its_samples_gives_what_is_there(tmp_path: Path) -> None:
+def test_wav_cut_within_its_samples(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(), 16000, subtype="PCM_16")
     path.write_bytes(path.read_bytes()[: 44 + 2 * 4000])
-    np.testing.assert_allclose(read_audio(path), tone()[:4000], atol=1e-4)
+    assert "fewer samples than that announces" in refusal(path)
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "ogg", "raw", "txt"])
@@ -180,6 +180,7 @@ def test_length_of_a_wav_whose_header_does_not_know_it(tmp_path: Path) -> None:
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert read_length(path).samples == 4000
+    assert read_audio(path).size == 8000
 
 
 def test_length_of_a_cut_off_wav(tmp_path: Path) -> None:
@@ -188,4 +189,3 @@ def test_length_of_a_cut_off_wav(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(AudioError, match=r"a\.wav: .* fewer samples than that announces"):
         read_length(path)
-    assert read_audio(path).size == 7900

@@ -74,6 +74,11 @@ def test_what_is_damaged_in_the_middle_is_refused_alike(tmp_path: Path) -> None:
     whole, blocks = refusals(path)
     assert whole == blocks and "lost sync" in blocks
 
+    soundfile.write(tmp_path / "cut.wav", noise(10.0), 16_000)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:-1000])
+    whole, blocks = refusals(tmp_path / "cut.wav")
+    assert whole == blocks and "fewer samples" in blocks
+
     broken = noise(10.0)
     broken[100_000] = np.nan
     soundfile.write(tmp_path / "nan.wav", broken, 16_000, subtype="FLOAT")

@@ -65,7 +65,7 @@ class Computing:
     ] = None
     batch_seconds: Annotated[
         float, typer.Option(min=1.0, help="Seconds of audio recognised at once; less saves memory.")
-    ] = 60.0
+    ] = 30.0
     vad: Annotated[
         Vad,
         typer.Option(help="What cuts recordings over 30 s. Default: silero-vad where installed."),

@@ -31,8 +31,8 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
 
-BATCH_SECONDS = 60.0
-"""Seconds of audio, padding included, that are recognised at once."""
+BATCH_SECONDS = 30.0
+"""Seconds of audio, padding included, that are recognised at once: as long as one long stretch."""
 
 BATCHES_AHEAD = 2
 """So many batches are read before their stretches are sorted by length."""
