@@ -56,7 +56,9 @@ class DroppedReport:
                 milliseconds, shares, color=colour, marker=marker, markersize=3, label=VIEWS[view]
             )
         plain(sound, "Log-mel rebuilt", "milliseconds from the keyframe", "variance explained, %")
-        sound.legend(fontsize=7.5, frameon=False)
+        figure.legend(
+            *sound.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+        )
         return figure
 
     def _table(self) -> str:
