@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +106,8 @@ def _by_processes(
             while groups and len(running) < GROUPS_AHEAD * workers:
                 group = groups.popleft()
                 given = [(place, paths[place]) for place in group]
-                running[pool.submit(_recognise_group, given)] = group
+                with _uninterrupted():
+                    running[pool.submit(_recognise_group, given)] = group
             done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
             while not heard.empty():
                 place, share = heard.get()
@@ -115,10 +118,23 @@ def _by_processes(
     except BrokenProcessPool:
         raise KeyframeError(
             "a worker process was ended from outside, for instance because memory ran out; "
-            "use fewer --workers, or --batch-seconds below 60"
+            "use fewer --workers, or --batch-seconds below 30"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes started meanwhile do not hear interrupts while they import what they need."""
+    if threading.current_thread() is not threading.main_thread():  # has no say in signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _here: dict[str, Any] = {}
