@@ -21,6 +21,7 @@ from keyframe_asr.audio import read_audio
 from keyframe_asr.cli.prepare import prepare as prepare_command
 from keyframe_asr.data.corpora import an4, synthetic, synthetic_english, synthetic_mandarin
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+from keyframe_asr.data.corpora.sentences import read_sentences
 from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
@@ -262,6 +263,51 @@ def test_command_line(tmp_path: Path) -> None:
     assert "dev 16 8 0.00" in again
 
 
+@pytest.mark.parametrize(
+    ("language", "lines", "said"),
+    [
+        ("english", ["A bird in the hand.", "", "Room 101", "Ω", "What's new?"],
+         ["A BIRD IN THE HAND", "WHAT'S NEW"]),
+        ("mandarin", ["你好，世界。", "OK吗", "3点", "天气很好"], ["你好世界", "天气很好"]),
+    ],
+)  # fmt: skip
+def test_sentences_of_ones_own_are_said_once(
+    tmp_path: Path, language: str, lines: list[str], said: list[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("\n".join([*lines, *lines]), encoding="utf-8")
+    out = tmp_path / "out"
+    code, output = run(f"synthetic-{language}", "--source", tmp_path / "text.txt", "--out", out)
+    assert code == 0, output
+    assert [text(cut) for cut in load_manifest(out / "train.jsonl.gz")] == said
+    for cut in load_manifest(out / "train.jsonl.gz"):
+        assert cut.duration > 0.5
+
+
+def test_each_split_says_its_own_sentences(tmp_path: Path) -> None:
+    lines = tuple(f"{one} WORDS" for one in ["ONE", "TWO", "SIX", "TEN"])
+    paths = make_corpus(tmp_path, SyntheticCorpus("english", 2, 1, 1, lines=lines))
+    found = [text(cut) for split in SMALL for cut in load_manifest(paths[split])]
+    assert found == list(lines)
+
+
+def test_words_that_run_together_have_no_times(tmp_path: Path) -> None:
+    lines = ("A BIRD IN THE HAND", "ONE BIRD")
+    cuts = load_manifest(
+        make_corpus(tmp_path, SyntheticCorpus("english", 2, 0, 0, lines=lines))["train"]
+    )
+    together, apart = (cut.supervisions[0].alignment for cut in cuts)
+    assert not together
+    assert [one.symbol for one in apart["word"]] == ["ONE", "BIRD"]
+
+
+def test_a_text_that_cannot_be_said(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no\.txt: cannot be read"):
+        read_sentences(tmp_path / "no.txt", "english")
+    (tmp_path / "digits.txt").write_text("1 2 3\n你好")
+    with pytest.raises(ManifestError, match=r"digits\.txt: holds no sentence"):
+        read_sentences(tmp_path / "digits.txt", "english")
+
+
 def test_wrong_usage_of_the_command_line(tmp_path: Path) -> None:
     code, output = run("aishell9", "--out", tmp_path)
     assert code == 2
@@ -274,8 +320,5 @@ def test_wrong_usage_of_the_command_line(tmp_path: Path) -> None:
     assert "--language: an4 does not take it" in output
     code, output = run("synthetic-mandarin", "--out", tmp_path, "--digits", "keep")
     assert code == 2
-    assert "takes --out only" in output
-    code, output = run("synthetic-mandarin", "--source", tmp_path, "--out", tmp_path)
-    assert code == 2
-    assert "takes no source" in output
+    assert "takes --out and --source only" in output
     assert not list(tmp_path.iterdir())

@@ -46,7 +46,10 @@ def prepare(
     corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")],
     out: Annotated[Path, typer.Option(help="Folder for all that is written.")],
     source: Annotated[
-        Path | None, typer.Option(help="Folder of the corpus as it was obtained; none if made.")
+        Path | None,
+        typer.Option(
+            help="Folder of the corpus as it was obtained; for a synthetic one a text to be said."
+        ),
     ] = None,
     *,
     reading: ReadingOptions,
@@ -54,20 +57,19 @@ def prepare(
 ) -> None:
     """Prepare a corpus: OUT/train, dev and test manifests, tokenizer, statistics and summary.
 
-    The synthetic corpora are made on the spot with espeak-ng. Does nothing if OUT is complete.
+    The synthetic corpora are made on the spot with espeak-ng: digits and commands, or the sentences
+    of a text file (--source), one a line. Does nothing if OUT is complete.
     """
     if corpus not in NAMES:
         raise typer.BadParameter(
             f"there is no corpus '{corpus}'; choose one of {', '.join(NAMES)}", param_hint="CORPUS"
         )
     if corpus in MADE:
-        if source is not None:
-            raise typer.BadParameter(
-                f"{corpus} is made here and takes no source", param_hint="--source"
-            )
         if any(vars(reading).values()) or texts != TextOptions():
-            raise typer.BadParameter(f"{corpus} is made here and takes --out only")
-        _make(*MADE[corpus], out)
+            raise typer.BadParameter(
+                f"{corpus} is made here and takes --out and --source only", param_hint="CORPUS"
+            )
+        _make(*MADE[corpus], out, source)
         return
     reading.check(corpus)
     if source is None:
@@ -79,11 +81,21 @@ def prepare(
     _prepare(corpus, source, out, reading, texts)
 
 
-def _make(language: Literal["mandarin", "english"], train: int, out: Path) -> None:
+def _make(
+    language: Literal["mandarin", "english"], train: int, out: Path, sentences: Path | None
+) -> None:
+    from keyframe_asr.data.corpora.sentences import read_sentences
     from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 
-    make_corpus(out, SyntheticCorpus(language, train=train))
+    corpus = SyntheticCorpus(language, train=train)
+    if sentences is not None:
+        lines = read_sentences(sentences, language)
+        held_out = len(lines) // 40
+        corpus = SyntheticCorpus(
+            language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
+        )
+    make_corpus(out, corpus)
     if summary := read_summary(out):
         _show(out, summary)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -54,18 +54,28 @@ TEST_VOICES = ("Annie", "david", "ed", "f3", "gustave", "m2", "m7", "shelby")
 
 @dataclass(frozen=True)
 class SyntheticCorpus:
-    """Which corpus to make; the splits are counted in utterances."""
+    """Which corpus to make; the splits are counted in utterances.
+
+    Attributes:
+        lines: sentences in the language's normal form, to be said instead of its own kinds: first
+            those of train, then dev, then test, each once. Where espeak-ng takes several words for
+            one ("in the"), an utterance has no word times.
+    """
 
     language: Literal["mandarin", "english"] = "mandarin"
     train: int = 1500
     dev: int = 150
     test: int = 300
     seed: int = 1
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Style:
-    """What is said in a language and how: rates in words a minute, gaps as in `say`."""
+    """What is said in a language and how: rates in words a minute, gaps as in `say`.
+
+    `patient`: whether another sentence may take the place of one whose times are unknown.
+    """
 
     accents: tuple[str, ...]
     rates: tuple[int, int]
@@ -73,6 +83,7 @@ class _Style:
     sentence: Callable[[Random], str]
     words: Callable[[str], list[str]]
     spoken: Callable[[str], str]
+    patient: bool = True
 
 
 _STYLES = {
@@ -106,7 +117,8 @@ def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
         SpeechSynthesisError: espeak-ng is not installed.
     """
     out = Path(out).absolute()
-    mark = fingerprint(f"synthetic {VERSION}", repr(sorted(asdict(recipe).items())), str(out))
+    described = {key: value for key, value in asdict(recipe).items() if key != "lines" or value}
+    mark = fingerprint(f"synthetic {VERSION}", repr(sorted(described.items())), str(out))
     if finished(out, mark) is None:
         begin(out)
         counts = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
@@ -133,16 +145,23 @@ def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -
     voices = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}[split]
     # One synthesiser a split: a split does not depend on the size of another.
     synthesiser = SpeechSynthesiser()
+    first = {"train": 0, "dev": recipe.train, "test": recipe.train + recipe.dev}[split]
     return [
         _make_utterance(
             folder / f"{split}-{number:05d}.flac",
             Random(f"{recipe.seed} {recipe.language} {split} {number}"),
             voices,
-            style,
+            _saying(style, recipe.lines[first + number]) if recipe.lines else style,
             synthesiser,
         )
         for number in range(count)
     ]
+
+
+def _saying(style: _Style, line: str) -> _Style:
+    """The style with one sentence only."""
+    # the letter A is an article here
+    return replace(style, sentence=lambda _: line, spoken=str.lower, patient=False)
 
 
 def _make_utterance(
@@ -159,18 +178,16 @@ def _make_utterance(
     soundfile.write(encoded, recording, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     path.write_bytes(encoded.getvalue())
     cut = make_cut(path.stem, variant, text, path, len(recording))
-    cut.supervisions[0].alignment = {
-        "word": [
-            _align(word, time, lead) for word, time in zip(style.words(text), times, strict=True)
-        ]
-    }
+    if times:
+        words = zip(style.words(text), times, strict=True)
+        cut.supervisions[0].alignment = {"word": [_align(word, time, lead) for word, time in words]}
     return cut
 
 
 def _say(
     generator: Random, variant: str, style: _Style, synthesiser: SpeechSynthesiser
 ) -> tuple[str, Samples, list[WordTime]]:
-    """A sentence of the style, spoken; its words and their times are equally many."""
+    """A sentence of the style, spoken; its words and their times are equally many, or no times."""
     while True:
         text = style.sentence(generator)
         samples, times = synthesiser.say(
@@ -184,6 +201,8 @@ def _say(
         # espeak takes a few words for one unit (九一八, "no one"): then something else is said.
         if len(times) == len(style.words(text)):
             return text, samples, times
+        if not style.patient:
+            return text, samples, []
 
 
 def _align(word: str, time: WordTime, lead: float) -> AlignmentItem:
