@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import math
 import random
 from pathlib import Path
 
@@ -130,6 +131,21 @@ def test_batched_lookup_walks_through_sentences_like_the_file(model) -> None:
         assert scores.tolist() == pytest.approx(wanted, abs=1e-4)
 
 
+def spelled(model: NgramModel, words: list[str], tokenizer: Tokenizer) -> int:
+    """How many tokens of unknown words come when no known word begins so any more."""
+    known = [word for word in model.words if word not in (START, STOP, UNKNOWN_WORD)]
+    count = 0
+    for word in words:
+        if word in known:
+            continue
+        letters = ""
+        for token in tokenizer.encode(word):
+            piece = tokenizer.decode([token])
+            letters += piece.strip()
+            count += bool(piece.strip()) and not any(one.startswith(letters) for one in known)
+    return count
+
+
 def log10_of(model: NgramModel, units: list[str]) -> float:
     """Whole sentence with its end, word by word; what the model does not know is <unk>."""
     said = [unit if (unit,) in model.orders[0] else UNKNOWN_WORD for unit in units]
@@ -159,6 +175,9 @@ def test_a_sentence_costs_what_its_units_cost(unit, whole: bool, pieces: Tokeniz
     for text, score in zip(texts, found.tolist(), strict=True):
         units = split_units(text, unit, tokenizer)
         wanted = 0.5 * NATURAL * log10_of(model, units) + 0.25 * len(tokenizer.encode(text))
+        if unit == "word":
+            unknown = spelled(model, units, tokenizer)
+            wanted -= 0.5 * unknown * math.log(tokenizer.vocab_size)
         assert score == pytest.approx(wanted, abs=1e-4)
 
 

@@ -2,12 +2,14 @@
 
 A model of words scores a word when the next one begins, or the sentence ends; until then its
 prefix costs as much as the cheapest word that begins so, without context (look-ahead, Ortmanns et
-al., "Language-model look-ahead for large vocabulary speech recognition", ICSLP 1996). A model of
-tokens or characters scores each token by the units it is made of.
+al., "Language-model look-ahead for large vocabulary speech recognition", ICSLP 1996). A word that
+the model does not know is spelled: each of its tokens from where no known word begins so is as likely
+as any other. A model of tokens or characters scores each token by the units it is made of.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Literal
 
@@ -171,6 +173,7 @@ class WordScorer:
         words = [word_at.get(node, table.unknown) for node in range(self._lost + 1)]
         self._words = torch.tensor(words, device=device)
         self._look_ahead = torch.tensor(_look_ahead(table, trie, word_at), device=device)
+        self._spelled = -math.log(tokenizer.vocab_size)
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -189,6 +192,8 @@ class WordScorer:
         target = torch.where(known, self._targets[place], self._lost)
         target = torch.where(self._bare[tokens], node, target)
         total = total + self._look_ahead[target] - self._look_ahead[node]
+        spelled = (target == self._lost) & ~self._bare[tokens]
+        total = total + self._spelled * spelled
         return self._weight * total, torch.stack((state, target), dim=1)
 
     def finish(self, states: Tensor) -> Tensor:
