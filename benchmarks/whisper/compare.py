@@ -1,7 +1,8 @@
 """A model of this project beside whisper-base (faster-whisper, int8) on one manifest.
 
     python benchmarks/whisper/compare.py MODEL MANIFEST --whisper FOLDER --whisper-python PYTHON \\
-        --json FILE [--repeats 3] [--utterances N]
+        --json FILE [--repeats 3] [--utterances N] [--decode MODE]...
+        [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
 
 Every system and number of threads is a process of its own; the processes take turns, so that a busy
 machine is busy for all of them, and medians over the repeats are written. Error rates are of the
@@ -54,11 +55,16 @@ def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, li
     found: dict[str, tuple[int, list[str]]] = {}
     for threads in (1, 2):
         ours = [sys.executable, str(HERE / "recognise_with_keyframes.py"), given.model]
+        searched = ["--language-model", given.language_model, "--weight", str(given.weight)]
+        searched += ["--token-bonus", str(given.token_bonus)]
         for mode in given.decode:
-            for batched in (False, True):
-                name = f"keyframes, {mode}, {'batched' if batched else 'one by one'}"
-                extra = ["--decode", mode, *(["--batched"] if batched else [])]
-                found[f"{name}, {threads} threads"] = (threads, [*ours, "LIST", *extra])
+            for helped in (False, True) if given.language_model else (False,):
+                for batched in (False, True):
+                    name = f"keyframes, {mode}{' with language model' if helped else ''}, "
+                    name += "batched" if batched else "one by one"
+                    extra = [*(["--batched"] if batched else []), *(searched if helped else [])]
+                    command = [*ours, "LIST", "--decode", mode, *extra]
+                    found[f"{name}, {threads} threads"] = (threads, command)
         for beam in (1, 5):
             command = [
                 *(given.whisper_python, str(HERE / "recognise_with_whisper.py"), given.whisper),
@@ -107,6 +113,9 @@ def main() -> None:
     parser.add_argument("--whisper", required=True)
     parser.add_argument("--whisper-python", required=True)
     parser.add_argument("--decode", action="append", default=[])
+    parser.add_argument("--language-model")
+    parser.add_argument("--weight", type=float, default=0.5)
+    parser.add_argument("--token-bonus", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--utterances", type=int, help="only every so many, to save time")
     parser.add_argument("--json", type=Path, required=True)

@@ -3,8 +3,8 @@
 A model of words scores a word when the next one begins, or the sentence ends; until then its
 prefix costs as much as the cheapest word that begins so, without context (look-ahead, Ortmanns et
 al., "Language-model look-ahead for large vocabulary speech recognition", ICSLP 1996). A word that
-the model does not know is spelled: each of its tokens from where no known word begins so is as likely
-as any other. A model of tokens or characters scores each token by the units it is made of.
+the model does not know is spelled: each of its tokens, from where no known word begins so, is as
+likely as any other. A model of tokens or characters scores each token by the units it is made of.
 """
 
 from __future__ import annotations
