@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from keyframe_asr.config import Recipe
 from keyframe_asr.errors import RecipeError
@@ -14,7 +16,9 @@ from keyframe_asr.evaluation.studies.definition import (
     load_study,
     shipped_studies,
 )
+from keyframe_asr.evaluation.studies.recognition import weights_digest
 from keyframe_asr.evaluation.studies.training import TrainingMeasurement
+from unit.random_model import save_random_model
 
 TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
 
@@ -121,3 +125,16 @@ def test_no_such_study() -> None:
 def test_every_study_says_what_it_asks() -> None:
     studies: list[StudyDefinition] = [load_study(name) for name in shipped_studies()]
     assert all(study.question.endswith("?") for study in studies)
+
+
+def test_models_are_told_apart_by_their_weights(tmp_path: Path) -> None:
+    """So that a model trained anew at the same path is measured anew."""
+    save_random_model(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    before = weights_digest(str(tmp_path / "one"))
+    assert before is not None and weights_digest(str(tmp_path / "two")) == before
+    weights_digest.cache_clear()
+    path = tmp_path / "one" / "model.safetensors"
+    save_file({k: v + 1 for k, v in load_file(path).items()}, path)
+    assert weights_digest(str(tmp_path / "one")) not in (before, None)
+    assert weights_digest(str(tmp_path / "none")) is None

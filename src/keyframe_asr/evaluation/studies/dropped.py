@@ -22,6 +22,7 @@ from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ModelError
 from keyframe_asr.evaluation.studies.definition import DroppedStudy
 from keyframe_asr.evaluation.studies.probes import classify, explained
+from keyframe_asr.evaluation.studies.recognition import weights_digest
 from keyframe_asr.evaluation.studies.run import Part
 from keyframe_asr.features import front_end
 from keyframe_asr.inference.loading import load
@@ -75,6 +76,7 @@ class DroppedMeasurement:
         """One part for each view."""
         del seeds  # nothing is trained but probes, which have one solution
         setting = self.study.model_dump(include={"model", "train", "test", "classes"})
+        setting["weights"] = weights_digest(self.study.model)
         return [
             Part(
                 name=view,

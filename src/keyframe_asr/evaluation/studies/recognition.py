@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 from kaldialign import edit_distance
 
 from keyframe_asr.audio import Samples
+from keyframe_asr.data.model_folder import WEIGHTS_FILE
+from keyframe_asr.errors import ModelError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
     confidence_interval,
@@ -17,11 +21,22 @@ from keyframe_asr.evaluation.metrics import (
     word_errors,
 )
 from keyframe_asr.evaluation.multiply_adds import encoder_frames, encoder_multiply_adds
+from keyframe_asr.inference.loading import find_model
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import Mode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
+
+
+@functools.cache
+def weights_digest(model: str) -> str | None:
+    """Which weights a model has now, whatever it is called; None if it is not there."""
+    try:
+        weights = (find_model(model) / WEIGHTS_FILE).read_bytes()
+    except (ModelError, OSError):
+        return None
+    return hashlib.sha256(weights).hexdigest()[:16]
 
 
 def recognise(

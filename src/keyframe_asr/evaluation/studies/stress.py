@@ -13,7 +13,7 @@ from keyframe_asr.data.distortion import Distortion
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.noise import find_recordings
 from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
-from keyframe_asr.evaluation.studies.recognition import recognise
+from keyframe_asr.evaluation.studies.recognition import recognise, weights_digest
 from keyframe_asr.evaluation.studies.run import Part
 from keyframe_asr.inference.loading import find_model, load
 from keyframe_asr.inference.recognizer import Recognizer
@@ -54,6 +54,7 @@ class StressMeasurement:
                     "condition": list(condition),
                     "noise": self.study.noise if condition[0] == "noise" else None,
                     "system": system.model_dump(exclude={"name"}),
+                    "weights": weights_digest(system.model),
                 },
                 measure=self._measuring(system, condition),
             )
