@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from keyframe_asr.results import Transcript
+
+DECIMALS = 4
+"""Of times, in seconds, confidences and scores."""
 
 
 def to_json(transcript: Transcript, name: str) -> str:
@@ -19,4 +23,13 @@ def json_line(transcript: Transcript, name: str) -> str:
 
 
 def _described(transcript: Transcript, name: str) -> dict[str, object]:
-    return {"audio": name, **asdict(transcript)}
+    return {"audio": name, **_rounded(asdict(transcript))}
+
+
+def _rounded(value: Any) -> Any:
+    """The same with its numbers rounded, which keeps their order."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value
