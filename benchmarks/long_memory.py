@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, help="manifest whose utterances are repeated")
     parser.add_argument("--decode")
     parser.add_argument("--vad", default="auto")
-    parser.add_argument("--batch-seconds", type=float, default=60.0, help="as of transcribe")
+    parser.add_argument("--batch-seconds", type=float, default=30.0, help="as of transcribe")
     parser.add_argument("--json", type=Path, help="where the result is recorded")
     parser.add_argument("--recording", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()

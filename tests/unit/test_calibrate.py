@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from keyframe_asr.cli.main import app
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 from keyframe_asr.data.model_folder import load_model_folder
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import ManifestError, ModelError
 from keyframe_asr.evaluation.calibration import Calibrator
 from keyframe_asr.inference.loading import load, shipped_models
 
@@ -67,6 +67,43 @@ def test_where_the_model_goes_must_be_said_once(options: list[str], dev: Path) -
     result = keyframe("calibrate", "demo", dev, *options)
     assert result.exit_code == 2
     assert "--out" in result.output
+
+
+def test_starts_follow_the_onsets_of_sound(tmp_path: Path) -> None:
+    recipe = SyntheticCorpus("mandarin", train=0, dev=40, test=0, seed=6)
+    spoken = make_corpus(tmp_path / "corpus", recipe)["dev"]
+    # the median of what is stored, whatever the model said before
+    folder = tmp_path / "early"
+    shutil.copytree(shipped_models()["demo"], folder)
+    config = folder / "config.yaml"
+    config.write_text(
+        config.read_text().replace("spike_lead_seconds: 0.15", "spike_lead_seconds: 1.15")
+    )
+    assert load_model_folder(folder).config.spike_lead_seconds > 1
+    result = keyframe(
+        *("calibrate", folder, spoken, "--decode", "axe", "--starts", "--in-place"),
+        *("--json", tmp_path / "report.json"),
+    )
+    assert result.exit_code == 0, result.output
+    heard = json.loads((tmp_path / "report.json").read_text())["onsets"]
+    stored = load_model_folder(folder).config.spike_lead_seconds
+    assert stored == heard["median"] and heard["count"] >= 30
+    assert 0.1 < stored < 0.4  # this model spikes before the sound
+    result = keyframe("times", folder, spoken, "--decode", "axe", "--onsets", "--json",
+                      tmp_path / "times.json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "times.json").read_text())
+    assert found["reference"].startswith("onsets")
+    assert abs(found["decode"]["axe"]["start"]["bias"]) < 0.03
+    assert found["decode"]["axe"]["start"]["median"] < 0.15
+
+
+def test_starts_need_pauses(dev: Path, tmp_path: Path) -> None:
+    result = keyframe("calibrate", "demo", dev, "--starts", "--out", tmp_path / "model")
+    assert isinstance(result.exception, ManifestError)
+    assert "too few pauses" in str(result.exception) and not (tmp_path / "model").exists()
+    result = keyframe("times", "demo", dev, "--onsets", "--reference", "demo")
+    assert result.exit_code == 2
 
 
 def test_what_cannot_be_written_is_said_before_the_work(dev: Path, tmp_path: Path) -> None:

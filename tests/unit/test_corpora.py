@@ -266,7 +266,7 @@ def test_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("language", "lines", "said"),
     [
-        ("english", ["A bird in the hand.", "", "Room 101", "Ω", "What's new?"],
+        ("english", ["A bird in the hand.", "", "'", "Room 101", "Ω", "What's new?"],
          ["A BIRD IN THE HAND", "WHAT'S NEW"]),
         ("mandarin", ["你好，世界。", "OK吗", "3点", "天气很好"], ["你好世界", "天气很好"]),
     ],
@@ -303,7 +303,9 @@ def test_words_that_run_together_have_no_times(tmp_path: Path) -> None:
 def test_a_text_that_cannot_be_said(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"no\.txt: cannot be read"):
         read_sentences(tmp_path / "no.txt", "english")
-    (tmp_path / "digits.txt").write_text("1 2 3\n你好")
+    with pytest.raises(ManifestError, match="4 utterances are wanted of 1 sentences"):
+        SyntheticCorpus("english", 2, 1, 1, lines=("ONE",))
+    (tmp_path / "digits.txt").write_text("1 2 3\n你好\n' '")
     with pytest.raises(ManifestError, match=r"digits\.txt: holds no sentence"):
         read_sentences(tmp_path / "digits.txt", "english")
 

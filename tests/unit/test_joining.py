@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from keyframe_asr.han import mixed_words
 from keyframe_asr.inference.joining import Recognised, join_stretches
 from keyframe_asr.inference.segmentation import Span
@@ -91,6 +93,18 @@ def test_a_word_across_a_cut_stays_one_word() -> None:
     found = joined(left, right)
     assert found.text == "HELLO X"
     assert [(word.text, word.start) for word in found.words] == [("HELLO", 9.7), ("X", 10.9)]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "whole"),
+    [("你@9", "A@10.4 B@10.8", "你AB"), ("3@9", "年@10.4", "3年"), ("你@9", "▁A@10.4", "你 A"),
+     ("▁A▁@9", "你@10.4", "A 你"), ("▁A@9", "B@10.4 ▁C@10.8", "AB C")],
+)  # fmt: skip
+def test_a_cut_within_speech_leaves_no_trace(left: str, right: str, whole: str) -> None:
+    found = join_stretches([part(left, 0, 10), part(right, 10, 20, heard=9.5)], 60.0)
+    assert found.text == whole
+    tokens = left.split() + right.split()
+    assert whole == " ".join("".join(one.split("@")[0] for one in tokens).replace("▁", " ").split())
 
 
 def test_empty_sides() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keyframe_asr.evaluation.onsets import SpikeLeads, onsets
+from keyframe_asr.evaluation.onsets import Onset, SpikeLeads, onsets
 
 RATE = 16_000
 
@@ -27,18 +27,27 @@ def recording(*parts: tuple[bool, float]) -> np.ndarray:
 
 def test_onsets_are_after_pauses_only() -> None:
     loud = loudness((False, 0.2), (True, 0.5), (False, 0.1), (True, 0.4), (False, 0.4), (True, 0.3))
-    assert onsets(loud) == pytest.approx([0.2, 1.6])
+    assert [one.seconds for one in onsets(loud)] == pytest.approx([0.2, 1.6])
+    assert [one.before for one in onsets(loud)] == pytest.approx([-np.inf, 1.2])
 
 
 def test_a_click_is_no_onset_and_ends_no_pause() -> None:
     loud = loudness((False, 0.3), (True, 0.03), (False, 0.2), (True, 0.5))
-    assert onsets(loud) == pytest.approx([0.53])
+    assert onsets(loud) == [Onset(0.53, -np.inf)]
+    assert onsets(loudness((False, 0.3), (True, 0.03))) == []
 
 
 def test_what_begins_with_sound_has_no_onset_there() -> None:
     assert onsets(loudness((True, 0.5))) == []
     assert onsets(loudness((True, 0.5), (False, 0.2), (True, 0.5))) == []
     assert onsets(np.zeros(0, dtype=bool)) == []
+
+
+def test_the_last_token_before_a_short_pause_is_not_the_first_after_it() -> None:
+    leads = SpikeLeads()
+    sound = recording((False, 0.5), (True, 1.0), (False, 0.35), (True, 1.0), (False, 0.5))
+    leads.add(sound, [0.7, 1.4, 2.05])
+    assert leads.values == pytest.approx([-0.2, -0.2], abs=0.03)
 
 
 def test_the_lead_is_that_of_the_first_spike_at_each_onset() -> None:

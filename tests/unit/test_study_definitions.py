@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from keyframe_asr.evaluation.studies.definition import (
     load_study,
     shipped_studies,
 )
-from keyframe_asr.evaluation.studies.recognition import weights_digest
+from keyframe_asr.evaluation.studies.dropped import DroppedMeasurement
+from keyframe_asr.evaluation.studies.stress import StressMeasurement
 from keyframe_asr.evaluation.studies.training import TrainingMeasurement
 from unit.random_model import save_random_model
 
@@ -127,14 +127,22 @@ def test_every_study_says_what_it_asks() -> None:
     assert all(study.question.endswith("?") for study in studies)
 
 
-def test_models_are_told_apart_by_their_weights(tmp_path: Path) -> None:
-    """So that a model trained anew at the same path is measured anew."""
-    save_random_model(tmp_path / "one")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    before = weights_digest(str(tmp_path / "one"))
-    assert before is not None and weights_digest(str(tmp_path / "two")) == before
-    weights_digest.cache_clear()
-    path = tmp_path / "one" / "model.safetensors"
+@pytest.mark.parametrize("name", ["stress", "dropped"])
+def test_a_model_trained_anew_at_the_same_path_is_measured_anew(name: str, tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "one")
+
+    def setting() -> dict[str, object]:
+        study = load_study(name)
+        if study.kind == "stress":
+            systems = [one.model_copy(update={"model": str(model)}) for one in study.systems]
+            changed = study.model_copy(update={"systems": systems})
+            return StressMeasurement(changed).parts(1)[0].setting
+        assert study.kind == "dropped"
+        changed = study.model_copy(update={"model": str(model)})
+        return DroppedMeasurement(changed).parts(1)[0].setting
+
+    before = setting()
+    assert setting() == before
+    path = model / "model.safetensors"
     save_file({k: v + 1 for k, v in load_file(path).items()}, path)
-    assert weights_digest(str(tmp_path / "one")) not in (before, None)
-    assert weights_digest(str(tmp_path / "none")) is None
+    assert setting() != before

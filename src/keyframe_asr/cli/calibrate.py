@@ -78,7 +78,7 @@ def calibrate(
     fitting: Fitting,
     reports: Reports,
 ) -> None:
-    """Fit confidences, check for speech and token starts of MODEL on MANIFEST, and store them."""
+    """Fit confidences, check for speech and, with --starts, token starts of MODEL; store them."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
     from keyframe_asr.data.model_folder import copy_model_folder, save_model_config
@@ -99,6 +99,11 @@ def calibrate(
     modes: list[Mode] = [mode.value for mode in decode or ()] or list(recognizer.modes)
     calibrator = Calibrator(recognizer, list(dict.fromkeys(modes)))
     calibrator.hear_speech(manifest)
+    if fitting.starts and calibrator.spike_lead_seconds is None:
+        raise ManifestError(
+            f"{manifest}: has too few pauses to tell where tokens start; give more recordings, or "
+            "leave out --starts"
+        )
     calibrator.hear_sounds(sounds)
     for error in calibrator.failed:
         show_error(error)
@@ -108,9 +113,7 @@ def calibrate(
         "speech_check": found.speech_check,
     }
     if fitting.starts:
-        if found.spike_lead_seconds is None:
-            raise ManifestError(f"{manifest}: too few pauses to tell where tokens start")
-        changes["spike_lead_seconds"] = found.spike_lead_seconds
+        changes["spike_lead_seconds"] = calibrator.spike_lead_seconds
     config = recognizer.config.model_copy(update=changes)
     if place.out is not None:
         copy_model_folder(find_model(model), place.out, config)
@@ -169,7 +172,7 @@ def _print(found: Calibration) -> None:
         lead = 1000 * report["onsets"]["median"]
         console.print(
             f"spikes lie {abs(lead):.0f} ms {'before' if lead > 0 else 'after'} the onset of sound "
-            f"(median of {heard} onsets after pauses; --starts stores it)"
+            f"(median of {heard} onsets after pauses)"
         )
     if (check := report["speech_check"]) is None:
         console.print("sounds without speech got no text, so nothing is refused")

@@ -58,7 +58,8 @@ def prepare(
     """Prepare a corpus: OUT/train, dev and test manifests, tokenizer, statistics and summary.
 
     The synthetic corpora are made on the spot with espeak-ng: digits and commands, or the sentences
-    of a text file (--source), one a line. Does nothing if OUT is complete.
+    of a text file (--source), one a line (of 40, the last two are dev and test). Does nothing
+    if OUT is complete.
     """
     if corpus not in NAMES:
         raise typer.BadParameter(

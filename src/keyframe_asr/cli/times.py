@@ -21,6 +21,9 @@ def times(
     reference: str | None = typer.Option(
         None, help="Model that aligns the texts. Default: the alignments of the manifest."
     ),
+    onsets: bool = typer.Option(
+        False, "--onsets", help="Compare starts with the onsets of sound after pauses instead."
+    ),
     decode: list[DecodeMode] = typer.Option(
         [], "--decode", help="Decode mode; may be repeated. Default: all that the model has."
     ),
@@ -28,6 +31,8 @@ def times(
     device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
 ) -> None:
     """Measure how far the times of MODEL's words on MANIFEST are from those of a reference."""
+    if onsets and reference is not None:
+        raise typer.BadParameter("give either --reference or --onsets", param_hint="--onsets")
     from rich.console import Console
     from rich.progress import Progress
 
@@ -38,7 +43,7 @@ def times(
     recognizer = load(model, device)
     modes: list[Mode] = [mode.value for mode in decode] or list(recognizer.modes)
     judge = load(reference, device) if reference else None
-    measurement = TimeMeasurement(recognizer, list(dict.fromkeys(modes)), judge)
+    measurement = TimeMeasurement(recognizer, list(dict.fromkeys(modes)), judge, onsets)
     console = Console(stderr=True)
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

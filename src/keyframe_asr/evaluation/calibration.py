@@ -3,8 +3,8 @@
 Its confidences are scaled, its check for speech is fitted, and token starts are moved from the CTC
 spikes to where sound begins.
 
-Everything is fitted twice: on halves of the speakers and of the kinds of sounds, each measured on
-the other half, for the report; and on all of it, for the model.
+Confidences and check are fitted twice: on halves of the speakers and of the kinds of sounds, each
+measured on the other half, for the report; and on all of it, for the model.
 """
 
 from __future__ import annotations
@@ -86,14 +86,12 @@ class Calibration:
     Attributes:
         confidences: by decode mode.
         speech_check: None where sounds gave no text, or there were none.
-        spike_lead_seconds: from spikes to the onsets of sound; None where few of them were heard.
         report: as `keyframe calibrate --json` writes it.
         panels: confidences before and after, by title, for the picture.
     """
 
     confidences: Confidences
     speech_check: SpeechCheckConfig | None
-    spike_lead_seconds: float | None
     report: dict[str, Any]
     panels: dict[str, tuple[Judged, Judged]]
 
@@ -153,6 +151,11 @@ class Calibrator:
             found = self._decoded(encoded, self.modes[0])
             self._sounds += self._heard(encoded, found, [()], [half])
 
+    @property
+    def spike_lead_seconds(self) -> float | None:
+        """Median from spikes to the onsets of sound; None where too few of them were heard."""
+        return self._leads.median
+
     def fit(self, tolerance: float = TOLERANCE) -> Calibration:
         """Scalings and the check for speech, with what they are worth."""
         confidences: Confidences = {}
@@ -179,7 +182,7 @@ class Calibrator:
             "speech_check": self._check_report(check, tolerance) if check else None,
             "onsets": self._leads.report(),
         }
-        return Calibration(confidences, check, self._leads.median, report, panels)
+        return Calibration(confidences, check, report, panels)
 
     def _hear(self, spoken: Sequence[_Spoken]) -> None:
         normalise = NORMALISATIONS[self.recognizer.config.normalisation]

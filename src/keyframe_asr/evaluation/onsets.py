@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,19 @@ SOUND_SECONDS = 0.05
 """What is loud for a shorter time is a click."""
 
 EARLIEST_SECONDS, LATEST_SECONDS = 0.5, 1.0
-"""Before and after an onset: a spike outside of that belongs to other sound."""
+"""Before and after an onset: a spike outside of that, or nearer to the end of the sound before the
+pause, belongs to other sound."""
 
 FEWEST_ONSETS = 30
 """Fewer say nothing."""
+
+
+@dataclass(frozen=True)
+class Onset:
+    """Where sound begins, and where the sound before it ended (-inf: there was none); seconds."""
+
+    seconds: float
+    before: float
 
 
 @dataclass
@@ -39,14 +47,14 @@ class SpikeLeads:
 
     def add(self, samples: Samples, spikes: Sequence[float]) -> None:
         """Take note of one recording: samples (S,) at 16 kHz, seconds of the spikes, ascending."""
-        level = SpeechLevel.of_samples(samples)
-        if level is None or not spikes:
-            return
-        found = onsets(level.loud)
-        for onset, following in pairwise([*found, np.inf]):
-            near = [one for one in spikes if onset - EARLIEST_SECONDS <= one < following]
-            if near and near[0] <= onset + LATEST_SECONDS:
-                self.values.append(onset - near[0])
+        found = onsets_of(samples)
+        ends = [*(one.seconds for one in found[1:]), np.inf]
+        for onset, end in zip(found, ends, strict=False):
+            # what spikes earlier may be the last token before the pause
+            first = max(onset.seconds - EARLIEST_SECONDS, (onset.before + onset.seconds) / 2)
+            near = [one for one in spikes if first <= one < end]
+            if near and near[0] <= onset.seconds + LATEST_SECONDS:
+                self.values.append(onset.seconds - near[0])
 
     @property
     def median(self) -> float | None:
@@ -66,17 +74,24 @@ class SpikeLeads:
         }
 
 
-def onsets(loud: npt.NDArray[np.bool_]) -> list[float]:
-    """Seconds at which sound begins after a pause; `loud` (T,) tells each 10 ms."""
-    longest = round(SOUND_SECONDS * FRAMES_PER_SECOND)
-    found: list[float] = []
-    quiet, needed = 0, round(PAUSE_SECONDS / 3 * FRAMES_PER_SECOND)
+def onsets_of(samples: Samples) -> list[Onset]:
+    """Where sound begins after a pause in samples (S,) at 16 kHz; nowhere if noise hides it."""
+    level = SpeechLevel.of_samples(samples)
+    return [] if level is None else onsets(level.loud)
+
+
+def onsets(loud: npt.NDArray[np.bool_]) -> list[Onset]:
+    """Where sound begins after a pause; `loud` (T,) tells each 10 ms."""
+    shortest = round(SOUND_SECONDS * FRAMES_PER_SECOND)
+    found: list[Onset] = []
+    quiet, needed, ended = 0, round(PAUSE_SECONDS / 3 * FRAMES_PER_SECOND), -np.inf
     for place in range(loud.size):
-        sounds = loud[place : place + longest]
-        if not loud[place] or (quiet and not sounds.all()):
+        sound = loud[place : place + shortest]
+        if not loud[place] or (quiet and not (sound.size == shortest and sound.all())):
             quiet += 1
             continue
         if quiet >= needed:
-            found.append(place / FRAMES_PER_SECOND)
+            found.append(Onset(place / FRAMES_PER_SECOND, ended))
         quiet, needed = 0, round(PAUSE_SECONDS * FRAMES_PER_SECOND)
+        ended = (place + 1) / FRAMES_PER_SECOND
     return found

@@ -3,6 +3,7 @@
 The reference is a manifest's own alignments (`word` of its supervisions, as the self-made corpora
 have them), or the forced alignment of the manifest's texts by another model. Words of reference
 and hypothesis are matched by edit distance (kaldialign); only those that are equal are compared.
+Where there is neither, the onsets of sound after pauses are a reference for the starts there.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from rich.table import Table
 
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.evaluation.onsets import SpikeLeads, onsets_of
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import read_cut
 from keyframe_asr.inference.alignment import align_samples, tokens_of
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
 from keyframe_asr.inference.recognizer import Recognizer, Samples
-from keyframe_asr.results import Word
+from keyframe_asr.results import Token, Word
 from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -50,6 +52,12 @@ class TimeErrors:
                 self.starts.append(guess.start - true.start)
                 self.ends.append(guess.end - true.end)
 
+    def count_onsets(self, samples: Samples, tokens: Sequence[Token]) -> None:
+        """Add the starts of the tokens of one recording that come after pauses."""
+        leads = SpikeLeads()
+        leads.add(samples, [token.start for token in tokens])
+        self.starts += [-lead for lead in leads.values]
+
 
 @dataclass
 class TimeMeasurement:
@@ -59,6 +67,7 @@ class TimeMeasurement:
         recognizer: the model.
         modes: decode modes.
         reference: aligns the manifest's texts; without it the manifest's alignments are used.
+        onsets: compare token starts with the onsets of sound after pauses instead.
         options: widths and weights of the searches.
         failed: one error per recording that could not be read or aligned; these do not count.
     """
@@ -66,6 +75,7 @@ class TimeMeasurement:
     recognizer: Recognizer
     modes: Sequence[Mode]
     reference: Recognizer | None = None
+    onsets: bool = False
     options: DecodeOptions = DEFAULT_OPTIONS
     failed: list[KeyframeError] = field(default_factory=list)
     words: int = 0
@@ -93,12 +103,13 @@ class TimeMeasurement:
         if not self.words:
             raise ManifestError(
                 f"{manifest}: no word of it has a reference time; use a manifest with alignments "
-                "(those of `keyframe prepare synthetic-...` have them) or give --reference MODEL"
+                "(those of `keyframe prepare synthetic-...` have them), or give --reference MODEL "
+                "or --onsets"
             )
         return {
             "model": self.recognizer.config.name,
             "manifest": manifest,
-            "reference": self.reference.config.name if self.reference else "manifest",
+            "reference": self._reference_name(),
             "utterances": len(cuts) - len(self.failed),
             "words": self.words,
             "machine": machine(self.recognizer.device_name),
@@ -125,10 +136,20 @@ class TimeMeasurement:
         encoded = self.recognizer.encode(recordings)
         for mode, errors in self._errors.items():
             found = self.recognizer.decode(encoded, mode, self.options)
-            for reference, transcript in zip(references, found, strict=True):
-                errors.count(reference, transcript.words)
+            for samples, reference, transcript in zip(recordings, references, found, strict=True):
+                if self.onsets:
+                    errors.count_onsets(samples, transcript.tokens)
+                else:
+                    errors.count(reference, transcript.words)
+
+    def _reference_name(self) -> str:
+        if self.onsets:
+            return "onsets of sound after pauses"
+        return self.reference.config.name if self.reference else "manifest"
 
     def _reference(self, cut: Cut, samples: Samples) -> list[Word]:
+        if self.onsets:
+            return [Word("", one.seconds, one.seconds, 1.0) for one in onsets_of(samples)]
         if self.reference is not None:
             if not text(cut).strip():
                 return []

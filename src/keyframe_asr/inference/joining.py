@@ -44,6 +44,7 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
     """
     tokens = [_in_recording(part.transcript.tokens, part.span, duration) for part in parts]
     segments: list[Segment] = []
+    within: list[bool] = []  # whether a segment begins at a cut within speech
     latest = 0.0
     for part, own, (first, last) in zip(parts, tokens, _kept(parts, tokens), strict=True):
         kept = _ordered(own[first:last], latest)
@@ -60,11 +61,9 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
                 kept = kept[finishing:]
         if kept:
             segments.append(_spoken(kept))
-    text = ""
-    for segment in segments:
-        text += _separator(text, segment.text) + segment.text
+            within.append(part.span.continued)
     return Transcript(
-        text=text,
+        text=_joined(segments, within),
         tokens=[token for segment in segments for token in segment.tokens],
         duration=duration,
         frame_reduction=_reduction(parts),
@@ -91,9 +90,8 @@ def _text(tokens: Sequence[Token]) -> str:
 def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
     """How many of the tokens after a cut belong to the word that the tokens before it began."""
     for number, (one, other) in enumerate(pairwise([before[-1], *after])):
-        at_joint = _text([one])[-1:] + _text([other])[:1]
         if other.start - before[-1].start > LONGEST_REST_SECONDS or any(
-            symbol.isspace() or is_han(symbol) for symbol in at_joint
+            symbol.isspace() or is_han(symbol) for symbol in _at_joint(one, other)
         ):
             return number
     return len(after)
@@ -152,9 +150,25 @@ def _ended_by(segment: Segment, limit: float) -> Segment:
     return _spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens])
 
 
-def _separator(before: str, after: str) -> str:
-    """A space, except at the beginning and where Chinese characters meet."""
-    return "" if not before or (is_han(before[-1]) and is_han(after[0])) else " "
+def _joined(segments: Sequence[Segment], within: Sequence[bool]) -> str:
+    """The texts of the segments; what a cut parts within speech is written as if it were whole."""
+    text = ""
+    for number, segment in enumerate(segments):
+        if not number:
+            separator = ""
+        elif within[number]:
+            joint = _at_joint(segments[number - 1].tokens[-1], segment.tokens[0])
+            whole = any(map(is_han, joint)) and not any(map(str.isspace, joint))
+            separator = "" if whole else " "
+        else:
+            separator = "" if is_han(text[-1]) and is_han(segment.text[0]) else " "
+        text += separator + segment.text
+    return text
+
+
+def _at_joint(one: Token, other: Token) -> str:
+    """The last symbol of a token and the first of the next."""
+    return _text([one])[-1:] + _text([other])[:1]
 
 
 def _reduction(parts: Sequence[Recognised]) -> float:

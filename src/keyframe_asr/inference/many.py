@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,14 @@ def _by_processes(
     groups = deque(groups_by_size(paths, workers))
     pool = ProcessPoolExecutor(workers, context, _begin, (begun, heard, work))
     running: dict[Future[list[Transcript | KeyframeError]], list[int]] = {}
+    started = 0
     try:
         while groups or running:
             while groups and len(running) < GROUPS_AHEAD * workers:
                 group = groups.popleft()
                 given = [(place, paths[place]) for place in group]
-                with _uninterrupted():
+                started += 1
+                with _uninterrupted() if started <= workers else nullcontext():
                     running[pool.submit(_recognise_group, given)] = group
             done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
             while not heard.empty():
@@ -127,10 +129,12 @@ def _by_processes(
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Processes started meanwhile do not hear interrupts while they import what they need."""
-    if threading.current_thread() is not threading.main_thread():  # has no say in signals
+    before = signal.getsignal(signal.SIGINT)
+    # other threads have no say in signals, and what was not set from Python cannot be put back
+    if before is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:

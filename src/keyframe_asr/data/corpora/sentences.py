@@ -28,7 +28,10 @@ def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tupl
         ) from None
     normal = NORMALISATIONS[language]
     found = dict.fromkeys(normal(line) for line in lines if not normal.lost(line))
-    said = tuple(one for one in found if one and (language == "english" or all(map(is_han, one))))
+    # English has apostrophes and spaces besides letters
+    letters = all if language == "mandarin" else any
+    letter = is_han if language == "mandarin" else str.isalpha
+    said = tuple(one for one in found if one and letters(map(letter, one)))
     if not said:
         raise ManifestError(f"{path}: holds no sentence that can be said in {language}")
     return said

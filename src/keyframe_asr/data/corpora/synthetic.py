@@ -25,6 +25,7 @@ from keyframe_asr.data.corpora import synthetic_english, synthetic_mandarin
 from keyframe_asr.data.corpora.espeak import (
     Samples,
     SpeechSynthesiser,
+    SpeechSynthesisError,
     WordTime,
 )
 from keyframe_asr.data.corpora.summary import (
@@ -37,6 +38,7 @@ from keyframe_asr.data.corpora.summary import (
     summarise,
 )
 from keyframe_asr.data.manifest import make_cut
+from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
 VERSION = "2"
@@ -68,6 +70,13 @@ class SyntheticCorpus:
     test: int = 300
     seed: int = 1
     lines: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        needed = self.train + self.dev + self.test
+        if self.lines and len(self.lines) < needed:
+            raise ManifestError(
+                f"{needed} utterances are wanted of {len(self.lines)} sentences; give more of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,8 @@ def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
     """Write recordings (16-bit FLAC, 16 kHz) and train, dev and test manifests into `out`.
 
     Each supervision has the voice as its speaker and, as its alignment `word`, the time of every
-    word (English) or character (Mandarin). Equal recipes give equal recordings. Does nothing if
+    word (English) or character (Mandarin), as far as espeak-ng tells it. Equal recipes give equal
+    recordings. Does nothing if
     `out` already holds the whole result; an interrupted result is made anew.
 
     Raises:
@@ -198,6 +208,8 @@ def _say(
             pitch_range=generator.randint(35, 65),
             word_gap=generator.randint(0, style.longest_gap),
         )
+        if not samples.any():
+            raise SpeechSynthesisError(f"espeak-ng says nothing for '{text}'; leave it out")
         # espeak takes a few words for one unit (九一八, "no one"): then something else is said.
         if len(times) == len(style.words(text)):
             return text, samples, times

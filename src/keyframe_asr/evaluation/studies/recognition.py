@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
 from collections.abc import Sequence
@@ -29,9 +28,8 @@ from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
 
 
-@functools.cache
 def weights_digest(model: str) -> str | None:
-    """Which weights a model has now, whatever it is called; None if it is not there."""
+    """The first digits of the SHA-256 of a model's weights; None if it is not there."""
     try:
         weights = (find_model(model) / WEIGHTS_FILE).read_bytes()
     except (ModelError, OSError):
