@@ -327,3 +327,20 @@ def test_tokens_hang_on_their_keyframes_when_spikes_lead(tmp_path: Path) -> None
 def speech_of_the_demo(folder: Path) -> Path:
     recipe = SyntheticCorpus("mandarin", train=0, dev=0, test=1, seed=5)
     return audio_path(next(iter(load_manifest(make_corpus(folder, recipe)["test"]))))
+
+
+@pytest.mark.parametrize("lead", [-0.3, 0.0, 0.1])
+def test_tokens_are_drawn_at_their_spikes_even_where_starts_were_moved(lead: float) -> None:
+    frames, seconds = [1, 3, 6, 9], 0.08
+    starts = [max(frame * seconds + lead, 0.0) for frame in frames]
+    tokens = [Token("A", start, start, 1.0) for start in starts]
+    view = InspectionView(
+        fbank=np.zeros((100, 80), dtype=np.float32),
+        inter_probabilities=np.zeros((12, 4), dtype=np.float32),
+        keyframes=frames,
+        transcript=Transcript("AAAA", tokens, 1.0),
+        pieces="_ABC",
+        frame_seconds=seconds,
+        spike_lead=lead,
+    )
+    assert view.token_frames == frames

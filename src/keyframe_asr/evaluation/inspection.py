@@ -46,6 +46,21 @@ class InspectionView:
         """Whether no frame was dropped."""
         return len(self.keyframes) == len(self.inter_probabilities)
 
+    @property
+    def token_frames(self) -> list[int]:
+        """The encoder frame of each token's spike."""
+        early = [
+            frame for frame in self.keyframes if frame * self.frame_seconds + self.spike_lead <= 0
+        ]
+        found: list[int] = []
+        for token in self.transcript.tokens:
+            if token.start == 0 and len(found) < len(early):
+                # several spikes may be moved to the beginning of the recording
+                found.append(early[len(found)])
+            else:
+                found.append(round((token.start - self.spike_lead) / self.frame_seconds))
+        return found
+
 
 def inspection_view(
     recognizer: Recognizer, audio: str | Path | Array, mode: Mode | None = None

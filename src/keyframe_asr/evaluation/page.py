@@ -91,8 +91,7 @@ def _colours_of_tokens(view: InspectionView, spikes: Sequence[Spike]) -> list[in
     at_frame = {spike.frame: spike.colour for spike in spikes}
     of_piece = {view.pieces[spike.label]: spike.colour for spike in spikes}
     found = []
-    for token in view.transcript.tokens:
-        frame = round((token.start - view.spike_lead) / view.frame_seconds)
+    for token, frame in zip(view.transcript.tokens, view.token_frames, strict=True):
         found.append(_number(at_frame.get(frame) or of_piece.get(token.text, "")))
     return found
 

@@ -259,8 +259,7 @@ def _draw_tokens(
     at_frame = {spike.frame: spike.colour for spike in spikes}
     of_token = {view.pieces[spike.label]: spike.colour for spike in spikes}
     labels = []
-    for token in view.transcript.tokens:
-        frame = round((token.start - view.spike_lead) / view.frame_seconds)
+    for token, frame in zip(view.transcript.tokens, view.token_frames, strict=True):
         colour = at_frame.get(frame) or of_token.get(token.text, INK)
         labels.append((frame * view.frame_seconds, shown[token.text], colour))
     caption = f"{1 / view.frame_seconds:g} encoder frames a second: "
