@@ -117,4 +117,9 @@ def test_textgrid(transcript: Transcript) -> None:
 @given(transcripts())
 def test_json(transcript: Transcript) -> None:
     read = json.loads(render(transcript, "json", "a.wav"))
-    assert [Word(**one) for one in read["words"]] == transcript.words
+    found = [Word(**one) for one in read["words"]]
+    assert [one.text for one in found] == [one.text for one in transcript.words]
+    for one, other in zip(found, transcript.words, strict=True):
+        numbers = [(one.start, other.start), (one.end, other.end)]
+        numbers.append((one.confidence, other.confidence))
+        assert all(abs(number - exact) <= 5.001e-5 for number, exact in numbers)

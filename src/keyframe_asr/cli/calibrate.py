@@ -14,6 +14,7 @@ from keyframe_asr.cli.option_groups import grouped
 from keyframe_asr.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
+    from keyframe_asr.config import ModelFolderConfig
     from keyframe_asr.evaluation.calibration import Calibration
     from keyframe_asr.inference.modes import Mode
 
@@ -81,13 +82,12 @@ def calibrate(
     """Fit confidences, check for speech and, with --starts, token starts of MODEL; store them."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
-    from keyframe_asr.data.model_folder import copy_model_folder, save_model_config
     from keyframe_asr.data.sounds import make_sounds, read_sounds
     from keyframe_asr.evaluation.calibration import Calibrator
     from keyframe_asr.evaluation.picture import require_matplotlib
     from keyframe_asr.evaluation.reliability import draw_reliability
     from keyframe_asr.evaluation.report import save_report
-    from keyframe_asr.inference.loading import find_model, load
+    from keyframe_asr.inference.loading import load
 
     _check_place(place, model)
     if reports.picture is not None:
@@ -114,11 +114,7 @@ def calibrate(
     }
     if fitting.starts:
         changes["spike_lead_seconds"] = calibrator.spike_lead_seconds
-    config = recognizer.config.model_copy(update=changes)
-    if place.out is not None:
-        copy_model_folder(find_model(model), place.out, config)
-    else:
-        save_model_config(find_model(model), config)
+    _store(model, recognizer.config.model_copy(update=changes), place)
     if reports.picture is not None:
         draw_reliability(found.panels, reports.picture)
     if reports.json_file is not None:
@@ -134,6 +130,16 @@ def _check_place(place: Place, model: str) -> None:
         raise ModelError(f"{place.out}: exists already; choose another place")
     if place.in_place and find_model(model) != Path(model):
         raise ModelError(f"{model}: is part of the package; write a new folder with --out")
+
+
+def _store(model: str, config: ModelFolderConfig, place: Place) -> None:
+    from keyframe_asr.data.model_folder import copy_model_folder, save_model_config
+    from keyframe_asr.inference.loading import find_model
+
+    if place.out is not None:
+        copy_model_folder(find_model(model), place.out, config)
+    else:
+        save_model_config(find_model(model), config)
 
 
 def _print(found: Calibration) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,14 +100,12 @@ def _by_processes(
     groups = deque(groups_by_size(paths, workers))
     pool = ProcessPoolExecutor(workers, context, _begin, (begun, heard, work))
     running: dict[Future[list[Transcript | KeyframeError]], list[int]] = {}
-    started = 0
     try:
         while groups or running:
             while groups and len(running) < GROUPS_AHEAD * workers:
                 group = groups.popleft()
                 given = [(place, paths[place]) for place in group]
-                started += 1
-                with _uninterrupted() if started <= workers else nullcontext():
+                with _interrupts_waiting():
                     running[pool.submit(_recognise_group, given)] = group
             done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
             while not heard.empty():
@@ -127,18 +124,16 @@ def _by_processes(
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes started meanwhile do not hear interrupts while they import what they need."""
-    before = signal.getsignal(signal.SIGINT)
-    # other threads have no say in signals, and what was not set from Python cannot be put back
-    if before is None or threading.current_thread() is not threading.main_thread():
+def _interrupts_waiting() -> Iterator[None]:
+    """Interrupts from the keyboard come after this; processes started in it hear none at first."""
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 _here: dict[str, Any] = {}
@@ -148,6 +143,8 @@ _here: dict[str, Any] = {}
 def _begin(begun: Any, heard: Any, work: Work) -> None:
     """Prepare a worker process, which an interrupt from the keyboard ends only while it works."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # blocked since `_interrupts_waiting`
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with begun.get_lock():
         number = begun.value
         begun.value += 1
