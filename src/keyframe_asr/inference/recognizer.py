@@ -79,7 +79,7 @@ class SpeechEmbeddings:
 
     Attributes:
         vectors: (K, D) float32, encoder 2's output at each keyframe; K is 0 where nothing is said.
-        times: (K,) seconds of the keyframes, ascending.
+        times: (K,) seconds, those of token starts: of the keyframes, moved as the model says.
         duration: length of the recording in seconds.
     """
 
@@ -199,10 +199,11 @@ class Recognizer:
         kept = np.full(len(index), heard)
         for first, stop in found.refused[0]:
             kept &= (index < first) | (index >= stop)
-        index = index[kept]
+        spikes = index[kept] * encoder_frame_seconds(self.network.subsampling.factor)
         return SpeechEmbeddings(
             vectors=found.encoded.memory[0, : len(kept)].float().cpu().numpy()[kept],
-            times=index * encoder_frame_seconds(self.network.subsampling.factor),
+            # as the starts of tokens
+            times=np.clip(spikes + self.config.spike_lead_seconds, 0.0, found.seconds[0]),
             duration=found.seconds[0],
         )
 
