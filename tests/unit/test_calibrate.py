@@ -44,7 +44,9 @@ def test_a_model_is_calibrated_into_a_new_folder(dev: Path, tmp_path: Path) -> N
     assert stored.speech_check is not None and stored.speech_check.doubt == check["doubt"]
     assert tried["0.002"]["tokens_per_hour"] <= check["without"]["tokens_per_hour"]
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
-    assert "tokens invented per hour" in " ".join(result.output.split())
+    said = " ".join(result.output.split())
+    assert "tokens invented per hour" in said and "0.002 (stored)" in said
+    assert f"stored in {tmp_path / 'model'}" in result.output
     shipped = load_model_folder(shipped_models()["demo"]).config
     changed = {"confidences": shipped.confidences, "speech_check": shipped.speech_check}
     assert stored.model_copy(update=changed) == shipped

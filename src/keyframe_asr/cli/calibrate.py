@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from keyframe_asr.evaluation.calibration import Calibration
     from keyframe_asr.inference.modes import Mode
 
+COSTLY = 0.02
+"""More token errors per token than that and the check for speech does harm."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -87,7 +90,7 @@ def calibrate(
     from keyframe_asr.evaluation.picture import require_matplotlib
     from keyframe_asr.evaluation.reliability import draw_reliability
     from keyframe_asr.evaluation.report import save_report
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.loading import find_model, load
 
     _check_place(place, model)
     if reports.picture is not None:
@@ -120,6 +123,7 @@ def calibrate(
     if reports.json_file is not None:
         save_report({"manifest": manifest} | found.report, reports.json_file)
     _print(found)
+    typer.echo(f"stored in {place.out or find_model(model)}")
 
 
 def _check_place(place: Place, model: str) -> None:
@@ -183,10 +187,20 @@ def _print(found: Calibration) -> None:
     if (check := report["speech_check"]) is None:
         console.print("sounds without speech got no text, so nothing is refused")
         return
+    warning = ""
     table = Table(title=f"check for speech ({check['mode']}), each half under the other's")
     for heading in ("tolerance", "token errors", "tokens invented per hour"):
         table.add_column(heading, justify="right")
     for tolerance, row in {"no check": check["without"], **check["on_the_other_half"]}.items():
         errors, invented = f"{100 * row['token_errors']:.1f} %", f"{row['tokens_per_hour']:.0f}"
-        table.add_row(tolerance, errors, invented)
+        stored = tolerance == f"{check['tolerance']:g}"
+        table.add_row(f"{tolerance} (stored)" if stored else tolerance, errors, invented)
+        if stored and row["token_errors"] > check["without"]["token_errors"] + COSTLY:
+            costs = 100 * (row["token_errors"] - check["without"]["token_errors"])
+            warning = (
+                f"the check costs {costs:.1f} points on speech it was not fitted to; give more "
+                "recordings and sounds, or it will refuse speech"
+            )
     console.print(table)
+    if warning:
+        typer.echo(f"warning: {warning}", err=True)
