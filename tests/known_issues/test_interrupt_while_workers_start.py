@@ -28,6 +28,8 @@ def test_no_traceback(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # what a shell starts in the background ignores interrupts, and so would we
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
