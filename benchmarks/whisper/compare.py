@@ -37,13 +37,13 @@ from typing import Any
 
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.data.model_folder import load_model_folder
+from keyframe_asr.data.model_names import find_model
 from keyframe_asr.evaluation.metrics import (
     confidence_interval,
     count_errors,
     split_characters,
     split_words,
 )
-from keyframe_asr.inference.loading import find_model
 from keyframe_asr.text import normalise_text
 
 HERE = Path(__file__).parent

@@ -17,7 +17,8 @@ class PretrainedConfig(Strict):
 
     family: Literal["whisper", "wav2vec2"]
     source: str
-    """Folder with `config.json` and safetensors, or a Hugging Face name that is in the local cache.
+    """Folder with `config.json` and safetensors, or a Hugging Face name that is in the local cache;
+    or a model of this project, by folder or name, whose encoder is taken as it was trained there.
 
     Read once, when training starts: a trained model folder holds these weights itself.
     """

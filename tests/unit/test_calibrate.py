@@ -13,9 +13,10 @@ from typer.testing import CliRunner, Result
 from keyframe_asr.cli.main import app
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 from keyframe_asr.data.model_folder import load_model_folder
+from keyframe_asr.data.model_names import shipped_models
 from keyframe_asr.errors import ManifestError, ModelError
 from keyframe_asr.evaluation.calibration import Calibrator
-from keyframe_asr.inference.loading import load, shipped_models
+from keyframe_asr.inference.loading import load
 
 
 def keyframe(*arguments: object) -> Result:

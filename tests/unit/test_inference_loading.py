@@ -18,8 +18,8 @@ from keyframe_asr.config import (
     SubsamplingConfig,
 )
 from keyframe_asr.data.model_folder import load_model_folder, save_model_folder
+from keyframe_asr.data.model_names import shipped_models
 from keyframe_asr.errors import KeyframeError, ModelError
-from keyframe_asr.inference.loading import shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import CharacterTokenizer
 

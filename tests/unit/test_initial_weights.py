@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from keyframe_asr.config import EncoderConfig, ModelConfig, SubsamplingConfig
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.training.run import load_matching
+from keyframe_asr.training.initial import load_matching
 
 VOCABULARY = 7
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from keyframe_asr.cli.main import app
 from keyframe_asr.data.model_folder import WEIGHTS_FILE, load_model_folder
+from keyframe_asr.data.model_names import find_model
 from keyframe_asr.data.quantised_weights import dequantise, quantise
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.loading import find_model
 
 
 @given(

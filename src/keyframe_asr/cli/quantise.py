@@ -26,7 +26,7 @@ def quantise(
         load_model_folder,
         save_model_folder,
     )
-    from keyframe_asr.inference.loading import find_model
+    from keyframe_asr.data.model_names import find_model
 
     folder = find_model(model)
     if out.resolve() == folder.resolve():

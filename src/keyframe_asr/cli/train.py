@@ -23,7 +23,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     initial: Annotated[
-        Path | None, typer.Option(help="Weights (.safetensors) to start from.")
+        str | None,
+        typer.Option(help="Model, or weights (.safetensors), to start from as far as they fit."),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be trained, and stop.")

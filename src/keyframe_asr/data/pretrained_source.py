@@ -1,7 +1,8 @@
-"""Where the weights of a pretrained encoder come from: a folder, or the local Hugging Face cache.
+"""Where the weights of a pretrained encoder come from.
 
-Nothing is downloaded here. A folder holds `config.json` and safetensors, of the encoder alone or
-of a whole checkpoint.
+A folder with `config.json` and safetensors, of the encoder alone or of a whole checkpoint; a name
+in the local Hugging Face cache; or a model of this project, whose own encoder, as it was trained
+there, is taken. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from keyframe_asr.config import Recipe
+from keyframe_asr.config import Recipe, load_model_folder_config
+from keyframe_asr.data.model_folder import CONFIG_FILE
+from keyframe_asr.data.model_names import shipped_models
+from keyframe_asr.data.quantised_weights import without_quantised
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.pretrained_config import PretrainedConfig
@@ -22,7 +26,13 @@ from keyframe_asr.pretrained_config import PretrainedConfig
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
 """What `config.json` of each family says of itself."""
 
-PREFIXES = {"whisper": ("", "encoder.", "model.encoder."), "wav2vec2": ("", "wav2vec2.")}
+OWN_PREFIX = "pretrained.encoder."
+"""What names start with in a model folder of this project."""
+
+PREFIXES = {
+    "whisper": ("", "encoder.", "model.encoder.", OWN_PREFIX),
+    "wav2vec2": ("", "wav2vec2.", OWN_PREFIX),
+}
 """What names start with in checkpoints that hold more than the encoder."""
 
 _FORGOTTEN = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
@@ -49,7 +59,7 @@ def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
         ModelError: they cannot be found or read, or do not fit.
     """
     folder = find_source(config.source)
-    stored = _read_weights(folder)
+    stored = without_quantised(_read_weights(folder))
     inside = "encoder."
     own = {name.removeprefix(inside): tensor for name, tensor in encoder.state_dict().items()}
     prefix = max(
@@ -79,6 +89,8 @@ def find_source(source: str) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
+    if source in (shipped := shipped_models()):
+        return shipped[source]
     try:
         from transformers.utils.hub import cached_file
     except ImportError:
@@ -99,7 +111,10 @@ def find_source(source: str) -> Path:
 
 
 def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
-    path = find_source(config.source) / "config.json"
+    folder = find_source(config.source)
+    if (folder / CONFIG_FILE).is_file():
+        return _architecture_of_model(folder, config)
+    path = folder / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -111,6 +126,18 @@ def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
             f"'{config.family}'; give an encoder of that family"
         )
     return {key: value for key, value in found.items() if key not in _FORGOTTEN}
+
+
+def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, Any]:
+    """Of the encoder inside a model of this project."""
+    own = load_model_folder_config(folder / CONFIG_FILE).model.pretrained
+    if own is None or own.architecture is None or own.family != config.family:
+        kind = "no pretrained encoder" if own is None else f"one of family '{own.family}'"
+        raise ModelError(
+            f"{folder}: is a model with {kind}, but model.pretrained.family is '{config.family}'; "
+            "give a model on an encoder of that family"
+        )
+    return own.architecture
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:

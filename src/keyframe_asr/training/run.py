@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import yaml
-from torch import Tensor
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
 from keyframe_asr.data.augment import check_folders
@@ -22,6 +22,7 @@ from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.confidences import measure_confidences
 from keyframe_asr.training.curves import draw_curves
+from keyframe_asr.training.initial import initial_weights, load_matching
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
 from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
 from keyframe_asr.training.prepared import complete_recipe
@@ -30,9 +31,6 @@ from keyframe_asr.training.report import TrainingReport
 from keyframe_asr.training.spike_lead import measure_spike_lead
 from keyframe_asr.training.stages import apply_stage
 from keyframe_asr.training.trainer import Trainer
-
-DEPTHWISE = ".depthwise.weight"
-"""What the weights of the Conformer's convolutions over time end with."""
 
 RECIPE_FILE = "recipe.yaml"
 """The recipe of a run, kept in its folder."""
@@ -43,7 +41,8 @@ def train_recipe(
     folder: Path,
     *,
     resume: bool = False,
-    initial: Path | None = None,
+    initial: str | Path | None = None,
+    forget: Sequence[str] = (),
     quiet: bool = False,
 ) -> Path:
     """Train all stages and write a model folder for each; returns the last one.
@@ -52,7 +51,9 @@ def train_recipe(
         recipe: the run.
         folder: where checkpoints, logs and model folders go.
         resume: go on from the last checkpoint in `folder`.
-        initial: `.safetensors` weights to start from; tensors of other shapes stay as they are.
+        initial: what to start from, a model (by folder or name) or `.safetensors` weights; tensors
+            of other shapes stay as they are.
+        forget: parts of the network, for instance "encoder2", that `initial` leaves as they are.
         quiet: no progress on standard error.
 
     Raises:
@@ -83,7 +84,11 @@ def train_recipe(
         )
         if network.pretrained is not None and original is not None:
             network.pretrained.load_state_dict(original.state_dict())
-        if initial is not None and not resumed and (others := load_matching(network, initial)):
+        if (
+            initial is not None
+            and not resumed
+            and (others := load_matching(network, initial_weights(initial), forget))
+        ):
             report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
         network.normalisation.mean.copy_(inputs.mean)
         network.normalisation.inverse_std.copy_(inputs.inverse_std)
@@ -230,36 +235,6 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
             f"{folder}: was trained with another recipe, which differs in {', '.join(differing)}; "
             f"resume with {folder / RECIPE_FILE}, or choose another --out"
         )
-
-
-def load_matching(network: KeyframeNetwork, path: Path) -> list[str]:
-    """Load the tensors of a file that fit the network; returns the names of those it lacks.
-
-    Depthwise kernels over more or fewer frames are cut or padded around their middle.
-
-    Raises:
-        TrainingError: the file cannot be read, or nothing in it fits.
-    """
-    if not path.is_file():
-        raise TrainingError(f"{path}: no such weights; give a .safetensors file of a model folder")
-    own = network.state_dict()
-    weights = checkpoint.load_weights(path)
-    centred = {
-        name: _centred(weight, own[name].shape[-1]) if name.endswith(DEPTHWISE) else weight
-        for name, weight in weights.items()
-        if name in own
-    }
-    fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
-    if not fitting:
-        raise TrainingError(f"{path}: none of its weights fits the recipe's model")
-    network.load_state_dict(own | {k: v.to(own[k].dtype) for k, v in fitting.items()})
-    return sorted(set(own) - set(fitting))
-
-
-def _centred(kernel: Tensor, size: int) -> Tensor:
-    """A kernel (D, 1, taps) with an odd number of taps, cut or padded with zeros to `size`."""
-    margin = (size - kernel.shape[-1]) // 2
-    return torch.nn.functional.pad(kernel, (margin, margin))
 
 
 def save_stage_model(

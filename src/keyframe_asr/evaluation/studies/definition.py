@@ -78,7 +78,9 @@ class StartConfig(Strict):
     weights: str | None = None
     """Averaged weights of that stage where there are some already."""
     initial: str | None = None
-    """Weights that the training of that stage starts from."""
+    """Model, or weights, that the training of that stage starts from."""
+    forget: list[str] = Field(default_factory=list)
+    """Parts of the network, for instance encoder2, that `initial` leaves at random weights."""
 
 
 class VariantConfig(Strict):
@@ -107,6 +109,8 @@ class TrainingStudy(StudyDefinition):
     """Of stages, where they differ from the recipe's."""
     set: list[str] = Field(default_factory=list)
     """key=value for every variant; not of stages, which variants number differently."""
+    stage_set: list[str] = Field(default_factory=list)
+    """key=value for every stage of every variant and of the start."""
     compare: DecodeName = "axe"
     """The decode mode of a model with keyframes by which variants are compared."""
     picture: Literal["variant", "tokens_per_second", "latency"] = "variant"

@@ -11,6 +11,7 @@ from kaldialign import edit_distance
 
 from keyframe_asr.audio import Samples
 from keyframe_asr.data.model_folder import WEIGHTS_FILE
+from keyframe_asr.data.model_names import find_model
 from keyframe_asr.errors import ModelError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
@@ -20,7 +21,6 @@ from keyframe_asr.evaluation.metrics import (
     word_errors,
 )
 from keyframe_asr.evaluation.multiply_adds import encoder_frames, encoder_multiply_adds
-from keyframe_asr.inference.loading import find_model
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import Mode
 from keyframe_asr.inference.recognizer import Recognizer

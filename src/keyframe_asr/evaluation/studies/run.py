@@ -154,12 +154,14 @@ def measure(
         except KeyframeError as error:
             failed.append(type(error)(f"{part.name}: {error}"))
             continue
-        record.parts[part.name] = {
+        measured = {
             "setting": _as_json(part.setting),
             "seconds": round(time.perf_counter() - began, 3),
             "machine": f"{machine(result.pop('device', 'cpu'))}, torch {torch.__version__}",
             "result": result,
         }
+        # read again: another process may have measured other variants meanwhile
+        record.parts = Record.load(record.path).parts | {part.name: measured}
         record.save(definition)
     return failed
 

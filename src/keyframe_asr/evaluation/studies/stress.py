@@ -11,11 +11,12 @@ from keyframe_asr.audio import Samples
 from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.distortion import Distortion
 from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.model_names import find_model
 from keyframe_asr.data.noise import find_recordings
 from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
 from keyframe_asr.evaluation.studies.recognition import recognise, weights_digest
 from keyframe_asr.evaluation.studies.run import Part
-from keyframe_asr.inference.loading import find_model, load
+from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.recognizer import Recognizer
 
 CLEAN = ("clean", 0.0)

@@ -12,7 +12,7 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,7 @@ class TrainingMeasurement:
             return Path(start.weights)
         recipe = self.start_recipe()
         assert recipe is not None
-        initial = Path(start.initial) if start.initial is not None else None
-        model = self._train(recipe, self._start_setting(), initial)
+        model = self._train(recipe, self._start_setting(), start.initial, start.forget)
         return model.parent / AVERAGED
 
     def _start_setting(self) -> Any:
@@ -132,9 +131,16 @@ class TrainingMeasurement:
             return self.study.start and self.study.start.weights
         recipe = self.start_recipe()
         assert recipe is not None
-        return {"recipe": _described(recipe), "initial": self.study.start.initial}
+        start = {"recipe": _described(recipe), "initial": self.study.start.initial}
+        return start | ({"forget": forgotten} if (forgotten := self.study.start.forget) else {})
 
-    def _train(self, recipe: Recipe, setting: Any, initial: Path | None) -> Path:
+    def _train(
+        self,
+        recipe: Recipe,
+        setting: Any,
+        initial: str | Path | None,
+        forget: Sequence[str] = (),
+    ) -> Path:
         """The model folder of a run's last stage; one that was finished is not trained again."""
         described = json.dumps(setting, sort_keys=True).encode()
         # another setting gets another folder, so that no run goes on from weights of another
@@ -143,7 +149,7 @@ class TrainingMeasurement:
         model = folder / recipe.stages[-1].name / "model"
         if model.is_dir():
             return model
-        return train_recipe(recipe, folder, resume=True, initial=initial)
+        return train_recipe(recipe, folder, resume=True, initial=initial, forget=forget)
 
     def _recipe(
         self, stages: list[str], epochs: dict[str, int], sets: list[str], name: str
@@ -163,6 +169,8 @@ class TrainingMeasurement:
             stage["epochs"] = epochs.get(stage["name"], stage["epochs"])
             if stage.get("start_from") not in stages:
                 stage.pop("start_from", None)
+            for override in self.study.stage_set:
+                apply_override(stage, override)
         data["stages"] = chosen
         for override in sets:
             apply_override(data, override)
