@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from keyframe_asr.config import EncoderConfig, ModelConfig, SubsamplingConfig
+from keyframe_asr.data.model_folder import WEIGHTS_FILE
+from keyframe_asr.data.quantised_weights import with_quantised
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.training.initial import load_matching
+from keyframe_asr.training.initial import initial_weights, load_matching
+from unit.random_model import save_random_model
 
 VOCABULARY = 7
 
@@ -50,3 +53,35 @@ def test_a_file_without_fitting_weights_is_refused(tmp_path: Path) -> None:
     save_file({"other": torch.ones(3)}, tmp_path / "other.safetensors")
     with pytest.raises(TrainingError, match="none of its weights fits"):
         load_matching(network(5), tmp_path / "other.safetensors")
+
+
+def test_a_model_is_named_by_folder_or_name(tmp_path: Path) -> None:
+    folder = save_random_model(tmp_path / "model")
+    assert initial_weights(folder) == initial_weights(folder / WEIGHTS_FILE)
+    assert initial_weights("demo").parent.name == "demo"
+    with pytest.raises(TrainingError, match=r"nobody: no such model folder.*or a \.safetensors"):
+        initial_weights("nobody")
+
+
+def test_forgotten_parts_stay_as_they_are(tmp_path: Path) -> None:
+    source, target = network(5), network(5)
+    before = {name: one.clone() for name, one in target.state_dict().items()}
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    forget = ["encoder2", "head"]
+    assert load_matching(target, tmp_path / "weights.safetensors", forget) == []
+    for name, one in target.state_dict().items():
+        expected = before if name.split(".")[0] in forget else source.state_dict()
+        torch.testing.assert_close(one, expected[name])
+    assert not torch.equal(before["head.weight"], source.state_dict()["head.weight"])
+    with pytest.raises(TrainingError, match="no part 'encoder3' to forget; its parts are"):
+        load_matching(target, tmp_path / "weights.safetensors", ["encoder3"])
+
+
+def test_weights_of_8_bits_are_scaled(tmp_path: Path) -> None:
+    source, target = network(5), network(5)
+    weights = source.state_dict()
+    save_file(with_quantised(weights, weights), tmp_path / "small.safetensors")
+    assert load_matching(target, tmp_path / "small.safetensors") == []
+    for name, one in target.state_dict().items():
+        step = float(weights[name].abs().max()) / 127
+        torch.testing.assert_close(one, weights[name], atol=step, rtol=0.0)

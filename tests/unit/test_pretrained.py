@@ -11,16 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperFeatureExtractor
 
-from keyframe_asr.config import FeaturesConfig
-from keyframe_asr.data.pretrained_source import load_original
+from keyframe_asr.config import FeaturesConfig, Recipe, parse_config
+from keyframe_asr.data import pretrained_source
+from keyframe_asr.data.pretrained_source import OWN_PREFIX, load_original, with_architecture
+from keyframe_asr.data.quantised_weights import with_quantised
 from keyframe_asr.errors import ModelError
 from keyframe_asr.features import NormalisedWaveform, WhisperMel, front_end
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder, build_pretrained
 from keyframe_asr.model.whisper import WhisperEncoder
+from keyframe_asr.pretrained_config import PretrainedConfig
+from unit.random_model import random_model
 from unit.tiny_pretrained import (
     STABLE_WAV2VEC2,
     WAV2VEC2,
@@ -29,7 +35,7 @@ from unit.tiny_pretrained import (
     random_encoder,
     write_source,
 )
-from unit.tone_corpus import tones
+from unit.tone_corpus import recipe_data, stage, tones
 
 ARCHITECTURES = {"whisper": WHISPER, "wav2vec2": WAV2VEC2, "stable": STABLE_WAV2VEC2}
 LOCAL_WHISPER = Path("models") / "whisper-base-encoder"
@@ -200,9 +206,36 @@ def test_weights_are_read_from_encoders_and_whole_checkpoints(tmp_path: Path, pr
         torch.testing.assert_close(tensor, expected[name], atol=2e-3, rtol=1e-3)
 
 
-def test_weights_of_wav2vec2_with_the_old_names_of_weight_norm(tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
+@pytest.mark.parametrize("named_by_name", [False, True])
+def test_the_encoder_of_a_model_of_this_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by_name: bool
+) -> None:
+    source = write_source(tmp_path / "source", WHISPER, OWN_PREFIX)
+    (source / "config.json").unlink()
+    own = {"family": "whisper", "source": "gone", "architecture": WHISPER}
+    described = random_model().config.model_dump(mode="json")
+    described["model"]["pretrained"] = own
+    (source / "config.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
+    file = source / "model.safetensors"
+    weights = load_file(file)
+    save_file(with_quantised(weights, [name for name in weights if "fc1" in name]), file)
+    monkeypatch.setattr(pretrained_source, "shipped_models", lambda: {"ours": source})
+    config = PretrainedConfig(family="whisper", source="ours" if named_by_name else str(source))
+    data = recipe_data(tmp_path / "none.tsv", [stage("baseline")])
+    data["model"] = data["model"] | {"pretrained": config.model_dump()}
+    filled = with_architecture(parse_config(Recipe, data, "recipe")).model.pretrained
+    assert filled is not None and filled.architecture == WHISPER
+    encoder = build_pretrained(filled)
+    load_original(encoder, filled)
+    expected = random_encoder(WHISPER).state_dict()
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-2, rtol=1e-3)
+    data["model"] = data["model"] | {"pretrained": {"family": "wav2vec2", "source": str(source)}}
+    with pytest.raises(ModelError, match="on an encoder of family 'whisper', but"):
+        with_architecture(parse_config(Recipe, data, "recipe"))
 
+
+def test_weights_of_wav2vec2_with_the_old_names_of_weight_norm(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source", WAV2VEC2, "wav2vec2.")
     file = source / "model.safetensors"
     old = {

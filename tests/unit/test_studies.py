@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import soundfile
 import yaml
+from safetensors.torch import load_file, save_file
 
+from keyframe_asr.config import Recipe, parse_config
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.evaluation.studies import catalogue
 from keyframe_asr.evaluation.studies.definition import load_study
 from keyframe_asr.evaluation.studies.run import Part, Record, choose, measure, plan
 from keyframe_asr.timing import SAMPLE_RATE
+from keyframe_asr.training.run import train_recipe
 from unit.random_model import noise, save_random_model
 from unit.test_cli_audio import keyframe
 from unit.tone_corpus import random_texts, recipe_data, stage, write_corpus
@@ -68,6 +71,14 @@ def test_a_part_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
     failed = measure([Part("a", "a", {}, fail), part("b")], record, {}, lambda line: None)
     assert [str(error) for error in failed] == ["a: no such file"]
     assert list(record.results) == ["b"]
+
+
+def test_two_processes_share_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    one, other = Record.load(path), Record.load(path)
+    measure([part("a")], one, {}, lambda line: None)
+    measure([part("b")], other, {}, lambda line: None)
+    assert list(Record.load(path).results) == list(other.results) == ["a", "b"]
 
 
 def test_the_plan_says_how_long_by_what_is_known(tmp_path: Path) -> None:
@@ -210,6 +221,23 @@ def test_training(tmp_path: Path) -> None:
     text = report_of(record)
     assert "Up to 2 seeds each" in text
     assert text.count("\n| AXE |") == 1 and "| all frames |" in text
+
+
+def test_training_from_a_model_without_a_stage(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    described = yaml.safe_load(study.read_text())
+    model = tmp_path / "runs" / "first"
+    recipe = parse_config(Recipe, yaml.safe_load((tmp_path / "recipe.yaml").read_text()), "tiny")
+    train_recipe(recipe, model, quiet=True)
+    weights = model / "baseline" / "model" / "model.safetensors"
+    described["start"] = {"initial": str(weights.parent), "forget": ["head"]}
+    study.write_text(yaml.safe_dump(described))
+    _, said = run(study, only=("axe",))
+    assert len(said) == 1
+    assert not [one for one in (tmp_path / "runs").iterdir() if "start" in one.name]
+    assert run(study, only=("axe",))[1] == []
+    save_file({k: 2 * v for k, v in load_file(weights).items()}, weights)
+    assert len(run(study, only=("axe",))[1]) == 1  # other weights at the same place
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -132,9 +132,9 @@ def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, 
     """Of the encoder inside a model of this project."""
     own = load_model_folder_config(folder / CONFIG_FILE).model.pretrained
     if own is None or own.architecture is None or own.family != config.family:
-        kind = "no pretrained encoder" if own is None else f"one of family '{own.family}'"
+        kind = "no pretrained encoder" if own is None else f"an encoder of family '{own.family}'"
         raise ModelError(
-            f"{folder}: is a model with {kind}, but model.pretrained.family is '{config.family}'; "
+            f"{folder}: is a model on {kind}, but model.pretrained.family is '{config.family}'; "
             "give a model on an encoder of that family"
         )
     return own.architecture

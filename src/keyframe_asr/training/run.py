@@ -78,20 +78,12 @@ def train_recipe(
     with TrainingReport(folder, quiet, processes.writes) as report:
         measured = _measured_store(recipe, folder, store, original, processes)
         inputs = _inputs(recipe, folder, measured, processes, report, resumed)
-        torch.manual_seed(recipe.seed)
-        network = KeyframeNetwork(
-            recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
-        )
-        if network.pretrained is not None and original is not None:
-            network.pretrained.load_state_dict(original.state_dict())
-        if (
-            initial is not None
-            and not resumed
-            and (others := load_matching(network, initial_weights(initial), forget))
-        ):
-            report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
-        network.normalisation.mean.copy_(inputs.mean)
-        network.normalisation.inverse_std.copy_(inputs.inverse_std)
+        network = _network(recipe, inputs, original)
+        if initial is not None and not resumed:
+            others = load_matching(network, initial_weights(initial), forget)
+            if others:
+                report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
+            _normalise(network, inputs)
         encodings = encodings_folder(recipe, folder)
         trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, processes, encodings)
         trainer.run(inputs.train, inputs.dev, report)
@@ -142,6 +134,24 @@ def encodings_folder(recipe: Recipe, folder: Path) -> Path:
     """Where the outputs of a frozen encoder are kept."""
     named = recipe.training.encodings
     return folder / "encodings" if named is None else Path(named)
+
+
+def _network(recipe: Recipe, inputs: Inputs, original: PretrainedEncoder | None) -> KeyframeNetwork:
+    """With random weights but for those of the original encoder, if it is at hand."""
+    torch.manual_seed(recipe.seed)
+    network = KeyframeNetwork(
+        recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
+    )
+    if network.pretrained is not None and original is not None:
+        network.pretrained.load_state_dict(original.state_dict())
+    _normalise(network, inputs)
+    return network
+
+
+def _normalise(network: KeyframeNetwork, inputs: Inputs) -> None:
+    """Normalise features by the statistics of this run's corpus."""
+    network.normalisation.mean.copy_(inputs.mean)
+    network.normalisation.inverse_std.copy_(inputs.inverse_std)
 
 
 def _inputs(

@@ -34,6 +34,7 @@ from keyframe_asr.training import checkpoint
 from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
+from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import EpochReport, TrainingReport
 from keyframe_asr.training.stages import Masking, StageObjective
@@ -93,6 +94,9 @@ class Trainer:
         if restored is not None:
             progress, weights, optimiser_state = restored
             self._load(weights, self.folder / checkpoint.STATE_FILE)
+        precision = self.recipe.training.precision
+        if precision != "float32" and autocast_type(precision, self.processes.device) is None:
+            report.warn(f"this CPU has no {precision} arithmetic; training in float32 instead")
         results = []
         for index in range(progress.stage, len(self.recipe.stages)):
             stage = self.recipe.stages[index]

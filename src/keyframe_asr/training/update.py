@@ -13,11 +13,10 @@ from torch import Tensor
 from keyframe_asr.config import StageConfig, TrainingConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.training.divergence import check_finite, naming_utterances
+from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser
 from keyframe_asr.training.validation import count_spikes
-
-HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Updater:
         self._stage = stage
         self._training = training
         self._total_steps = total_steps
-        self._half = HALF.get(training.precision)
+        self._half = autocast_type(training.precision, processes.device)
         # Gradients in float16 become 0 unless the loss is scaled up.
         self._scaler = torch.amp.GradScaler(
             processes.device.type, enabled=training.precision == "float16"

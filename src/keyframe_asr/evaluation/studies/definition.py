@@ -71,16 +71,21 @@ class CostStudy(StudyDefinition):
 
 
 class StartConfig(Strict):
-    """The weights that variants start from: of a stage of the recipe, trained once."""
+    """What variants start from: a model, a stage that is trained once for all, or both."""
 
-    stage: str
-    """Trained after those before it in the recipe, with the first seed."""
-    weights: str | None = None
-    """Averaged weights of that stage where there are some already."""
     initial: str | None = None
-    """Model, or weights, that the training of that stage starts from."""
+    """Model, by folder or name, or `.safetensors` weights."""
     forget: list[str] = Field(default_factory=list)
     """Parts of the network, for instance encoder2, that `initial` leaves at random weights."""
+    stage: str | None = None
+    """Stage of the recipe that is trained once, with the first seed, for all variants: from
+    `initial`, or else from random weights after those before it in the recipe."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StartConfig:
+        if self.initial is None and self.stage is None:
+            raise ValueError("name a model to start from (initial), a stage to train, or both")
+        return self
 
 
 class VariantConfig(Strict):

@@ -10,9 +10,7 @@ from typing import Any
 from kaldialign import edit_distance
 
 from keyframe_asr.audio import Samples
-from keyframe_asr.data.model_folder import WEIGHTS_FILE
-from keyframe_asr.data.model_names import find_model
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import TrainingError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
     confidence_interval,
@@ -26,13 +24,14 @@ from keyframe_asr.inference.modes import Mode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
+from keyframe_asr.training.initial import initial_weights
 
 
 def weights_digest(model: str) -> str | None:
     """The first digits of the SHA-256 of a model's weights; None if it is not there."""
     try:
-        weights = (find_model(model) / WEIGHTS_FILE).read_bytes()
-    except (ModelError, OSError):
+        weights = initial_weights(model).read_bytes()
+    except (TrainingError, OSError):
         return None
     return hashlib.sha256(weights).hexdigest()[:16]
 

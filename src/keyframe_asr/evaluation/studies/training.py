@@ -21,7 +21,7 @@ from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantConfig
-from keyframe_asr.evaluation.studies.recognition import recognise
+from keyframe_asr.evaluation.studies.recognition import recognise, weights_digest
 from keyframe_asr.evaluation.studies.run import Part
 from keyframe_asr.inference.loading import load
 from keyframe_asr.strict_yaml import apply_override, parse_config, read_yaml
@@ -65,7 +65,7 @@ class TrainingMeasurement:
     def start_recipe(self) -> Recipe | None:
         """The recipe of the weights that variants start from, if they are to be trained."""
         start = self.study.start
-        if start is None or start.weights is not None:
+        if start is None or start.stage is None:
             return None
         names = [stage["name"] for stage in self._read()["stages"]]
         if start.stage not in names:
@@ -73,7 +73,8 @@ class TrainingMeasurement:
                 f"{self.study.recipe}: has no stage '{start.stage}' to start from; "
                 f"there are: {', '.join(names)}"
             )
-        stages = names[: names.index(start.stage) + 1]
+        before = [] if start.initial is not None else names[: names.index(start.stage)]
+        stages = [*before, start.stage]
         sets = [*self.study.set, f"seed={FIRST_SEED}", "name=start"]
         return self._recipe(stages, self.study.epochs, sets, "start")
 
@@ -97,8 +98,8 @@ class TrainingMeasurement:
     def _measure(
         self, variant: VariantConfig, recipe: Recipe, setting: dict[str, Any]
     ) -> dict[str, Any]:
-        initial = None if variant.from_nothing else self._start()
-        model = self._train(recipe, setting, initial)
+        initial, forget = (None, ()) if variant.from_nothing else self._start()
+        model = self._train(recipe, setting, initial, forget)
         recognizer = load(model, self._device)
         manifest = recipe.data.dev if self.study.split == "dev" else recipe.data.test
         cuts = list(load_manifest(str(manifest)))
@@ -114,32 +115,33 @@ class TrainingMeasurement:
             "latency_seconds": ahead * frame_seconds,
         }
 
-    def _start(self) -> Path | None:
-        """Weights that variants start from, trained now if they are not there."""
+    def _start(self) -> tuple[str | Path | None, Sequence[str]]:
+        """What variants start from, trained now if it is not there, and what of it they forget."""
+        start = self.study.start
+        if start is None:
+            return None, ()
+        recipe = self.start_recipe()
+        if recipe is None:
+            return start.initial, start.forget
+        model = self._train(recipe, self._start_setting(), start.initial, start.forget)
+        return model.parent / AVERAGED, ()
+
+    def _start_setting(self) -> Any:
         start = self.study.start
         if start is None:
             return None
-        if start.weights is not None:
-            return Path(start.weights)
         recipe = self.start_recipe()
-        assert recipe is not None
-        model = self._train(recipe, self._start_setting(), start.initial, start.forget)
-        return model.parent / AVERAGED
-
-    def _start_setting(self) -> Any:
-        if self.study.start is None or self.study.start.weights is not None:
-            return self.study.start and self.study.start.weights
-        recipe = self.start_recipe()
-        assert recipe is not None
-        start = {"recipe": _described(recipe), "initial": self.study.start.initial}
-        return start | ({"forget": forgotten} if (forgotten := self.study.start.forget) else {})
+        return start.model_dump(include={"initial", "forget"}) | {
+            "weights": start.initial and weights_digest(start.initial),
+            "recipe": recipe and _described(recipe),
+        }
 
     def _train(
         self,
         recipe: Recipe,
         setting: Any,
         initial: str | Path | None,
-        forget: Sequence[str] = (),
+        forget: Sequence[str],
     ) -> Path:
         """The model folder of a run's last stage; one that was finished is not trained again."""
         described = json.dumps(setting, sort_keys=True).encode()
@@ -176,7 +178,7 @@ class TrainingMeasurement:
             apply_override(data, override)
         model, training = data.get("model") or {}, data.setdefault("training", {})
         if model.get("pretrained") and training.get("encodings") is None:
-            training["encodings"] = str(self.folder / "encodings")  # computed once for all
+            training["encodings"] = str(self.folder.parent / "encodings")  # once for all studies
         recipe = parse_config(Recipe, data, f"{self.study.recipe}, {name}")
         if self.study.split == "test" and recipe.data.test is None:
             raise RecipeError(

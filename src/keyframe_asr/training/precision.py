@@ -1,0 +1,23 @@
+"""The number format that a training computes in, where it is not float32."""
+
+from __future__ import annotations
+
+import torch
+
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """What matrix products are computed in on `device`; None for float32.
+
+    A CPU without arithmetic for bfloat16 imitates it, some hundred times slower than float32, which
+    then takes its place.
+    """
+    if precision == "bfloat16" and device.type == "cpu" and not cpu_computes_bfloat16():
+        return None
+    return _HALF.get(precision)
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether torch has fast matrix products of bfloat16 for this CPU."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
