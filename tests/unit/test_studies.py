@@ -73,6 +73,32 @@ def test_a_part_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
     assert list(record.results) == ["b"]
 
 
+def test_parts_of_another_setting_are_named_but_not_compared(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    run(study, only=("axe", "all"))
+    described = yaml.safe_load(study.read_text())
+    described["epochs"] = {"keyframes": 2}
+    study.write_text(yaml.safe_dump(described))
+    out = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--redraw"]
+    assert keyframe("study", str(study), *out).exit_code == 0
+    text = (tmp_path / "out" / "tiny.md").read_text(encoding="utf-8")
+    assert "Left out, measured with another setting: axe, seed 1." in text
+    assert "| all frames |" in text and "\n| AXE |" not in text
+
+
+def test_weights_that_are_gone_are_those_of_then(tmp_path: Path) -> None:
+    record = Record.load(tmp_path / "kept.json")
+    record.parts["a"] = {"setting": {"start": {"weights": "12ab"}, "epochs": 1}}
+    for weights, epochs, outdated in [
+        ("12ab", 1, []),
+        (None, 1, []),
+        ("9", 1, ["a"]),
+        (None, 2, ["a"]),
+    ]:
+        now = Part("a", "a", {"start": {"weights": weights}, "epochs": epochs}, dict)
+        assert record.outdated([now]) == outdated
+
+
 def test_two_processes_share_a_record(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     one, other = Record.load(path), Record.load(path)
@@ -219,7 +245,7 @@ def test_training(tmp_path: Path) -> None:
     assert sorted(axe["decode"]) == ["attention", "axe", "ctc", "joint", "rescore"]
     assert axe["latency_seconds"] == pytest.approx(0.04)
     text = report_of(record)
-    assert "Up to 2 seeds each" in text
+    assert "Up to 2 seeds each" in text and "| joint % (95 %) |" in text
     assert text.count("\n| AXE |") == 1 and "| all frames |" in text
 
 

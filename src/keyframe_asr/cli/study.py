@@ -53,8 +53,8 @@ def study(
     stem = Path(name).stem
     record = run.Record.load(out / f"{stem}.json")
     failed: list[KeyframeError] = []
+    measurement = catalogue.measurement(definition, runs / stem, None)
     if not redraw:
-        measurement = catalogue.measurement(definition, runs / stem, None)
         parts = run.choose(measurement.parts(seeds), only or [])
         if plan:
             _print_plan(stem, parts, record)
@@ -67,7 +67,8 @@ def study(
         raise KeyframeError(
             f"{record.path}: nothing has been measured yet; run keyframe study {name}"
         )
-    for path in catalogue.write_report(name, definition, record):
+    outdated = record.outdated(measurement.parts(max(seeds, record.seeds)))
+    for path in catalogue.write_report(name, definition, record, outdated):
         typer.echo(path)
     if failed:
         raise KeyframeError(f"{stem}: {len(failed)} parts could not be measured; see above")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,13 +65,17 @@ def report(study: StudyDefinition, record: Record) -> Report:
     return DroppedReport(study, record.results)
 
 
-def write_report(name: str, study: StudyDefinition, record: Record) -> list[Path]:
+def write_report(
+    name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
+) -> list[Path]:
     """Write NAME.md and NAME.png beside the record; returns what was written.
+
+    Parts that are `outdated` are named, but not compared with the others.
 
     Raises:
         KeyframeError: matplotlib is missing, or a file cannot be written.
     """
-    found = report(study, record)
+    found = report(study, record.without(outdated))
     written = []
     picture = record.path.with_suffix(".png")
     figure = found.figure()
@@ -82,6 +87,7 @@ def write_report(name: str, study: StudyDefinition, record: Record) -> list[Path
         f"*{study.question}*",
         f"![{study.title}]({picture.name})" if figure is not None else "",
         *found.markdown(),
+        f"Left out, measured with another setting: {'; '.join(outdated)}." if outdated else "",
         f"Measured on {machines}." if machines else "",
     ]
     text = record.path.with_suffix(".md")

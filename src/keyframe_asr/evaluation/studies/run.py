@@ -8,6 +8,7 @@ has changed since is measured again.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,29 @@ class Record:
         return kept is not None and kept["setting"] == _as_json(part.setting)
 
     @property
+    def seeds(self) -> int:
+        """The highest seed that a part has in its name."""
+        found = (re.fullmatch(r".*, seed (\d+)", name) for name in self.parts)
+        return max((int(one[1]) for one in found if one), default=1)
+
+    def without(self, names: Collection[str]) -> Record:
+        """The same record without some of its parts."""
+        kept = {name: one for name, one in self.parts.items() if name not in names}
+        return Record(self.path, kept)
+
+    def outdated(self, parts: Sequence[Part]) -> list[str]:
+        """Names of the parts that were measured with another setting than they have now.
+
+        Weights that are not there now are taken to be those of then.
+        """
+        return [
+            part.name
+            for part in parts
+            if part.name in self.parts
+            and not _same(self.parts[part.name]["setting"], _as_json(part.setting))
+        ]
+
+    @property
     def results(self) -> dict[str, dict[str, Any]]:
         """Results by the names of their parts, of whatever setting."""
         return {name: one["result"] for name, one in self.parts.items()}
@@ -164,6 +188,12 @@ def measure(
         record.parts = Record.load(record.path).parts | {part.name: measured}
         record.save(definition)
     return failed
+
+
+def _same(kept: Any, now: Any, key: str = "") -> bool:
+    if isinstance(kept, dict) and isinstance(now, dict):
+        return kept.keys() == now.keys() and all(_same(kept[k], now[k], k) for k in kept)
+    return bool(kept == now) or (key == "weights" and now is None)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODES = ("axe", "ctc", "attention", "rescore")
+MODES = ("axe", "ctc", "attention", "rescore", "joint")
 X_LABELS = {
     "variant": "",
     "tokens_per_second": "tokens per second",
@@ -79,7 +79,8 @@ class TrainingReport:
             f"`{study.recipe}`, every variant from {from_start} unless it says otherwise, "
             f"{' or '.join(map(str, epochs))} epochs each; measured on {first['utterances']} "
             f"utterances ({first['audio_seconds'] / 60:.1f} minutes) of the {study.split} part, "
-            f"error in {first['unit']}, compared in the greedy mode. {NOISE} {noise}"
+            f"error in {first['unit']}, compared in the greedy mode. {NOISE} {noise} Real-time "
+            "factors are of one pass, beside whatever else the machine did."
         )
 
     def _sentences(self) -> str:
