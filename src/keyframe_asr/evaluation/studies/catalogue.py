@@ -19,6 +19,7 @@ from keyframe_asr.evaluation.studies.dropped import DroppedMeasurement
 from keyframe_asr.evaluation.studies.dropped_report import DroppedReport
 from keyframe_asr.evaluation.studies.figures import save_figure
 from keyframe_asr.evaluation.studies.markdown import document
+from keyframe_asr.evaluation.studies.results_page import update_page
 from keyframe_asr.evaluation.studies.run import Record, Study, write_text
 from keyframe_asr.evaluation.studies.stress import StressMeasurement
 from keyframe_asr.evaluation.studies.stress_report import StressReport
@@ -34,6 +35,10 @@ class Report(Protocol):
 
     def markdown(self) -> list[str]:
         """Paragraphs and tables."""
+        ...
+
+    def summary(self) -> str:
+        """What was found, in a paragraph or a list."""
         ...
 
     def figure(self) -> Figure | None:
@@ -68,7 +73,7 @@ def report(study: StudyDefinition, record: Record) -> Report:
 def write_report(
     name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
 ) -> list[Path]:
-    """Write NAME.md and NAME.png beside the record; returns what was written.
+    """Write NAME.md, NAME.png and the paragraph on the page of results; returns what was written.
 
     Parts that are `outdated` are named, but not compared with the others.
 
@@ -92,4 +97,15 @@ def write_report(
     ]
     text = record.path.with_suffix(".md")
     write_text(document(study.title, f"keyframe study {name}", parts), text)
-    return [text, *written]
+    shown = f"{record.path.parent.name}/{picture.name}"
+    page = update_page(
+        record.path.stem,
+        [
+            f"*{study.question}* (`keyframe study {name}`)",
+            f"![{study.title}](results/{shown})" if figure is not None else "",
+            found.summary(),
+            f"[All figures](results/{record.path.parent.name}/{text.name}).",
+        ],
+        record.path.parent,
+    )
+    return [text, *written, *([page] if page is not None else [])]

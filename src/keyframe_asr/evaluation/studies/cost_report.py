@@ -52,6 +52,11 @@ class CostReport:
             )
         return found
 
+    def summary(self) -> str:
+        """For each device, what a training step and an utterance take."""
+        found = [self._step_text(*one)[0] for one in self._steps.items()]
+        return "\n\n".join(found + [self._length_text(*one)[0] for one in self._lengths.items()])
+
     def figure(self) -> Figure | None:
         """Time against length, its ratio, and the pieces of a step; of the last device."""
         if not self._lengths or not self._steps:

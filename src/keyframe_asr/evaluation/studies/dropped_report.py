@@ -40,6 +40,10 @@ class DroppedReport:
         )
         return [done, self._sentences(), self._table()]
 
+    def summary(self) -> str:
+        """What keyframes tell, against other frames and against encoder 2."""
+        return self._sentences()
+
     def figure(self) -> Figure | None:
         """Accuracy by token, and sound explained by the distance in time."""
         if not self._views:

@@ -57,6 +57,12 @@ class StressReport:
         )
         return [data, self._sentences(), self._table()]
 
+    def summary(self) -> str:
+        """How the systems compare over all stresses."""
+        if not self._conditions:
+            return ""
+        return "\n".join(self._sentences().split("\n")[: len(self._study.systems)])
+
     def figure(self) -> Figure | None:
         """Error above, keyframes per token below, one column a kind of stress."""
         kinds = [

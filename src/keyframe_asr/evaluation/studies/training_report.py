@@ -50,6 +50,32 @@ class TrainingReport:
             return ["No variant has been trained yet."]
         return [self._done(), self._sentences(), self._table(), self._missing()]
 
+    def summary(self) -> str:
+        """Which variants make more or fewer errors than the reference, and which do not."""
+        if self._study.reference not in self._runs:
+            return ""
+        found: dict[str, list[str]] = {"more": [], "fewer": [], "within noise": []}
+        for one in self._variants:
+            if one.name == self._study.reference:
+                continue
+            minus = self._minus(one)
+            side = "within noise" if minus.is_noise else "fewer" if minus.value < 0 else "more"
+            found[side].append(f"{one.label} ({100 * minus.value:+.1f})")
+        reference = next(one for one in self._variants if one.name == self._study.reference)
+        lines = [
+            f"- {self._label(self._study.reference)}: "
+            f"{rate(*self._rate(reference, self._mode(reference)))} % of "
+            f"{self._runs[reference.name][0]['unit']}, greedy."
+        ]
+        titles = {
+            "more": "More errors (points)",
+            "fewer": "Fewer errors",
+            "within noise": "Within noise of it",
+        }
+        lines += [f"- {titles[side]}: {'; '.join(of)}." for side, of in found.items() if of]
+        missing = self._missing()
+        return "\n".join([*lines, *([f"- {missing}"] if missing else [])])
+
     def figure(self) -> Figure | None:
         """Error of each variant with its interval, or against what the study asks about."""
         if not self._variants:

@@ -1,0 +1,43 @@
+"""A study writes its paragraph between its marks on the page of results, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keyframe_asr.evaluation.studies.results_page import update_page
+
+PAGE = """# Results
+<!-- study one -->
+old
+<!-- end of study one -->
+By hand.
+<!-- study two -->
+<!-- end of study two -->
+"""
+
+
+def test_only_what_is_between_the_marks_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "studies"
+    folder.mkdir(parents=True)
+    page = tmp_path / "results.md"
+    page.write_text(PAGE)
+    assert update_page("two", ["new \\1", "", "lines"], folder) == page
+    assert page.read_text() == PAGE.replace("two -->\n<!--", "two -->\nnew \\1\n\nlines\n<!--")
+    assert update_page("one", ["newer"], folder) == page
+    assert "old" not in page.read_text() and "newer\n<!-- end of study one" in page.read_text()
+
+
+def test_without_marks_there_is_nothing_to_write(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "studies"
+    folder.mkdir(parents=True)
+    assert update_page("one", ["text"], folder) is None
+    (tmp_path / "results.md").write_text(PAGE)
+    assert update_page("three", ["text"], folder) is None
+    assert (tmp_path / "results.md").read_text() == PAGE
+
+
+def test_every_study_has_its_place_on_the_page(repository: Path) -> None:
+    page = (repository / "docs" / "results.md").read_text(encoding="utf-8")
+    for path in (repository / "docs" / "results" / "studies").glob("*.json"):
+        assert f"<!-- study {path.stem} -->\n" in page
+        assert f"<!-- end of study {path.stem} -->\n" in page
