@@ -1,7 +1,7 @@
 """A model of this project beside whisper-base (faster-whisper, int8) on one manifest.
 
     python benchmarks/whisper/compare.py MODEL MANIFEST --whisper FOLDER --whisper-python PYTHON \\
-        --json FILE [--repeats 3] [--utterances N] [--decode MODE]...
+        --json FILE [--repeats 3] [--utterances N] [--threads 1 2] [--decode MODE]... [--one-by-one]
         [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
 
 Every system and number of threads is a process of its own; the processes take turns, so that a busy
@@ -53,13 +53,13 @@ LANGUAGE_CODES = {"mandarin": "zh", "english": "en"}
 def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, list[str]]]:
     """What is compared: name, threads and command of each, without the list and the output."""
     found: dict[str, tuple[int, list[str]]] = {}
-    for threads in (1, 2):
+    for threads in given.threads:
         ours = [sys.executable, str(HERE / "recognise_with_keyframes.py"), given.model]
         searched = ["--language-model", given.language_model, "--weight", str(given.weight)]
         searched += ["--token-bonus", str(given.token_bonus)]
         for mode in given.decode:
             for helped in (False, True) if given.language_model else (False,):
-                for batched in (False, True):
+                for batched in (False,) if given.one_by_one else (False, True):
                     name = f"keyframes, {mode}{' with language model' if helped else ''}, "
                     name += "batched" if batched else "one by one"
                     extra = [*(["--batched"] if batched else []), *(searched if helped else [])]
@@ -116,6 +116,8 @@ def main() -> None:
     parser.add_argument("--language-model")
     parser.add_argument("--weight", type=float, default=0.5)
     parser.add_argument("--token-bonus", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--one-by-one", action="store_true", help="no batches")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--utterances", type=int, help="only every so many, to save time")
     parser.add_argument("--json", type=Path, required=True)

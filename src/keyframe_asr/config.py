@@ -223,7 +223,7 @@ class TrainingConfig(Strict):
     accumulate: int = Field(default=1, ge=1)
     """Batches of one update, on however many devices: they share the batches out."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of matrix products; a CPU that has no arithmetic for bfloat16 takes float32 instead."""
+    """Of matrix products; a CPU for which torch has no fast bfloat16 takes float32 instead."""
     weight_decay: float = Field(default=1e-2, ge=0)
     gradient_clip: float = Field(default=5.0, gt=0)
     validate_every_epochs: int = Field(default=1, ge=1)

@@ -13,8 +13,15 @@ from keyframe_asr.data.model_folder import WEIGHTS_FILE
 from keyframe_asr.data.quantised_weights import with_quantised
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.training.initial import initial_weights, load_matching
-from unit.random_model import save_random_model
+from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.training.initial import (
+    initial_weights,
+    load_encoder,
+    load_matching,
+    parts_of_other_units,
+)
+from unit.random_model import random_model, save_random_model
+from unit.tiny_pretrained import WHISPER, random_encoder
 
 VOCABULARY = 7
 
@@ -59,8 +66,10 @@ def test_a_model_is_named_by_folder_or_name(tmp_path: Path) -> None:
     folder = save_random_model(tmp_path / "model")
     assert initial_weights(folder) == initial_weights(folder / WEIGHTS_FILE)
     assert initial_weights("demo").parent.name == "demo"
-    with pytest.raises(TrainingError, match=r"nobody: no such model folder.*or a \.safetensors"):
+    with pytest.raises(TrainingError, match=r"nobody: no such model folder.*\(\.safetensors\) can"):
         initial_weights("nobody")
+    with pytest.raises(TrainingError, match=r"none\.safetensors: no such file; give weights"):
+        initial_weights(tmp_path / "none.safetensors")
 
 
 def test_forgotten_parts_stay_as_they_are(tmp_path: Path) -> None:
@@ -85,3 +94,29 @@ def test_weights_of_8_bits_are_scaled(tmp_path: Path) -> None:
     for name, one in target.state_dict().items():
         step = float(weights[name].abs().max()) / 127
         torch.testing.assert_close(one, weights[name], atol=step, rtol=0.0)
+
+
+def test_parts_that_know_other_units_are_named(tmp_path: Path) -> None:
+    stored = random_model()
+    path = initial_weights(save_random_model(tmp_path / "model"))
+    assert parts_of_other_units(stored.network, path, stored.tokenizer) == []
+    others, more = CharacterTokenizer("ABCDEX"), CharacterTokenizer("ABCDEFG")
+    found = parts_of_other_units(stored.network, path, others)
+    assert found == ["inter_ctc", "head", "decoder"]  # it has no conditioning
+    assert parts_of_other_units(stored.network, path, more) == []  # whose shapes do not fit
+
+
+def test_the_encoder_of_the_weights_is_the_one_that_statistics_are_of(tmp_path: Path) -> None:
+    trained, original = random_encoder(WHISPER, seed=5), random_encoder(WHISPER, seed=6)
+    named = {f"pretrained.{name}": one for name, one in trained.state_dict().items()}
+    save_file(named, tmp_path / "weights.safetensors")
+    load_encoder(original, tmp_path / "weights.safetensors")
+    for name, one in original.state_dict().items():
+        torch.testing.assert_close(one, trained.state_dict()[name])
+    other = random_encoder(WHISPER, seed=7)
+    before = {name: one.clone() for name, one in other.state_dict().items()}
+    named.popitem()
+    save_file(named, tmp_path / "part.safetensors")
+    load_encoder(other, tmp_path / "part.safetensors")  # half an encoder is none
+    for name, one in other.state_dict().items():
+        torch.testing.assert_close(one, before[name])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.evaluation.studies.definition import shipped_studies
 from keyframe_asr.evaluation.studies.results_page import update_page
 
 PAGE = """# Results
@@ -38,6 +42,12 @@ def test_without_marks_there_is_nothing_to_write(tmp_path: Path) -> None:
 
 def test_every_study_has_its_place_on_the_page(repository: Path) -> None:
     page = (repository / "docs" / "results.md").read_text(encoding="utf-8")
-    for path in (repository / "docs" / "results" / "studies").glob("*.json"):
-        assert f"<!-- study {path.stem} -->\n" in page
-        assert f"<!-- end of study {path.stem} -->\n" in page
+    for name in shipped_studies():
+        assert f"<!-- study {name} -->\n" in page
+        assert f"<!-- end of study {name} -->\n" in page
+
+
+def test_a_page_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "results.md").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(KeyframeError, match=r"results\.md: cannot be read"):
+        update_page("one", ["text"], tmp_path / "results" / "studies")

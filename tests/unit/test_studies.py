@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,12 @@ import soundfile
 import yaml
 from safetensors.torch import load_file, save_file
 
-from keyframe_asr.config import Recipe, parse_config
+from keyframe_asr.config import Recipe
 from keyframe_asr.errors import AudioError, KeyframeError
-from keyframe_asr.evaluation.studies import catalogue
+from keyframe_asr.evaluation.studies import catalogue, training
 from keyframe_asr.evaluation.studies.definition import load_study
 from keyframe_asr.evaluation.studies.run import Part, Record, choose, measure, plan
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.training.run import train_recipe
 from unit.random_model import noise, save_random_model
 from unit.test_cli_audio import keyframe
 from unit.tone_corpus import random_texts, recipe_data, stage, write_corpus
@@ -75,15 +75,33 @@ def test_a_part_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
 
 def test_parts_of_another_setting_are_named_but_not_compared(tmp_path: Path) -> None:
     study = training_study(tmp_path)
-    run(study, only=("axe", "all"))
+    out = tmp_path / "results" / "studies"
+    where = ("--out", out, "--runs", tmp_path / "runs")
+    page = tmp_path / "results.md"
+    page.write_text("# Mine\n<!-- study tiny -->\n<!-- end of study tiny -->\n")
+    measured = keyframe("study", study, *where, "--only", "axe", "--only", "all")
+    assert measured.returncode == 0, measured.stderr
+    found = page.read_text(encoding="utf-8")
+    assert found.startswith("# Mine\n<!-- study tiny -->\n*What is it?* (`keyframe study ")
+    assert (tmp_path / re.findall(r"!\[A study\]\((.+?)\)", found)[0]).is_file()
+    assert (tmp_path / re.findall(r"\[All figures\]\((.+?)\)", found)[0]).is_file()
+    assert "% of words wrong, greedy; measured on 4 utterances" in found
+    assert re.search(r"(more|fewer) errors|within noise of it: all frames, ", found)
+
     described = yaml.safe_load(study.read_text())
     described["epochs"] = {"keyframes": 2}
+    described["reference"] = "all"
     study.write_text(yaml.safe_dump(described))
-    out = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--redraw"]
-    assert keyframe("study", str(study), *out).exit_code == 0
-    text = (tmp_path / "out" / "tiny.md").read_text(encoding="utf-8")
-    assert "Left out, measured with another setting: axe, seed 1." in text
-    assert "| all frames |" in text and "\n| AXE |" not in text
+    assert keyframe("study", study, *where, "--redraw").returncode == 0
+    for text in (page.read_text("utf-8"), (out / "tiny.md").read_text("utf-8")):
+        assert "Left out, measured with another setting: axe, seed 1." in text
+        assert "Not trained with this setting yet: AXE, nothing." in text
+        assert "\n| AXE |" not in text
+    assert "\n| all frames |" in (out / "tiny.md").read_text("utf-8")
+
+    before = page.read_text("utf-8")
+    assert keyframe("study", study, *where, "--redraw", "--set", "reference=axe").returncode == 0
+    assert page.read_text("utf-8") == before  # a study that was changed for once
 
 
 def test_weights_that_are_gone_are_those_of_then(tmp_path: Path) -> None:
@@ -231,13 +249,13 @@ def test_training(tmp_path: Path) -> None:
     study = training_study(tmp_path)
     record, said = run(study, only=("axe",))
     assert [line.split(": ")[1] for line in said] == ["axe, seed 1"]
-    assert "Not trained yet: all frames, nothing." in report_of(record)
-    start = sorted(one.name for one in (tmp_path / "runs").iterdir())
+    assert "Not trained with this setting yet: all frames, nothing." in report_of(record)
+    start = sorted(one.name for one in (tmp_path / "runs").iterdir() if one.is_dir())
     assert [name.rpartition("-")[0] for name in start] == ["axe-seed1", "start-seed1"]
 
     record, said = run(study, seeds=2)
     assert len(said) == 5
-    assert len([one for one in (tmp_path / "runs").iterdir() if "start" in one.name]) == 1
+    assert len(list((tmp_path / "runs").glob("start*[!k]"))) == 1
     assert run(study, seeds=2)[1] == []
     axe, every = record.results["axe, seed 1"], record.results["all, seed 1"]
     assert every["keeps_all"] and every["keyframes"] == every["frames"]
@@ -249,21 +267,55 @@ def test_training(tmp_path: Path) -> None:
     assert text.count("\n| AXE |") == 1 and "| all frames |" in text
 
 
-def test_training_from_a_model_without_a_stage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("start", "trained"),
+    [
+        ({"stage": "longer"}, [("start", None, [], 3), ("axe", "averaged.safetensors", (), 1)]),
+        (
+            {"stage": "longer", "initial": "demo", "forget": ["head"]},
+            [("start", "demo", ["head"], 1), ("axe", "averaged.safetensors", (), 1)],
+        ),
+        ({"initial": "demo", "forget": ["head"]}, [("axe", "demo", ["head"], 1)]),
+    ],
+)
+def test_what_variants_start_from(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: dict[str, Any],
+    trained: list[tuple[Any, ...]],
+) -> None:
     study = training_study(tmp_path)
-    described = yaml.safe_load(study.read_text())
-    model = tmp_path / "runs" / "first"
-    recipe = parse_config(Recipe, yaml.safe_load((tmp_path / "recipe.yaml").read_text()), "tiny")
-    train_recipe(recipe, model, quiet=True)
-    weights = model / "baseline" / "model" / "model.safetensors"
-    described["start"] = {"initial": str(weights.parent), "forget": ["head"]}
+    described = yaml.safe_load(study.read_text()) | {"start": start}
+    described["stage_set"] = ["learning_rate=0.25"]
     study.write_text(yaml.safe_dump(described))
-    _, said = run(study, only=("axe",))
-    assert len(said) == 1
-    assert not [one for one in (tmp_path / "runs").iterdir() if "start" in one.name]
-    assert run(study, only=("axe",))[1] == []
+    model, calls = save_random_model(tmp_path / "model"), []
+
+    def record(recipe: Recipe, folder: Path, *, resume: bool, initial: Any, forget: Any) -> Path:
+        name = Path(initial).name if initial is not None else None
+        calls.append((recipe.name, name, forget, len(recipe.stages)))
+        assert resume and all(stage.learning_rate == 0.25 for stage in recipe.stages)
+        return model
+
+    monkeypatch.setattr(training, "train_recipe", record)
+    run(study, only=("axe",))
+    assert calls == trained
+
+
+def test_other_weights_at_the_same_place_are_another_start(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    weights = save_random_model(tmp_path / "model") / "model.safetensors"
+    described = yaml.safe_load(study.read_text())
+    described["start"] = {"initial": str(weights.parent)}
+    study.write_text(yaml.safe_dump(described))
+
+    def setting() -> dict[str, Any]:
+        (first, *_) = catalogue.measurement(load_study(str(study)), tmp_path, "cpu").parts(1)
+        return first.setting
+
+    before = setting()
+    assert setting() == before
     save_file({k: 2 * v for k, v in load_file(weights).items()}, weights)
-    assert len(run(study, only=("axe",))[1]) == 1  # other weights at the same place
+    assert setting() != before
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from keyframe_asr.config import Recipe
+from keyframe_asr.data.pretrained_source import with_architecture
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.evaluation.studies.definition import (
     StudyDefinition,
@@ -18,6 +19,7 @@ from keyframe_asr.evaluation.studies.definition import (
 from keyframe_asr.evaluation.studies.dropped import DroppedMeasurement
 from keyframe_asr.evaluation.studies.stress import StressMeasurement
 from keyframe_asr.evaluation.studies.training import TrainingMeasurement
+from keyframe_asr.model.network import KeyframeNetwork
 from unit.random_model import save_random_model
 
 TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
@@ -91,9 +93,20 @@ def test_what_the_ablation_changes(name: str, in_repository: None) -> None:
     assert found["from-nothing"].stages[0].keyframes
 
 
-def test_frozen_encoders_run_once_for_all(in_repository: None) -> None:
-    folders = {recipe.training.encodings for recipe in recipes("units").values()}
-    assert folders == {"encodings"}  # beside the folders of all studies
+@pytest.mark.parametrize("name", ["units", "english", "future", "ablation_mandarin"])
+def test_frozen_encoders_run_once_for_all(name: str, in_repository: None) -> None:
+    found = recipes(name).values()
+    assert {recipe.training.encodings for recipe in found} == {"encodings"}  # beside all studies
+    assert not any(stage.unfreeze_from_layer for recipe in found for stage in recipe.stages)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None) -> None:
+    study = training_study(name)
+    (recipe, *_) = recipes(name).values()
+    network = KeyframeNetwork(with_architecture(recipe).model, 80, 100)
+    assert study.start is not None
+    assert set(study.start.forget) <= {part for part, _ in network.named_children()}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +114,8 @@ def test_frozen_encoders_run_once_for_all(in_repository: None) -> None:
     [
         ("kind=stresses", "is none of stress, cost, training, dropped"),
         ("reference=nobody", "'nobody' is none of the variants"),
-        ("start={forget: [head]}", "name a model to start from"),
+        ("start={stage: null}", "name a model to start from"),
+        ("start={stage: frozen, forget: [head]}", "forget names parts of initial"),
         ("compares=axe", "unknown key 'compares'; did you mean 'compare'"),
     ],
 )

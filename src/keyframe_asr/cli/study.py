@@ -38,17 +38,21 @@ def study(
         bool, typer.Option("--plan", help="Print what would be measured, and stop.")
     ] = False,
     redraw: Annotated[
-        bool, typer.Option("--redraw", help="Write table and picture from what is there.")
+        bool,
+        typer.Option("--redraw", help="Write table, picture and paragraph from what is there."),
     ] = False,
 ) -> None:
     """Measure what is not measured yet of the study NAME, and write what it found.
 
-    Parts that are finished are skipped; what a part found is written at once.
+    Parts that are finished are skipped; what a part found is written at once. The study's paragraph
+    goes into results.md two folders above --out, if that has marks for it, unless --set is given.
     """
     from keyframe_asr.evaluation.studies.definition import load_study
 
     definition = load_study(name, overrides)
-    from keyframe_asr.evaluation.studies import catalogue, run  # after it: a bad one fails at once
+    # after it: a bad one fails at once
+    from keyframe_asr.evaluation.studies import catalogue, run
+    from keyframe_asr.evaluation.studies.training import highest_seed
 
     stem = Path(name).stem
     record = run.Record.load(out / f"{stem}.json")
@@ -67,8 +71,11 @@ def study(
         raise KeyframeError(
             f"{record.path}: nothing has been measured yet; run keyframe study {name}"
         )
-    outdated = record.outdated(measurement.parts(max(seeds, record.seeds)))
-    for path in catalogue.write_report(name, definition, record, outdated):
+    outdated = record.outdated(measurement.parts(max(seeds, highest_seed(record.parts))))
+    written = catalogue.write_report(name, definition, record, outdated)
+    if not overrides:
+        written += catalogue.write_summary(name, definition, record, outdated)
+    for path in written:
         typer.echo(path)
     if failed:
         raise KeyframeError(f"{stem}: {len(failed)} parts could not be measured; see above")

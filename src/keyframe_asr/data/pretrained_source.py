@@ -26,6 +26,8 @@ from keyframe_asr.pretrained_config import PretrainedConfig
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
 """What `config.json` of each family says of itself."""
 
+HUGGING_FACE_CONFIG = "config.json"
+
 OWN_PREFIX = "pretrained.encoder."
 """What names start with in a model folder of this project."""
 
@@ -73,7 +75,7 @@ def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
     if misshapen:
         name = misshapen[0]
         raise ModelError(
-            f"{folder}: '{name}' has the shape {tuple(renamed[name].shape)}, but config.json asks "
+            f"{folder}: '{name}' has the shape {tuple(renamed[name].shape)}, but its config asks "
             f"for {tuple(own[name].shape)}; the files are not of one model"
         )
     fitting = {inside + n: renamed[n].to(own[n].dtype) for n in own if n in renamed}
@@ -85,12 +87,22 @@ _UNUSED = ("masked_spec_embed",)
 
 
 def find_source(source: str) -> Path:
-    """The folder of a source. Raises `ModelError` if it is neither one nor in the local cache."""
-    folder = Path(source)
-    if folder.is_dir():
+    """The folder of a source.
+
+    Raises:
+        ModelError: it is no folder of an encoder or model, no shipped model, and not in the local
+            cache of Hugging Face.
+    """
+    folder, shipped = Path(source), shipped_models()
+    if any((folder / name).is_file() for name in (CONFIG_FILE, HUGGING_FACE_CONFIG)):
         return folder
-    if source in (shipped := shipped_models()):
+    if source in shipped:
         return shipped[source]
+    if folder.is_dir():
+        raise ModelError(
+            f"{folder}: holds neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "
+            "(a model); name the folder that does"
+        )
     try:
         from transformers.utils.hub import cached_file
     except ImportError:
@@ -99,13 +111,13 @@ def find_source(source: str) -> Path:
             "pip install 'keyframe-asr[pretrained]'"
         ) from None
     try:
-        found = cached_file(source, "config.json", local_files_only=True)
+        found = cached_file(source, HUGGING_FACE_CONFIG, local_files_only=True)
     except (OSError, ValueError):
         found = None
     if found is None:
         raise ModelError(
-            f"{source}: no such folder, and not in the local cache of Hugging Face; give a folder, "
-            f"or fetch it once: hf download {source}"
+            f"{source}: no such folder, no shipped model ({', '.join(shipped)}), and not in the "
+            f"local cache of Hugging Face; give a folder, or fetch it once: hf download {source}"
         )
     return Path(found).parent
 
@@ -114,7 +126,7 @@ def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
     folder = find_source(config.source)
     if (folder / CONFIG_FILE).is_file():
         return _architecture_of_model(folder, config)
-    path = folder / "config.json"
+    path = folder / HUGGING_FACE_CONFIG
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

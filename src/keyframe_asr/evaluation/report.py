@@ -125,7 +125,18 @@ def _mode_report(evaluated: Evaluated, references: list[str], decoded: Decoded) 
 def machine(device: str) -> str:
     """What the numbers were measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.system()} {platform.machine()}, {cores} CPU cores, computed on {device}"
+    kind = " ".join(filter(None, (platform.machine(), _processor())))
+    return f"{platform.system()} {kind}, {cores} CPU cores, computed on {device}"
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "")
 
 
 def render(report: Mapping[str, Any]) -> Table:

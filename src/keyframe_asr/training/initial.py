@@ -8,15 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from keyframe_asr.data.model_folder import WEIGHTS_FILE
+from keyframe_asr.data.model_folder import CONFIG_FILE, WEIGHTS_FILE
 from keyframe_asr.data.model_names import find_model
 from keyframe_asr.data.quantised_weights import without_quantised
 from keyframe_asr.errors import ModelError, TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.model.pretrained import PretrainedEncoder
+from keyframe_asr.tokenizer import Tokenizer, load_tokenizer
 from keyframe_asr.training.checkpoint import load_weights
 
 DEPTHWISE = ".depthwise.weight"
 """What the weights of the Conformer's convolutions over time end with."""
+
+PRETRAINED = "pretrained."
+"""What the weights of a pretrained encoder begin with."""
+
+_PARTS_OF_UNITS = ("inter_ctc", "conditioning", "head", "decoder")
 
 
 def initial_weights(named: str | Path) -> Path:
@@ -28,10 +35,40 @@ def initial_weights(named: str | Path) -> Path:
     path = Path(named)
     if path.is_file():
         return path
+    if path.suffix == ".safetensors":
+        raise TrainingError(f"{path}: no such file; give weights (.safetensors) or a model")
     try:
         return find_model(named) / WEIGHTS_FILE
     except ModelError as error:
-        raise TrainingError(f"{error}; or a .safetensors file to start from") from None
+        raise TrainingError(f"{error}; weights (.safetensors) can be given too") from None
+
+
+def load_encoder(encoder: PretrainedEncoder, path: Path) -> None:
+    """Put the pretrained encoder that a file of weights holds, if it fits, into `encoder`."""
+    weights = without_quantised(load_weights(path))
+    own = encoder.state_dict()
+    found = {name: weights.get(PRETRAINED + name) for name in own}
+    fitting = {
+        name: weight.to(own[name].dtype)
+        for name, weight in found.items()
+        if weight is not None and weight.shape == own[name].shape
+    }
+    if fitting.keys() == own.keys():
+        encoder.load_state_dict(fitting)
+
+
+def parts_of_other_units(network: KeyframeNetwork, path: Path, tokenizer: Tokenizer) -> list[str]:
+    """Parts of the network that know units, if those of the file's model are as many but others.
+
+    Of other sizes they would not fit anyway.
+    """
+    if not (path.parent / CONFIG_FILE).is_file():
+        return []
+    other = load_tokenizer(path.parent)
+    size = tokenizer.vocab_size
+    if other.vocab_size != size or all(other.piece(i) == tokenizer.piece(i) for i in range(size)):
+        return []
+    return [name for name, _ in network.named_children() if name in _PARTS_OF_UNITS]
 
 
 def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = ()) -> list[str]:

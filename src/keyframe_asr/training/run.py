@@ -22,7 +22,12 @@ from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.confidences import measure_confidences
 from keyframe_asr.training.curves import draw_curves
-from keyframe_asr.training.initial import initial_weights, load_matching
+from keyframe_asr.training.initial import (
+    initial_weights,
+    load_encoder,
+    load_matching,
+    parts_of_other_units,
+)
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
 from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
 from keyframe_asr.training.prepared import complete_recipe
@@ -68,8 +73,11 @@ def train_recipe(
             f"{folder}: holds a run already; add --resume to go on, or choose another --out"
         )
     recipe = with_architecture(complete_recipe(recipe))
+    start = None if initial is None or resumed else initial_weights(initial)
     # a run that is resumed has the encoder's weights, and its statistics, in its own folder
     original = None if resumed else original_encoder(recipe)
+    if original is not None and start is not None and "pretrained" not in forget:
+        load_encoder(original, start)
     _make_folder(folder)
     if resumed:
         check_recipe(recipe, folder)
@@ -79,11 +87,8 @@ def train_recipe(
         measured = _measured_store(recipe, folder, store, original, processes)
         inputs = _inputs(recipe, folder, measured, processes, report, resumed)
         network = _network(recipe, inputs, original)
-        if initial is not None and not resumed:
-            others = load_matching(network, initial_weights(initial), forget)
-            if others:
-                report.warn(f"{initial}: has no fitting weights for {', '.join(others)}")
-            _normalise(network, inputs)
+        if start is not None:
+            _load_initial(network, start, inputs, forget, report)
         encodings = encodings_folder(recipe, folder)
         trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, processes, encodings)
         trainer.run(inputs.train, inputs.dev, report)
@@ -146,6 +151,22 @@ def _network(recipe: Recipe, inputs: Inputs, original: PretrainedEncoder | None)
         network.pretrained.load_state_dict(original.state_dict())
     _normalise(network, inputs)
     return network
+
+
+def _load_initial(
+    network: KeyframeNetwork,
+    start: Path,
+    inputs: Inputs,
+    forget: Sequence[str],
+    report: TrainingReport,
+) -> None:
+    """Load what fits of the weights to start from, and say what does not."""
+    strangers = parts_of_other_units(network, start, inputs.tokenizer)
+    if strangers:
+        report.warn(f"{start.parent}: has other units; {', '.join(strangers)} begin at random")
+    if others := load_matching(network, start, [*forget, *strangers]):
+        report.warn(f"{start}: has no fitting weights for {', '.join(others)}")
+    _normalise(network, inputs)
 
 
 def _normalise(network: KeyframeNetwork, inputs: Inputs) -> None:

@@ -96,7 +96,7 @@ class Trainer:
             self._load(weights, self.folder / checkpoint.STATE_FILE)
         precision = self.recipe.training.precision
         if precision != "float32" and autocast_type(precision, self.processes.device) is None:
-            report.warn(f"this CPU has no {precision} arithmetic; training in float32 instead")
+            report.warn(f"torch has no fast {precision} for this CPU; training in float32 instead")
         results = []
         for index in range(progress.stage, len(self.recipe.stages)):
             stage = self.recipe.stages[index]

@@ -73,39 +73,60 @@ def report(study: StudyDefinition, record: Record) -> Report:
 def write_report(
     name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
 ) -> list[Path]:
-    """Write NAME.md, NAME.png and the paragraph on the page of results; returns what was written.
+    """Write NAME.md and NAME.png beside the record; returns what was written.
 
     Parts that are `outdated` are named, but not compared with the others.
 
     Raises:
         KeyframeError: matplotlib is missing, or a file cannot be written.
     """
-    found = report(study, record.without(outdated))
+    current = record.without(outdated)
+    found = report(study, current)
     written = []
     picture = record.path.with_suffix(".png")
     figure = found.figure()
     if figure is not None:
         save_figure(figure, picture)
         written.append(picture)
-    machines = "; ".join(record.machines)
     parts = [
         f"*{study.question}*",
         f"![{study.title}]({picture.name})" if figure is not None else "",
         *found.markdown(),
-        f"Left out, measured with another setting: {'; '.join(outdated)}." if outdated else "",
-        f"Measured on {machines}." if machines else "",
+        _left_out(outdated),
+        _measured_on(current),
     ]
     text = record.path.with_suffix(".md")
     write_text(document(study.title, f"keyframe study {name}", parts), text)
-    shown = f"{record.path.parent.name}/{picture.name}"
-    page = update_page(
-        record.path.stem,
-        [
-            f"*{study.question}* (`keyframe study {name}`)",
-            f"![{study.title}](results/{shown})" if figure is not None else "",
-            found.summary(),
-            f"[All figures](results/{record.path.parent.name}/{text.name}).",
-        ],
-        record.path.parent,
-    )
-    return [text, *written, *([page] if page is not None else [])]
+    return [text, *written]
+
+
+def write_summary(
+    name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
+) -> list[Path]:
+    """Write the study's paragraph on the page of results; returns the page if it has marks for it.
+
+    Raises:
+        KeyframeError: the page cannot be read or written.
+    """
+    current = record.without(outdated)
+    summary = report(study, current).summary()
+    if not summary:
+        return []
+    folder, picture = record.path.parent, record.path.with_suffix(".png")
+    lines = [
+        f"*{study.question}* (`keyframe study {name}`)",
+        f"![{study.title}](results/{folder.name}/{picture.name})" if picture.exists() else "",
+        summary,
+        " ".join(filter(None, [_left_out(outdated), _measured_on(current)])),
+        f"[All figures](results/{folder.name}/{record.path.stem}.md).",
+    ]
+    page = update_page(record.path.stem, lines, folder)
+    return [] if page is None else [page]
+
+
+def _left_out(outdated: Sequence[str]) -> str:
+    return f"Left out, measured with another setting: {'; '.join(outdated)}." if outdated else ""
+
+
+def _measured_on(record: Record) -> str:
+    return f"Measured on {'; '.join(record.machines)}." if record.machines else ""

@@ -85,6 +85,8 @@ class StartConfig(Strict):
     def _check(self) -> StartConfig:
         if self.initial is None and self.stage is None:
             raise ValueError("name a model to start from (initial), a stage to train, or both")
+        if self.forget and self.initial is None:
+            raise ValueError("forget names parts of initial; name a model there, or forget nothing")
         return self
 
 

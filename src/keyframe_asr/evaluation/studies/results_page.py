@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.studies.run import write_text
 
 PAGE = Path("..") / ".." / "results.md"
@@ -18,12 +19,17 @@ def update_page(name: str, paragraphs: list[str], folder: Path) -> Path | None:
     The marks are `<!-- study NAME -->` and `<!-- end of study NAME -->`, each on its own line.
 
     Raises:
-        KeyframeError: the page cannot be written.
+        KeyframeError: the page cannot be read or written.
     """
     page = Path(os.path.normpath(folder / PAGE))
     begin, end = f"<!-- study {name} -->\n", f"<!-- end of study {name} -->\n"
     between = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
-    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    try:
+        before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyframeError(
+            f"{page}: cannot be read ({error}); mend it, or name another --out"
+        ) from None
     if not between.search(before):
         return None
     text = "\n\n".join(part for part in paragraphs if part)

@@ -8,7 +8,6 @@ has changed since is measured again.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -101,12 +100,6 @@ class Record:
         kept = self.parts.get(part.name)
         return kept is not None and kept["setting"] == _as_json(part.setting)
 
-    @property
-    def seeds(self) -> int:
-        """The highest seed that a part has in its name."""
-        found = (re.fullmatch(r".*, seed (\d+)", name) for name in self.parts)
-        return max((int(one[1]) for one in found if one), default=1)
-
     def without(self, names: Collection[str]) -> Record:
         """The same record without some of its parts."""
         kept = {name: one for name, one in self.parts.items() if name not in names}
@@ -171,6 +164,9 @@ def measure(
     failed = []
     waiting = [part for part in parts if not record.holds(part)]
     for number, part in enumerate(waiting, start=1):
+        record.parts = Record.load(record.path).parts  # another process may have measured some
+        if record.holds(part):
+            continue
         say(f"{number} of {len(waiting)}: {part.name}")
         began = time.perf_counter()
         try:
@@ -184,16 +180,19 @@ def measure(
             "machine": f"{machine(result.pop('device', 'cpu'))}, torch {torch.__version__}",
             "result": result,
         }
-        # read again: another process may have measured other variants meanwhile
         record.parts = Record.load(record.path).parts | {part.name: measured}
         record.save(definition)
     return failed
 
 
+DIGESTS = ("weights", "encoder")
+"""Keys of settings whose value is None where the weights are not at hand."""
+
+
 def _same(kept: Any, now: Any, key: str = "") -> bool:
     if isinstance(kept, dict) and isinstance(now, dict):
         return kept.keys() == now.keys() and all(_same(kept[k], now[k], k) for k in kept)
-    return bool(kept == now) or (key == "weights" and now is None)
+    return bool(kept == now) or (key in DIGESTS and now is None)
 
 
 def write_text(text: str, path: Path) -> None:

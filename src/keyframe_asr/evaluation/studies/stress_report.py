@@ -61,7 +61,7 @@ class StressReport:
         """How the systems compare over all stresses."""
         if not self._conditions:
             return ""
-        return "\n".join(self._sentences().split("\n")[: len(self._study.systems)])
+        return "\n".join(self._overall())
 
     def figure(self) -> Figure | None:
         """Error above, keyframes per token below, one column a kind of stress."""
@@ -103,17 +103,24 @@ class StressReport:
         names = [f"{one.name}: keyframes per token" for one in selecting]
         return table(header, errors) + "\n\n" + table(["condition", *names], kept)
 
-    def _sentences(self) -> str:
+    def _overall(self) -> list[str]:
+        """Over all stresses together."""
         first, *others = self._study.systems
         stressed = [one for one in self._conditions if one != CLEAN]
-        lines = []
-        if stressed:
-            rates = "; ".join(
-                f"{one.name} {rate(*self._rate(one, stressed))} %" for one in self._study.systems
-            )
-            lines.append(f"- Over all {len(stressed)} stresses together {rates}.")
-            found = [in_words(self._minus(one, stressed), one.name, first.name) for one in others]
-            lines += [f"- All together, {one}." for one in found]
+        if not stressed:
+            return []
+        rates = "; ".join(
+            f"{one.name} {rate(*self._rate(one, stressed))} %" for one in self._study.systems
+        )
+        found = [in_words(self._minus(one, stressed), one.name, first.name) for one in others]
+        return [
+            f"- Over all {len(stressed)} stresses together {rates}.",
+            *(f"- All together, {one}." for one in found),
+        ]
+
+    def _sentences(self) -> str:
+        stressed = [one for one in self._conditions if one != CLEAN]
+        lines = self._overall()
         for stress in self._study.stresses:
             of_kind = [one for one in stressed if one[0] == stress.kind]
             if of_kind:

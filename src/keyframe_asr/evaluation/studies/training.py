@@ -12,9 +12,12 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from keyframe_asr.config import Recipe
 from keyframe_asr.data.dataset import read_samples
@@ -80,8 +83,12 @@ class TrainingMeasurement:
 
     def _part(self, variant: VariantConfig, seed: int) -> Part:
         recipe = self.recipe(variant, seed)
-        start = None if variant.from_nothing else self._start_setting()
-        setting = {"recipe": _described(recipe), "start": start, "split": self.study.split}
+        setting = {
+            "recipe": _described(recipe),
+            "encoder": _encoder_digest(recipe),
+            "start": None if variant.from_nothing else self._start_setting,
+            "split": self.study.split,
+        }
         return Part(
             name=part_name(variant.name, seed),
             variant=variant.name,
@@ -123,9 +130,10 @@ class TrainingMeasurement:
         recipe = self.start_recipe()
         if recipe is None:
             return start.initial, start.forget
-        model = self._train(recipe, self._start_setting(), start.initial, start.forget)
+        model = self._train(recipe, self._start_setting, start.initial, start.forget)
         return model.parent / AVERAGED, ()
 
+    @functools.cached_property
     def _start_setting(self) -> Any:
         start = self.study.start
         if start is None:
@@ -149,9 +157,11 @@ class TrainingMeasurement:
         mark = hashlib.blake2b(described, digest_size=4).hexdigest()
         folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{mark}"
         model = folder / recipe.stages[-1].name / "model"
-        if model.is_dir():
-            return model
-        return train_recipe(recipe, folder, resume=True, initial=initial, forget=forget)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):  # another process may train the same
+            if model.is_dir():
+                return model
+            return train_recipe(recipe, folder, resume=True, initial=initial, forget=forget)
 
     def _recipe(
         self, stages: list[str], epochs: dict[str, int], sets: list[str], name: str
@@ -200,6 +210,18 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     return described
 
 
+def _encoder_digest(recipe: Recipe) -> str | None:
+    """Of the weights of a model whose encoder the recipe stands on."""
+    pretrained = recipe.model.pretrained
+    return None if pretrained is None else weights_digest(pretrained.source)
+
+
 def part_name(variant: str, seed: int) -> str:
     """Name of the part of a variant and seed."""
     return f"{variant}, seed {seed}"
+
+
+def highest_seed(parts: Iterable[str]) -> int:
+    """The highest seed among the names of parts."""
+    found = (re.fullmatch(r".*, seed (\d+)", name) for name in parts)
+    return max((int(one[1]) for one in found if one), default=FIRST_SEED)

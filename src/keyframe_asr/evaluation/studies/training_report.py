@@ -60,17 +60,18 @@ class TrainingReport:
                 continue
             minus = self._minus(one)
             side = "within noise" if minus.is_noise else "fewer" if minus.value < 0 else "more"
-            found[side].append(f"{one.label} ({100 * minus.value:+.1f})")
+            found[side].append(f"{one.label}, {points(minus)}")
         reference = next(one for one in self._variants if one.name == self._study.reference)
         lines = [
             f"- {self._label(self._study.reference)}: "
             f"{rate(*self._rate(reference, self._mode(reference)))} % of "
-            f"{self._runs[reference.name][0]['unit']}, greedy."
+            f"{self._runs[reference.name][0]['unit']} wrong, greedy; {self._measured()}. "
+            "Others less this, in points (95 %):"
         ]
         titles = {
-            "more": "More errors (points)",
-            "fewer": "Fewer errors",
-            "within noise": "Within noise of it",
+            "more": "more errors",
+            "fewer": "fewer errors",
+            "within noise": "within noise of it",
         }
         lines += [f"- {titles[side]}: {'; '.join(of)}." for side, of in found.items() if of]
         missing = self._missing()
@@ -92,21 +93,40 @@ class TrainingReport:
     def _done(self) -> str:
         study, first = self._study, self._runs[self._variants[0].name][0]
         epochs = sorted({run["epochs"] for runs in self._runs.values() for run in runs})
-        from_start = "random weights"
-        if study.start is not None:
-            from_start = f"the same weights of stage `{study.start.stage}`"
         seeds = max(len(runs) for runs in self._runs.values())
         noise = (
             "One training each: how much another would differ is not in the intervals."
             if seeds == 1
             else f"Up to {seeds} seeds each, which the intervals take in; rates are their means."
         )
+        if seeds > 1 and study.start is not None and study.start.stage is not None:
+            noise += " All seeds share one start."
         return (
-            f"`{study.recipe}`, every variant from {from_start} unless it says otherwise, "
-            f"{' or '.join(map(str, epochs))} epochs each; measured on {first['utterances']} "
-            f"utterances ({first['audio_seconds'] / 60:.1f} minutes) of the {study.split} part, "
-            f"error in {first['unit']}, compared in the greedy mode. {NOISE} {noise} Real-time "
-            "factors are of one pass, beside whatever else the machine did."
+            f"`{study.recipe}`, every variant from {self._begun()} unless it says otherwise, "
+            f"{' or '.join(map(str, epochs))} epochs each; {self._measured()}, error in "
+            f"{first['unit']}, compared in the greedy mode. {NOISE} {noise} Real-time factors are "
+            "of one pass, beside whatever else the machine did."
+        )
+
+    def _begun(self) -> str:
+        """What variants start from."""
+        start = self._study.start
+        if start is None:
+            return "random weights"
+        stage = f"the same weights of stage `{start.stage}`" if start.stage is not None else ""
+        if start.initial is None:
+            return stage
+        model = f"`{start.initial}` (trained with keyframes, AXE and fusion"
+        model += f"; here without {', '.join(start.forget)})" if start.forget else ")"
+        return f"{stage}, begun as {model}," if stage else model
+
+    def _measured(self) -> str:
+        first = self._runs[self._variants[0].name][0]
+        seeds = sorted({len(runs) for runs in self._runs.values()})
+        many = "one seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds"
+        return (
+            f"measured on {first['utterances']} utterances ({first['audio_seconds'] / 60:.1f} "
+            f"minutes) of the {self._study.split} part, {many}"
         )
 
     def _sentences(self) -> str:
@@ -128,7 +148,7 @@ class TrainingReport:
         has_reference = self._study.reference in self._runs
         header = ["variant", *(f"{mode} % (95 %)" for mode in modes)]
         header += ["difference, greedy", "CER/WER, greedy", "frames dropped", "bound"]
-        header += ["keyframes per token", "tokens a second", "10⁹ multiply-adds a second"]
+        header += ["keyframes per token", "units", "tokens a second", "10⁹ multiply-adds a second"]
         header += ["real-time factor", "seeds"]
         rows = []
         for one in self._variants:
@@ -151,6 +171,7 @@ class TrainingReport:
             f"{mean(lambda run: 1 - run['keyframes'] / run['frames']):.1%}",
             f"{mean(lambda run: 1 - run['tokens'] / run['frames']):.1%}",
             f"{mean(lambda run: run['keyframes'] / run['tokens']):.2f}",
+            f"{runs[0]['vocabulary']:,}",
             f"{mean(lambda run: run['tokens'] / run['audio_seconds']):.2f}",
             f"{mean(lambda run: run['multiply_adds_per_second']) / 1e9:.3f}",
             f"{mean(lambda run: run['decode'][greedy]['rtf']):.4f}",
@@ -159,7 +180,7 @@ class TrainingReport:
 
     def _missing(self) -> str:
         missing = [one.label for one in self._study.variants if one.name not in self._runs]
-        return f"Not trained yet: {', '.join(missing)}." if missing else ""
+        return f"Not trained with this setting yet: {', '.join(missing)}." if missing else ""
 
     def _draw_variants(self, axes: Axes) -> None:
         places = range(len(self._variants))[::-1]
