@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from unit.random_model import save_random_model
 from unit.test_cli_audio import keyframe
+from unit.tone_corpus import recipe_data, small_corpus, stage
 
 RECIPE = """\
 name: small
@@ -59,6 +62,19 @@ def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert "no-such-train.tsv: no such manifest" in line
+
+
+def test_a_plan_looks_at_what_training_would_start_from(tmp_path: Path) -> None:
+    table = small_corpus(tmp_path / "corpus")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(recipe_data(table, [stage("baseline", 1)])))
+    known = keyframe("train", recipe, "--plan", "--initial", save_random_model(tmp_path / "model"))
+    assert known.returncode == 0, known.stderr
+    assert "has no fitting weights for" in " ".join(known.stderr.split())
+    unknown = keyframe("train", recipe, "--plan", "--initial", "nobody")
+    assert unknown.returncode == 1
+    (line,) = unknown.stderr.splitlines()
+    assert "nobody: no such model folder" in line
 
 
 def test_no_recipe_is_wrong_usage() -> None:

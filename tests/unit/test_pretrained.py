@@ -255,6 +255,9 @@ def test_weights_of_wav2vec2_with_the_old_names_of_weight_norm(tmp_path: Path) -
 
 
 def test_a_source_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+    config = pretrained_config(WHISPER, "../no/such/folder")
+    with pytest.raises(ModelError, match=r"no such folder, and no model.*openai/whisper-base"):
+        load_original(build_pretrained(config), config)
     config = pretrained_config(WHISPER, "nobody/no-such-encoder")
     with pytest.raises(ModelError, match="not in the local cache of Hugging Face"):
         load_original(build_pretrained(config), config)

@@ -99,7 +99,14 @@ def test_parts_of_another_setting_are_named_but_not_compared(tmp_path: Path) -> 
         assert "\n| AXE |" not in text
     assert "\n| all frames |" in (out / "tiny.md").read_text("utf-8")
 
+    described["epochs"] = {"keyframes": 2, "longer": 2}
+    study.write_text(yaml.safe_dump(described))
     before = page.read_text("utf-8")
+    refused = keyframe("study", study, *where, "--redraw")
+    assert refused.returncode == 1 and "its table stays as it is" in refused.stderr
+    assert "\n| all frames |" in (out / "tiny.md").read_text("utf-8")
+    described["epochs"] = {"keyframes": 2}
+    study.write_text(yaml.safe_dump(described))
     assert keyframe("study", study, *where, "--redraw", "--set", "reference=axe").returncode == 0
     assert page.read_text("utf-8") == before  # a study that was changed for once
 

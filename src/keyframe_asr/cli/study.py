@@ -68,17 +68,23 @@ def study(
         for error in failed:
             show_error(error)
     if not record.parts:
-        raise KeyframeError(
-            f"{record.path}: nothing has been measured yet; run keyframe study {name}"
-        )
+        advice = "mend what is said above" if failed else f"run keyframe study {name}"
+        raise KeyframeError(f"{record.path}: nothing has been measured yet; {advice}")
     outdated = record.outdated(measurement.parts(max(seeds, highest_seed(record.parts))))
-    written = catalogue.write_report(name, definition, record, outdated)
-    if not overrides:
-        written += catalogue.write_summary(name, definition, record, outdated)
-    for path in written:
+    _check_not_all(outdated, record, name)
+    for path in catalogue.write(name, definition, record, outdated, on_page=not overrides):
         typer.echo(path)
     if failed:
         raise KeyframeError(f"{stem}: {len(failed)} parts could not be measured; see above")
+
+
+def _check_not_all(outdated: Sequence[str], record: Record, name: str) -> None:
+    """Refuse to write a table of nothing over one that is there."""
+    if len(outdated) == len(record.parts):
+        raise KeyframeError(
+            f"{record.path}: all of it was measured with another setting than the study has now; "
+            f"its table stays as it is. Measure it anew: keyframe study {name}"
+        )
 
 
 def _print_plan(name: str, parts: Sequence[Part], record: Record) -> None:

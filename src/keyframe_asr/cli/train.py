@@ -40,7 +40,7 @@ def train(
     from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
 
     if plan:
-        _print_plan(loaded)
+        _print_plan(loaded, initial)
         return
     folder = out or Path("runs") / loaded.name
     model = train_recipe(loaded, folder, resume=resume, initial=initial)
@@ -48,7 +48,7 @@ def train(
         typer.echo(model)
 
 
-def _print_plan(recipe: Recipe) -> None:
+def _print_plan(recipe: Recipe, initial: str | None) -> None:
     import tempfile
 
     from rich.console import Console
@@ -57,4 +57,4 @@ def _print_plan(recipe: Recipe) -> None:
     from keyframe_asr.training.run import plan_recipe
 
     with tempfile.TemporaryDirectory() as scratch:
-        show(plan_recipe(recipe, Path(scratch)), Console())
+        show(plan_recipe(recipe, Path(scratch), initial), Console())

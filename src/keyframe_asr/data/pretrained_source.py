@@ -103,6 +103,12 @@ def find_source(source: str) -> Path:
             f"{folder}: holds neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "
             "(a model); name the folder that does"
         )
+    if source.startswith((".", "/")) or source.count("/") != 1:
+        raise ModelError(
+            f"{source}: no such folder, and no model of that name is shipped; give the folder of "
+            f"an encoder, a model ({', '.join(shipped)}), or a name of Hugging Face such as "
+            "openai/whisper-base"
+        )
     try:
         from transformers.utils.hub import cached_file
     except ImportError:
@@ -116,8 +122,8 @@ def find_source(source: str) -> Path:
         found = None
     if found is None:
         raise ModelError(
-            f"{source}: no such folder, no shipped model ({', '.join(shipped)}), and not in the "
-            f"local cache of Hugging Face; give a folder, or fetch it once: hf download {source}"
+            f"{source}: no such folder, and not in the local cache of Hugging Face; give a folder, "
+            f"or fetch it once: hf download {source}"
         )
     return Path(found).parent
 

@@ -67,11 +67,7 @@ def train_recipe(
         RecipeError: the recipe does not fit its prepared corpus, or a folder lacks noise.
     """
     check_folders(recipe.augment)
-    resumed = (folder / checkpoint.STATE_FILE).exists()
-    if resumed and not resume:
-        raise TrainingError(
-            f"{folder}: holds a run already; add --resume to go on, or choose another --out"
-        )
+    resumed = _is_resumed(folder, resume)
     recipe = with_architecture(complete_recipe(recipe))
     start = None if initial is None or resumed else initial_weights(initial)
     # a run that is resumed has the encoder's weights, and its statistics, in its own folder
@@ -84,6 +80,8 @@ def train_recipe(
     store = feature_store(recipe, recipe.training.keep_features_in_memory)
     processes = Processes()
     with TrainingReport(folder, quiet, processes.writes) as report:
+        if resumed and initial is not None:
+            report.say(f"{folder}: goes on from its own weights; those of {initial} are not read")
         measured = _measured_store(recipe, folder, store, original, processes)
         inputs = _inputs(recipe, folder, measured, processes, report, resumed)
         network = _network(recipe, inputs, original)
@@ -100,6 +98,16 @@ def train_recipe(
 
     processes.write(write)
     return folder / recipe.stages[-1].name / "model"
+
+
+def _is_resumed(folder: Path, resume: bool) -> bool:
+    """Whether the folder holds a run to go on with; raises `TrainingError` if it may not."""
+    resumed = (folder / checkpoint.STATE_FILE).exists()
+    if resumed and not resume:
+        raise TrainingError(
+            f"{folder}: holds a run already; add --resume to go on, or choose another --out"
+        )
+    return resumed
 
 
 def feature_store(recipe: Recipe, keep: bool) -> FeatureStore:
@@ -165,7 +173,11 @@ def _load_initial(
     if strangers:
         report.warn(f"{start.parent}: has other units; {', '.join(strangers)} begin at random")
     if others := load_matching(network, start, [*forget, *strangers]):
-        report.warn(f"{start}: has no fitting weights for {', '.join(others)}")
+        every = len(network.state_dict())
+        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in others))
+        report.warn(
+            f"{start}: has no fitting weights for {len(others)} of {every} tensors, of {parts}"
+        )
     _normalise(network, inputs)
 
 
@@ -195,16 +207,19 @@ def _inputs(
     return inputs
 
 
-def plan_recipe(recipe: Recipe, scratch: Path) -> TrainingPlan:
+def plan_recipe(recipe: Recipe, scratch: Path, initial: str | Path | None = None) -> TrainingPlan:
     """What `train_recipe` would do, from the same inputs; trains nothing.
 
     Args:
         recipe: the run.
         scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
+        initial: as in `train_recipe`; what does not fit is said on standard error.
 
     Raises:
         ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
+        TrainingError: `initial` cannot be used.
     """
+    start = None if initial is None else initial_weights(initial)
     recipe = with_architecture(complete_recipe(recipe))
     # its statistics are not used, so that a pretrained encoder need not run
     store = feature_store(recipe, keep=False)
@@ -214,6 +229,9 @@ def plan_recipe(recipe: Recipe, scratch: Path) -> TrainingPlan:
     network = KeyframeNetwork(
         recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
     )
+    if start is not None:
+        with TrainingReport(scratch) as report:
+            _load_initial(network, start, inputs, (), report)
     trainer = Trainer(recipe, network, inputs.tokenizer, store, scratch, processes)
     stages = []
     for index, (stage, cuts) in enumerate(zip(recipe.stages, inputs.train, strict=True)):

@@ -70,6 +70,18 @@ def report(study: StudyDefinition, record: Record) -> Report:
     return DroppedReport(study, record.results)
 
 
+def write(
+    name: str, study: StudyDefinition, record: Record, outdated: Sequence[str], *, on_page: bool
+) -> list[Path]:
+    """Write the report and, if `on_page`, the summary; returns what was written.
+
+    Raises:
+        KeyframeError: as `write_report` and `write_summary` do.
+    """
+    written = write_report(name, study, record, outdated)
+    return written + write_summary(name, study, record, outdated) if on_page else written
+
+
 def write_report(
     name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
 ) -> list[Path]:
