@@ -126,7 +126,12 @@ def test_an_utterance_ignores_the_others_of_its_batch(collapse: bool) -> None:
         for row in range(5):
             only = log_probs[row : row + 1, : lengths[row]]
             (alone,) = search(collapse, only, lengths[row : row + 1], 4)
-            assert alone == together[row]
+            assert len(alone) == len(together[row])
+            for one, other in zip(alone, together[row], strict=True):
+                assert (one.tokens, one.positions) == (other.tokens, other.positions)
+                # how many values are computed at once may change the last bit
+                assert one.score == pytest.approx(other.score, rel=1e-5)
+                assert one.confidences == pytest.approx(other.confidences, rel=1e-5)
 
 
 @BOTH
