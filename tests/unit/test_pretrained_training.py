@@ -18,7 +18,7 @@ from keyframe_asr.evaluation.inspection import inspection_view
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.training.checkpoint import load_weights
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import plan_recipe, train_recipe
 from unit.tiny_pretrained import WAV2VEC2, WHISPER, write_source
 from unit.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
 
@@ -163,6 +163,15 @@ def test_unfreezing_needs_a_pretrained_encoder(tmp_path: Path) -> None:
     data = recipe_data(tmp_path / "corpus.tsv", STAGES)
     with pytest.raises(RecipeError, match=r"'unfrozen' unfreezes layers of a pretrained encoder"):
         parse_config(Recipe, data, "tones")
+
+
+def test_a_plan_from_a_model_on_an_encoder(tmp_path: Path, trained: Path) -> None:
+    table = small_corpus(tmp_path / "corpus")
+    model = trained / "run" / "baseline" / "model"
+    planned = recipe(table, model, "whisper", layers=[1, 3])
+    (tmp_path / "scratch").mkdir()
+    plan = plan_recipe(planned, tmp_path / "scratch", model)
+    assert [stage.name for stage in plan.stages] == ["baseline", "unfrozen", "keyframes"]
 
 
 def test_several_training_manifests_are_one(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def train_recipe(
         network = _network(recipe, inputs, original)
         if start is not None:
             _load_initial(network, start, inputs, forget, report)
+            _normalise(network, inputs)
         encodings = encodings_folder(recipe, folder)
         trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, processes, encodings)
         trainer.run(inputs.train, inputs.dev, report)
@@ -178,7 +179,6 @@ def _load_initial(
         report.warn(
             f"{start}: has no fitting weights for {len(others)} of {every} tensors, of {parts}"
         )
-    _normalise(network, inputs)
 
 
 def _normalise(network: KeyframeNetwork, inputs: Inputs) -> None:
