@@ -116,8 +116,9 @@ class TrainingReport:
         stage = f"the same weights of stage `{start.stage}`" if start.stage is not None else ""
         if start.initial is None:
             return stage
-        model = f"`{start.initial}` (trained with keyframes, AXE and fusion"
-        model += f"; here without {', '.join(start.forget)})" if start.forget else ")"
+        model = f"`{start.initial}`"
+        if start.forget:
+            model += f" without {', '.join(start.forget)}"
         return f"{stage}, begun as {model}," if stage else model
 
     def _measured(self) -> str:
