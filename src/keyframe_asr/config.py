@@ -176,8 +176,8 @@ class StageConfig(Strict):
 
     name: str
     epochs: int = Field(ge=1)
-    train: str | None = None
-    """Another training manifest than the recipe's, for instance to warm up on other speech."""
+    train: str | list[str] | None = None
+    """Other training manifests than the recipe's, for instance to warm up on other speech."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
     keyframes: bool = False

@@ -98,6 +98,17 @@ def test_align_command(folder: Path) -> None:
         run("align", *here, folder / "gone.txt")
 
 
+@pytest.mark.parametrize(("model", "doubted"), [("model", False), ("an4", True)])
+def test_a_text_that_is_not_what_was_said_is_doubted(
+    folder: Path, model: str, doubted: bool
+) -> None:
+    """Noise: the small random model thinks every symbol likely, the trained one none."""
+    named = str(folder / model) if model == "model" else model
+    result = CliRunner().invoke(app, ["align", named, str(folder / "a.wav"), "BED"])
+    assert result.exit_code == 0, result.output
+    assert ("confidence below 1%; check" in result.stderr) == doubted
+
+
 def test_times_command(folder: Path) -> None:
     model, report = folder / "model", folder / "report.json"
     shown = run("times", model, folder / "timed.jsonl", "--decode", "ctc", "--json", report)

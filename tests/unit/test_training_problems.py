@@ -208,7 +208,7 @@ def test_initial_weights_of_another_model(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "initial.safetensors"
     checkpoint.save_weights({"something": torch.zeros(3)}, path)
     recipe = tone_recipe(corpus, [stage("only")])
-    assert "none of its weights fits" in failure(recipe, tmp_path / "run", initial=path)
+    assert "has only 0% of the weights" in failure(recipe, tmp_path / "run", initial=path)
 
 
 def test_missing_best_epoch(corpus: Path, tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ def train(
         str | None,
         typer.Option(help="Model, or weights (.safetensors), to start from as far as they fit."),
     ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART",
+            help="Part of the network that begins anew all the same (several times): "
+            "for example encoder2.",
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be trained, and stop.")
     ] = False,
@@ -39,11 +47,15 @@ def train(
     loaded = load_recipe(recipe, overrides)
     from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
 
+    if forget and initial is None:
+        raise typer.BadParameter(
+            "names parts of the model to start from; add --initial", param_hint="--forget"
+        )
     if plan:
         _print_plan(loaded, initial)
         return
     folder = out or Path("runs") / loaded.name
-    model = train_recipe(loaded, folder, resume=resume, initial=initial)
+    model = train_recipe(loaded, folder, resume=resume, initial=initial, forget=forget or ())
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several, one of which may speak
         typer.echo(model)
 

@@ -23,6 +23,9 @@ DEPTHWISE = ".depthwise.weight"
 PRETRAINED = "pretrained."
 """What the weights of a pretrained encoder begin with."""
 
+LEAST_FITTING = 0.1
+"""Share of the network's weights below which weights are taken for those of another network."""
+
 _PARTS_OF_UNITS = ("inter_ctc", "conditioning", "head", "decoder")
 
 
@@ -79,8 +82,8 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
     Depthwise kernels over more or fewer frames are cut or padded around their middle.
 
     Raises:
-        TrainingError: the file cannot be read, or nothing in it fits; the network has no such part
-            to forget.
+        TrainingError: the file cannot be read, or next to nothing in it fits; the network has no
+            such part to forget.
     """
     parts = [name for name, _ in network.named_children()]
     if unknown := [name for name in forget if name not in parts]:
@@ -99,8 +102,12 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
         if name in own
     }
     fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
-    if not fitting:
-        raise TrainingError(f"{path}: none of its weights fits the recipe's model")
+    share = sum(map(Tensor.numel, fitting.values())) / sum(map(Tensor.numel, own.values()))
+    if share < LEAST_FITTING:
+        raise TrainingError(
+            f"{path}: has only {share:.0%} of the weights of the recipe's model; give a model of "
+            "the same widths, or train from nothing"
+        )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in fitting.items()}, strict=False)
     return sorted(set(own) - set(fitting))
 

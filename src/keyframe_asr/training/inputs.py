@@ -70,11 +70,15 @@ def prepare_inputs(
         RecipeError, ModelError: the tokenizer cannot be made, or a stored file read.
     """
     common = training_name(recipe)
-    names = [stage.train or common for stage in recipe.stages]
-    manifests = {common: _normalised(_load_together(recipe.data), recipe)}
-    for name in (recipe.data.dev, *names):
-        if name not in manifests:
-            manifests[name] = _normalised(load_manifest(name), recipe)
+    lists = {common: _training_manifests(recipe.data), recipe.data.dev: [recipe.data.dev]}
+    names = []
+    for stage in recipe.stages:
+        own = [stage.train] if isinstance(stage.train, str) else stage.train
+        names.append(_together(own) if own else common)
+        lists.setdefault(names[-1], own or [])
+    manifests = {
+        name: _normalised(_load_together(together), recipe) for name, together in lists.items()
+    }
     if not resume:
         _make(manifests[common], recipe, folder, store, report)
     tokenizer = load_tokenizer(folder)
@@ -98,7 +102,15 @@ def prepare_inputs(
 
 def training_name(recipe: Recipe) -> str:
     """What messages call the recipe's training manifests."""
-    return " + ".join([recipe.data.train, *recipe.data.more_train])
+    return _together(_training_manifests(recipe.data))
+
+
+def _training_manifests(data: DataConfig) -> list[str]:
+    return [data.train, *data.more_train]
+
+
+def _together(manifests: list[str]) -> str:
+    return " + ".join(manifests)
 
 
 def alignable(
@@ -140,10 +152,10 @@ def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
     return CutSet.from_cuts(list(said))
 
 
-def _load_together(data: DataConfig) -> CutSet:
-    """All training manifests as one. Raises `ManifestError` if two utterances share a name."""
+def _load_together(manifests: list[str]) -> CutSet:
+    """Manifests as one. Raises `ManifestError` if two utterances share a name."""
     together: dict[str, Cut] = {}
-    for name in [data.train, *data.more_train]:
+    for name in manifests:
         for cut in load_manifest(name):
             if cut.id in together:
                 raise ManifestError(
