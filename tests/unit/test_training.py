@@ -26,6 +26,7 @@ from keyframe_asr.config import (
 from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.data.model_folder import load_model_folder
+from keyframe_asr.errors import ManifestError
 from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.tokenizer import load_tokenizer
@@ -212,6 +213,20 @@ def test_stage_with_a_manifest_of_its_own(corpus: Path, tmp_path: Path) -> None:
     spoken = sum(cut.duration for cut in load_manifest(f"{other}:train"))
     assert seconds["warm"] == pytest.approx(spoken, rel=0.12), "but for the speeds"
     assert seconds["only"] > 2 * seconds["warm"]
+
+
+def test_stage_with_several_manifests(corpus: Path, tmp_path: Path) -> None:
+    others = [write_corpus(tmp_path / name, {name: ["AB", "CD"]}) for name in ("train", "more")]
+    names = [f"{others[0]}:train", f"{others[1]}:more"]
+    recipe = tone_recipe(corpus, [stage("both", 1, train=names), stage("one", 1, train=names[:1])])
+    train_recipe(recipe, tmp_path / "run", quiet=True)
+    both, one = (row["audio_seconds"] for row in log_of(tmp_path / "run") if "epoch" in row)
+    assert both == pytest.approx(2 * one, rel=0.25), "but for the speeds"
+    card = (tmp_path / "run" / "both" / "model" / "README.md").read_text(encoding="utf-8")
+    assert all(name in card for name in ("train/corpus.tsv:train", "more/corpus.tsv:more"))
+    twice = tone_recipe(corpus, [stage("twice", 1, train=2 * names[:1])])
+    with pytest.raises(ManifestError, match="name each manifest once"):
+        train_recipe(twice, tmp_path / "again", quiet=True)
 
 
 def test_initial_weights(corpus: Path, run: Path, tmp_path: Path) -> None:

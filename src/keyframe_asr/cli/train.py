@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,10 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     initial: Annotated[
         str | None,
-        typer.Option(help="Model, or weights (.safetensors), to start from as far as they fit."),
+        typer.Option(
+            help="Model, or weights (.safetensors), to start from as far as they fit; refused if "
+            "hardly any do."
+        ),
     ] = None,
     forget: Annotated[
         list[str] | None,
@@ -52,7 +56,7 @@ def train(
             "names parts of the model to start from; add --initial", param_hint="--forget"
         )
     if plan:
-        _print_plan(loaded, initial)
+        _print_plan(loaded, initial, forget or ())
         return
     folder = out or Path("runs") / loaded.name
     model = train_recipe(loaded, folder, resume=resume, initial=initial, forget=forget or ())
@@ -60,7 +64,7 @@ def train(
         typer.echo(model)
 
 
-def _print_plan(recipe: Recipe, initial: str | None) -> None:
+def _print_plan(recipe: Recipe, initial: str | None, forget: Sequence[str]) -> None:
     import tempfile
 
     from rich.console import Console
@@ -69,4 +73,4 @@ def _print_plan(recipe: Recipe, initial: str | None) -> None:
     from keyframe_asr.training.run import plan_recipe
 
     with tempfile.TemporaryDirectory() as scratch:
-        show(plan_recipe(recipe, Path(scratch), initial), Console())
+        show(plan_recipe(recipe, Path(scratch), initial, forget), Console())

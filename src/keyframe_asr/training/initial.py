@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ PRETRAINED = "pretrained."
 """What the weights of a pretrained encoder begin with."""
 
 LEAST_FITTING = 0.1
-"""Share of the network's weights below which weights are taken for those of another network."""
+"""Share of the network's weights, but for a pretrained encoder's, that a file must have to fit."""
 
 _PARTS_OF_UNITS = ("inter_ctc", "conditioning", "head", "decoder")
 
@@ -102,14 +102,19 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
         if name in own
     }
     fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
-    share = sum(map(Tensor.numel, fitting.values())) / sum(map(Tensor.numel, own.values()))
-    if share < LEAST_FITTING:
+    wanted, found = _count_own(own), _count_own(fitting)
+    if wanted and found < LEAST_FITTING * wanted:
         raise TrainingError(
-            f"{path}: has only {share:.0%} of the weights of the recipe's model; give a model of "
-            "the same widths, or train from nothing"
+            f"{path}: has only {found / wanted:.0%} of the weights of the recipe's model; give a "
+            "model of the same widths, or train from nothing"
         )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in fitting.items()}, strict=False)
     return sorted(set(own) - set(fitting))
+
+
+def _count_own(weights: Mapping[str, Tensor]) -> int:
+    """How many numbers there are that no pretrained encoder brings."""
+    return sum(one.numel() for name, one in weights.items() if not name.startswith(PRETRAINED))
 
 
 def _centred(kernel: Tensor, size: int) -> Tensor:

@@ -71,11 +71,8 @@ def prepare_inputs(
     """
     common = training_name(recipe)
     lists = {common: _training_manifests(recipe.data), recipe.data.dev: [recipe.data.dev]}
-    names = []
-    for stage in recipe.stages:
-        own = [stage.train] if isinstance(stage.train, str) else stage.train
-        names.append(_together(own) if own else common)
-        lists.setdefault(names[-1], own or [])
+    lists |= {_together(one.manifests): one.manifests for one in recipe.stages if one.train}
+    names = [_together(stage.manifests) or common for stage in recipe.stages]
     manifests = {
         name: _normalised(_load_together(together), recipe) for name, together in lists.items()
     }
@@ -159,8 +156,8 @@ def _load_together(manifests: list[str]) -> CutSet:
         for cut in load_manifest(name):
             if cut.id in together:
                 raise ManifestError(
-                    f"{name}: utterance '{cut.id}' is in another training manifest too; "
-                    "give each its own name"
+                    f"{name}: utterance '{cut.id}' is there already, from this or another training "
+                    "manifest; name each manifest once, and give each utterance its own name"
                 )
             together[cut.id] = cut
     return CutSet.from_cuts(together.values())

@@ -207,13 +207,18 @@ def _inputs(
     return inputs
 
 
-def plan_recipe(recipe: Recipe, scratch: Path, initial: str | Path | None = None) -> TrainingPlan:
+def plan_recipe(
+    recipe: Recipe,
+    scratch: Path,
+    initial: str | Path | None = None,
+    forget: Sequence[str] = (),
+) -> TrainingPlan:
     """What `train_recipe` would do, from the same inputs; trains nothing.
 
     Args:
         recipe: the run.
         scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
-        initial: as in `train_recipe`; what does not fit is said on standard error.
+        initial, forget: as in `train_recipe`; what does not fit is said on standard error.
 
     Raises:
         ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
@@ -231,7 +236,7 @@ def plan_recipe(recipe: Recipe, scratch: Path, initial: str | Path | None = None
     )
     if start is not None:
         with TrainingReport(scratch) as report:
-            _load_initial(network, start, inputs, (), report)
+            _load_initial(network, start, inputs, forget, report)
     trainer = Trainer(recipe, network, inputs.tokenizer, store, scratch, processes)
     stages = []
     for index, (stage, cuts) in enumerate(zip(recipe.stages, inputs.train, strict=True)):
@@ -310,8 +315,9 @@ def save_stage_model(
         model=recipe.model,
     )
     stages = _ancestry(recipe, stage)
-    first = recipe.data.prepared or recipe.data.train
-    corpora = [Path(name).name for name in (first, *recipe.data.more_train)]
+    common = [recipe.data.prepared or recipe.data.train, *recipe.data.more_train]
+    heard = dict.fromkeys(name for one in stages for name in one.manifests or common)
+    corpora = ["/".join(Path(name).parts[-2:]) for name in heard]
     card = (
         f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(corpora)}`: "
         + ", then ".join(f"{one.name} (at most {one.epochs} epochs)" for one in stages)
