@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODES = ("axe", "ctc", "attention", "rescore", "joint")
-X_LABELS = {
-    "variant": "",
-    "tokens_per_second": "tokens per second",
-    "latency": "added latency, ms",
-}
 ALL_FRAMES_MODE = "ctc"
 """What a model without keyframes is compared by: its greedy mode."""
 
@@ -78,10 +73,10 @@ class TrainingReport:
         return "\n".join([*lines, *([f"- {missing}"] if missing else [])])
 
     def figure(self) -> Figure | None:
-        """Error of each variant with its interval, or against what the study asks about."""
+        """Error of each variant with its interval, or against tokens a second."""
         if not self._variants:
             return None
-        if self._study.picture == "variant":
+        if self._study.picture != "tokens_per_second":
             figure = new_figure(7.5, 0.34 * len(self._variants) + 1.2)
             self._draw_variants(figure.subplots())
         else:
@@ -193,7 +188,7 @@ class TrainingReport:
             for run in self._runs[one.name]:
                 rates = 100 * run["decode"][self._mode(one)]["rate"]
                 axes.plot([rates], [place], "|", color=INK, markersize=8)
-        axes.set_yticks(list(places), [one.label for one in self._variants])
+        axes.set_yticks(list(places), [self._named(one) for one in self._variants])
         if self._study.reference in self._runs:
             reference = next(one for one in self._variants if one.name == self._study.reference)
             axes.axvline(
@@ -203,7 +198,8 @@ class TrainingReport:
         plain(axes, self._study.title, f"errors in {unit}, greedy, % (95 %; | one seed)")
 
     def _draw_curve(self, errors: Axes, dropped: Axes) -> None:
-        x = [self._x(one) for one in self._variants]
+        runs = [self._runs[one.name][0] for one in self._variants]
+        x = [run["tokens"] / run["audio_seconds"] for run in runs]
         rates = [
             [100 * part for part in self._rate(one, self._mode(one))] for one in self._variants
         ]
@@ -221,16 +217,17 @@ class TrainingReport:
                 axes.annotate(
                     one.label, (place, height), (5, 4), textcoords="offset points", size=7.5
                 )
-        label = X_LABELS[self._study.picture]
+        label = "tokens per second"
         unit = self._runs[self._variants[0].name][0]["unit"]
         plain(errors, f"Errors in {unit}, greedy", label, "% (95 %)")
         plain(dropped, "Frames dropped", label, "%")
 
-    def _x(self, variant: VariantConfig) -> float:
-        run = self._runs[variant.name][0]
-        if self._study.picture == "latency":
-            return float(1000 * run["latency_seconds"])
-        return float(run["tokens"] / run["audio_seconds"])
+    def _named(self, variant: VariantConfig) -> str:
+        """What the picture calls a variant: with its latency where that is asked about."""
+        if self._study.picture != "latency":
+            return variant.label
+        seconds = self._runs[variant.name][0]["latency_seconds"]
+        return f"{variant.label}, {1000 * seconds:.0f} ms"
 
     def _mode(self, variant: VariantConfig) -> str:
         """The decode mode by which a variant is compared."""
