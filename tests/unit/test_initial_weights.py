@@ -84,6 +84,8 @@ def test_a_pretrained_encoder_alone_is_not_enough(tmp_path: Path) -> None:
         load_matching(narrow, tmp_path / "wide.safetensors")
     parts = [name for name, _ in narrow.named_children() if name != "pretrained"]
     assert load_matching(narrow, tmp_path / "wide.safetensors", parts) == []
+    with pytest.raises(TrainingError, match="only 0% of the weights"):
+        load_matching(narrow, tmp_path / "wide.safetensors", [*parts, "pretrained"])
 
 
 def test_a_model_is_named_by_folder_or_name(tmp_path: Path) -> None:

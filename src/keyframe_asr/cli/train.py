@@ -46,15 +46,15 @@ def train(
 
     Several devices or machines: torchrun --nproc-per-node N -m keyframe_asr.cli.main train RECIPE
     """
+    if forget and initial is None:
+        raise typer.BadParameter(
+            "names parts of the model to start from; add --initial", param_hint="--forget"
+        )
     from keyframe_asr.config import load_recipe
 
     loaded = load_recipe(recipe, overrides)
     from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
 
-    if forget and initial is None:
-        raise typer.BadParameter(
-            "names parts of the model to start from; add --initial", param_hint="--forget"
-        )
     if plan:
         _print_plan(loaded, initial, forget or ())
         return

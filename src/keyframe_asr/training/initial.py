@@ -103,10 +103,10 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
     }
     fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
     wanted, found = _count_own(own), _count_own(fitting)
-    if wanted and found < LEAST_FITTING * wanted:
+    if not fitting or found < LEAST_FITTING * wanted:
         raise TrainingError(
-            f"{path}: has only {found / wanted:.0%} of the weights of the recipe's model; give a "
-            "model of the same widths, or train from nothing"
+            f"{path}: has only {found / max(1, wanted):.0%} of the weights of the recipe's model; "
+            "give a model of the same widths, or train from nothing"
         )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in fitting.items()}, strict=False)
     return sorted(set(own) - set(fitting))
