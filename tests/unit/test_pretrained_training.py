@@ -184,7 +184,7 @@ def test_several_training_manifests_are_one(tmp_path: Path) -> None:
     }
     train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "run", quiet=True)
     card = (tmp_path / "run" / "baseline" / "model" / "README.md").read_text()
-    assert "`corpus/corpus.tsv:train`, `corpus/corpus.tsv:dev`" in card
+    assert "`corpus.tsv:train`, `corpus.tsv:dev`" in card
     assert len(load_manifest(f"{table}:train")) == 12
     data["data"]["more_train"] = [f"{table}:train"]
     with pytest.raises(keyframe_asr.errors.ManifestError, match="name each manifest once"):

@@ -315,11 +315,9 @@ def save_stage_model(
         model=recipe.model,
     )
     stages = _ancestry(recipe, stage)
-    data = recipe.data
-    common = [Path(data.prepared).name] if data.prepared else [data.train, *data.more_train]
+    common = [recipe.data.prepared or recipe.data.train, *recipe.data.more_train]
     heard = dict.fromkeys(name for one in stages for name in one.manifests or common)
-    # a manifest's own name, manifest.tsv:train for example, hardly tells one corpus from another
-    corpora = ["/".join(Path(name).parts[-2:]) for name in heard]
+    corpora = [Path(name).name for name in heard]
     card = (
         f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(corpora)}`: "
         + ", then ".join(f"{one.name} (at most {one.epochs} epochs)" for one in stages)
