@@ -45,6 +45,16 @@ def multi_letter() -> Tokenizer:
     return Several()
 
 
+def assert_bounded(scorer: HotwordScorer, sentences: list[list[int]]) -> None:
+    """No token earns more than `most` allowed before it."""
+    for sentence in sentences:
+        states = torch.tensor([scorer.start])
+        for token in sentence:
+            bound = scorer.most(states)
+            earned, states = scorer.extend(states, torch.tensor([token]))
+            assert float(earned) <= float(bound) + 1e-4
+
+
 @pytest.mark.parametrize("spaced", [True, False])
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_sentence_gets_the_bonus_of_the_phrases_it_holds(spaced: bool, whole: bool) -> None:
@@ -69,6 +79,7 @@ def test_a_sentence_gets_the_bonus_of_the_phrases_it_holds(spaced: bool, whole: 
         ]
         if spaced and not whole:  # letters at random hardly ever make a phrase
             tokens += [tokenizer.encode(" ".join(generator.choices(WORDS, k=6))) for _ in range(20)]
+        assert_bounded(scorer, tokens)
         found = Fusion((scorer,)).score(tokens, CPU).tolist()
         for sentence, score in zip(tokens, found, strict=True):
             wanted = counted(tokenizer.decode(sentence), phrases, tokenizer, spaced)

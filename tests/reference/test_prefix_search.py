@@ -34,6 +34,9 @@ class Bigrams:
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.matrix[states[:, 0], tokens], tokens.unsqueeze(1)
 
+    def most(self, states: Tensor) -> Tensor:
+        return self.matrix[states[:, 0]].amax(dim=1)
+
     def finish(self, states: Tensor) -> Tensor:
         return self.matrix[states[:, 0], 2]
 

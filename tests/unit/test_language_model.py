@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def histories(model: NgramModel, number: int = 60) -> list[tuple[str, ...]]:
     random_ones = [
         tuple(generator.choices(words, k=generator.randint(0, 3))) for _ in range(number)
     ]
-    known = [ngram[:-1] for ngram in itertools.islice(model.orders[-1], 0, None, 7)]
+    known = [ngram[:-1] for ngram in itertools.islice(model.entries[-1], 0, None, 7)]
     return [*random_ones, *known, (START,), (UNKNOWN_WORD, UNKNOWN_WORD)]
 
 
@@ -97,7 +98,7 @@ def test_a_file_read_back_scores_the_same(model, tmp_path: Path) -> None:
     path = tmp_path / "model.arpa"
     write_arpa(model, path)
     again = read_arpa(path)
-    assert [list(one) for one in again.orders] == [list(one) for one in model.orders]
+    assert [list(one) for one in again.entries] == [list(one) for one in model.entries]
     for history in histories(model):
         for word in [*model.words[1:], "NEVER-SEEN"]:
             assert again.log10(history, word) == pytest.approx(model.log10(history, word), abs=1e-6)
@@ -147,7 +148,7 @@ def spelled(model: NgramModel, words: list[str], tokenizer: Tokenizer) -> int:
 
 def log10_of(model: NgramModel, units: list[str]) -> float:
     """Whole sentence with its end, word by word; what the model does not know is <unk>."""
-    said = [unit if (unit,) in model.orders[0] else UNKNOWN_WORD for unit in units]
+    said = [unit if unit in model.words else UNKNOWN_WORD for unit in units]
     return sum(
         model.log10((START, *said[:place]), word) for place, word in enumerate([*said, STOP])
     )
@@ -178,6 +179,64 @@ def test_a_sentence_costs_what_its_units_cost(unit, whole: bool, pieces: Tokeniz
             unknown = spelled(model, units, tokenizer)
             wanted -= 0.5 * unknown * math.log(tokenizer.vocab_size)
         assert score == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", ["word", "token", "character"])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("proper", [True, False])
+def test_no_token_scores_more_than_the_bound(
+    unit, whole: bool, proper: bool, pieces: Tokenizer
+) -> None:
+    """Nor in a file whose back-off weights make sums above one."""
+    tokenizer = pieces if whole else CharacterTokenizer("ABCD ")
+    training = [" ".join(words) for words in sentences()]
+    model = estimate([split_units(text, unit, tokenizer) for text in training])
+    if not proper:
+        weights = [replace(ngrams, weights=ngrams.weights + 1.5) for ngrams in model.orders]
+        model = replace(model, orders=tuple(weights))
+    scorer = language_model_scorer(model, tokenizer, True, 0.5, CPU)
+    states = torch.tensor(scorer.start).expand(tokenizer.vocab_size, -1)
+    generator = torch.Generator().manual_seed(1)
+    every = torch.arange(tokenizer.vocab_size)
+    nearest = math.inf
+    for _ in range(200):
+        bound = scorer.most(states)
+        added, after = scorer.extend(states, every)
+        assert bool((added <= bound + 1e-4).all())
+        nearest = min(nearest, float((bound - added).min()))
+        states = after[torch.randint(len(after), (len(after),), generator=generator)]
+    if proper:
+        assert nearest < 4.0  # so that it rules something out
+
+
+def test_an_ngram_whose_beginning_is_missing_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pruned.arpa"
+    lines = r"""\data\
+        ngram 1=4
+        ngram 2=1
+        ngram 3=2
+        \1-grams:
+        -0.5 A -0.1
+        -0.6 B -0.2
+        -1.0 </s>
+        -2.0 <unk>
+        \2-grams:
+        -0.3 A B -0.4
+        \3-grams:
+        -0.1 A B A
+        -0.01 B A B
+        \end\
+        """
+    path.write_text(lines, encoding="utf-8")
+    model = read_arpa(path)
+    assert ("A", "B") in model and ("B", "A") not in model and ("A", "C") not in model
+    table = NgramTable(model, CPU)
+    a, b = table.word_ids["A"], table.word_ids["B"]
+    states, total = torch.tensor([0]), []
+    for word in (b, a, b, a):  # B; B A backs off; A B; A B A
+        scores, states = table.advance(states, torch.tensor([word]))
+        total.append(float(scores) / NATURAL)
+    assert total == pytest.approx([-0.6, -0.2 - 0.5, -0.3, -0.1], abs=1e-5)
 
 
 def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
@@ -219,6 +278,10 @@ def test_words_are_no_model_for_text_without_spaces() -> None:
             "\\data\\\nngram 1=1\nngram 2=1\n\n\\1-grams:\n-1.0 A\n"
             "\n\\2-grams:\n-1.0 A B\n\n\\end\\\n",
             "'B' of the n-gram 'A B'",
+        ),
+        (
+            "\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n-1.0 A\n\n\\end\\\n",
+            ":6: 'A' stands there twice",
         ),
     ],
 )

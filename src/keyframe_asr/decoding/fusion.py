@@ -7,7 +7,7 @@ adds may depend on the tokens alone, so equal prefixes have equal states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,9 @@ class Scorer(Protocol):
 
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (N,) and next states (N, W) of hypotheses in states (N, W) followed by tokens."""
+
+    def most(self, states: Tensor) -> Tensor:
+        """Scores (N,) that no single token after these states exceeds."""
 
     def finish(self, states: Tensor) -> Tensor:
         """Scores (N,) of ending there."""
@@ -50,6 +53,13 @@ class Fusion:
             scores = scores + added
             following.append(after)
         return scores, torch.cat(following, dim=1) if following else states
+
+    def most(self, states: Tensor) -> Tensor:
+        """Scores (N,) that no token after states (N, W) exceeds, for searches to skip by."""
+        bound = torch.full((len(states),), self.token_bonus, device=states.device)
+        for scorer, own in zip(self.scorers, self._split(states), strict=True):
+            bound = bound + scorer.most(own)
+        return bound
 
     def finish(self, states: Tensor) -> Tensor:
         """Scores (N,) of hypotheses that end in states (N, W)."""
@@ -86,11 +96,12 @@ class SparseTable:
     """Entry number of a pair (row, column) of integers, found by bisection in one sorted array."""
 
     def __init__(
-        self, pairs: Sequence[tuple[int, int]], columns: int, device: torch.device
+        self, pairs: Sequence[tuple[int, int]] | Tensor, columns: int, device: torch.device
     ) -> None:
+        """Pairs (N, 2); of equal ones the first is found."""
+        rows, own = torch.as_tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
         self._columns = columns
-        keys = torch.tensor([row * columns + column for row, column in pairs], dtype=torch.long)
-        self._keys, order = keys.sort()
+        self._keys, order = (rows * columns + own).sort(stable=True)
         self._keys, self._order = self._keys.to(device), order.to(device)
 
     def find(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,14 +111,3 @@ class SparseTable:
             return torch.zeros_like(keys), torch.zeros_like(keys, dtype=torch.bool)
         place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
         return self._order[place], self._keys[place] == keys
-
-
-def sparse_columns(
-    entries: Mapping[tuple[int, int], tuple[int, float]], columns: int, device: torch.device
-) -> tuple[SparseTable, Tensor, Tensor]:
-    """A table of transitions: pairs, and for each its target and its score."""
-    table = SparseTable(list(entries), columns, device)
-    # one entry more, so that looking up a pair that is not there reads something
-    targets = [target for target, _ in entries.values()] or [0]
-    scores = [score for _, score in entries.values()] or [0.0]
-    return table, torch.tensor(targets, device=device), torch.tensor(scores, device=device)

@@ -25,6 +25,9 @@ from keyframe_asr.tokenizer import BLANK, END
 FEWEST_LABELS = 20
 """Labels of a column that are tried at least: fusion may prefer what the network does not."""
 
+ROUNDING = 1e-3
+"""Natural log: by how much less a bound of several sums may be than the sums themselves."""
+
 _MULTIPLIER = 0x5851F42D4C957F2D
 _NO_FUSION = Fusion()
 
@@ -143,10 +146,12 @@ def _advance(
     size, tried = beams.last.shape[1], column.labels.shape[1]
     child = _is_child(beams)
     blank, token = _stay(beams, column, child, collapse)
+    staying = torch.logaddexp(blank, token)
     longer = _grow(beams, column, child, collapse)
-    added, states = _fused(beams, column.labels, fusion)
+    worst = (staying + beams.external).amin(dim=1)
+    longer, added, states = _fused(beams, column.labels, longer, worst, fusion)
     external = beams.external.unsqueeze(2) + added
-    totals = torch.cat((torch.logaddexp(blank, token), longer.flatten(1)), dim=1)
+    totals = torch.cat((staying, longer.flatten(1)), dim=1)
     extra = torch.cat((beams.external, external.flatten(1)), dim=1)
     chosen = (totals + extra).topk(size, dim=1).indices
     stays = chosen < size
@@ -217,17 +222,28 @@ def _grow(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> Tens
     return (before + column.best.unsqueeze(1)).masked_fill(impossible, -torch.inf)
 
 
-def _fused(beams: _Beams, labels: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor]:
-    """What fusion adds for each label (B, S, C), and its states (B, S, C, W)."""
-    batch, size, width = beams.states.shape
-    shape = (batch, size, labels.shape[1])
+def _fused(
+    beams: _Beams, labels: Tensor, longer: Tensor, worst: Tensor, fusion: Fusion
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (B, S, C) of longer prefixes, what fusion adds, its states (B, S, C, W).
+
+    As many prefixes stay as the beam is wide, so one that cannot exceed the worst of them (B,) is
+    impossible, and what fusion would add is not computed: in most columns for every one.
+    """
+    width = beams.states.shape[2]
+    states = beams.states.unsqueeze(2).expand(*longer.shape, width)
     if not fusion.scorers:
-        added = torch.full(shape, fusion.token_bonus, device=labels.device)
-        return added, beams.states.unsqueeze(2).expand(*shape, width)
-    states = beams.states.unsqueeze(2).expand(*shape, width).flatten(0, 2)
-    tokens = labels.unsqueeze(1).expand(shape).reshape(-1)
-    added, states = fusion.extend(states, tokens)
-    return added.view(shape), states.view(*shape, width)
+        return longer, torch.full_like(longer, fusion.token_bonus), states
+    most = beams.external + fusion.most(beams.states.flatten(0, 1)).view_as(beams.external)
+    hopeful = longer + most.unsqueeze(2) + ROUNDING >= worst[:, None, None]
+    hopeful &= ~longer.isneginf()
+    added = torch.zeros_like(longer)
+    rows = hopeful.nonzero(as_tuple=True)
+    if len(rows[0]):
+        tokens = labels.unsqueeze(1).expand_as(longer)[rows]
+        states = states.clone()
+        added[rows], states[rows] = fusion.extend(states[rows], tokens)
+    return longer.masked_fill(~hopeful, -torch.inf), added, states
 
 
 def _next_states(

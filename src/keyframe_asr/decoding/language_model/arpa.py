@@ -10,9 +10,14 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import ModelError
@@ -28,26 +33,101 @@ Entry = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Ngrams:
+    """All n-grams of one order, as arrays: a million of them as tuples take half a gigabyte.
+
+    Attributes:
+        words: (N, n) places of their words in the model's vocabulary.
+        log10: (N,) base-10 log-probabilities.
+        weights: (N,) base-10 back-off weights of them as contexts, 0 where there is none.
+    """
+
+    words: NDArray[np.int32]
+    log10: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.log10)
+
+
+@dataclass(frozen=True)
 class NgramModel:
-    """A back-off model: `orders[n - 1]` maps every n-gram of n words to its entry."""
+    """A back-off model.
 
-    orders: tuple[dict[Words, Entry], ...]
+    Attributes:
+        words: the vocabulary, special words included, in the order of the file.
+        orders: `orders[n - 1]` holds every n-gram of n words.
+    """
 
-    @property
-    def words(self) -> list[str]:
-        """The vocabulary, special words included, in the order of the file."""
-        return [words[0] for words in self.orders[0]]
+    words: tuple[str, ...]
+    orders: tuple[Ngrams, ...]
+
+    @staticmethod
+    def of(orders: Sequence[Mapping[Words, Entry]]) -> NgramModel:
+        """A model of entries by n-gram, one mapping an order; every word is a 1-gram too."""
+        known = {ngram[0]: number for number, ngram in enumerate(orders[0])}
+        columns = [_Columns() for _ in orders]
+        for own, ngrams in zip(columns, orders, strict=True):
+            for ngram, entry in ngrams.items():
+                own.append([known[word] for word in ngram], *entry)
+        return NgramModel(tuple(known), _packed(columns))
+
+    @cached_property
+    def entries(self) -> tuple[dict[Words, Entry], ...]:
+        """The same by n-gram, for looking at a few of them."""
+        return tuple(
+            {
+                tuple(self.words[number] for number in ngram): (log10, weight)
+                for ngram, log10, weight in zip(*_listed(ngrams), strict=True)
+            }
+            for ngrams in self.orders
+        )
+
+    def __contains__(self, ngram: Words) -> bool:
+        if len(ngram) > len(self.orders) or not set(ngram) <= set(self.words):
+            return False
+        numbers = [self.words.index(word) for word in ngram]
+        return bool((self.orders[len(ngram) - 1].words == numbers).all(axis=1).any())
 
     def log10(self, history: Words, word: str) -> float:
         """Base-10 log-probability of a word after a history, one n-gram at a time."""
         history = history[max(0, len(history) - len(self.orders) + 1) :]
-        ngram = (*history, word)
-        if ngram in self.orders[len(history)]:
-            return self.orders[len(history)][ngram][0]
+        found = self.entries[len(history)].get((*history, word))
+        if found is not None:
+            return found[0]
         if not history:
             return NEVER if word == UNKNOWN_WORD else self.log10((), UNKNOWN_WORD)
-        weight = self.orders[len(history) - 1].get(history, (0.0, 0.0))[1]
+        weight = self.entries[len(history) - 1].get(history, (0.0, 0.0))[1]
         return weight + self.log10(history[1:], word)
+
+
+@dataclass
+class _Columns:
+    """The n-grams of one order while they are read, in little memory."""
+
+    words: array[int] = field(default_factory=lambda: array("i"))
+    log10: array[float] = field(default_factory=lambda: array("d"))
+    weights: array[float] = field(default_factory=lambda: array("d"))
+
+    def append(self, words: Sequence[int], log10: float, weight: float) -> None:
+        self.words.extend(words)
+        self.log10.append(log10)
+        self.weights.append(weight)
+
+
+def _packed(orders: Sequence[_Columns]) -> tuple[Ngrams, ...]:
+    return tuple(
+        Ngrams(
+            np.array(own.words, dtype=np.int32).reshape(-1, order),
+            np.array(own.log10, dtype=np.float64),
+            np.array(own.weights, dtype=np.float64),
+        )
+        for order, own in enumerate(orders, 1)
+    )
+
+
+def _listed(ngrams: Ngrams) -> tuple[list[list[int]], list[float], list[float]]:
+    return ngrams.words.tolist(), ngrams.log10.tolist(), ngrams.weights.tolist()
 
 
 def write_arpa(model: NgramModel, path: Path) -> None:
@@ -66,9 +146,9 @@ def _lines(model: NgramModel) -> Iterator[str]:
     for order, ngrams in enumerate(model.orders, 1):
         yield ""
         yield f"\\{order}-grams:"
-        for words, (log10, weight) in ngrams.items():
+        for numbers, log10, weight in zip(*_listed(ngrams), strict=True):
             end = f"\t{weight:.7f}" if order < len(model.orders) else ""
-            yield f"{log10:.7f}\t{' '.join(words)}{end}"
+            yield f"{log10:.7f}\t{' '.join(model.words[number] for number in numbers)}{end}"
     yield ""
     yield "\\end\\"
 
@@ -89,7 +169,8 @@ def read_arpa(path: Path) -> NgramModel:
 
 def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
     announced: list[int] = []
-    orders: list[dict[Words, Entry]] = []
+    known: dict[str, int] = {}
+    orders: list[_Columns] = []
     begun = ended = False
     for number, line in lines:
         if line == "\\data\\":
@@ -102,30 +183,41 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
         elif found := re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line):
             announced.append(int(found[2]))
         elif re.fullmatch(r"\\\d+-grams:", line):
-            orders.append({})
+            orders.append(_Columns())
         elif not orders:
             raise ModelError(f"{path}:{number}: stands before the n-grams; give an ARPA file")
         else:
-            words, entry = _entry(path, number, line, len(orders))
-            orders[-1][words] = entry
+            words, log10, weight = _entry(path, number, line, len(orders))
+            if len(orders) == 1:
+                if words[0] in known:
+                    raise ModelError(
+                        f"{path}:{number}: '{words[0]}' stands there twice; remove one"
+                    )
+                known[words[0]] = len(known)
+            orders[-1].append(_numbers(path, number, words, known), log10, weight)
     if not begun or not orders:
         raise ModelError(f"{path}: has no \\data\\ and n-grams; give an ARPA file")
-    if not ended or [len(one) for one in orders] != announced:
+    packed = _packed(orders)
+    sizes = [len(ngrams) for ngrams in packed]
+    if not ended or sizes != announced:
         raise ModelError(
-            f"{path}: its n-grams are not those it announces ({announced}, found "
-            f"{[len(one) for one in orders]}); it was cut short or changed: copy it again"
+            f"{path}: its n-grams are not those it announces ({announced}, found {sizes}); "
+            "it was cut short or changed: copy it again"
         )
-    known = {words[0] for words in orders[0]}
-    for words in (words for ngrams in orders[1:] for words in ngrams):
-        if lost := [word for word in words if word not in known]:
-            raise ModelError(
-                f"{path}: '{lost[0]}' of the n-gram '{' '.join(words)}' is not among its 1-grams; "
-                "give a complete ARPA file"
-            )
-    return NgramModel(tuple(orders))
+    return NgramModel(tuple(known), packed)
 
 
-def _entry(path: Path, number: int, line: str, order: int) -> tuple[Words, Entry]:
+def _numbers(path: Path, number: int, words: list[str], known: dict[str, int]) -> list[int]:
+    try:
+        return [known[word] for word in words]
+    except KeyError as lost:
+        raise ModelError(
+            f"{path}:{number}: {lost} of the n-gram '{' '.join(words)}' is not among its 1-grams; "
+            "give a complete ARPA file"
+        ) from None
+
+
+def _entry(path: Path, number: int, line: str, order: int) -> tuple[list[str], float, float]:
     """Fields are separated by tabs or spaces; the back-off weight may be left out."""
     fields = line.split()
     try:
@@ -135,7 +227,7 @@ def _entry(path: Path, number: int, line: str, order: int) -> tuple[Words, Entry
         log10 = float(fields[0])
         if not (math.isfinite(log10) and math.isfinite(weight)):
             raise ValueError
-        return tuple(fields[1 : order + 1]), (log10, weight)
+        return fields[1 : order + 1], log10, weight
     except ValueError:
         raise ModelError(
             f"{path}:{number}: is not a log-probability, {order} words and at most a back-off "

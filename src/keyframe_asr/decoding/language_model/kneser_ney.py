@@ -50,11 +50,11 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
         probabilities, weights = _interpolated(adjusted[place], tables[-1])
         tables.append(probabilities)
         contexts.append(weights)
-    return NgramModel(
-        tuple(
+    return NgramModel.of(
+        [
             _entries(probabilities, contexts[place + 1] if place + 1 < order else {})
             for place, probabilities in enumerate(tables)
-        )
+        ]
     )
 
 

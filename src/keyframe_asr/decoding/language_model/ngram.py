@@ -18,7 +18,6 @@ from keyframe_asr.decoding.language_model.arpa import (
     STOP,
     UNKNOWN_WORD,
     NgramModel,
-    Words,
 )
 
 NATURAL = math.log(10)
@@ -35,50 +34,59 @@ class NgramTable:
         start: state at the beginning of a sentence.
         stop: number of the word that ends a sentence.
         unknown: number of the word that stands for all others.
+        highest: no word has a greater log-probability after any state.
     """
 
     def __init__(self, model: NgramModel, device: torch.device) -> None:
+        """Of equal n-grams the first counts; one whose beginning is missing is left out."""
         words = list(dict.fromkeys([*model.words, STOP, UNKNOWN_WORD]))
         self.word_ids = {word: number for number, word in enumerate(words)}
         self.stop, self.unknown = self.word_ids[STOP], self.word_ids[UNKNOWN_WORD]
-        self._order = len(model.orders)
-        states = _states(model)
-        self.start = states[_longest((START,), states)]
-        pairs, scores, following = [], [], []
-        for ngrams in model.orders:
-            for ngram, (log10, _) in ngrams.items():
-                context = states.get(ngram[:-1])
-                if context is None:
-                    continue  # nothing leads there
-                pairs.append((context, self.word_ids[ngram[-1]]))
-                scores.append(log10 * NATURAL)
-                following.append(states[_longest(ngram, states)])
-        for word in words:  # the empty context knows every word, so that each search ends
-            if (word,) not in model.orders[0]:
-                pairs.append((0, self.word_ids[word]))
-                scores.append((UNLISTED if word == UNKNOWN_WORD else NEVER) * NATURAL)
-                following.append(0)
-        self._arcs = SparseTable(pairs, len(words), device)
-        self._scores = torch.tensor(scores, device=device)
-        self._following = torch.tensor(following, device=device)
-        weights = [_weight(model, context) * NATURAL for context in states]
-        shorter = [states[_longest(context[1:], states)] for context in states]
-        self._weights = torch.tensor(weights, device=device)
-        self._shorter = torch.tensor(shorter, device=device)
+        contexts = _Contexts(model, len(words))
+        self.start = (
+            int(contexts.longest(torch.tensor([[self.word_ids[START]]])))
+            if START in model.words
+            else 0
+        )
+        # the empty context knows every word, so that each search ends
+        added = torch.arange(len(model.words), len(words))
+        rare = [UNLISTED if words[number] == UNKNOWN_WORD else NEVER for number in added.tolist()]
+        pairs = [torch.stack((torch.zeros_like(added), added), dim=1)]
+        scores = [torch.tensor(rare, dtype=torch.float64)]
+        following = [torch.zeros_like(added)]
+        weights, shorter = [torch.zeros(1, dtype=torch.float64)], [torch.zeros(1, dtype=torch.long)]
+        for place, ngrams in enumerate(model.orders):
+            rows = torch.from_numpy(ngrams.words).long()
+            context, known = contexts.find(rows[:, :-1])
+            pairs.append(torch.stack((context, rows[:, -1]), dim=1)[known])
+            scores.append(torch.from_numpy(ngrams.log10)[known])
+            following.append(contexts.longest(rows[known]))
+            if place + 1 < len(model.orders):
+                weights.append(torch.from_numpy(ngrams.weights))
+                shorter.append(contexts.longest(rows[:, 1:]))
+        self._arcs = SparseTable(torch.cat(pairs), len(words), device)
+        self._scores = _natural(scores, device)
+        self._following = torch.cat(following).to(device)
+        self._weights = _natural(weights, device)
+        self._shorter = torch.cat(shorter).to(device)
+        paid_for_shortening = float(self._weights.max().clamp(min=0.0))  # above 0: no probabilities
+        self.highest = float(self._scores.max()) + paid_for_shortening * (len(model.orders) - 1)
 
     def advance(self, states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (N,) of words (N,) after states (N,), and the states after them."""
-        total = torch.zeros(states.shape, device=states.device)
-        following = states
-        open_ = torch.ones_like(states, dtype=torch.bool)
-        for _ in range(self._order):
-            place, there = self._arcs.find(states, words)
-            found = open_ & there
-            total = total + torch.where(found, self._scores[place], 0.0)
-            following = torch.where(found, self._following[place], following)
-            open_ = open_ & ~there
-            total = total + torch.where(open_, self._weights[states], 0.0)
-            states = torch.where(open_, self._shorter[states], states)
+        place, there = self._arcs.find(states, words)
+        total = torch.where(there, self._scores[place], 0.0)
+        following = torch.where(there, self._following[place], 0)
+        open_ = (~there).nonzero().squeeze(1)
+        states = states[open_]
+        while len(open_):  # ends, because the empty context knows every word
+            total[open_] += self._weights[states]
+            states = self._shorter[states]
+            place, there = self._arcs.find(states, words[open_])
+            found = open_[there]
+            total[found] += self._scores[place[there]]
+            following[found] = self._following[place[there]]
+            open_, states = open_[~there], states[~there]
         return total, following
 
     def unigrams(self) -> Tensor:
@@ -87,21 +95,40 @@ class NgramTable:
         return self.advance(torch.zeros_like(words), words)[0]
 
 
-def _states(model: NgramModel) -> dict[Words, int]:
-    """Every context that the model can tell apart; the empty one is 0."""
-    contexts: dict[Words, int] = {(): 0}
-    for ngrams in model.orders[:-1]:
-        for ngram in ngrams:
-            contexts.setdefault(ngram, len(contexts))
-    return contexts
+def _natural(log10: list[Tensor], device: torch.device) -> Tensor:
+    return (torch.cat(log10) * NATURAL).float().to(device)
 
 
-def _longest(history: Words, states: dict[Words, int]) -> Words:
-    """The longest end of a history that is a state."""
-    while history not in states:
-        history = history[1:]
-    return history
+class _Contexts:
+    """Every context that the model can tell apart as a state; the empty one is 0."""
 
+    def __init__(self, model: NgramModel, words: int) -> None:
+        self._orders: list[tuple[SparseTable, int]] = []
+        first = 1
+        for ngrams in model.orders[:-1]:
+            rows = torch.from_numpy(ngrams.words).long()
+            before, known = self.find(rows[:, :-1])
+            # one whose beginning is missing gets a row that nothing asks for
+            pairs = torch.stack((before.where(known, torch.tensor(-1)), rows[:, -1]), dim=1)
+            self._orders.append((SparseTable(pairs, words, torch.device("cpu")), first))
+            first += len(rows)
 
-def _weight(model: NgramModel, context: Words) -> float:
-    return model.orders[len(context) - 1].get(context, (0.0, 0.0))[1] if context else 0.0
+    def find(self, ngrams: Tensor) -> tuple[Tensor, Tensor]:
+        """States (N,) of n-grams (N, n) of word numbers, and whether they are states."""
+        states = torch.zeros(len(ngrams), dtype=torch.long)
+        known = torch.ones(len(ngrams), dtype=torch.bool)
+        for place, words in enumerate(ngrams.unbind(1)):
+            if place >= len(self._orders):
+                return states, torch.zeros_like(known)
+            table, first = self._orders[place]
+            row, there = table.find(states, words)
+            states, known = row + first, known & there
+        return states, known
+
+    def longest(self, ngrams: Tensor) -> Tensor:
+        """States (N,) of the longest end of each n-gram (N, n) that is one."""
+        found = torch.zeros(len(ngrams), dtype=torch.long)
+        for begin in range(ngrams.shape[1] - 1, -1, -1):
+            states, known = self.find(ngrams[:, begin:])
+            found = torch.where(known, states, found)
+        return found

@@ -10,7 +10,6 @@ likely as any other. A model of tokens or characters scores each token by the un
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -22,7 +21,6 @@ from keyframe_asr.decoding.language_model.arpa import (
     STOP,
     UNKNOWN_WORD,
     NgramModel,
-    Words,
 )
 from keyframe_asr.decoding.language_model.ngram import NgramTable
 from keyframe_asr.decoding.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
@@ -52,12 +50,8 @@ def language_model_scorer(
     if unit == "word":
         return WordScorer(table, tokenizer, weight, device)
     # sentencepiece begins a text with a boundary, which models of characters do not count
-    skips = unit == "character" and (START, BOUNDARY) not in _pairs(model)
+    skips = unit == "character" and (START, BOUNDARY) not in model
     return UnitScorer(table, _units(tokenizer, unit), skips, weight, device)
-
-
-def _pairs(model: NgramModel) -> Collection[Words]:
-    return model.orders[1] if len(model.orders) > 1 else ()
 
 
 def split_units(text: str, unit: Unit, tokenizer: Tokenizer | None = None) -> list[str]:
@@ -109,6 +103,7 @@ class UnitScorer:
         """Units of every token; the first of a sentence may be a boundary that is not counted."""
         self._table, self._weight = table, weight
         longest = max(map(len, units), default=0) or 1
+        self._most = weight * max(table.highest, 0.0) * longest
         unknown = [UNKNOWN_WORD]
         ids = [
             [table.word_ids.get(one, table.unknown) for one in several or unknown]
@@ -137,6 +132,10 @@ class UnitScorer:
             total = total + torch.where(scored, added, 0.0)
             state = torch.where(scored, after, state)
         return self._weight * total, torch.stack((state, torch.ones_like(said)), dim=1)
+
+    def most(self, states: Tensor) -> Tensor:
+        """As in `Scorer`."""
+        return torch.full((len(states),), self._most, device=states.device)
 
     def finish(self, states: Tensor) -> Tensor:
         """As in `Scorer`."""
@@ -174,6 +173,7 @@ class WordScorer:
         self._words = torch.tensor(words, device=device)
         self._look_ahead = torch.tensor(_look_ahead(table, trie, word_at), device=device)
         self._spelled = -math.log(tokenizer.vocab_size)
+        self._most = max(table.highest, 0.0) + max(float(self._look_ahead.max()), 0.0)
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -195,6 +195,10 @@ class WordScorer:
         spelled = (target == self._lost) & ~self._bare[tokens]
         total = total + self._spelled * spelled
         return self._weight * total, torch.stack((state, target), dim=1)
+
+    def most(self, states: Tensor) -> Tensor:
+        """As in `Scorer`: the word that is open may turn out better than it looked."""
+        return self._weight * (self._most - self._look_ahead[states[:, 1]])
 
     def finish(self, states: Tensor) -> Tensor:
         """As in `Scorer`."""
