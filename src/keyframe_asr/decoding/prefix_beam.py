@@ -12,7 +12,7 @@ most `size` extensions that are better, and at most as many are already in the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ _NO_FUSION = Fusion()
 
 @dataclass(frozen=True)
 class _Beams:
-    """The prefixes of all utterances, best first; impossible ones have probability zero.
+    """The prefixes of all utterances; impossible ones have probability zero.
 
     Attributes:
         blank: (B, S) log-probability of the paths that end in blank.
@@ -141,15 +141,21 @@ def _advance(
 ) -> tuple[_Beams, Tensor, Tensor]:
     """Beams after one more column, from which place (B, S) each came and the token it added.
 
-    A prefix that only stays adds `BLANK`. Utterances whose columns are over stay as they are.
+    A prefix that only stays adds `BLANK`. Utterances whose columns are over stay as they are. As
+    many prefixes stay as the beam is wide, so a longer one must exceed the worst of them, for which
+    the network has to give it as much as `needed`: in most columns of a CTC nothing does.
     """
     size, tried = beams.last.shape[1], column.labels.shape[1]
     child = _is_child(beams)
     blank, token = _stay(beams, column, child, collapse)
     staying = torch.logaddexp(blank, token)
+    most = beams.external + fusion.most(beams.states.flatten(0, 1)).view_as(beams.external)
+    needed = (staying + beams.external).amin(dim=1, keepdim=True) - most - ROUNDING
+    if not ((beams.total + column.best[:, :1] >= needed) & column.active).any():
+        places = torch.arange(size, device=blank.device).expand_as(blank)
+        return replace(beams, blank=blank, token=token), places, torch.full_like(places, BLANK)
     longer = _grow(beams, column, child, collapse)
-    worst = (staying + beams.external).amin(dim=1)
-    longer, added, states = _fused(beams, column.labels, longer, worst, fusion)
+    longer, added, states = _fused(beams, column.labels, longer, needed, fusion)
     external = beams.external.unsqueeze(2) + added
     totals = torch.cat((staying, longer.flatten(1)), dim=1)
     extra = torch.cat((beams.external, external.flatten(1)), dim=1)
@@ -223,26 +229,20 @@ def _grow(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> Tens
 
 
 def _fused(
-    beams: _Beams, labels: Tensor, longer: Tensor, worst: Tensor, fusion: Fusion
+    beams: _Beams, labels: Tensor, longer: Tensor, needed: Tensor, fusion: Fusion
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities (B, S, C) of longer prefixes, what fusion adds, its states (B, S, C, W).
 
-    As many prefixes stay as the beam is wide, so one that cannot exceed the worst of them (B,) is
-    impossible, and what fusion would add is not computed: in most columns for every one.
+    What has less than it needs (B, S) whatever fusion adds is impossible, and nothing is computed.
     """
-    width = beams.states.shape[2]
-    states = beams.states.unsqueeze(2).expand(*longer.shape, width)
+    states = beams.states.unsqueeze(2).expand(*longer.shape, -1)
     if not fusion.scorers:
         return longer, torch.full_like(longer, fusion.token_bonus), states
-    most = beams.external + fusion.most(beams.states.flatten(0, 1)).view_as(beams.external)
-    hopeful = longer + most.unsqueeze(2) + ROUNDING >= worst[:, None, None]
-    hopeful &= ~longer.isneginf()
-    added = torch.zeros_like(longer)
+    hopeful = (longer >= needed.unsqueeze(2)) & ~longer.isneginf()
+    added, states = torch.zeros_like(longer), states.clone()
     rows = hopeful.nonzero(as_tuple=True)
-    if len(rows[0]):
-        tokens = labels.unsqueeze(1).expand_as(longer)[rows]
-        states = states.clone()
-        added[rows], states[rows] = fusion.extend(states[rows], tokens)
+    tokens = labels.unsqueeze(1).expand_as(longer)[rows]
+    added[rows], states[rows] = fusion.extend(states[rows], tokens)
     return longer.masked_fill(~hopeful, -torch.inf), added, states
 
 
