@@ -46,11 +46,11 @@ def multi_letter() -> Tokenizer:
 
 
 def assert_bounded(scorer: HotwordScorer, sentences: list[list[int]]) -> None:
-    """No token earns more than `most` allowed before it."""
+    """No token earns more than `upper_bound` allowed before it."""
     for sentence in sentences:
         states = torch.tensor([scorer.start])
         for token in sentence:
-            bound = scorer.most(states)
+            bound = scorer.upper_bound(states)
             earned, states = scorer.extend(states, torch.tensor([token]))
             assert float(earned) <= float(bound) + 1e-4
 

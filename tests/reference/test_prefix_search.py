@@ -9,9 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.fusion import Fusion
+from keyframe_asr.decoding.fusion import Fusion, Scorer
+from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
+from keyframe_asr.decoding.language_model.kneser_ney import estimate
+from keyframe_asr.decoding.language_model.scoring import language_model_scorer
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+from keyframe_asr.tokenizer import CharacterTokenizer
 from reference.prefix_search import (
     Tokens,
     best_columns,
@@ -21,6 +25,7 @@ from reference.prefix_search import (
 )
 
 BONUS = 0.3
+LETTERS = CharacterTokenizer("ABC ")
 BOTH = pytest.mark.parametrize("collapse", [True, False])
 
 
@@ -34,7 +39,7 @@ class Bigrams:
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.matrix[states[:, 0], tokens], tokens.unsqueeze(1)
 
-    def most(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Tensor) -> Tensor:
         return self.matrix[states[:, 0]].amax(dim=1)
 
     def finish(self, states: Tensor) -> Tensor:
@@ -88,6 +93,44 @@ def test_the_same_as_a_dictionary_of_prefixes(collapse: bool, fused: bool, size:
     assert compared == 125
 
 
+def language_model(words: bool) -> Scorer:
+    texts = [["AB", "C"], ["A", "AB", "CA"], ["C", "C", "BA"], ["AB", "C"]]
+    units = texts if words else [list("▁".join(text)) for text in texts]
+    return language_model_scorer(estimate(units), LETTERS, True, 0.7, torch.device("cpu"))
+
+
+def hot_words() -> Scorer:
+    return HotwordScorer({"AB": 1.0, "CA B": 0.8, "C": -0.3}, LETTERS, True, torch.device("cpu"))
+
+
+@BOTH
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize(
+    "scorer", [language_model(words=True), language_model(words=False), hot_words()]
+)
+def test_real_scorers_rule_out_nothing_that_a_dictionary_keeps(
+    collapse: bool, size: int, scorer: Scorer
+) -> None:
+    fusion = Fusion((scorer,), BONUS)
+
+    def external(tokens: Tokens, ended: bool) -> float:
+        states, total = torch.tensor([fusion.start]), 0.0
+        for token in tokens:
+            added, states = fusion.extend(states, torch.tensor([token]))
+            total += float(added)
+        return total + float(fusion.finish(states)) * ended
+
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        sharpness = 6 * torch.rand(3, 7, 1, generator=generator)
+        logits = sharpness * torch.randn(3, 7, LETTERS.vocab_size, generator=generator)
+        log_probs = logits.log_softmax(-1)
+        found = search(collapse, log_probs, torch.tensor([7, 5, 2]), size, fusion)
+        for row, length in enumerate((7, 5, 2)):
+            columns = log_probs[row, :length].double().numpy()
+            assert_same(found[row], dictionary_search(columns, size, collapse, external))
+
+
 @BOTH
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_beam_that_holds_everything_is_exact(collapse: bool, fused: bool) -> None:
@@ -124,19 +167,28 @@ def test_tokens_lie_where_the_best_path_has_them(collapse: bool) -> None:
 
 
 @BOTH
-def test_an_utterance_ignores_the_others_of_its_batch(collapse: bool) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_utterance_ignores_the_others_of_its_batch(collapse: bool, fused: bool) -> None:
     for seed in range(20):
         log_probs, lengths = random_batch(seed)
-        together = search(collapse, log_probs, lengths, 4)
+        scorer = Bigrams(log_probs.shape[2], torch.Generator().manual_seed(seed))
+        fusion = Fusion((scorer,), BONUS) if fused else Fusion()
+        together = search(collapse, log_probs, lengths, 4, fusion)
         for row in range(5):
             only = log_probs[row : row + 1, : lengths[row]]
-            (alone,) = search(collapse, only, lengths[row : row + 1], 4)
+            (alone,) = search(collapse, only, lengths[row : row + 1], 4, fusion)
             assert len(alone) == len(together[row])
             for one, other in zip(alone, together[row], strict=True):
                 # how many values are computed at once may change the last bit
                 assert one.score == pytest.approx(other.score, rel=1e-5)
                 assert one.confidences == pytest.approx(other.confidences, rel=1e-5)
-                same = replace(one, score=other.score, confidences=other.confidences)
+                assert one.external == pytest.approx(other.external, rel=1e-5, abs=1e-5)
+                same = replace(
+                    one,
+                    score=other.score,
+                    confidences=other.confidences,
+                    external=other.external,
+                )
                 assert same == other
 
 

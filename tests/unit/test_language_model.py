@@ -200,7 +200,7 @@ def test_no_token_scores_more_than_the_bound(
     every = torch.arange(tokenizer.vocab_size)
     nearest = math.inf
     for _ in range(200):
-        bound = scorer.most(states)
+        bound = scorer.upper_bound(states)
         added, after = scorer.extend(states, every)
         assert bool((added <= bound + 1e-4).all())
         nearest = min(nearest, float((bound - added).min()))
@@ -237,6 +237,22 @@ def test_an_ngram_whose_beginning_is_missing_changes_nothing(tmp_path: Path) -> 
         scores, states = table.advance(states, torch.tensor([word]))
         total.append(float(scores) / NATURAL)
     assert total == pytest.approx([-0.6, -0.2 - 0.5, -0.3, -0.1], abs=1e-5)
+
+
+def test_an_ngram_listed_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.arpa"
+    path.write_text(
+        "\\data\\\nngram 1=2\nngram 2=2\n\\1-grams:\n-1 A -0.5\n-1 B\n"
+        "\\2-grams:\n-0.3 A B\n-0.9 A B\n\\end\\\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ModelError, match="lists an n-gram that ends in 'B' twice"):
+        NgramTable(read_arpa(path), CPU)
+
+
+def test_a_negative_weight_is_refused(model) -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        language_model_scorer(model, CharacterTokenizer("ABCD "), True, -0.1, CPU)
 
 
 def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
@@ -281,7 +297,7 @@ def test_words_are_no_model_for_text_without_spaces() -> None:
         ),
         (
             "\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n-1.0 A\n\n\\end\\\n",
-            ":6: 'A' stands there twice",
+            ":6: 'A' is listed twice",
         ),
     ],
 )

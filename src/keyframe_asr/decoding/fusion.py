@@ -25,7 +25,7 @@ class Scorer(Protocol):
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (N,) and next states (N, W) of hypotheses in states (N, W) followed by tokens."""
 
-    def most(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Tensor) -> Tensor:
         """Scores (N,) that no single token after these states exceeds."""
 
     def finish(self, states: Tensor) -> Tensor:
@@ -54,11 +54,11 @@ class Fusion:
             following.append(after)
         return scores, torch.cat(following, dim=1) if following else states
 
-    def most(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Tensor) -> Tensor:
         """Scores (N,) that no token after states (N, W) exceeds, for searches to skip by."""
         bound = torch.full((len(states),), self.token_bonus, device=states.device)
         for scorer, own in zip(self.scorers, self._split(states), strict=True):
-            bound = bound + scorer.most(own)
+            bound = bound + scorer.upper_bound(own)
         return bound
 
     def finish(self, states: Tensor) -> Tensor:

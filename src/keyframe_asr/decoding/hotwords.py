@@ -65,7 +65,7 @@ class HotwordScorer:
         )
         self._potential = torch.tensor(automaton.potential, device=device)
         earned = max(map(float, (self._earned.max(), self._usual_earned.max())))
-        self._most = earned + float(self._boundary_earned.max() + self._potential.max())
+        self._upper_bound = earned + float(self._boundary_earned.max() + self._potential.max())
         self._spaced = spaced
 
     @property
@@ -87,9 +87,9 @@ class HotwordScorer:
         earned = earned + bonus.masked_fill(bare, 0.0)
         return earned + self._potential[target] - self._potential[before], target.unsqueeze(1)
 
-    def most(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Tensor) -> Tensor:
         """As in `Scorer`."""
-        return self._most - self._potential[states[:, 0]]
+        return self._upper_bound - self._potential[states[:, 0]]
 
     def finish(self, states: Tensor) -> Tensor:
         """As in `Scorer`: the end of a sentence ends a word, and what is unfinished is lost."""

@@ -80,7 +80,7 @@ def aligned_beam(
         fusion: what else is added to the scores; its tables lie on the device of `log_probs`.
 
     Returns:
-        Per utterance its hypotheses, best first, with summed scores.
+        Per utterance its hypotheses, best first, with summed scores; of equal ones any order.
     """
     return _search(log_probs, lengths, size, fusion, False)
 
@@ -149,9 +149,9 @@ def _advance(
     child = _is_child(beams)
     blank, token = _stay(beams, column, child, collapse)
     staying = torch.logaddexp(blank, token)
-    most = beams.external + fusion.most(beams.states.flatten(0, 1)).view_as(beams.external)
-    needed = (staying + beams.external).amin(dim=1, keepdim=True) - most - ROUNDING
-    if not ((beams.total + column.best[:, :1] >= needed) & column.active).any():
+    bound = beams.external + fusion.upper_bound(beams.states.flatten(0, 1)).view_as(beams.external)
+    needed = (staying + beams.external).amin(dim=1, keepdim=True) - bound - ROUNDING
+    if ((beams.total + column.best[:, :1] < needed) | ~column.active).all():
         places = torch.arange(size, device=blank.device).expand_as(blank)
         return replace(beams, blank=blank, token=token), places, torch.full_like(places, BLANK)
     longer = _grow(beams, column, child, collapse)

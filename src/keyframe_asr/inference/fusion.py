@@ -25,7 +25,7 @@ class FusionFiles:
 
     Attributes:
         language_model: an ARPA file of words, characters or the recogniser's tokens.
-        language_model_weight: of its natural log-probabilities.
+        language_model_weight: of its natural log-probabilities, at least 0.
         hotwords: a file with a word or phrase a line and, after a tab, a weight if it has its own.
         hotword_weight: bonus for each token of a hot word (natural log).
         token_bonus: for every token, which makes up for what a language model costs.

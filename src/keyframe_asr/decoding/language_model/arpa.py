@@ -32,17 +32,17 @@ Entry = tuple[float, float]
 """Base-10 logarithms: probability of an n-gram, and back-off weight of it as a context."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ngrams:
     """All n-grams of one order, as arrays: a million of them as tuples take half a gigabyte.
 
     Attributes:
-        words: (N, n) places of their words in the model's vocabulary.
+        word_ids: (N, n) places of their words in the model's vocabulary.
         log10: (N,) base-10 log-probabilities.
         weights: (N,) base-10 back-off weights of them as contexts, 0 where there is none.
     """
 
-    words: NDArray[np.int32]
+    word_ids: NDArray[np.int32]
     log10: NDArray[np.float64]
     weights: NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Ngrams:
         return len(self.log10)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NgramModel:
     """A back-off model.
 
@@ -84,10 +84,10 @@ class NgramModel:
         )
 
     def __contains__(self, ngram: Words) -> bool:
-        if len(ngram) > len(self.orders) or not set(ngram) <= set(self.words):
+        if not 0 < len(ngram) <= len(self.orders) or not set(ngram) <= set(self.words):
             return False
         numbers = [self.words.index(word) for word in ngram]
-        return bool((self.orders[len(ngram) - 1].words == numbers).all(axis=1).any())
+        return bool((self.orders[len(ngram) - 1].word_ids == numbers).all(axis=1).any())
 
     def log10(self, history: Words, word: str) -> float:
         """Base-10 log-probability of a word after a history, one n-gram at a time."""
@@ -105,12 +105,12 @@ class NgramModel:
 class _Columns:
     """The n-grams of one order while they are read, in little memory."""
 
-    words: array[int] = field(default_factory=lambda: array("i"))
+    word_ids: array[int] = field(default_factory=lambda: array("i"))
     log10: array[float] = field(default_factory=lambda: array("d"))
     weights: array[float] = field(default_factory=lambda: array("d"))
 
-    def append(self, words: Sequence[int], log10: float, weight: float) -> None:
-        self.words.extend(words)
+    def append(self, word_ids: Sequence[int], log10: float, weight: float) -> None:
+        self.word_ids.extend(word_ids)
         self.log10.append(log10)
         self.weights.append(weight)
 
@@ -118,7 +118,7 @@ class _Columns:
 def _packed(orders: Sequence[_Columns]) -> tuple[Ngrams, ...]:
     return tuple(
         Ngrams(
-            np.array(own.words, dtype=np.int32).reshape(-1, order),
+            np.array(own.word_ids, dtype=np.int32).reshape(-1, order),
             np.array(own.log10, dtype=np.float64),
             np.array(own.weights, dtype=np.float64),
         )
@@ -127,7 +127,7 @@ def _packed(orders: Sequence[_Columns]) -> tuple[Ngrams, ...]:
 
 
 def _listed(ngrams: Ngrams) -> tuple[list[list[int]], list[float], list[float]]:
-    return ngrams.words.tolist(), ngrams.log10.tolist(), ngrams.weights.tolist()
+    return ngrams.word_ids.tolist(), ngrams.log10.tolist(), ngrams.weights.tolist()
 
 
 def write_arpa(model: NgramModel, path: Path) -> None:
@@ -191,10 +191,11 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
             if len(orders) == 1:
                 if words[0] in known:
                     raise ModelError(
-                        f"{path}:{number}: '{words[0]}' stands there twice; remove one"
+                        f"{path}:{number}: '{words[0]}' is listed twice among the 1-grams; "
+                        "make the file again"
                     )
                 known[words[0]] = len(known)
-            orders[-1].append(_numbers(path, number, words, known), log10, weight)
+            orders[-1].append(_word_ids(path, number, words, known), log10, weight)
     if not begun or not orders:
         raise ModelError(f"{path}: has no \\data\\ and n-grams; give an ARPA file")
     packed = _packed(orders)
@@ -207,13 +208,13 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
     return NgramModel(tuple(known), packed)
 
 
-def _numbers(path: Path, number: int, words: list[str], known: dict[str, int]) -> list[int]:
+def _word_ids(path: Path, number: int, words: list[str], known: dict[str, int]) -> list[int]:
     try:
         return [known[word] for word in words]
     except KeyError as lost:
         raise ModelError(
-            f"{path}:{number}: {lost} of the n-gram '{' '.join(words)}' is not among its 1-grams; "
-            "give a complete ARPA file"
+            f"{path}:{number}: '{lost.args[0]}' of the n-gram '{' '.join(words)}' is not among its "
+            "1-grams; give a complete ARPA file"
         ) from None
 
 

@@ -19,6 +19,7 @@ from keyframe_asr.decoding.language_model.arpa import (
     UNKNOWN_WORD,
     NgramModel,
 )
+from keyframe_asr.errors import ModelError
 
 NATURAL = math.log(10)
 
@@ -38,7 +39,11 @@ class NgramTable:
     """
 
     def __init__(self, model: NgramModel, device: torch.device) -> None:
-        """Of equal n-grams the first counts; one whose beginning is missing is left out."""
+        """An n-gram whose beginning is not in the model is left out, as a context too.
+
+        Raises:
+            ModelError: an n-gram is listed twice.
+        """
         words = list(dict.fromkeys([*model.words, STOP, UNKNOWN_WORD]))
         self.word_ids = {word: number for number, word in enumerate(words)}
         self.stop, self.unknown = self.word_ids[STOP], self.word_ids[UNKNOWN_WORD]
@@ -56,9 +61,10 @@ class NgramTable:
         following = [torch.zeros_like(added)]
         weights, shorter = [torch.zeros(1, dtype=torch.float64)], [torch.zeros(1, dtype=torch.long)]
         for place, ngrams in enumerate(model.orders):
-            rows = torch.from_numpy(ngrams.words).long()
+            rows = torch.from_numpy(ngrams.word_ids).long()
             context, known = contexts.find(rows[:, :-1])
             pairs.append(torch.stack((context, rows[:, -1]), dim=1)[known])
+            _refuse_repeated(pairs[-1], words)
             scores.append(torch.from_numpy(ngrams.log10)[known])
             following.append(contexts.longest(rows[known]))
             if place + 1 < len(model.orders):
@@ -69,8 +75,9 @@ class NgramTable:
         self._following = torch.cat(following).to(device)
         self._weights = _natural(weights, device)
         self._shorter = torch.cat(shorter).to(device)
-        paid_for_shortening = float(self._weights.max().clamp(min=0.0))  # above 0: no probabilities
-        self.highest = float(self._scores.max()) + paid_for_shortening * (len(model.orders) - 1)
+        # back-off weights above 0 are of models that are not normalised
+        shortening = float(self._weights.max().clamp(min=0.0))
+        self.highest = float(self._scores.max()) + shortening * (len(model.orders) - 1)
 
     def advance(self, states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (N,) of words (N,) after states (N,), and the states after them."""
@@ -95,6 +102,17 @@ class NgramTable:
         return self.advance(torch.zeros_like(words), words)[0]
 
 
+def _refuse_repeated(pairs: Tensor, words: list[str]) -> None:
+    """Of the n-grams of one order, as pairs (N, 2) of context and word."""
+    keys, order = (pairs[:, 0] * len(words) + pairs[:, 1]).sort()
+    repeated = (keys[1:] == keys[:-1]).nonzero().flatten()
+    if len(repeated):
+        word = words[int(pairs[order[repeated[0]], 1])]
+        raise ModelError(
+            f"the language model lists an n-gram that ends in '{word}' twice; make it again"
+        )
+
+
 def _natural(log10: list[Tensor], device: torch.device) -> Tensor:
     return (torch.cat(log10) * NATURAL).float().to(device)
 
@@ -106,7 +124,7 @@ class _Contexts:
         self._orders: list[tuple[SparseTable, int]] = []
         first = 1
         for ngrams in model.orders[:-1]:
-            rows = torch.from_numpy(ngrams.words).long()
+            rows = torch.from_numpy(ngrams.word_ids).long()
             before, known = self.find(rows[:, :-1])
             # one whose beginning is missing gets a row that nothing asks for
             pairs = torch.stack((before.where(known, torch.tensor(-1)), rows[:, -1]), dim=1)

@@ -39,12 +39,15 @@ def language_model_scorer(
         model: of words, characters or tokens.
         tokenizer: of the recogniser.
         spaced: whether spaces separate words in its language.
-        weight: of the model's natural log-probabilities.
+        weight: of the model's natural log-probabilities, at least 0.
         device: where the searches run.
 
     Raises:
-        ModelError: the model's units do not fit the recogniser's.
+        ModelError: the model's units do not fit the recogniser's, or it is damaged.
+        ValueError: the weight is below 0.
     """
+    if weight < 0:
+        raise ValueError("the weight of a language model is at least 0")
     table = NgramTable(model, device)
     unit = unit_of(model, spaced)
     if unit == "word":
@@ -103,7 +106,7 @@ class UnitScorer:
         """Units of every token; the first of a sentence may be a boundary that is not counted."""
         self._table, self._weight = table, weight
         longest = max(map(len, units), default=0) or 1
-        self._most = weight * max(table.highest, 0.0) * longest
+        self._upper_bound = weight * max(table.highest, 0.0) * longest
         unknown = [UNKNOWN_WORD]
         ids = [
             [table.word_ids.get(one, table.unknown) for one in several or unknown]
@@ -133,9 +136,9 @@ class UnitScorer:
             state = torch.where(scored, after, state)
         return self._weight * total, torch.stack((state, torch.ones_like(said)), dim=1)
 
-    def most(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Tensor) -> Tensor:
         """As in `Scorer`."""
-        return torch.full((len(states),), self._most, device=states.device)
+        return torch.full((len(states),), self._upper_bound, device=states.device)
 
     def finish(self, states: Tensor) -> Tensor:
         """As in `Scorer`."""
@@ -173,7 +176,7 @@ class WordScorer:
         self._words = torch.tensor(words, device=device)
         self._look_ahead = torch.tensor(_look_ahead(table, trie, word_at), device=device)
         self._spelled = -math.log(tokenizer.vocab_size)
-        self._most = max(table.highest, 0.0) + max(float(self._look_ahead.max()), 0.0)
+        self._upper_bound = max(table.highest, 0.0) + float(self._look_ahead.max())
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -196,9 +199,9 @@ class WordScorer:
         total = total + self._spelled * spelled
         return self._weight * total, torch.stack((state, target), dim=1)
 
-    def most(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Tensor) -> Tensor:
         """As in `Scorer`: the word that is open may turn out better than it looked."""
-        return self._weight * (self._most - self._look_ahead[states[:, 1]])
+        return self._weight * (self._upper_bound - self._look_ahead[states[:, 1]])
 
     def finish(self, states: Tensor) -> Tensor:
         """As in `Scorer`."""
