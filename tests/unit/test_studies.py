@@ -51,6 +51,11 @@ def report_of(record: Record) -> str:
     return record.path.with_suffix(".md").read_text(encoding="utf-8")
 
 
+def summary_of(study: Path, record: Record) -> str:
+    """What the page of results says."""
+    return catalogue.report(load_study(str(study)), record).summary()
+
+
 def test_what_is_finished_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     said: list[str] = []
@@ -260,8 +265,15 @@ def test_training(tmp_path: Path) -> None:
     start = sorted(one.name for one in (tmp_path / "runs").iterdir() if one.is_dir())
     assert [name.rpartition("-")[0] for name in start] == ["axe-seed1", "start-seed1"]
 
+    record, said = run(study)
+    assert len(said) == 2
+    assert "seed" not in summary_of(study, record).replace("one seed", "")
+    record, said = run(study, seeds=2, only=("axe",))
+    assert len(said) == 1
+    summary = summary_of(study, record)
+    assert "- AXE (2 seeds): " in summary and "all frames (1 seed), " in summary
     record, said = run(study, seeds=2)
-    assert len(said) == 5
+    assert len(said) == 2
     assert len(list((tmp_path / "runs").glob("start*[!k]"))) == 1
     assert run(study, seeds=2)[1] == []
     axe, every = record.results["axe, seed 1"], record.results["all, seed 1"]

@@ -55,10 +55,10 @@ class TrainingReport:
                 continue
             minus = self._minus(one)
             side = "within noise" if minus.is_noise else "fewer" if minus.value < 0 else "more"
-            found[side].append(f"{one.label}, {points(minus)}")
+            found[side].append(f"{one.label}{self._repeated(one)}, {points(minus)}")
         reference = next(one for one in self._variants if one.name == self._study.reference)
         lines = [
-            f"- {self._label(self._study.reference)}: "
+            f"- {reference.label}{self._repeated(reference)}: "
             f"{rate(*self._rate(reference, self._mode(reference)))} % of "
             f"{self._runs[reference.name][0]['unit']} wrong, greedy; {self._measured()}. "
             "Others less this, in points (95 %):"
@@ -217,6 +217,8 @@ class TrainingReport:
                 axes.annotate(
                     one.label, (place, height), (5, 4), textcoords="offset points", size=7.5
                 )
+        for axes in (errors, dropped):
+            axes.margins(x=0.15)  # room for the name beside the last point
         label = "tokens per second"
         unit = self._runs[self._variants[0].name][0]["unit"]
         plain(errors, f"Errors in {unit}, greedy", label, "% (95 %)")
@@ -228,6 +230,13 @@ class TrainingReport:
             return variant.label
         seconds = self._runs[variant.name][0]["latency_seconds"]
         return f"{variant.label}, {1000 * seconds:.0f} ms"
+
+    def _repeated(self, variant: VariantConfig) -> str:
+        """How many trainings a variant has had, where others have had more or fewer."""
+        if len({len(runs) for runs in self._runs.values()}) == 1:
+            return ""
+        seeds = len(self._runs[variant.name])
+        return f" ({seeds} seeds)" if seeds > 1 else " (1 seed)"
 
     def _mode(self, variant: VariantConfig) -> str:
         """The decode mode by which a variant is compared."""
