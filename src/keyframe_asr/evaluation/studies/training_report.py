@@ -22,6 +22,9 @@ ALL_FRAMES_MODE = "ctc"
 
 Results = Mapping[str, Mapping[str, Any]]
 
+SAME_PLACE = 0.02
+"""Tokens a second between points that a picture cannot tell apart."""
+
 
 class TrainingReport:
     """Of the variants and seeds that there are results of."""
@@ -214,10 +217,21 @@ class TrainingReport:
             errors.plot([place, place], [low, high], color=COLOURS[0], linewidth=1.6)
             errors.plot([place], [value], "o", color=COLOURS[0])
             dropped.plot([place], [share], "s", color=COLOURS[1])
-            for axes, height in ((errors, value), (dropped, share)):
-                axes.annotate(
-                    one.label, (place, height), (5, 4), textcoords="offset points", size=7.5
-                )
+            # names of points that lie on one another stand together at the first of them
+            near = [
+                other.label
+                for other, at in zip(self._variants, x, strict=True)
+                if abs(at - place) < SAME_PLACE
+            ]
+            if one.label == near[0]:
+                for axes, height in ((errors, value), (dropped, share)):
+                    axes.annotate(
+                        "; ".join(near),
+                        (place, height),
+                        (5, 4),
+                        textcoords="offset points",
+                        size=7.5,
+                    )
         for axes in (errors, dropped):
             axes.margins(x=0.15)  # room for the name beside the last point
         label = "tokens per second"
