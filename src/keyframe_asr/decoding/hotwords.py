@@ -64,7 +64,7 @@ class HotwordScorer:
             device=device,
         )
         self._potential = torch.tensor(automaton.potential, device=device)
-        earned = max(map(float, (self._earned.max(), self._usual_earned.max())))
+        earned = max(float(self._earned.max()), float(self._usual_earned.max()))
         self._upper_bound = earned + float(self._boundary_earned.max() + self._potential.max())
         self._spaced = spaced
 

@@ -122,8 +122,8 @@ class TrainingReport:
     def _measured(self) -> str:
         first = self._runs[self._variants[0].name][0]
         seeds = sorted({len(runs) for runs in self._runs.values()})
-        many = " to ".join(str(number) for number in dict.fromkeys((seeds[0], seeds[-1])))
-        many = "one seed" if seeds == [1] else f"{many} seeds"
+        span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+        many = "one seed" if seeds == [1] else f"{span} seeds"
         return (
             f"measured on {first['utterances']} utterances ({first['audio_seconds'] / 60:.1f} "
             f"minutes) of the {self._study.split} part, {many}"
