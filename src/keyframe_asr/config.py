@@ -171,6 +171,11 @@ class CollapseConfig(Strict):
     """In a row."""
 
 
+TrainedPart = Literal[
+    "subsampling", "encoder1", "inter_ctc", "conditioning", "fusion", "encoder2", "head", "decoder"
+]
+
+
 class StageConfig(Strict):
     """One stage of training; it starts from the averaged weights of the one before."""
 
@@ -180,6 +185,8 @@ class StageConfig(Strict):
     """Other training manifests than the recipe's, for instance to warm up on other speech."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
+    forget: list[TrainedPart] = Field(default_factory=list)
+    """Parts of the network that begin this stage with the random weights of a new network."""
     keyframes: bool = False
     fusion: bool = False
     losses: LossConfig

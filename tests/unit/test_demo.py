@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def test_recipe_trains_what_the_table_shows_for_equally_long() -> None:
     assert all(name in stages for name, _, _ in STAGES)
     for name in ("til", "axe"):
         assert stages[name].start_from == "fusion"
+        assert stages[name].forget == ["encoder2", "head"]
         assert stages[name].keyframes and stages[name].losses.head_loss == name
         further = stages["fusion"].epochs + stages[name].epochs
         assert stages["baseline-longer"].epochs == further
@@ -83,21 +85,29 @@ def test_markdown_states_interval_and_machine() -> None:
 
 def test_table_fits_a_narrow_terminal() -> None:
     printed = StringIO()
-    Console(file=printed, width=80).print(as_table([_row(0.123, 0.9)]))
+    rows = [replace(_row(0.123, 0.9), label=label) for _, label, _ in STAGES]
+    wide = [_row(0.474, 0.9, interval=(0.443, 0.505), keyframes=12.52), *rows]
+    Console(file=printed, width=80).print(as_table(wide))
     assert "12.3 (1.0-9.0)" in printed.getvalue()
+    assert "47.4 (44.3-50.5)" in printed.getvalue()
     assert "keyframes + AXE" in printed.getvalue()
     assert "…" not in printed.getvalue()
 
 
-def _row(error: float, reduction: float) -> Compared:
+def _row(
+    error: float,
+    reduction: float,
+    interval: tuple[float, float] = (0.01, 0.09),
+    keyframes: float = 1.01,
+) -> Compared:
     report = {
         "utterances": 3,
         "audio_seconds": 6.0,
         "frame_reduction": reduction,
-        "keyframes_per_token": 1.01,
+        "keyframes_per_token": keyframes,
         "machine": "a machine",
         "decode": {
-            "axe": {"cer": error, "cer_ci95": [0.01, 0.09], "rtf": 0.002},
+            "axe": {"cer": error, "cer_ci95": list(interval), "rtf": 0.002},
             "attention": {"cer": 0.04, "cer_ci95": [0.01, 0.09], "rtf": 0.01},
         },
     }

@@ -26,6 +26,14 @@ COLUMNS = (
     "real-time factor",
 )
 
+LEGEND = (
+    "CER: character errors of the text read off in one step, by CTC or the length head; 'CER "
+    "decoder' of the attention decoder's. frames dropped: what the upper half of the encoder never "
+    "sees. keyframes a token: 1 is one frame a character. real-time factor: seconds of computing a "
+    "second of speech."
+)
+"""What the columns mean."""
+
 
 @dataclass(frozen=True)
 class Compared:

@@ -17,6 +17,7 @@ from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.demo.comparison import (
     HIGHEST_ERROR,
+    LEGEND,
     LOWEST_REDUCTION,
     Compared,
     as_table,
@@ -35,7 +36,7 @@ MARKER = ".keyframe-demo"
 """A file that tells a folder of the demo, which may be emptied, from anybody else's."""
 
 STAGES: tuple[tuple[str, str, Mode], ...] = (
-    ("baseline-longer", "all-frames baseline", "ctc"),
+    ("baseline-longer", "all frames", "ctc"),
     ("til", "keyframes + TIL", "axe"),
     ("axe", "keyframes + AXE", "axe"),
 )
@@ -129,7 +130,7 @@ def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:
     met = "reached" if rows[-1].meets_expectation else "not reached"
     _say(
         console,
-        f"expected of keyframes + AXE: CER below {HIGHEST_ERROR:.0%}, at least "
+        f"{LEGEND}\nexpected of keyframes + AXE: CER below {HIGHEST_ERROR:.0%}, at least "
         f"{LOWEST_REDUCTION:.0%} of the frames dropped: {met}\ntable: {markdown}, {data}",
     )
     return rows

@@ -85,11 +85,7 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
         TrainingError: the file cannot be read, or next to nothing in it fits; the network has no
             such part to forget.
     """
-    parts = [name for name, _ in network.named_children()]
-    if unknown := [name for name in forget if name not in parts]:
-        raise TrainingError(
-            f"the network has no part '{unknown[0]}' to forget; its parts are {', '.join(parts)}"
-        )
+    check_parts(network, forget)
     own = {
         name: weight
         for name, weight in network.state_dict().items()
@@ -110,6 +106,24 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
         )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in fitting.items()}, strict=False)
     return sorted(set(own) - set(fitting))
+
+
+def begin_anew(network: KeyframeNetwork, parts: Sequence[str], mel_bins: int, seed: int) -> None:
+    """Give parts of the network the random weights with which a new one of that seed begins."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = KeyframeNetwork(network.config, mel_bins, network.vocab_size)
+    for part in parts:
+        network.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
+
+
+def check_parts(network: KeyframeNetwork, forget: Sequence[str]) -> None:
+    """Raise `TrainingError` if one of the parts to forget is none of the network's."""
+    parts = [name for name, _ in network.named_children()]
+    if unknown := [name for name in forget if name not in parts]:
+        raise TrainingError(
+            f"the network has no part '{unknown[0]}' to forget; its parts are {', '.join(parts)}"
+        )
 
 
 def _count_own(weights: Mapping[str, Tensor]) -> int:

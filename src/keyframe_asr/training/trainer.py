@@ -34,6 +34,7 @@ from keyframe_asr.training import checkpoint
 from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
+from keyframe_asr.training.initial import begin_anew, check_parts
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import EpochReport, TrainingReport
@@ -50,6 +51,7 @@ class Trainer:
 
     Raises:
         RecipeError: a folder of noise is missing or holds no recordings.
+        TrainingError: a stage forgets a part that the network does not have.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Trainer:
         processes: Processes,
         encodings: Path | None = None,
     ) -> None:
+        for stage in recipe.stages:
+            check_parts(network, stage.forget)
         self.recipe = recipe
         self.network = network
         self.folder = folder
@@ -181,10 +185,14 @@ class Trainer:
         device, add_up = self.processes.device, self.processes.sum
         return validate(objective, loaded, device, stage.name, add_up)
 
-    def start_from(self, stage: str) -> None:
-        """Take the averaged weights of an earlier stage."""
-        path = self.folder / stage / "averaged.safetensors"
-        self._load(checkpoint.load_weights(path), path)
+    def begin(self, stage: StageConfig) -> None:
+        """Take the weights that a stage begins with: of an earlier one, but for what it forgets."""
+        if stage.start_from is not None:
+            path = self.folder / stage.start_from / "averaged.safetensors"
+            self._load(checkpoint.load_weights(path), path)
+        if stage.forget:
+            mel_bins = self.recipe.features.num_mel_bins
+            begin_anew(self.network, stage.forget, mel_bins, self.recipe.seed)
 
     def _sampler(self, train: CutSet, progress: Progress) -> CutSampler:
         """Batches of the cuts of an epoch."""
@@ -233,8 +241,8 @@ class _StageRun:
     def train(self, optimiser_state: dict[str, object] | None) -> Validation:
         """Train the epochs that are left, then average; returns what the average reaches."""
         stage, progress = self._stage, self._progress
-        if progress.epoch == 0 and stage.start_from is not None:
-            self._trainer.start_from(stage.start_from)
+        if progress.epoch == 0:
+            self._trainer.begin(stage)
         if optimiser_state is not None:
             self._updater.load_state_dict(optimiser_state)
         self._trainer.open_stage(stage, self._train, self._dev, self._report)

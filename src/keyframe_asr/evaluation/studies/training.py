@@ -204,9 +204,15 @@ class TrainingMeasurement:
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without the place where encodings are kept, on which nothing depends."""
+    """The recipe without the place where encodings are kept, on which nothing depends.
+
+    Stages that forget nothing do not say so: there are records from before they could.
+    """
     described = recipe.model_dump(mode="json")
     del described["training"]["encodings"]
+    for stage in described["stages"]:
+        if not stage["forget"]:
+            del stage["forget"]
     return described
 
 
