@@ -171,9 +171,8 @@ class CollapseConfig(Strict):
     """In a row."""
 
 
-TrainedPart = Literal[
-    "subsampling", "encoder1", "inter_ctc", "conditioning", "fusion", "encoder2", "head", "decoder"
-]
+PartAboveKeyframes = Literal["conditioning", "fusion", "encoder2", "head", "decoder"]
+"""Parts of the network that a stage may begin anew; those below them choose the keyframes."""
 
 
 class StageConfig(Strict):
@@ -185,8 +184,8 @@ class StageConfig(Strict):
     """Other training manifests than the recipe's, for instance to warm up on other speech."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
-    forget: list[TrainedPart] = Field(default_factory=list)
-    """Parts of the network that begin this stage with the random weights of a new network."""
+    forget: list[PartAboveKeyframes] = Field(default_factory=list)
+    """Parts that begin this stage with random weights, those of a new network of the seed."""
     keyframes: bool = False
     fusion: bool = False
     losses: LossConfig
@@ -291,6 +290,7 @@ class Recipe(Strict):
                     f"stage '{stage.name}' unfreezes layers of a pretrained encoder, but "
                     "model.pretrained is null; remove unfreeze_from_layer or name an encoder"
                 )
+            _check_forgotten(stage, self.model)
         names = [stage.name for stage in self.stages]
         for index, stage in enumerate(self.stages):
             if stage.start_from is not None and stage.start_from not in names[:index]:
@@ -301,6 +301,16 @@ class Recipe(Strict):
         if len(set(names)) != len(names):
             raise ValueError(f"two stages have the same name: {', '.join(names)}")
         return self
+
+
+def _check_forgotten(stage: StageConfig, model: ModelConfig) -> None:
+    absent = {
+        "conditioning": "" if model.encoder.self_conditioning else "self_conditioning is false",
+        "decoder": "model.decoder is null" if model.decoder is None else "",
+    }
+    for part in stage.forget:
+        if why := absent.get(part):
+            raise ValueError(f"stage '{stage.name}' forgets '{part}', but {why}; leave it out")
 
 
 class ModelFolderConfig(Strict):

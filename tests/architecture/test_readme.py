@@ -73,6 +73,12 @@ def test_links_recipes_and_files_exist() -> None:
     assert sorted(link for link in links if not leads_somewhere(link)) == []
 
 
+def test_links_that_lead_nowhere_are_found() -> None:
+    assert leads_somewhere("docs/results.md#an4")
+    assert not leads_somewhere("docs/results.md#nothing")
+    assert not leads_somewhere("docs/nothing.md")
+
+
 def test_make_targets_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
@@ -88,7 +94,8 @@ def leads_somewhere(link: str) -> bool:
 
 def anchors(markdown: str) -> set[str]:
     """What a link to a heading is called: lower case, hyphens for spaces, no punctuation."""
-    headings = re.findall(r"^#+ (.+)$", markdown, flags=re.MULTILINE)
+    text = re.sub(r"^```.*?^```$", "", markdown, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

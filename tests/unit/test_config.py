@@ -185,6 +185,31 @@ def test_decoder_loss_without_a_decoder() -> None:
     assert parse_config(Recipe, data, "recipe.yaml").model.decoder is None
 
 
+@pytest.mark.parametrize(
+    ("model", "part", "problem"),
+    [
+        ({}, "conditioning", "self_conditioning is false"),
+        ({"decoder": None}, "decoder", "model.decoder is null"),
+    ],
+)
+def test_what_is_not_there_cannot_be_forgotten(
+    model: dict[str, Any], part: str, problem: str
+) -> None:
+    data = changed("stages.2.forget", [part]) | {"model": model}
+    for stage in data["stages"]:
+        stage["losses"] = stage["losses"] | {"decoder": 0}
+    assert f"stage 'keyframes' forgets '{part}', but {problem}" in refusal(data)
+    data["stages"][2]["forget"] = ["encoder2", "head"]
+    parse_config(Recipe, data, "recipe.yaml")
+
+
+@pytest.mark.parametrize("part", ["inter_ctc", "encoder1", "normalisation", "encoder3"])
+def test_what_chooses_the_keyframes_cannot_be_forgotten(part: str) -> None:
+    message = refusal(changed("stages.2.forget", [part]))
+    assert "stages.2.forget" in message
+    assert "'encoder2'" in message
+
+
 def test_two_stages_of_one_name() -> None:
     assert "same name" in refusal(changed("stages.1.name", "baseline"))
 

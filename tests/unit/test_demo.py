@@ -13,7 +13,7 @@ from rich.console import Console
 from keyframe_asr.config import load_recipe
 from keyframe_asr.data.corpora.synthetic import SyntheticCorpus
 from keyframe_asr.demo import run
-from keyframe_asr.demo.comparison import Compared, as_markdown, as_table
+from keyframe_asr.demo.comparison import LEGEND, Compared, as_markdown, as_table
 from keyframe_asr.demo.run import STAGES, DemoSize, run_demo
 from keyframe_asr.errors import KeyframeError
 
@@ -50,7 +50,8 @@ def test_small_demo_runs_and_runs_again(tmp_path: Path) -> None:
     ]
     assert all(row["utterances"] == 6 for row in table)
     markdown = (out / "table.md").read_text(encoding="utf-8")
-    assert all(label in markdown and label in printed.getvalue() for _, label, _ in STAGES)
+    labels = [label for _, label, _ in STAGES]
+    assert all(one in markdown and one in printed.getvalue() for one in [*labels, LEGEND])
     assert (out / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert "recognised by the shipped model 'demo'" in printed.getvalue()
 
@@ -90,6 +91,7 @@ def test_table_fits_a_narrow_terminal() -> None:
     Console(file=printed, width=80).print(as_table(wide))
     assert "12.3 (1.0-9.0)" in printed.getvalue()
     assert "47.4 (44.3-50.5)" in printed.getvalue()
+    assert "12.52" in printed.getvalue()
     assert "keyframes + AXE" in printed.getvalue()
     assert "…" not in printed.getvalue()
 

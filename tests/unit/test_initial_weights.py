@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from keyframe_asr.config import EncoderConfig, ModelConfig, SubsamplingConfig
+from keyframe_asr.config import (
+    EncoderConfig,
+    ModelConfig,
+    PartAboveKeyframes,
+    SubsamplingConfig,
+)
 from keyframe_asr.data.model_folder import WEIGHTS_FILE
 from keyframe_asr.data.quantised_weights import with_quantised
 from keyframe_asr.errors import TrainingError
@@ -110,6 +116,13 @@ def test_forgotten_parts_stay_as_they_are(tmp_path: Path) -> None:
     assert not torch.equal(before["head.weight"], source.state_dict()["head.weight"])
     with pytest.raises(TrainingError, match="no part 'encoder3' to forget; its parts are"):
         load_matching(target, tmp_path / "weights.safetensors", ["encoder3"])
+
+
+def test_every_part_that_a_stage_may_forget_is_one_of_the_network() -> None:
+    conditioned = EncoderConfig(dim=16, heads=2, layers=2, keyframe_layer=1, self_conditioning=True)
+    whole = KeyframeNetwork(ModelConfig(encoder=conditioned), 80, VOCABULARY)
+    parts = {name for name, _ in whole.named_children()}
+    assert set(get_args(PartAboveKeyframes)) <= parts
 
 
 def test_weights_of_8_bits_are_scaled(tmp_path: Path) -> None:

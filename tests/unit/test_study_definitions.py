@@ -17,6 +17,7 @@ from keyframe_asr.evaluation.studies.definition import (
     shipped_studies,
 )
 from keyframe_asr.evaluation.studies.dropped import DroppedMeasurement
+from keyframe_asr.evaluation.studies.run import Record
 from keyframe_asr.evaluation.studies.stress import StressMeasurement
 from keyframe_asr.evaluation.studies.training import TrainingMeasurement
 from keyframe_asr.model.network import KeyframeNetwork
@@ -95,6 +96,7 @@ def test_what_the_ablation_changes(name: str, in_repository: None) -> None:
     assert found["first"].model.keyframes.keep == "first"
     assert found["sequence"].model.keyframes.positions == "sequence"
     assert found["from-nothing"].stages[0].keyframes
+    assert [stage.forget for stage in found["head-anew"].stages] == [[], ["head"]]
 
 
 @pytest.mark.parametrize("name", ["units", "english", "future", "ablation_mandarin", "encoder"])
@@ -102,6 +104,14 @@ def test_frozen_encoders_run_once_for_all(name: str, in_repository: None) -> Non
     found = recipes(name).values()
     assert {recipe.training.encodings for recipe in found} == {"encodings"}  # beside all studies
     assert not any(stage.unfreeze_from_layer for recipe in found for stage in recipe.stages)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_shipped_records_are_of_the_settings_of_now(name: str, in_repository: None) -> None:
+    """A new key of a recipe must not make the trainings from before it outdated."""
+    record = Record.load(Path("docs/results/studies") / f"{name}.json")
+    assert record.parts
+    assert record.outdated(TrainingMeasurement(training_study(name), Path("runs")).parts(3)) == []
 
 
 @pytest.mark.parametrize("name", STARTED)

@@ -33,7 +33,9 @@ STAGES = ("baseline", "fusion", "keyframes")
 
 def recipe_of(table: Path) -> Recipe:
     # An odd number of batches for accumulation, dropout, speeds and masks: all that is random.
-    return tone_recipe(table, three_stages(epochs=2), accumulate=2, batch_seconds=3.0)
+    stages = three_stages(epochs=2)
+    stages[-1] |= {"start_from": "baseline", "forget": ["encoder2", "head"]}
+    return tone_recipe(table, stages, accumulate=2, batch_seconds=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,8 @@ KILLS: list[tuple[int, Moment, tuple[int, int]]] = [
     (5, "half", (1, 0)),  # the first state of the next stage
     (4, "half", (1, 1)),  # weights
     (4, "half", (1, 2)),  # the average
-    (5, "after", (2, 1)),
+    (5, "half", (2, 0)),  # the first state of a stage that begins parts anew
+    (3, "after", (2, 1)),
     (3, "before", (2, 1)),
     (2, "after", (2, 1)),
     (4, "after", (2, 2)),
@@ -240,8 +243,9 @@ def test_run_killed_before_its_first_epoch_leaves_no_tokenizer_behind(
         ({"model": {"encoder": {"dim": 24}}}, "model"),
         ({"features": {"num_mel_bins": 20}}, "features"),
         ({"stages": three_stages()[1:]}, "the names of the stages"),
+        ({"stages": three_stages()}, "what the stages start from, what the stages forget"),
     ],
-    ids=["model", "features", "stages"],
+    ids=["model", "features", "stages", "beginnings"],
 )
 def test_resuming_with_another_recipe_is_refused(
     corpus: Path, undisturbed: Path, change: dict[str, Any], named: str

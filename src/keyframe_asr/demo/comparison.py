@@ -26,12 +26,12 @@ COLUMNS = (
     "real-time factor",
 )
 
-LEGEND = (
-    "CER: character errors of the text read off in one step, by CTC or the length head; 'CER "
-    "decoder' of the attention decoder's. frames dropped: what the upper half of the encoder never "
-    "sees. keyframes a token: 1 is one frame a character. real-time factor: seconds of computing a "
-    "second of speech."
-)
+LEGEND = """\
+CER %              character errors per 100 characters, of the text read off in one step
+CER % decoder      the same of the text that the attention decoder writes token by token
+frames dropped     share of the frames that the upper half of the encoder never sees
+keyframes a token  frames that it sees per character
+real-time factor   seconds of computing per second of speech, for the text of one step"""
 """What the columns mean."""
 
 
@@ -79,7 +79,8 @@ def as_markdown(rows: Sequence[Compared]) -> str:
     """For a file."""
     lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *(_cells(row) for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{_title(rows)}\n\n{table}\n\nMeasured on {rows[0].report['machine']}.\n"
+    machine = rows[0].report["machine"]
+    return f"{_title(rows)}\n\n{table}\n\n```\n{LEGEND}\n```\n\nMeasured on {machine}.\n"
 
 
 def save_comparison(rows: Sequence[Compared], folder: Path) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from keyframe_asr.config import Recipe
 from keyframe_asr.data.model_folder import CONFIG_FILE, WEIGHTS_FILE
 from keyframe_asr.data.model_names import find_model
 from keyframe_asr.data.quantised_weights import without_quantised
@@ -85,7 +86,11 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
         TrainingError: the file cannot be read, or next to nothing in it fits; the network has no
             such part to forget.
     """
-    check_parts(network, forget)
+    parts = [name for name, _ in network.named_children()]
+    if unknown := [name for name in forget if name not in parts]:
+        raise TrainingError(
+            f"the network has no part '{unknown[0]}' to forget; its parts are {', '.join(parts)}"
+        )
     own = {
         name: weight
         for name, weight in network.state_dict().items()
@@ -108,22 +113,17 @@ def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = 
     return sorted(set(own) - set(fitting))
 
 
-def begin_anew(network: KeyframeNetwork, parts: Sequence[str], mel_bins: int, seed: int) -> None:
-    """Give parts of the network the random weights with which a new one of that seed begins."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = KeyframeNetwork(network.config, mel_bins, network.vocab_size)
+def new_network(recipe: Recipe, vocab_size: int) -> KeyframeNetwork:
+    """The network of a recipe with the random weights of its seed, a pretrained encoder's too."""
+    torch.manual_seed(recipe.seed)
+    return KeyframeNetwork(recipe.model, recipe.features.num_mel_bins, vocab_size)
+
+
+def begin_anew(network: KeyframeNetwork, parts: Sequence[str], recipe: Recipe) -> None:
+    """Give parts of the network the weights of a new one, which is built whole for it."""
+    fresh = new_network(recipe, network.vocab_size)
     for part in parts:
         network.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
-
-
-def check_parts(network: KeyframeNetwork, forget: Sequence[str]) -> None:
-    """Raise `TrainingError` if one of the parts to forget is none of the network's."""
-    parts = [name for name, _ in network.named_children()]
-    if unknown := [name for name in forget if name not in parts]:
-        raise TrainingError(
-            f"the network has no part '{unknown[0]}' to forget; its parts are {', '.join(parts)}"
-        )
 
 
 def _count_own(weights: Mapping[str, Tensor]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import yaml
 
 from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
@@ -26,6 +25,7 @@ from keyframe_asr.training.initial import (
     initial_weights,
     load_encoder,
     load_matching,
+    new_network,
     parts_of_other_units,
 )
 from keyframe_asr.training.inputs import Inputs, prepare_inputs
@@ -152,10 +152,7 @@ def encodings_folder(recipe: Recipe, folder: Path) -> Path:
 
 def _network(recipe: Recipe, inputs: Inputs, original: PretrainedEncoder | None) -> KeyframeNetwork:
     """With random weights but for those of the original encoder, if it is at hand."""
-    torch.manual_seed(recipe.seed)
-    network = KeyframeNetwork(
-        recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
-    )
+    network = new_network(recipe, inputs.tokenizer.vocab_size)
     if network.pretrained is not None and original is not None:
         network.pretrained.load_state_dict(original.state_dict())
     _normalise(network, inputs)
@@ -231,9 +228,7 @@ def plan_recipe(
     processes = Processes()
     with TrainingReport(scratch, quiet=True) as report:
         inputs = prepare_inputs(recipe, scratch, store, resume=False, report=report)
-    network = KeyframeNetwork(
-        recipe.model, recipe.features.num_mel_bins, inputs.tokenizer.vocab_size
-    )
+    network = new_network(recipe, inputs.tokenizer.vocab_size)
     if start is not None:
         with TrainingReport(scratch) as report:
             _load_initial(network, start, inputs, forget, report)
@@ -268,7 +263,8 @@ def store_recipe(recipe: Recipe, folder: Path) -> None:
 def check_recipe(recipe: Recipe, folder: Path) -> None:
     """Refuse to resume a run with a recipe that its weights or its stages do not fit.
 
-    Epochs, learning rates, batches and data may change, and stages may be added at the end.
+    Epochs, learning rates, batches and data may change, and stages may be added at the end; what
+    the stages are called, start from and forget may not.
 
     Raises:
         TrainingError: names what differs.
@@ -281,9 +277,14 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
     # recipes stored by version 0.1 name no normal form
     if (before.normalisation or before.language) != (recipe.normalisation or recipe.language):
         differing.append("normalisation")
-    names = [stage.name for stage in before.stages]
-    if [stage.name for stage in recipe.stages][: len(names)] != names:
-        differing.append("the names of the stages")
+    for key, what in (
+        ("name", "the names of the stages"),
+        ("start_from", "what the stages start from"),
+        ("forget", "what the stages forget"),
+    ):
+        then = [getattr(stage, key) for stage in before.stages]
+        if [getattr(stage, key) for stage in recipe.stages][: len(then)] != then:
+            differing.append(what)
     if differing:
         raise TrainingError(
             f"{folder}: was trained with another recipe, which differs in {', '.join(differing)}; "
@@ -320,10 +321,15 @@ def save_stage_model(
     corpora = [Path(name).name for name in heard]
     card = (
         f"# {config.name}\n\nTrained by `keyframe train` on `{'`, `'.join(corpora)}`: "
-        + ", then ".join(f"{one.name} (at most {one.epochs} epochs)" for one in stages)
+        + ", then ".join(_as_words(one) for one in stages)
         + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
     )
     save_model_folder(folder / "model", network, inputs.tokenizer, config, card)
+
+
+def _as_words(stage: StageConfig) -> str:
+    anew = f", {' and '.join(stage.forget)} begun anew" if stage.forget else ""
+    return f"{stage.name} (at most {stage.epochs} epochs{anew})"
 
 
 def _ancestry(recipe: Recipe, stage: StageConfig) -> list[StageConfig]:

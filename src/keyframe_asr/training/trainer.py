@@ -34,7 +34,7 @@ from keyframe_asr.training import checkpoint
 from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
-from keyframe_asr.training.initial import begin_anew, check_parts
+from keyframe_asr.training.initial import begin_anew
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.processes import Processes
 from keyframe_asr.training.report import EpochReport, TrainingReport
@@ -51,7 +51,6 @@ class Trainer:
 
     Raises:
         RecipeError: a folder of noise is missing or holds no recordings.
-        TrainingError: a stage forgets a part that the network does not have.
     """
 
     def __init__(
@@ -64,8 +63,6 @@ class Trainer:
         processes: Processes,
         encodings: Path | None = None,
     ) -> None:
-        for stage in recipe.stages:
-            check_parts(network, stage.forget)
         self.recipe = recipe
         self.network = network
         self.folder = folder
@@ -185,14 +182,13 @@ class Trainer:
         device, add_up = self.processes.device, self.processes.sum
         return validate(objective, loaded, device, stage.name, add_up)
 
-    def begin(self, stage: StageConfig) -> None:
-        """Take the weights that a stage begins with: of an earlier one, but for what it forgets."""
+    def prepare_weights(self, stage: StageConfig) -> None:
+        """Those of the stage it starts from, the ones that are there by default; some anew."""
         if stage.start_from is not None:
             path = self.folder / stage.start_from / "averaged.safetensors"
             self._load(checkpoint.load_weights(path), path)
         if stage.forget:
-            mel_bins = self.recipe.features.num_mel_bins
-            begin_anew(self.network, stage.forget, mel_bins, self.recipe.seed)
+            begin_anew(self.network, stage.forget, self.recipe)
 
     def _sampler(self, train: CutSet, progress: Progress) -> CutSampler:
         """Batches of the cuts of an epoch."""
@@ -242,7 +238,7 @@ class _StageRun:
         """Train the epochs that are left, then average; returns what the average reaches."""
         stage, progress = self._stage, self._progress
         if progress.epoch == 0:
-            self._trainer.begin(stage)
+            self._trainer.prepare_weights(stage)
         if optimiser_state is not None:
             self._updater.load_state_dict(optimiser_state)
         self._trainer.open_stage(stage, self._train, self._dev, self._report)
