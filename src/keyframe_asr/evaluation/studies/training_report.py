@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ ALL_FRAMES_MODE = "ctc"
 """What a model without keyframes is compared by: its greedy mode."""
 
 Results = Mapping[str, Mapping[str, Any]]
+
+FAR = 2.0
+"""A picture gives only the number of rows whose error is above so many times the median row's."""
+
+LABEL_WIDTH = 36
+"""Characters of a line of a row's name in a picture."""
 
 SAME_PLACE = 0.02
 """Tokens a second between points that a picture cannot tell apart."""
@@ -46,7 +53,7 @@ class TrainingReport:
         """What was done, sentences, the table."""
         if not self._variants:
             return ["No variant has been trained yet."]
-        return [self._done(), self._sentences(), self._table(), self._missing()]
+        return [self._done(), self._sentences(), self._spread(), self._table(), self._missing()]
 
     def summary(self) -> str:
         """Which variants make more or fewer errors than the reference, and which do not."""
@@ -72,8 +79,8 @@ class TrainingReport:
             "within noise": "within noise of it",
         }
         lines += [f"- {titles[side]}: {'; '.join(of)}." for side, of in found.items() if of]
-        missing = self._missing()
-        return "\n".join([*lines, *([f"- {missing}"] if missing else [])])
+        lines += [f"- {more}" for more in (self._spread(), self._missing()) if more]
+        return "\n".join(lines)
 
     def figure(self) -> Figure | None:
         """Error of each variant with its interval, or against tokens a second."""
@@ -139,6 +146,27 @@ class TrainingReport:
             if one.name != self._study.reference
         )
 
+    def _spread(self) -> str:
+        """Whether the rows within noise differ by more than trainings of one row do."""
+        if self._study.reference not in self._runs:
+            return ""
+        rows = [
+            [100 * run["decode"][self._mode(one)]["rate"] for run in self._runs[one.name]]
+            for one in self._variants
+            if len(self._runs[one.name]) > 1
+            and (one.name == self._study.reference or self._minus(one).is_noise)
+        ]
+        if len(rows) < 3:
+            return ""
+        within = statistics.fmean(statistics.variance(row) for row in rows)
+        means = statistics.stdev(statistics.fmean(row) for row in rows)
+        expected = (within * statistics.fmean(1 / len(row) for row in rows)) ** 0.5
+        return (
+            f"Trainings of one row differ by {within**0.5:.2f} points, greedy (standard deviation, "
+            f"{sum(len(row) for row in rows)} trainings of {len(rows)} rows within noise); the "
+            f"means of these rows by {means:.2f}, where seeds alone would make {expected:.2f}."
+        )
+
     def _table(self) -> str:
         modes = [
             mode
@@ -184,15 +212,31 @@ class TrainingReport:
 
     def _draw_variants(self, axes: Axes) -> None:
         places = range(len(self._variants))[::-1]
-        for place, one in zip(places, self._variants, strict=True):
-            value, low, high = (100 * part for part in self._rate(one, self._mode(one)))
+        rates = [
+            [100 * part for part in self._rate(one, self._mode(one))] for one in self._variants
+        ]
+        edge = FAR * statistics.median(value for value, _, _ in rates)
+        for place, one, (value, low, high) in zip(places, self._variants, rates, strict=True):
+            if low > edge:  # drawn to scale it would squeeze all the others
+                axes.annotate(
+                    f"{value:.1f} →",
+                    (1, place),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="center",
+                    size=8,
+                    color=INK,
+                )
+                continue
             colour = COLOURS[1] if one.name == self._study.reference else COLOURS[0]
             axes.plot([low, high], [place, place], color=colour, linewidth=2)
             axes.plot([value], [place], "o", color=colour, markersize=6)
             for run in self._runs[one.name]:
-                rates = 100 * run["decode"][self._mode(one)]["rate"]
-                axes.plot([rates], [place], "|", color=INK, markersize=8)
-        axes.set_yticks(list(places), [self._named(one) for one in self._variants])
+                error = 100 * run["decode"][self._mode(one)]["rate"]
+                axes.plot([error], [place], "|", color=INK, markersize=8)
+        names = [textwrap.fill(self._named(one), LABEL_WIDTH) for one in self._variants]
+        axes.set_yticks(list(places), names)
+        axes.set_ylim(-0.7, len(names) - 0.3)
         if self._study.reference in self._runs:
             reference = next(one for one in self._variants if one.name == self._study.reference)
             axes.axvline(
