@@ -26,7 +26,7 @@ def rate(value: float, low: float, high: float) -> str:
 def points(found: Difference) -> str:
     """A difference of error rates in points, bold where it is beyond noise."""
     value, low, high = (100 * one for one in (found.value, found.low, found.high))
-    text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return text if found.is_noise else f"**{text}**"
 
 
@@ -42,8 +42,9 @@ def in_words(found: Difference, name: str, reference: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital, and a full stop at its end; all else stays as it is."""
-    return f"{text[:1].upper()}{text[1:]}."
+    """The text with a capital, if a letter of English begins it, and a full stop at its end."""
+    first = text[:1].upper() if text[:1].isascii() else text[:1]
+    return f"{first}{text[1:]}."
 
 
 def document(title: str, command: str, parts: Sequence[str]) -> str:

@@ -79,7 +79,8 @@ class TrainingReport:
             "within noise": "within noise of it",
         }
         lines += [f"- {titles[side]}: {'; '.join(of)}." for side, of in found.items() if of]
-        lines += [f"- {more}" for more in (self._spread(), self._missing()) if more]
+        more = (self._other_modes(), self._spread(), self._missing())
+        lines += [f"- {line}" for line in more if line]
         return "\n".join(lines)
 
     def figure(self) -> Figure | None:
@@ -146,25 +147,54 @@ class TrainingReport:
             if one.name != self._study.reference
         )
 
-    def _spread(self) -> str:
-        """Whether the rows within noise differ by more than trainings of one row do."""
-        if self._study.reference not in self._runs:
+    def _other_modes(self) -> str:
+        """Rows that differ from the reference in another mode, though not in the greedy one."""
+        reference = next(one for one in self._variants if one.name == self._study.reference)
+        others = [one for one in self._variants if one != reference and self._minus(one).is_noise]
+        compared = [
+            (mode, one)
+            for mode in MODES
+            for one in others
+            if mode not in (self._study.compare, self._mode(one))
+            and all(mode in self._runs[row.name][0]["decode"] for row in (one, reference))
+        ]
+        found: dict[str, list[str]] = {}
+        for mode, one in compared:
+            minus = self._minus(one, mode)
+            if not minus.is_noise:
+                found.setdefault(mode, []).append(f"{one.label}, {points(minus)}")
+        if not found:
             return ""
+        listed = ". ".join(f"`{mode}`: {'; '.join(of)}" for mode, of in found.items())
+        return (
+            f"Of these, in other modes beyond noise ({len(compared)} comparisons, of which chance "
+            f"alone makes one in twenty): {listed}."
+        )
+
+    def _spread(self) -> str:
+        """Whether rows that begin alike differ by more than trainings of one row do."""
+        most = max(len(runs) for runs in self._runs.values())
         rows = [
             [100 * run["decode"][self._mode(one)]["rate"] for run in self._runs[one.name]]
             for one in self._variants
-            if len(self._runs[one.name]) > 1
-            and (one.name == self._study.reference or self._minus(one).is_noise)
+            if len(self._runs[one.name]) == most and not one.from_nothing
         ]
-        if len(rows) < 3:
+        if most < 2 or len(rows) < 3:
             return ""
-        within = statistics.fmean(statistics.variance(row) for row in rows)
-        means = statistics.stdev(statistics.fmean(row) for row in rows)
-        expected = (within * statistics.fmean(1 / len(row) for row in rows)) ** 0.5
+        means = [statistics.fmean(row) for row in rows]
+        shifts = [statistics.fmean(seed) for seed in zip(*rows, strict=True)]
+        middle = statistics.fmean(means)
+        left = [
+            rate - mean - shift + middle
+            for row, mean in zip(rows, means, strict=True)
+            for rate, shift in zip(row, shifts, strict=True)
+        ]
+        within = (sum(one**2 for one in left) / ((len(rows) - 1) * (most - 1))) ** 0.5
         return (
-            f"Trainings of one row differ by {within**0.5:.2f} points, greedy (standard deviation, "
-            f"{sum(len(row) for row in rows)} trainings of {len(rows)} rows within noise); the "
-            f"means of these rows by {means:.2f}, where seeds alone would make {expected:.2f}."
+            f"{len(rows)} rows that begin alike, {most} trainings each, greedy: but for the shift "
+            f"that a seed gives all rows, trainings of a row differ by {within:.2f} points "
+            f"(standard deviation); the means of the rows by {statistics.stdev(means):.2f}, where "
+            f"chance alone would make {within / most**0.5:.2f}."
         )
 
     def _table(self) -> str:
@@ -220,7 +250,7 @@ class TrainingReport:
             if low > edge:  # drawn to scale it would squeeze all the others
                 axes.annotate(
                     f"{value:.1f} →",
-                    (1, place),
+                    (0.99, place),
                     xycoords=("axes fraction", "data"),
                     ha="right",
                     va="center",
@@ -234,7 +264,10 @@ class TrainingReport:
             for run in self._runs[one.name]:
                 error = 100 * run["decode"][self._mode(one)]["rate"]
                 axes.plot([error], [place], "|", color=INK, markersize=8)
-        names = [textwrap.fill(self._named(one), LABEL_WIDTH) for one in self._variants]
+        names = [
+            textwrap.fill(self._named(one) + self._repeated(one), LABEL_WIDTH)
+            for one in self._variants
+        ]
         axes.set_yticks(list(places), names)
         axes.set_ylim(-0.7, len(names) - 0.3)
         if self._study.reference in self._runs:
@@ -243,7 +276,11 @@ class TrainingReport:
                 100 * self._rate(reference, self._mode(reference))[0], color=GREY, linewidth=0.8
             )
         unit = self._runs[self._variants[0].name][0]["unit"]
-        plain(axes, self._study.title, f"errors in {unit}, greedy, % (95 %; | one seed)")
+        plain(
+            axes,
+            self._study.title,
+            f"errors in {unit}, greedy, %; bar: 95 %, |: one training, line: reference",
+        )
 
     def _draw_curve(self, errors: Axes, dropped: Axes) -> None:
         runs = [self._runs[one.name][0] for one in self._variants]
@@ -317,9 +354,10 @@ class TrainingReport:
             return ""
         return rate(*self._rate(variant, mode))
 
-    def _minus(self, variant: VariantConfig) -> Difference:
+    def _minus(self, variant: VariantConfig, mode: str | None = None) -> Difference:
+        """Error rate of a variant less the reference's, greedy or in a decode mode."""
         reference = next(one for one in self._variants if one.name == self._study.reference)
-        errors, other = (self._errors(one, self._mode(one)) for one in (variant, reference))
+        errors, other = (self._errors(one, mode or self._mode(one)) for one in (variant, reference))
         return difference(errors, other, self._runs[reference.name][0]["lengths"])
 
     def _label(self, name: str) -> str:
