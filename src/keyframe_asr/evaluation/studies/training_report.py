@@ -264,10 +264,7 @@ class TrainingReport:
             for run in self._runs[one.name]:
                 error = 100 * run["decode"][self._mode(one)]["rate"]
                 axes.plot([error], [place], "|", color=INK, markersize=8)
-        names = [
-            textwrap.fill(self._named(one) + self._repeated(one), LABEL_WIDTH)
-            for one in self._variants
-        ]
+        names = [textwrap.fill(self._named(one), LABEL_WIDTH) for one in self._variants]
         axes.set_yticks(list(places), names)
         axes.set_ylim(-0.7, len(names) - 0.3)
         if self._study.reference in self._runs:
