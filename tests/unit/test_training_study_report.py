@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from keyframe_asr.evaluation.studies.definition import TrainingStudy, load_study, shipped_studies
+from keyframe_asr.evaluation.studies.figures import GREY
 from keyframe_asr.evaluation.studies.run import Record
+from keyframe_asr.evaluation.studies.training_picture import draw
 from keyframe_asr.evaluation.studies.training_report import TrainingReport
 
 TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
@@ -41,9 +43,33 @@ def test_a_row_far_off_does_not_squeeze_the_others(repository: Path) -> None:
     """Of AN4, where everything at random makes 92 % of errors and the others 8 to 12."""
     figure = report("ablation_an4", repository).figure()
     assert figure is not None
-    (axes,) = figure.axes
-    assert axes.get_xlim()[1] < 20
-    assert [text.get_text() for text in axes.texts] == ["91.6 →"]
+    rates, differences = figure.axes
+    assert rates.get_xlim()[1] < 20
+    assert differences.get_xlim()[1] < 10
+    (rate,), (difference,) = ([text.get_text() for text in axes.texts] for axes in figure.axes)
+    assert float(rate.removesuffix(" →")) > 50
+    assert float(difference.removesuffix(" →")) > 50
+
+
+def test_the_picture_shows_differences_from_the_reference(repository: Path) -> None:
+    """A row each but the reference's; grey exactly where the interval holds 0."""
+    results = report("ablation_mandarin", repository)._results
+    figure = draw(results)
+    assert figure is not None
+    bars = {
+        line.get_ydata()[0]: line  # type: ignore[index]
+        for line in figure.axes[1].lines
+        if len(line.get_xdata()) == 2 and line.get_linewidth() == 2  # type: ignore[arg-type]
+    }
+    shown = 0
+    for place, one in zip(range(len(results.variants))[::-1], results.variants, strict=True):
+        if place not in bars:
+            continue
+        minus = results.difference(one)
+        assert list(bars[place].get_xdata()) == [100 * minus.low, 100 * minus.high]  # type: ignore[arg-type]
+        assert (bars[place].get_color() == GREY) == minus.is_noise
+        shown += 1
+    assert shown >= len(results.others) - 1
 
 
 def test_rows_are_weighed_against_seeds(repository: Path) -> None:
