@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from keyframe_asr.config import Recipe
-from keyframe_asr.errors import AudioError, KeyframeError
+from keyframe_asr.errors import AudioError, KeyframeError, RecipeError
 from keyframe_asr.evaluation.studies import catalogue, training
 from keyframe_asr.evaluation.studies.definition import load_study
 from keyframe_asr.evaluation.studies.run import Part, Record, choose, measure, plan
@@ -284,6 +284,63 @@ def test_training(tmp_path: Path) -> None:
     text = report_of(record)
     assert "Up to 2 seeds each" in text and "| joint % (95 %) |" in text
     assert text.count("\n| AXE |") == 1 and "| all frames |" in text
+
+
+def test_stress_of_trainings(tmp_path: Path) -> None:
+    """Variants of a training study: trained once, measured by seed, told by their mean."""
+    trained = training_study(tmp_path)
+    study = write_study(
+        tmp_path / "stress.yaml",
+        kind="stress",
+        manifest=yaml.safe_load((tmp_path / "recipe.yaml").read_text())["data"]["test"],
+        noise=str(tmp_path),
+        systems=[
+            {"name": "all frames", "variant": f"{trained}/all", "decode": "ctc"},
+            {"name": "keyframes", "variant": f"{trained}/axe", "decode": "axe"},
+            {"name": "inter-CTC", "variant": f"{trained}/axe", "decode": "ctc"},
+        ],
+        stresses=[{"kind": "speed", "levels": [1.2]}],
+    )
+    record, said = run(study)
+    assert len(said) == 2 * 3
+    assert "one training of each system" in summary_of(study, record)
+    record, said = run(study, seeds=2)
+    assert len(said) == 2 * 3
+    assert run(study, seeds=2)[1] == []
+    assert len(list((tmp_path / "tiny").glob("axe-seed?-*[!k]"))) == 2
+    found = record.results
+    both = [found[f"keyframes, clean, seed {seed}"] for seed in (1, 2)]
+    assert both[0]["keyframes"] == found["inter-CTC, clean, seed 1"]["keyframes"]
+    mean = sum(one["decode"]["axe"]["rate"] for one in both) / 2
+    summary = summary_of(study, record)
+    assert "2 trainings of each system" in summary
+    table = report_of(record)
+    assert re.search(rf"\| as recorded \|.*\| {100 * mean:.1f}, ", table)
+
+    half = catalogue.report(load_study(str(study)), record.without(["keyframes, clean, seed 2"]))
+    assert "1-2 trainings of each system" in half.summary()
+    described = yaml.safe_load(study.read_text())
+    described["systems"][1]["model"] = "demo"
+    study.write_text(yaml.safe_dump(described))
+    with pytest.raises(RecipeError, match="keyframes: name a model or the variant of a study"):
+        load_study(str(study))
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("ablation_an4/axe", "'axe': no such variant; there are: axe-fusion3, all-frames"),
+        ("cost/axe", "'cost' is a study that trains nothing"),
+        ("nothing/axe", "nothing: no such study"),
+    ],
+)
+def test_stress_of_what_there_is_not(
+    variant: str, message: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    study = load_study("stress", [f"systems=[{{name: a, variant: {variant}, decode: ctc}}]"])
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        catalogue.measurement(study, Path("runs"), "cpu").parts(1)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_every_study_says_what_it_asks() -> None:
     assert all(study.question.endswith("?") for study in studies)
 
 
-@pytest.mark.parametrize("name", ["stress", "dropped"])
+@pytest.mark.parametrize("name", ["stress_threshold", "dropped"])
 def test_a_model_trained_anew_at_the_same_path_is_measured_anew(name: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path / "one")
 
@@ -165,7 +165,7 @@ def test_a_model_trained_anew_at_the_same_path_is_measured_anew(name: str, tmp_p
         if study.kind == "stress":
             systems = [one.model_copy(update={"model": str(model)}) for one in study.systems]
             changed = study.model_copy(update={"systems": systems})
-            return StressMeasurement(changed).parts(1)[0].setting
+            return StressMeasurement(changed, Path("runs")).parts(1)[0].setting
         assert study.kind == "dropped"
         changed = study.model_copy(update={"model": str(model)})
         return DroppedMeasurement(changed).parts(1)[0].setting

@@ -49,7 +49,7 @@ class Report(Protocol):
 def measurement(study: StudyDefinition, runs: Path, device: str | None) -> Study:
     """What measures a study; `runs` is where it trains."""
     if isinstance(study, StressStudy):
-        return StressMeasurement(study, device)
+        return StressMeasurement(study, runs.parent, device)
     if isinstance(study, CostStudy):
         return CostMeasurement(study, device)
     if isinstance(study, TrainingStudy):

@@ -37,9 +37,19 @@ class SystemConfig(Strict):
     """A model in one decode mode, selecting keyframes as trained or with another threshold."""
 
     name: str
-    model: str
+    model: str | None = None
+    """By folder or name."""
+    variant: str | None = Field(default=None, pattern=r".+/[^/]+")
+    """STUDY/VARIANT instead of a model: its trainings, made now if they are not there; STUDY is
+    the name of a study that the package holds, or a YAML file."""
     decode: DecodeName
     blank_threshold: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> SystemConfig:
+        if (self.model is None) == (self.variant is None):
+            raise ValueError(f"{self.name}: name a model or the variant of a study, one of the two")
+        return self
 
 
 class StressStudy(StudyDefinition):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
 from keyframe_asr.evaluation.studies.figures import COLOURS, MARKERS, new_figure, plain
 from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, table
 from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, part_name
+from keyframe_asr.evaluation.studies.training import FIRST_SEED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,25 +46,23 @@ class StressReport:
         self._study, self._results = study, results
         every = [CLEAN] + [(one.kind, level) for one in study.stresses for level in one.levels]
         self._conditions = [
-            one for one in every if all(part_name(s.name, one) in results for s in study.systems)
+            condition
+            for condition in every
+            if all(part_name(one, condition, FIRST_SEED) in results for one in study.systems)
         ]
+        self._seeds = {one.name: self._measured_seeds(one) for one in study.systems}
 
     def markdown(self) -> list[str]:
         """Sentences, then the table."""
         if not self._conditions:
             return ["No condition has been measured with every system yet."]
-        first = self._one(self._study.systems[0], self._conditions[0])
-        data = (
-            f"{first['utterances']} utterances ({first['audio_seconds'] / 60:.1f} minutes) of "
-            f"`{self._study.manifest}`; error in {first['unit']}. {NOISE}"
-        )
-        return [data, self._sentences(), self._table()]
+        return [f"{self._measured()}. {NOISE}", self._sentences(), self._table()]
 
     def summary(self) -> str:
         """How the systems compare over all stresses."""
         if not self._conditions:
             return ""
-        return "\n".join(self._overall())
+        return "\n".join([f"- {self._measured()}.", *self._overall()])
 
     def figure(self) -> Figure | None:
         """Error above, keyframes per token below, one column a kind of stress."""
@@ -82,6 +83,34 @@ class StressReport:
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=9, frameon=False)
         return figure
+
+    def _measured_seeds(self, system: SystemConfig) -> list[int]:
+        """Those that were measured under all conditions; models that were named have one."""
+        most = [FIRST_SEED] if system.variant is None else itertools.count(FIRST_SEED)
+        return list(
+            itertools.takewhile(
+                lambda seed: (
+                    self._conditions
+                    and all(
+                        part_name(system, one, seed) in self._results for one in self._conditions
+                    )
+                ),
+                most,
+            )
+        )
+
+    def _measured(self) -> str:
+        first = self._all(self._study.systems[0], self._conditions[0])[0]
+        said = (
+            f"{first['utterances']} utterances ({first['audio_seconds'] / 60:.1f} minutes) of "
+            f"`{self._study.manifest}`; error in {first['unit']}"
+        )
+        trained = {len(self._seeds[one.name]) for one in self._study.systems if one.variant}
+        if not trained:
+            return said
+        span = "-".join(str(one) for one in sorted({min(trained), max(trained)}))
+        many = f"{span} trainings" if trained != {1} else "one training"
+        return f"{said}; {many} of each system, whose mean is given"
 
     def _table(self) -> str:
         """Errors with the difference from the first system beside them, then keyframes."""
@@ -175,45 +204,54 @@ class StressReport:
             if kind in ("noise", "telephone"):
                 axes.invert_xaxis()
 
-    def _one(self, system: SystemConfig, condition: Condition) -> Mapping[str, Any]:
-        return self._results[part_name(system.name, condition)]
+    def _all(self, system: SystemConfig, condition: Condition) -> list[Mapping[str, Any]]:
+        """Results of all trainings of a system."""
+        names = [part_name(system, condition, seed) for seed in self._seeds[system.name]]
+        return [self._results[name] for name in names]
 
-    def _errors(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[int]:
-        """Of each utterance, added up over conditions."""
-        every = [self._one(system, one)["decode"][system.decode]["errors"] for one in conditions]
-        return [sum(counts) for counts in zip(*every, strict=True)]
+    def _errors(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
+        """Of each training and utterance, added up over conditions."""
+        every = [
+            [run["decode"][system.decode]["errors"] for run in self._all(system, condition)]
+            for condition in conditions
+        ]
+        return [
+            [sum(counts) for counts in zip(*of_training, strict=True)]
+            for of_training in zip(*every, strict=True)
+        ]
 
     def _lengths(self, conditions: Sequence[Condition]) -> list[int]:
-        lengths = self._one(self._study.systems[0], conditions[0])["lengths"]
+        lengths = self._all(self._study.systems[0], conditions[0])[0]["lengths"]
         return [len(conditions) * length for length in lengths]
 
     def _rate(
         self, system: SystemConfig, conditions: Sequence[Condition]
     ) -> tuple[float, float, float]:
-        if len(conditions) == 1:
-            found = self._one(system, conditions[0])["decode"][system.decode]
+        runs = self._all(system, conditions[0])
+        if len(conditions) == 1 and len(runs) == 1:
+            found = runs[0]["decode"][system.decode]
             return found["rate"], *found["ci95"]
-        return rate_interval([self._errors(system, conditions)], self._lengths(conditions))
+        return rate_interval(self._errors(system, conditions), self._lengths(conditions))
 
     def _minus(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
         first = self._study.systems[0]
         errors, reference = (self._errors(one, conditions) for one in (system, first))
-        return difference([errors], [reference], self._lengths(conditions))
+        return difference(errors, reference, self._lengths(conditions))
 
     def _per_token(self, system: SystemConfig, condition: Condition) -> float:
-        found = self._one(system, condition)
-        return float(found["keyframes"] / max(1, found["tokens"]))
+        runs = self._all(system, condition)
+        return statistics.fmean(run["keyframes"] / max(1, run["tokens"]) for run in runs)
 
     def _keeps_fewer(self, system: SystemConfig) -> bool:
-        found = self._one(system, self._conditions[0])
+        found = self._all(system, self._conditions[0])[0]
         return bool(found["keyframes"] < found["frames"])
 
 
 def _selecting(systems: Sequence[SystemConfig]) -> list[SystemConfig]:
     """Without those that select the same keyframes as one before them."""
-    found: dict[tuple[str, float | None], SystemConfig] = {}
+    found: dict[tuple[str | float | None, ...], SystemConfig] = {}
     for system in systems:
-        found.setdefault((system.model, system.blank_threshold), system)
+        found.setdefault((system.model, system.variant, system.blank_threshold), system)
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,32 @@ class TrainingMeasurement:
         sets = [*self.study.set, *variant.set, f"seed={seed}", f"name={variant.name}"]
         return self._recipe(variant.stages, self.study.epochs | variant.epochs, sets, variant.name)
 
+    def variant(self, name: str) -> VariantConfig:
+        """The variant of that name. Raises `RecipeError` if there is none."""
+        for one in self.study.variants:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.study.variants)
+        raise RecipeError(f"'{name}': no such variant; there are: {known}")
+
+    def mark(self, variant: VariantConfig, seed: int) -> str:
+        """Eight digits that stand for all that a training depends on.
+
+        Raises:
+            RecipeError: as `recipe` does.
+        """
+        return _mark(self._setting(variant, self.recipe(variant, seed)))
+
+    def train(self, variant: VariantConfig, seed: int) -> Path:
+        """The model folder of a variant, trained now if it is not there.
+
+        Raises:
+            KeyframeError: as `train_recipe` does.
+        """
+        recipe = self.recipe(variant, seed)
+        initial, forget = (None, ()) if variant.from_nothing else self._start()
+        return self._train(recipe, self._setting(variant, recipe), initial, forget)
+
     def start_recipe(self) -> Recipe | None:
         """The recipe of the weights that variants start from, if they are to be trained."""
         start = self.study.start
@@ -83,31 +109,25 @@ class TrainingMeasurement:
 
     def _part(self, variant: VariantConfig, seed: int) -> Part:
         recipe = self.recipe(variant, seed)
-        setting = {
+        return Part(
+            name=part_name(variant.name, seed),
+            variant=variant.name,
+            setting=self._setting(variant, recipe),
+            measure=functools.partial(self._measure, variant, seed),
+            work=float(sum(stage.epochs for stage in recipe.stages)),
+        )
+
+    def _setting(self, variant: VariantConfig, recipe: Recipe) -> dict[str, Any]:
+        return {
             "recipe": _described(recipe),
             "encoder": _encoder_digest(recipe),
             "start": None if variant.from_nothing else self._start_setting,
             "split": self.study.split,
         }
-        return Part(
-            name=part_name(variant.name, seed),
-            variant=variant.name,
-            setting=setting,
-            measure=self._measuring(variant, recipe, setting),
-            work=float(sum(stage.epochs for stage in recipe.stages)),
-        )
 
-    def _measuring(
-        self, variant: VariantConfig, recipe: Recipe, setting: dict[str, Any]
-    ) -> Callable[[], dict[str, Any]]:
-        return functools.partial(self._measure, variant, recipe, setting)
-
-    def _measure(
-        self, variant: VariantConfig, recipe: Recipe, setting: dict[str, Any]
-    ) -> dict[str, Any]:
-        initial, forget = (None, ()) if variant.from_nothing else self._start()
-        model = self._train(recipe, setting, initial, forget)
-        recognizer = load(model, self._device)
+    def _measure(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
+        recipe = self.recipe(variant, seed)
+        recognizer = load(self.train(variant, seed), self._device)
         manifest = recipe.data.dev if self.study.split == "dev" else recipe.data.test
         cuts = list(load_manifest(str(manifest)))
         recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
@@ -152,10 +172,8 @@ class TrainingMeasurement:
         forget: Sequence[str],
     ) -> Path:
         """The model folder of a run's last stage; one that was finished is not trained again."""
-        described = json.dumps(setting, sort_keys=True).encode()
         # another setting gets another folder, so that no run goes on from weights of another
-        mark = hashlib.blake2b(described, digest_size=4).hexdigest()
-        folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{mark}"
+        folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{_mark(setting)}"
         model = folder / recipe.stages[-1].name / "model"
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):  # another process may train the same
@@ -220,6 +238,11 @@ def _encoder_digest(recipe: Recipe) -> str | None:
     """Of the weights of a model whose encoder the recipe stands on."""
     pretrained = recipe.model.pretrained
     return None if pretrained is None else weights_digest(pretrained.source)
+
+
+def _mark(setting: Any) -> str:
+    described = json.dumps(setting, sort_keys=True).encode()
+    return hashlib.blake2b(described, digest_size=4).hexdigest()
 
 
 def part_name(variant: str, seed: int) -> str:
