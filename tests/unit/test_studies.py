@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from keyframe_asr.config import Recipe
-from keyframe_asr.errors import AudioError, KeyframeError, RecipeError
+from keyframe_asr.errors import AudioError, KeyframeError, RecipeError, TrainingError
 from keyframe_asr.evaluation.studies import catalogue, training
-from keyframe_asr.evaluation.studies.definition import load_study
+from keyframe_asr.evaluation.studies.definition import StressStudy, load_study
 from keyframe_asr.evaluation.studies.run import Part, Record, choose, measure, plan
+from keyframe_asr.evaluation.studies.stress_results import StressResults
 from keyframe_asr.timing import SAMPLE_RATE
 from unit.random_model import noise, save_random_model
 from unit.test_cli_audio import keyframe
@@ -32,7 +34,7 @@ def run(name: Path, seeds: int = 1, only: tuple[str, ...] = ()) -> tuple[Record,
     study = load_study(str(name))
     record = Record.load(name.parent / "out" / f"{name.stem}.json")
     said: list[str] = []
-    parts = catalogue.measurement(study, name.parent / "runs", "cpu").parts(seeds)
+    parts = catalogue.measurement(name.stem, study, name.parent / "runs", "cpu").parts(seeds)
     failed = measure(choose(parts, only), record, study.model_dump(mode="json"), said.append)
     assert failed == []
     catalogue.write_report(name.stem, study, record)
@@ -262,7 +264,7 @@ def test_training(tmp_path: Path) -> None:
     record, said = run(study, only=("axe",))
     assert [line.split(": ")[1] for line in said] == ["axe, seed 1"]
     assert "Not trained with this setting yet: all frames, nothing." in report_of(record)
-    start = sorted(one.name for one in (tmp_path / "runs").iterdir() if one.is_dir())
+    start = sorted(one.name for one in (tmp_path / "runs" / "tiny").iterdir() if one.is_dir())
     assert [name.rpartition("-")[0] for name in start] == ["axe-seed1", "start-seed1"]
 
     record, said = run(study)
@@ -274,7 +276,7 @@ def test_training(tmp_path: Path) -> None:
     assert "- AXE (2 seeds): " in summary and "all frames (1 seed), " in summary
     record, said = run(study, seeds=2)
     assert len(said) == 2
-    assert len(list((tmp_path / "runs").glob("start*[!k]"))) == 1
+    assert len(list((tmp_path / "runs" / "tiny").glob("start*[!k]"))) == 1
     assert run(study, seeds=2)[1] == []
     axe, every = record.results["axe, seed 1"], record.results["all, seed 1"]
     assert every["keeps_all"] and every["keyframes"] == every["frames"]
@@ -286,14 +288,13 @@ def test_training(tmp_path: Path) -> None:
     assert text.count("\n| AXE |") == 1 and "| all frames |" in text
 
 
-def test_stress_of_trainings(tmp_path: Path) -> None:
-    """Variants of a training study: trained once, measured by seed, told by their mean."""
-    trained = training_study(tmp_path)
-    study = write_study(
-        tmp_path / "stress.yaml",
+def stress_of_trainings(folder: Path, trained: Path) -> Path:
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    return write_study(
+        folder / "stress.yaml",
         kind="stress",
-        manifest=yaml.safe_load((tmp_path / "recipe.yaml").read_text())["data"]["test"],
-        noise=str(tmp_path),
+        manifest=recipe["data"]["test"],
+        noise=str(folder),
         systems=[
             {"name": "all frames", "variant": f"{trained}/all", "decode": "ctc"},
             {"name": "keyframes", "variant": f"{trained}/axe", "decode": "axe"},
@@ -301,29 +302,118 @@ def test_stress_of_trainings(tmp_path: Path) -> None:
         ],
         stresses=[{"kind": "speed", "levels": [1.2]}],
     )
+
+
+def test_stress_of_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variants of a training study: trained once, measured by seed, told by their mean."""
+    study = stress_of_trainings(tmp_path, training_study(tmp_path))
+    trained, train_recipe = [], training.train_recipe
+
+    def spy(recipe: Recipe, *others: Any, **named: Any) -> Path:
+        trained.append((recipe.name, recipe.seed))
+        return train_recipe(recipe, *others, **named)
+
+    monkeypatch.setattr(training, "train_recipe", spy)
     record, said = run(study)
     assert len(said) == 2 * 3
     assert "one training of each system" in summary_of(study, record)
+    assert sorted(trained) == [("all", 1), ("axe", 1), ("start", 1)]
     record, said = run(study, seeds=2)
     assert len(said) == 2 * 3
+    assert sorted(trained) == [("all", 1), ("all", 2), ("axe", 1), ("axe", 2), ("start", 1)]
     assert run(study, seeds=2)[1] == []
-    assert len(list((tmp_path / "tiny").glob("axe-seed?-*[!k]"))) == 2
+
     found = record.results
     both = [found[f"keyframes, clean, seed {seed}"] for seed in (1, 2)]
     assert both[0]["keyframes"] == found["inter-CTC, clean, seed 1"]["keyframes"]
     mean = sum(one["decode"]["axe"]["rate"] for one in both) / 2
-    summary = summary_of(study, record)
-    assert "2 trainings of each system" in summary
-    table = report_of(record)
-    assert re.search(rf"\| as recorded \|.*\| {100 * mean:.1f}, ", table)
+    assert "2 trainings of each system" in summary_of(study, record)
+    assert re.search(rf"\| as recorded \|.*\| {100 * mean:.1f}, ", report_of(record))
 
-    half = catalogue.report(load_study(str(study)), record.without(["keyframes, clean, seed 2"]))
-    assert "1-2 trainings of each system" in half.summary()
-    described = yaml.safe_load(study.read_text())
-    described["systems"][1]["model"] = "demo"
-    study.write_text(yaml.safe_dump(described))
-    with pytest.raises(RecipeError, match="keyframes: name a model or the variant of a study"):
-        load_study(str(study))
+    without = record.without(["keyframes, clean, seed 2"])
+    half = catalogue.report(load_study(str(study)), without)
+    assert "trainings: all frames 2, keyframes 1, inter-CTC 2" in half.summary()
+    assert half.markdown()[-1] == (
+        "Left out until others are measured: keyframes, speed 1.2, seed 2."
+    )
+
+    # what is trained is looked for before what it starts from
+    for start in (tmp_path / "runs" / "tiny").glob("start*[!k]"):
+        shutil.rmtree(start)
+    changed = yaml.safe_load(study.read_text())
+    changed["stresses"][0]["levels"] = [1.1]
+    study.write_text(yaml.safe_dump(changed))
+    assert len(run(study)[1]) == 3
+    assert len(trained) == 5
+
+
+def test_more_under_stress_is_beyond_what_is_there_without(tmp_path: Path) -> None:
+    """By hand: as recorded 1 and 3 errors in 10 words, under stress 4 and 9; with two trainings."""
+    study = stress_of_trainings(tmp_path, training_study(tmp_path))
+    errors = {
+        "all frames": {"clean": [1, 1], "speed 1.2": [3, 5]},
+        "keyframes": {"clean": [2, 4], "speed 1.2": [9, 9]},
+        "inter-CTC": {"clean": [1, 1], "speed 1.2": [4, 4]},
+    }
+    results = {
+        f"{system}, {condition}, seed {seed}": {
+            "decode": {mode: {"errors": [count]} for mode in ("axe", "ctc")},
+            "lengths": [10],
+            "keyframes": 1,
+            "frames": 2,
+            "tokens": 1,
+        }
+        for system, conditions in errors.items()
+        for condition, counts in conditions.items()
+        for seed, count in enumerate(counts, start=1)
+    }
+    described = load_study(str(study))
+    assert isinstance(described, StressStudy)
+    found = StressResults(described, results)
+    system, every = found.others[0], found.stressed
+    assert every == [("speed", 1.2)]
+    assert found.rate(found.first, every)[0] == pytest.approx(0.4)
+    assert found.difference(system, every).value == pytest.approx(0.9 - 0.4)
+    assert found.excess(system, every).value == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
+    # trainings keep their own clean recordings: 7 and 5 less 2 and 4
+    excess = found.excess(system, every)
+    assert (excess.low, excess.high) == pytest.approx((0.5 - 0.4, 0.7 - 0.2))
+
+
+def test_a_failed_training_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study(str(stress_of_trainings(tmp_path, training_study(tmp_path))))
+    tried = []
+
+    def fail(recipe: Recipe, *others: Any, **named: Any) -> Path:
+        tried.append(recipe.name)
+        raise TrainingError("no room on the disk")
+
+    monkeypatch.setattr(training, "train_recipe", fail)
+    parts = catalogue.measurement("stress", study, tmp_path / "runs", "cpu").parts(1)
+    record = Record(tmp_path / "stress.json")
+    failed = measure(parts, record, {}, lambda line: None)
+    assert len(failed) == len(parts) == 6
+    assert tried == ["start", "start"]  # for either variant once
+
+
+def test_parts_of_another_training_are_measured_anew(tmp_path: Path) -> None:
+    trained = training_study(tmp_path)
+    study = load_study(str(stress_of_trainings(tmp_path, trained)))
+
+    def settings() -> list[dict[str, Any]]:
+        made = catalogue.measurement("stress", study, tmp_path / "runs", "cpu")
+        return [part.setting for part in made.parts(2)]
+
+    before = settings()
+    assert settings() == before
+    described = yaml.safe_load(trained.read_text())
+    described["variants"][0]["epochs"] = {"keyframes": 2}
+    trained.write_text(yaml.safe_dump(described))
+    after = settings()
+    same = [one == other for one, other in zip(before, after, strict=True)]
+    assert same == [True, False, False] * 4
 
 
 @pytest.mark.parametrize(
@@ -340,7 +430,25 @@ def test_stress_of_what_there_is_not(
     monkeypatch.chdir(repository)
     study = load_study("stress", [f"systems=[{{name: a, variant: {variant}, decode: ctc}}]"])
     with pytest.raises(RecipeError, match=re.escape(message)):
-        catalogue.measurement(study, Path("runs"), "cpu").parts(1)
+        catalogue.measurement("stress", study, Path("runs"), "cpu").parts(1)
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        ("[{name: a, model: demo, variant: units/characters, decode: ctc}]", "one of the two"),
+        ("[{name: a, decode: ctc}]", "a: name a model or the variant of a study"),
+        ("[{name: a, variant: units, decode: ctc}]", "'units' is no STUDY/VARIANT, for example"),
+        ("[{name: a, variant: units/, decode: ctc}]", "'units/' is no STUDY/VARIANT"),
+        (
+            "[{name: a, model: demo, decode: ctc}, {name: a, model: demo, decode: axe}]",
+            "two systems have the same name: a, a",
+        ),
+    ],
+)
+def test_bad_systems(systems: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load_study("stress", [f"systems={systems}"])
 
 
 @pytest.mark.parametrize(
@@ -385,8 +493,8 @@ def test_other_weights_at_the_same_place_are_another_start(tmp_path: Path) -> No
     study.write_text(yaml.safe_dump(described))
 
     def setting() -> dict[str, Any]:
-        (first, *_) = catalogue.measurement(load_study(str(study)), tmp_path, "cpu").parts(1)
-        return first.setting
+        made = catalogue.measurement("tiny", load_study(str(study)), tmp_path, "cpu")
+        return made.parts(1)[0].setting
 
     before = setting()
     assert setting() == before
@@ -408,3 +516,19 @@ def test_the_command(tmp_path: Path) -> None:
     assert unknown.returncode == 1
     (line,) = unknown.stderr.splitlines()
     assert "--only axes: no such variant; there are: axe, all, none" in line
+
+
+@pytest.mark.parametrize("changed", ["manifest=other.tsv", "systems.1.blank_threshold=0.5"])
+def test_what_is_outdated_takes_no_table_away(
+    changed: str, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the record, or one system of three, without which nothing can be compared."""
+    kept = repository / "docs" / "results" / "studies"
+    for name in ("stress_longer.json", "stress_longer.md"):
+        shutil.copy(kept / name, tmp_path)
+    monkeypatch.chdir(repository)
+    found = keyframe("study", "stress_longer", "--redraw", "--out", tmp_path, "--set", changed)
+    assert found.returncode == 1
+    (line,) = found.stderr.splitlines()
+    assert "leaves nothing to show; its table stays as it is" in line
+    assert (tmp_path / "stress_longer.md").read_text() == (kept / "stress_longer.md").read_text()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from keyframe_asr.config import Recipe
 from keyframe_asr.data.pretrained_source import with_architecture
 from keyframe_asr.errors import RecipeError
+from keyframe_asr.evaluation.studies import catalogue
 from keyframe_asr.evaluation.studies.definition import (
     StudyDefinition,
     TrainingStudy,
@@ -106,12 +107,14 @@ def test_frozen_encoders_run_once_for_all(name: str, in_repository: None) -> Non
     assert not any(stage.unfreeze_from_layer for recipe in found for stage in recipe.stages)
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", [*TRAINING, "stress", "stress_longer", "stress_threshold"])
 def test_shipped_records_are_of_the_settings_of_now(name: str, in_repository: None) -> None:
-    """A new key of a recipe must not make the trainings from before it outdated."""
+    """A new key of a recipe or study must not make what was measured before it outdated."""
     record = Record.load(Path("docs/results/studies") / f"{name}.json")
     assert record.parts
-    assert record.outdated(TrainingMeasurement(training_study(name), Path("runs")).parts(3)) == []
+    parts = catalogue.measurement(name, load_study(name), Path("runs"), None).parts(3)
+    assert {part.name for part in parts} >= set(record.parts)
+    assert record.outdated(parts) == []
 
 
 @pytest.mark.parametrize("name", STARTED)
@@ -127,6 +130,7 @@ def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None
     ("override", "message"),
     [
         ("kind=stresses", "is none of stress, cost, training, dropped"),
+        ("kind=[training]", r"\['training'\] is none of stress, cost, training, dropped"),
         ("reference=nobody", "'nobody' is none of the variants"),
         ("start={stage: null}", "name a model to start from"),
         ("start={stage: frozen, forget: [head]}", "forget names parts of initial"),

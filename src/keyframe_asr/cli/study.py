@@ -24,7 +24,7 @@ def study(
         "docs/results/studies"
     ),
     runs: Annotated[
-        Path, typer.Option(help="Folder for what is trained; each study has its own in it.")
+        Path, typer.Option(help="Folder for what is trained; each study that trains has one in it.")
     ] = Path("runs/studies"),
     overrides: Annotated[
         list[str] | None,
@@ -57,7 +57,7 @@ def study(
     stem = Path(name).stem
     record = run.Record.load(out / f"{stem}.json")
     failed: list[KeyframeError] = []
-    measurement = catalogue.measurement(definition, runs / stem, None)
+    measurement = catalogue.measurement(stem, definition, runs, None)
     if not redraw:
         parts = run.choose(measurement.parts(seeds), only or [])
         if plan:
@@ -71,20 +71,10 @@ def study(
         advice = "mend what is said above" if failed else f"run keyframe study {name}"
         raise KeyframeError(f"{record.path}: nothing has been measured yet; {advice}")
     outdated = record.outdated(measurement.parts(max(seeds, highest_seed(record.parts))))
-    _check_not_all(outdated, record, name)
     for path in catalogue.write(name, definition, record, outdated, on_page=not overrides):
         typer.echo(path)
     if failed:
         raise KeyframeError(f"{stem}: {len(failed)} parts could not be measured; see above")
-
-
-def _check_not_all(outdated: Sequence[str], record: Record, name: str) -> None:
-    """Refuse to write a table of nothing over one that is there."""
-    if len(outdated) == len(record.parts):
-        raise KeyframeError(
-            f"{record.path}: all of it was measured with another setting than the study has now; "
-            f"its table stays as it is. Measure it anew: keyframe study {name}"
-        )
 
 
 def _print_plan(name: str, parts: Sequence[Part], record: Record) -> None:

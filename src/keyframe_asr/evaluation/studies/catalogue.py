@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.studies.cost import CostMeasurement
 from keyframe_asr.evaluation.studies.cost_report import CostReport
 from keyframe_asr.evaluation.studies.definition import (
@@ -23,7 +24,11 @@ from keyframe_asr.evaluation.studies.results_page import update_page
 from keyframe_asr.evaluation.studies.run import Record, Study, write_text
 from keyframe_asr.evaluation.studies.stress import StressMeasurement
 from keyframe_asr.evaluation.studies.stress_report import StressReport
-from keyframe_asr.evaluation.studies.training import TrainingMeasurement
+from keyframe_asr.evaluation.studies.training import (
+    FIRST_SEED,
+    TrainingMeasurement,
+    highest_seed,
+)
 from keyframe_asr.evaluation.studies.training_report import TrainingReport
 
 if TYPE_CHECKING:
@@ -32,6 +37,11 @@ if TYPE_CHECKING:
 
 class Report(Protocol):
     """What every kind of study tells of its results."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing yet to make a table of."""
+        ...
 
     def markdown(self) -> list[str]:
         """Paragraphs and tables."""
@@ -46,14 +56,14 @@ class Report(Protocol):
         ...
 
 
-def measurement(study: StudyDefinition, runs: Path, device: str | None) -> Study:
-    """What measures a study; `runs` is where it trains."""
+def measurement(name: str, study: StudyDefinition, runs: Path, device: str | None) -> Study:
+    """What measures the study NAME; studies that train have a folder each in `runs`."""
     if isinstance(study, StressStudy):
-        return StressMeasurement(study, runs.parent, device)
+        return StressMeasurement(study, runs, device)
     if isinstance(study, CostStudy):
         return CostMeasurement(study, device)
     if isinstance(study, TrainingStudy):
-        return TrainingMeasurement(study, runs, device)
+        return TrainingMeasurement(study, runs / name, device)
     assert isinstance(study, DroppedStudy), study.kind
     return DroppedMeasurement(study, device)
 
@@ -90,10 +100,16 @@ def write_report(
     Parts that are `outdated` are named, but not compared with the others.
 
     Raises:
-        KeyframeError: matplotlib is missing, or a file cannot be written.
+        KeyframeError: matplotlib is missing, a file cannot be written, or what is outdated leaves
+            nothing to show, for which no table is given away.
     """
     current = record.without(outdated)
     found = report(study, current)
+    if outdated and found.is_empty:
+        raise KeyframeError(
+            f"{record.path}: what was measured with another setting than the study has now leaves "
+            f"nothing to show; its table stays as it is. Measure it anew: keyframe study {name}"
+        )
     written = []
     picture = record.path.with_suffix(".png")
     figure = found.figure()
@@ -108,7 +124,7 @@ def write_report(
         _measured_on(current),
     ]
     text = record.path.with_suffix(".md")
-    write_text(document(study.title, f"keyframe study {name}", parts), text)
+    write_text(document(study.title, _command(name, current), parts), text)
     return [text, *written]
 
 
@@ -126,7 +142,7 @@ def write_summary(
         return []
     folder, picture = record.path.parent, record.path.with_suffix(".png")
     lines = [
-        f"*{study.question}* (`keyframe study {name}`)",
+        f"*{study.question}* (`{_command(name, current)}`)",
         f"![{study.title}](results/{folder.name}/{picture.name})" if picture.exists() else "",
         summary,
         " ".join(filter(None, [_left_out(outdated), _measured_on(current)])),
@@ -134,6 +150,12 @@ def write_summary(
     ]
     page = update_page(record.path.stem, lines, folder)
     return [] if page is None else [page]
+
+
+def _command(name: str, record: Record) -> str:
+    """What measures as many trainings as the record holds."""
+    seeds = highest_seed(record.parts)
+    return f"keyframe study {name}" + (f" --seeds {seeds}" if seeds > FIRST_SEED else "")
 
 
 def _left_out(outdated: Sequence[str]) -> str:

@@ -33,6 +33,11 @@ class CostReport:
             for kind in (STEP, LENGTH)
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been measured yet."""
+        return not self._steps and not self._lengths
+
     def markdown(self) -> list[str]:
         """For each device, sentences and tables."""
         study = self._study

@@ -39,7 +39,7 @@ class SystemConfig(Strict):
     name: str
     model: str | None = None
     """By folder or name."""
-    variant: str | None = Field(default=None, pattern=r".+/[^/]+")
+    variant: str | None = None
     """STUDY/VARIANT instead of a model: its trainings, made now if they are not there; STUDY is
     the name of a study that the package holds, or a YAML file."""
     decode: DecodeName
@@ -49,6 +49,11 @@ class SystemConfig(Strict):
     def _check(self) -> SystemConfig:
         if (self.model is None) == (self.variant is None):
             raise ValueError(f"{self.name}: name a model or the variant of a study, one of the two")
+        if self.variant is not None and not all(self.variant.rpartition("/")):
+            raise ValueError(
+                f"{self.name}: variant '{self.variant}' is no STUDY/VARIANT, for example "
+                "ablation_an4/all-frames"
+            )
         return self
 
 
@@ -62,6 +67,11 @@ class StressStudy(StudyDefinition):
     systems: list[SystemConfig] = Field(min_length=1)
     """The first is what the others are compared with."""
     stresses: list[StressConfig]
+
+    @model_validator(mode="after")
+    def _check(self) -> StressStudy:
+        _refuse_twins([system.name for system in self.systems], "systems")
+        return self
 
 
 class CostStudy(StudyDefinition):
@@ -138,8 +148,7 @@ class TrainingStudy(StudyDefinition):
     @model_validator(mode="after")
     def _check(self) -> TrainingStudy:
         names = [variant.name for variant in self.variants]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two variants have the same name: {', '.join(names)}")
+        _refuse_twins(names, "variants")
         if self.reference not in names:
             raise ValueError(
                 f"reference '{self.reference}' is none of the variants: {', '.join(names)}"
@@ -156,6 +165,11 @@ class DroppedStudy(StudyDefinition):
     test: str
     classes: int = Field(default=30, ge=2)
     """The most frequent tokens of the training part; positions of others are left out."""
+
+
+def _refuse_twins(names: list[str], what: str) -> None:
+    if len(set(names)) != len(names):
+        raise ValueError(f"two {what} have the same name: {', '.join(names)}")
 
 
 KINDS: dict[str, type[StudyDefinition]] = {
@@ -188,6 +202,6 @@ def load_study(name: str, overrides: list[str] | None = None) -> StudyDefinition
     for override in overrides or []:
         apply_override(data, override)
     kind = data.get("kind") if isinstance(data, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise RecipeError(f"{path}: kind {kind!r} is none of {', '.join(KINDS)}")
     return parse_config(KINDS[kind], data, str(path))

@@ -26,6 +26,11 @@ class DroppedReport:
         self._study, self._results = study, results
         self._views = [view for view in VIEWS if view in results]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no view has been measured yet."""
+        return not self._views
+
     def markdown(self) -> list[str]:
         """What was done, sentences, the tables."""
         train, test = self._results[self._views[0]]["examples"]

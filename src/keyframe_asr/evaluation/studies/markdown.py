@@ -31,14 +31,14 @@ def points(found: Difference) -> str:
 
 
 def in_words(found: Difference, name: str, reference: str) -> str:
-    """A difference of error rates as part of a sentence."""
+    """A difference of error rates as part of a sentence; names may be plural."""
     if found.is_noise:
         return f"{name} and {reference} differ within noise ({points(found)} points)"
     than = "fewer" if found.value < 0 else "more"
     size = (
         f"{100 * abs(found.value):.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
     )
-    return f"{name} makes {than} errors than {reference}, by {size}"
+    return f"{name}: {than} errors than {reference}, by {size}"
 
 
 def sentence(text: str) -> str:

@@ -44,7 +44,7 @@ class Study(Protocol):
     """What every kind of study can do."""
 
     def parts(self, seeds: int) -> list[Part]:
-        """Everything to measure, in order; studies without training have one seed."""
+        """Everything to measure, in order; what is not trained is there once."""
         ...
 
 

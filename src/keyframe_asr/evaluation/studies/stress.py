@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from keyframe_asr.data.distortion import Distortion
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.model_names import find_model
 from keyframe_asr.data.noise import find_recordings
-from keyframe_asr.errors import RecipeError
+from keyframe_asr.errors import KeyframeError, RecipeError
 from keyframe_asr.evaluation.studies.definition import (
     StressStudy,
     SystemConfig,
@@ -33,6 +33,15 @@ Condition = tuple[str, float]
 """Kind of stress and level."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """A model, or a training of a variant."""
+
+    model: str | None
+    variant: str | None
+    seed: int
+
+
 class StressMeasurement:
     """The parts of a stress study: every system under every condition, the clean one first.
 
@@ -45,11 +54,12 @@ class StressMeasurement:
     def __init__(self, study: StressStudy, runs: Path, device: str | None = None) -> None:
         self.study = study
         self._runs, self._device = runs, device
-        # neighbouring parts are of one condition and of few models, some even of one pass
+        # neighbouring parts are of one condition, some even of one pass
         self._recordings = functools.lru_cache(maxsize=1)(self._distorted)
         self._passes = functools.lru_cache(maxsize=len(study.systems))(self._recognised)
-        self._load = functools.lru_cache(maxsize=len(study.systems))(self._loaded)
-        self._trained, self._mark = functools.cache(self._find), functools.cache(self._mark_of)
+        self._variant = functools.cache(self._find_variant)
+        self._setting = functools.cache(self._training_setting)
+        self._loaded: dict[Source, Recognizer | KeyframeError] = {}
 
     @property
     def conditions(self) -> list[Condition]:
@@ -76,9 +86,9 @@ class StressMeasurement:
         described = system.model_dump(exclude={"name"})
         if system.variant is None:
             del described["variant"]  # there are records from before there were variants
-            described_model = {"weights": weights_digest(str(system.model))}
+            depends: dict[str, Any] = {"weights": weights_digest(str(system.model))}
         else:
-            described_model = {"training": self._mark(system.variant, seed)}
+            depends = {"training": self._setting(system.variant, seed)}
         return Part(
             name=part_name(system, condition, seed),
             variant=system.name,
@@ -87,30 +97,27 @@ class StressMeasurement:
                 "condition": list(condition),
                 "noise": self.study.noise if condition[0] == "noise" else None,
                 "system": described,
-                **described_model,
+                **depends,
             },
             measure=functools.partial(self._measure, system, condition, seed),
         )
 
     def _measure(self, system: SystemConfig, condition: Condition, seed: int) -> dict[str, Any]:
-        found = self._passes(system.model, system.variant, seed, system.blank_threshold, condition)
+        source = Source(system.model, system.variant, seed)
+        found = self._passes(source, system.blank_threshold, condition)
         return {**found, "decode": {system.decode: found["decode"][system.decode]}}
 
     def _recognised(
-        self,
-        model: str | None,
-        variant: str | None,
-        seed: int,
-        blank_threshold: float | None,
-        condition: Condition,
+        self, source: Source, blank_threshold: float | None, condition: Condition
     ) -> dict[str, Any]:
         """One pass for all systems that differ in their decode mode alone."""
         modes = [
             one.decode
             for one in self.study.systems
-            if (one.model, one.variant, one.blank_threshold) == (model, variant, blank_threshold)
+            if (one.model, one.variant, one.blank_threshold)
+            == (source.model, source.variant, blank_threshold)
         ]
-        recognizer = self._load(model, variant, seed)
+        recognizer = self._recognizer(source)
         network = recognizer.network
         trained = network.policy
         if blank_threshold is not None:
@@ -121,22 +128,34 @@ class StressMeasurement:
         finally:
             network.policy = trained
 
-    def _loaded(self, model: str | None, variant: str | None, seed: int) -> Recognizer:
-        if variant is None:
-            return load(find_model(str(model)), self._device)
-        training, of_study = self._trained(variant)
-        return load(training.train(of_study, seed), self._device)
+    def _recognizer(self, source: Source) -> Recognizer:
+        """Loaded once; a training that failed is not tried again under the next condition."""
+        if source not in self._loaded:
+            try:
+                self._loaded[source] = load(self._model(source), self._device)
+            except KeyframeError as error:
+                self._loaded[source] = error
+        found = self._loaded[source]
+        if isinstance(found, KeyframeError):
+            raise found
+        return found
 
-    def _mark_of(self, variant: str, seed: int) -> str:
-        training, of_study = self._trained(variant)
-        return training.mark(of_study, seed)
+    def _model(self, source: Source) -> Path:
+        if source.variant is None:
+            return find_model(str(source.model))
+        training, variant = self._variant(source.variant)
+        return training.train(variant, source.seed)
 
-    def _find(self, variant: str) -> tuple[TrainingMeasurement, VariantConfig]:
+    def _training_setting(self, variant: str, seed: int) -> dict[str, Any]:
+        training, of_study = self._variant(variant)
+        return training.setting(of_study, seed)
+
+    def _find_variant(self, named: str) -> tuple[TrainingMeasurement, VariantConfig]:
         """The study and the variant that STUDY/VARIANT names."""
-        name, _, wanted = variant.rpartition("/")
+        name, _, wanted = named.rpartition("/")
         study = load_study(name)
         if not isinstance(study, TrainingStudy):
-            raise RecipeError(f"{variant}: '{name}' is a study that trains nothing")
+            raise RecipeError(f"{named}: '{name}' is a study that trains nothing")
         training = TrainingMeasurement(study, self._runs / Path(name).stem, self._device)
         return training, training.variant(wanted)
 

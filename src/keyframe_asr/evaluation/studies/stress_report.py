@@ -1,21 +1,17 @@
-"""What a stress study found: a table, a picture, sentences."""
+"""What a stress study found, in words: a table of its conditions, and sentences."""
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
 from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
-from keyframe_asr.evaluation.studies.figures import COLOURS, MARKERS, new_figure, plain
 from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, table
-from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, part_name
-from keyframe_asr.evaluation.studies.training import FIRST_SEED
+from keyframe_asr.evaluation.studies.stress import CLEAN, Condition
+from keyframe_asr.evaluation.studies.stress_picture import draw
+from keyframe_asr.evaluation.studies.stress_results import Run, StressResults
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LEVELS = {
@@ -26,233 +22,156 @@ LEVELS = {
     "telephone": "telephone, 300-{:g} Hz",
     "clipping": "clipped {:g} dB below the peak",
 }
-AXES = {
-    "noise": "signal to noise, dB",
-    "room": "decay time, s",
-    "speed": "times as fast",
-    "telephone": "highest hertz",
-    "clipping": "dB below the peak",
-}
-UNSTRESSED = {"noise": 30.0, "room": 0.0, "speed": 1.0, "telephone": 8000.0, "clipping": 0.0}
-"""Where a picture shows the clean recordings."""
 
-Results = Mapping[str, Mapping[str, Any]]
+MOST_IN_SUMMARY = 2
+"""Kinds of stress are told apart in the summary for so many systems beside the first."""
 
 
 class StressReport:
-    """Of the results that there are: a system or condition without any is left out."""
+    """Of the results that there are: a condition that some system lacks is left out."""
 
-    def __init__(self, study: StressStudy, results: Results) -> None:
-        self._study, self._results = study, results
-        every = [CLEAN] + [(one.kind, level) for one in study.stresses for level in one.levels]
-        self._conditions = [
-            condition
-            for condition in every
-            if all(part_name(one, condition, FIRST_SEED) in results for one in study.systems)
-        ]
-        self._seeds = {one.name: self._measured_seeds(one) for one in study.systems}
+    def __init__(self, study: StressStudy, results: Mapping[str, Run]) -> None:
+        self._results = StressResults(study, results)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no condition has been measured with every system yet."""
+        return not self._results.conditions
 
     def markdown(self) -> list[str]:
-        """Sentences, then the table."""
-        if not self._conditions:
+        """Sentences, then the tables."""
+        if self.is_empty:
             return ["No condition has been measured with every system yet."]
-        return [f"{self._measured()}. {NOISE}", self._sentences(), self._table()]
+        sentences = "\n".join([*self._overall(), *self._worst()])
+        tables = [self._kinds(), self._conditions(), self._kept()]
+        return [f"{self._measured()}. {NOISE}", sentences, *tables, self._waiting()]
 
     def summary(self) -> str:
-        """How the systems compare over all stresses."""
-        if not self._conditions:
+        """How the systems compare over all stresses, and over those of each kind."""
+        if self.is_empty:
             return ""
-        return "\n".join([f"- {self._measured()}.", *self._overall()])
+        said = "\n".join([f"- {self._measured()}.", *self._overall()])
+        if len(self._results.others) > MOST_IN_SUMMARY:
+            return said
+        return f"{said}\n\n{self._kinds()}".strip()
 
     def figure(self) -> Figure | None:
-        """Error above, keyframes per token below, one column a kind of stress."""
-        kinds = [
-            stress.kind
-            for stress in self._study.stresses
-            if any(kind == stress.kind for kind, _ in self._conditions)
-        ]
-        if CLEAN not in self._conditions or not kinds:
-            return None
-        figure = new_figure(2.5 * len(kinds) + 0.6, 5.6)
-        axes = figure.subplots(2, len(kinds), squeeze=False, sharey="row")
-        for column, kind in enumerate(kinds):
-            self._draw(axes[0][column], axes[1][column], kind)
-        axes[0][0].set_ylabel("error, % (95 %)", size=9)
-        axes[1][0].set_ylabel("keyframes per token", size=9)
-        axes[0][0].set_ylim(bottom=0)
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=9, frameon=False)
-        return figure
-
-    def _measured_seeds(self, system: SystemConfig) -> list[int]:
-        """Those that were measured under all conditions; models that were named have one."""
-        most = [FIRST_SEED] if system.variant is None else itertools.count(FIRST_SEED)
-        return list(
-            itertools.takewhile(
-                lambda seed: (
-                    self._conditions
-                    and all(
-                        part_name(system, one, seed) in self._results for one in self._conditions
-                    )
-                ),
-                most,
-            )
-        )
+        """Error, differences and keyframes per token, one column a kind of stress."""
+        return draw(self._results)
 
     def _measured(self) -> str:
-        first = self._all(self._study.systems[0], self._conditions[0])[0]
+        results = self._results
+        run = results.runs(results.first, results.conditions[0])[0]
         said = (
-            f"{first['utterances']} utterances ({first['audio_seconds'] / 60:.1f} minutes) of "
-            f"`{self._study.manifest}`; error in {first['unit']}"
+            f"{run['utterances']} utterances ({run['audio_seconds'] / 60:.1f} minutes) of "
+            f"`{results.study.manifest}`; error in {run['unit']}"
         )
-        trained = {len(self._seeds[one.name]) for one in self._study.systems if one.variant}
-        if not trained:
-            return said
-        span = "-".join(str(one) for one in sorted({min(trained), max(trained)}))
-        many = f"{span} trainings" if trained != {1} else "one training"
-        return f"{said}; {many} of each system, whose mean is given"
-
-    def _table(self) -> str:
-        """Errors with the difference from the first system beside them, then keyframes."""
-        first, *others = self._study.systems
-        errors = []
-        for condition in self._conditions:
-            cells = [_named(condition), rate(*self._rate(first, [condition]))]
-            for one in others:
-                value = 100 * self._rate(one, [condition])[0]
-                cells.append(f"{value:.1f}, {points(self._minus(one, [condition]))}")
-            errors.append(cells)
-        header = ["condition", f"{first.name}: error % (95 %)"]
-        header += [f"{one.name}: error %, difference" for one in others]
-        selecting = [one for one in _selecting(self._study.systems) if self._keeps_fewer(one)]
-        kept = [
-            [_named(condition), *(f"{self._per_token(one, condition):.2f}" for one in selecting)]
-            for condition in self._conditions
-        ]
-        names = [f"{one.name}: keyframes per token" for one in selecting]
-        return table(header, errors) + "\n\n" + table(["condition", *names], kept)
+        counts = {name: len(seeds) for name, seeds in results.seeds.items()}
+        if set(counts.values()) == {1}:
+            trained = any(one.variant for one in results.study.systems)
+            return f"{said}; one training of each system" if trained else said
+        if len(set(counts.values())) == 1:
+            many = f"{counts[results.first.name]} trainings of each system"
+        else:
+            many = "trainings: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+        return f"{said}; {many}, which the intervals take in; rates are their means"
 
     def _overall(self) -> list[str]:
         """Over all stresses together."""
-        first, *others = self._study.systems
-        stressed = [one for one in self._conditions if one != CLEAN]
+        results, stressed = self._results, self._results.stressed
         if not stressed:
             return []
         rates = "; ".join(
-            f"{one.name} {rate(*self._rate(one, stressed))} %" for one in self._study.systems
+            f"{one.name} {rate(*results.rate(one, stressed))} %" for one in results.study.systems
         )
-        found = [in_words(self._minus(one, stressed), one.name, first.name) for one in others]
         return [
             f"- Over all {len(stressed)} stresses together {rates}.",
-            *(f"- All together, {one}." for one in found),
+            *(f"- All together, {self._compared(one, stressed)}." for one in results.others),
         ]
 
-    def _sentences(self) -> str:
-        stressed = [one for one in self._conditions if one != CLEAN]
-        lines = self._overall()
-        for stress in self._study.stresses:
-            of_kind = [one for one in stressed if one[0] == stress.kind]
-            if of_kind:
-                lines.append(f"- {self._of_kind(stress.kind, of_kind)}")
-        return "\n".join(lines)
+    def _compared(self, system: SystemConfig, conditions: Sequence[Condition]) -> str:
+        """A system beside the first one, and how much of the difference stress makes."""
+        results = self._results
+        said = in_words(results.difference(system, conditions), system.name, results.first.name)
+        if CLEAN not in results.conditions:
+            return said
+        excess = points(results.excess(system, conditions))
+        return f"{said}; beyond that without stress {excess} points"
 
-    def _of_kind(self, kind: str, conditions: Sequence[Condition]) -> str:
-        first, *others = self._study.systems
-        worst = max(conditions, key=lambda one: self._rate(first, [one])[0])
-        errors = ", ".join(
-            f"{one.name} {100 * self._rate(one, [worst])[0]:.1f} %" for one in self._study.systems
-        )
-        said = f"{kind.capitalize()}, where {first.name} is worst ({_named(worst)}): {errors}"
-        differences = "; ".join(
-            in_words(self._minus(one, conditions), one.name, first.name) for one in others
-        )
-        if differences:
-            said += (
-                f". Over its {len(conditions)} level{'s' * (len(conditions) > 1)}: {differences}"
+    def _worst(self) -> list[str]:
+        """Of each kind of stress, the level at which the first system is worst."""
+        results, lines = self._results, []
+        for stress in results.study.stresses:
+            levels = results.of_kind(stress.kind)
+            if not levels:
+                continue
+            worst = max(levels, key=lambda one: results.rate(results.first, [one])[0])
+            errors = ", ".join(
+                f"{one.name} {100 * results.rate(one, [worst])[0]:.1f} %"
+                for one in results.study.systems
             )
-        said += "."
-        selecting = [one for one in _selecting(self._study.systems) if self._keeps_fewer(one)]
-        for one in selecting[:1]:
-            if CLEAN in self._conditions:
-                before, after = (self._per_token(one, condition) for condition in (CLEAN, worst))
+            said = (
+                f"- {stress.kind.capitalize()}, where {results.first.name} is worst "
+                f"({_named(worst)}): {errors}."
+            )
+            if CLEAN in results.conditions and results.selecting:
+                before, after = (
+                    results.keyframes_per_token(results.selecting[0], one) for one in (CLEAN, worst)
+                )
                 said += f" Keyframes per token go from {before:.2f} to {after:.2f}."
-        return said
+            lines.append(said)
+        return lines
 
-    def _draw(self, errors: Axes, rates: Axes, kind: str) -> None:
-        levels = sorted(level for one, level in self._conditions if one == kind)
-        clean = UNSTRESSED[kind]
-        places = {level: level for level in levels} | {clean: clean}
-        for number, system in enumerate(self._study.systems):
-            colour = COLOURS[number % len(COLOURS)]
-            line = f"{MARKERS[number % len(MARKERS)]}-"
-            x = sorted(places)
-            conditions = [CLEAN if level == clean else (kind, level) for level in x]
-            found = [[100 * part for part in self._rate(system, [one])] for one in conditions]
-            value, low, high = zip(*found, strict=True)
-            errors.plot(x, value, line, color=colour, markersize=4, label=system.name)
-            errors.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-            if self._keeps_fewer(system) and system in _selecting(self._study.systems):
-                kept = [self._per_token(system, one) for one in conditions]
-                rates.plot(x, kept, line, color=colour, markersize=4)
-        plain(errors, kind)
-        plain(rates, "", AXES[kind])
-        for axes in (errors, rates):
-            axes.set_xticks(sorted(places))
-            axes.set_xticklabels(
-                ["clean" if x == clean and kind != "speed" else f"{x:g}" for x in sorted(places)]
-            )
-            if kind in ("noise", "telephone"):
-                axes.invert_xaxis()
+    def _kinds(self) -> str:
+        """Differences over all levels of each kind of stress."""
+        results = self._results
+        if CLEAN not in results.conditions or not results.stressed or not results.others:
+            return ""
+        header = ["stress, its levels together"]
+        for one in results.others:
+            header += [f"{one.name}: difference", "beyond that without stress"]
+        kinds = [(one.kind, results.of_kind(one.kind)) for one in results.study.stresses]
+        rows = []
+        for kind, levels in [*kinds, ("all", results.stressed)]:
+            if levels:
+                cells = [f"{kind} ({len(levels)})"]
+                for one in results.others:
+                    found = (results.difference(one, levels), results.excess(one, levels))
+                    cells += [points(difference) for difference in found]
+                rows.append(cells)
+        return table(header, rows)
 
-    def _all(self, system: SystemConfig, condition: Condition) -> list[Mapping[str, Any]]:
-        """Results of all trainings of a system."""
-        names = [part_name(system, condition, seed) for seed in self._seeds[system.name]]
-        return [self._results[name] for name in names]
+    def _conditions(self) -> str:
+        """Errors, with the difference from the first system beside them."""
+        results = self._results
+        rows = []
+        for condition in results.conditions:
+            cells = [_named(condition), rate(*results.rate(results.first, [condition]))]
+            for one in results.others:
+                value = 100 * results.rate(one, [condition])[0]
+                cells.append(f"{value:.1f}, {points(results.difference(one, [condition]))}")
+            rows.append(cells)
+        header = ["condition", f"{results.first.name}: error % (95 %)"]
+        return table(header + [f"{one.name}: error %, difference" for one in results.others], rows)
 
-    def _errors(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
-        """Of each training and utterance, added up over conditions."""
-        every = [
-            [run["decode"][system.decode]["errors"] for run in self._all(system, condition)]
-            for condition in conditions
+    def _kept(self) -> str:
+        results = self._results
+        rows = [
+            [
+                _named(condition),
+                *(
+                    f"{results.keyframes_per_token(one, condition):.2f}"
+                    for one in results.selecting
+                ),
+            ]
+            for condition in results.conditions
         ]
-        return [
-            [sum(counts) for counts in zip(*of_training, strict=True)]
-            for of_training in zip(*every, strict=True)
-        ]
+        names = [f"{one.name}: keyframes per token" for one in results.selecting]
+        return table(["condition", *names], rows) if names else ""
 
-    def _lengths(self, conditions: Sequence[Condition]) -> list[int]:
-        lengths = self._all(self._study.systems[0], conditions[0])[0]["lengths"]
-        return [len(conditions) * length for length in lengths]
-
-    def _rate(
-        self, system: SystemConfig, conditions: Sequence[Condition]
-    ) -> tuple[float, float, float]:
-        runs = self._all(system, conditions[0])
-        if len(conditions) == 1 and len(runs) == 1:
-            found = runs[0]["decode"][system.decode]
-            return found["rate"], *found["ci95"]
-        return rate_interval(self._errors(system, conditions), self._lengths(conditions))
-
-    def _minus(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
-        first = self._study.systems[0]
-        errors, reference = (self._errors(one, conditions) for one in (system, first))
-        return difference(errors, reference, self._lengths(conditions))
-
-    def _per_token(self, system: SystemConfig, condition: Condition) -> float:
-        runs = self._all(system, condition)
-        return statistics.fmean(run["keyframes"] / max(1, run["tokens"]) for run in runs)
-
-    def _keeps_fewer(self, system: SystemConfig) -> bool:
-        found = self._all(system, self._conditions[0])[0]
-        return bool(found["keyframes"] < found["frames"])
-
-
-def _selecting(systems: Sequence[SystemConfig]) -> list[SystemConfig]:
-    """Without those that select the same keyframes as one before them."""
-    found: dict[tuple[str | float | None, ...], SystemConfig] = {}
-    for system in systems:
-        found.setdefault((system.model, system.variant, system.blank_threshold), system)
-    return list(found.values())
+    def _waiting(self) -> str:
+        waiting = self._results.waiting
+        return f"Left out until others are measured: {'; '.join(waiting)}." if waiting else ""
 
 
 def _named(condition: Condition) -> str:

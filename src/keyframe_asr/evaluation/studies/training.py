@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ from keyframe_asr.training.run import train_recipe
 
 FIRST_SEED = 1
 AVERAGED = "averaged.safetensors"
+
+Start = tuple[str | Path | None, Sequence[str]]
+"""Model or weights to begin as, and the parts of them to forget."""
 
 
 class TrainingMeasurement:
@@ -73,23 +76,28 @@ class TrainingMeasurement:
         known = ", ".join(one.name for one in self.study.variants)
         raise RecipeError(f"'{name}': no such variant; there are: {known}")
 
-    def mark(self, variant: VariantConfig, seed: int) -> str:
-        """Eight digits that stand for all that a training depends on.
+    def setting(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
+        """All that a training depends on, as JSON would hold it.
 
         Raises:
             RecipeError: as `recipe` does.
         """
-        return _mark(self._setting(variant, self.recipe(variant, seed)))
+        recipe = self.recipe(variant, seed)
+        return {
+            "recipe": _described(recipe),
+            "encoder": _encoder_digest(recipe),
+            "start": None if variant.from_nothing else self._start_setting,
+            "split": self.study.split,
+        }
 
     def train(self, variant: VariantConfig, seed: int) -> Path:
-        """The model folder of a variant, trained now if it is not there.
+        """The model folder of a variant; it, and what it starts from, are trained if not there.
 
         Raises:
             KeyframeError: as `train_recipe` does.
         """
-        recipe = self.recipe(variant, seed)
-        initial, forget = (None, ()) if variant.from_nothing else self._start()
-        return self._train(recipe, self._setting(variant, recipe), initial, forget)
+        begin = _nothing if variant.from_nothing else self._start
+        return self._train(self.recipe(variant, seed), self.setting(variant, seed), begin)
 
     def start_recipe(self) -> Recipe | None:
         """The recipe of the weights that variants start from, if they are to be trained."""
@@ -112,18 +120,10 @@ class TrainingMeasurement:
         return Part(
             name=part_name(variant.name, seed),
             variant=variant.name,
-            setting=self._setting(variant, recipe),
+            setting=self.setting(variant, seed),
             measure=functools.partial(self._measure, variant, seed),
             work=float(sum(stage.epochs for stage in recipe.stages)),
         )
-
-    def _setting(self, variant: VariantConfig, recipe: Recipe) -> dict[str, Any]:
-        return {
-            "recipe": _described(recipe),
-            "encoder": _encoder_digest(recipe),
-            "start": None if variant.from_nothing else self._start_setting,
-            "split": self.study.split,
-        }
 
     def _measure(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
         recipe = self.recipe(variant, seed)
@@ -142,15 +142,15 @@ class TrainingMeasurement:
             "latency_seconds": ahead * frame_seconds,
         }
 
-    def _start(self) -> tuple[str | Path | None, Sequence[str]]:
+    def _start(self) -> Start:
         """What variants start from, trained now if it is not there, and what of it they forget."""
         start = self.study.start
         if start is None:
-            return None, ()
+            return _nothing()
         recipe = self.start_recipe()
         if recipe is None:
             return start.initial, start.forget
-        model = self._train(recipe, self._start_setting, start.initial, start.forget)
+        model = self._train(recipe, self._start_setting, lambda: (start.initial, start.forget))
         return model.parent / AVERAGED, ()
 
     @functools.cached_property
@@ -164,21 +164,18 @@ class TrainingMeasurement:
             "recipe": recipe and _described(recipe),
         }
 
-    def _train(
-        self,
-        recipe: Recipe,
-        setting: Any,
-        initial: str | Path | None,
-        forget: Sequence[str],
-    ) -> Path:
+    def _train(self, recipe: Recipe, setting: Any, begin: Callable[[], Start]) -> Path:
         """The model folder of a run's last stage; one that was finished is not trained again."""
+        described = json.dumps(setting, sort_keys=True).encode()
         # another setting gets another folder, so that no run goes on from weights of another
-        folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{_mark(setting)}"
+        mark = hashlib.blake2b(described, digest_size=4).hexdigest()
+        folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{mark}"
         model = folder / recipe.stages[-1].name / "model"
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):  # another process may train the same
             if model.is_dir():
                 return model
+            initial, forget = begin()
             return train_recipe(recipe, folder, resume=True, initial=initial, forget=forget)
 
     def _recipe(
@@ -240,9 +237,9 @@ def _encoder_digest(recipe: Recipe) -> str | None:
     return None if pretrained is None else weights_digest(pretrained.source)
 
 
-def _mark(setting: Any) -> str:
-    described = json.dumps(setting, sort_keys=True).encode()
-    return hashlib.blake2b(described, digest_size=4).hexdigest()
+def _nothing() -> Start:
+    """Random weights."""
+    return None, ()
 
 
 def part_name(variant: str, seed: int) -> str:

@@ -34,7 +34,7 @@ def draw(results: TrainingResults) -> Figure | None:
         _draw_curve(results, errors, dropped)
         return figure
     height = 0.34 * len(results.variants) + 1.2
-    if results.reference is None:
+    if results.reference is None or not results.others:
         figure = new_figure(7.5, height)
         _draw_rates(results, figure.subplots())
         return figure
@@ -63,11 +63,10 @@ def _draw_rates(results: TrainingResults, axes: Axes) -> None:
     axes.set_ylim(-0.7, len(names) - 0.3)
     if results.reference is not None:
         axes.axvline(100 * results.rate(results.reference)[0], color=GREY, linewidth=0.8)
-    plain(
-        axes,
-        results.study.title,
-        f"errors in {results.first['unit']}, greedy, %; bar: 95 %, |: one training",
+    said = (
+        f"errors in {results.first['unit']}, greedy, %; bar: 95 %, |: a training, line: reference"
     )
+    plain(axes, results.study.title, said)
 
 
 def _draw_differences(results: TrainingResults, axes: Axes) -> None:

@@ -22,9 +22,14 @@ class TrainingReport:
         self._study = study
         self._results = TrainingResults(study, results)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no variant has been trained yet."""
+        return not self._results.variants
+
     def markdown(self) -> list[str]:
         """What was done, sentences, the table."""
-        if not self._results.variants:
+        if self.is_empty:
             return ["No variant has been trained yet."]
         return [self._done(), self._sentences(), self._spread(), self._table(), self._missing()]
 

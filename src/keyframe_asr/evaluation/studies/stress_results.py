@@ -1,0 +1,128 @@
+"""What systems came to under each stress: rates, differences, keyframes per token."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
+from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
+from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, part_name
+from keyframe_asr.evaluation.studies.training import FIRST_SEED
+
+Run = Mapping[str, Any]
+
+
+class StressResults:
+    """Of the conditions that every system was measured under.
+
+    Attributes:
+        first: the system that the others are compared with.
+        conditions: those that there are results of, the clean one first.
+        stressed: the same without the clean one.
+        seeds: of each system by name, the trainings that were measured under all conditions.
+    """
+
+    def __init__(self, study: StressStudy, results: Mapping[str, Run]) -> None:
+        self.study, self._results = study, results
+        self.first, *self.others = study.systems
+        every = [CLEAN] + [(one.kind, level) for one in study.stresses for level in one.levels]
+        self.conditions = [
+            condition
+            for condition in every
+            if all(part_name(one, condition, FIRST_SEED) in results for one in study.systems)
+        ]
+        self.stressed = [one for one in self.conditions if one != CLEAN]
+        self.seeds = {one.name: self._measured_seeds(one) for one in study.systems}
+
+    def _measured_seeds(self, system: SystemConfig) -> list[int]:
+        seeds: list[int] = []
+        while self.conditions and not (seeds and system.variant is None):
+            seed = FIRST_SEED + len(seeds)
+            names = [part_name(system, one, seed) for one in self.conditions]
+            if not all(name in self._results for name in names):
+                break
+            seeds.append(seed)
+        return seeds
+
+    @property
+    def waiting(self) -> list[str]:
+        """Parts that are left out until others are measured."""
+        used = {
+            part_name(system, condition, seed)
+            for system in self.study.systems
+            for condition in self.conditions
+            for seed in self.seeds[system.name]
+        }
+        return [name for name in self._results if name not in used]
+
+    def of_kind(self, kind: str) -> list[Condition]:
+        """The levels of a kind of stress."""
+        return [one for one in self.stressed if one[0] == kind]
+
+    def runs(self, system: SystemConfig, condition: Condition) -> list[Run]:
+        """Results of all trainings of a system."""
+        names = [part_name(system, condition, seed) for seed in self.seeds[system.name]]
+        return [self._results[name] for name in names]
+
+    def rate(
+        self, system: SystemConfig, conditions: Sequence[Condition]
+    ) -> tuple[float, float, float]:
+        """Error rate over all trainings and conditions and its 95 % interval, fractions."""
+        runs = self.runs(system, conditions[0])
+        if len(conditions) == 1 and len(runs) == 1:
+            found = runs[0]["decode"][system.decode]
+            return found["rate"], *found["ci95"]
+        return rate_interval(self._errors(system, conditions), self._lengths(conditions))
+
+    def difference(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
+        """Error rate of a system less that of the first one."""
+        errors, reference = (self._errors(one, conditions) for one in (system, self.first))
+        return difference(errors, reference, self._lengths(conditions))
+
+    def excess(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
+        """What stress adds to a system's error rate, less what it adds to the first one's.
+
+        This tells whether a system is the more fragile one, the difference whether it is worse.
+        """
+        errors, reference = (self._added(one, conditions) for one in (system, self.first))
+        return difference(errors, reference, self._lengths(conditions))
+
+    def keyframes_per_token(self, system: SystemConfig, condition: Condition) -> float:
+        """Length of the shortened speech over the length of its text."""
+        runs = self.runs(system, condition)
+        return statistics.fmean(run["keyframes"] / max(1, run["tokens"]) for run in runs)
+
+    @property
+    def selecting(self) -> list[SystemConfig]:
+        """Systems that drop frames, without those that drop the same as one before them."""
+        found: dict[tuple[str | float | None, ...], SystemConfig] = {}
+        for system in self.study.systems:
+            run = self.runs(system, self.conditions[0])[0]
+            if run["keyframes"] < run["frames"]:
+                found.setdefault((system.model, system.variant, system.blank_threshold), system)
+        return list(found.values())
+
+    def _errors(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
+        """Of each training and utterance, added up over conditions."""
+        every = [
+            [run["decode"][system.decode]["errors"] for run in self.runs(system, condition)]
+            for condition in conditions
+        ]
+        return [
+            [sum(counts) for counts in zip(*of_training, strict=True)]
+            for of_training in zip(*every, strict=True)
+        ]
+
+    def _added(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
+        """Errors of each training and utterance beyond those that it makes without stress."""
+        both = (self._errors(system, conditions), self._errors(system, [CLEAN]))
+        return [
+            [one - len(conditions) * clean for one, clean in zip(*of_training, strict=True)]
+            for of_training in zip(*both, strict=True)
+        ]
+
+    def _lengths(self, conditions: Sequence[Condition]) -> list[int]:
+        lengths = self.runs(self.first, conditions[0])[0]["lengths"]
+        return [len(conditions) * length for length in lengths]
