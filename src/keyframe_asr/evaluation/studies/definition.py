@@ -123,6 +123,11 @@ class VariantConfig(Strict):
     from_nothing: bool = False
     """Start from random weights instead of the study's."""
 
+    @property
+    def begins_alike(self) -> bool:
+        """Whether it goes on with all the weights of the study's start."""
+        return not self.from_nothing and not any(".forget=" in one for one in self.set)
+
 
 class TrainingStudy(StudyDefinition):
     """Variants of a recipe, trained alike and measured alike."""

@@ -122,7 +122,7 @@ class TrainingResults:
         rows = [
             self.rates(one)
             for one in self.variants
-            if len(self.runs(one)) == most and not one.from_nothing
+            if len(self.runs(one)) == most and one.begins_alike
         ]
         if most < 2 or len(rows) < 3:
             return None
