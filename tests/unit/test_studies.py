@@ -372,11 +372,11 @@ def test_more_under_stress_is_beyond_what_is_there_without(tmp_path: Path) -> No
     found = StressResults(described, results)
     system, every = found.others[0], found.stressed
     assert every == [("speed", 1.2)]
-    assert found.rate(found.first, every)[0] == pytest.approx(0.4)
+    assert found.rate(found.reference, every)[0] == pytest.approx(0.4)
     assert found.difference(system, every).value == pytest.approx(0.9 - 0.4)
-    assert found.excess(system, every).value == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
+    assert found.added_by_stress(system, every).value == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
     # trainings keep their own clean recordings: 7 and 5 less 2 and 4
-    excess = found.excess(system, every)
+    excess = found.added_by_stress(system, every)
     assert (excess.low, excess.high) == pytest.approx((0.5 - 0.4, 0.7 - 0.2))
 
 

@@ -92,14 +92,15 @@ class CostReport:
             f"**{name}.** Batches of {self._study.batch_seconds:g} s with lengths of AISHELL-1, "
             f"median of {self._study.steps} steps of each piece, forward and backward, losses "
             f"included ({_circumstances(result)}). A step with keyframes and AXE takes "
-            f"{totals[axe] / totals[every]:.2f} of the time of one with all frames. Of it the "
-            f"inter-CTC takes {_share(medians[axe], 'inter-CTC')}, the length head with AXE "
+            f"{totals[axe] / totals[every]:.2f} of the time of one with all frames. Of it "
+            f"subsampling takes {_share(medians[axe], 'subsampling')}, the inter-CTC "
+            f"{_share(medians[axe], 'inter-CTC')}, the length head with AXE "
             f"{_share(medians[axe], 'length head')} (with TIL "
             f"{_share(medians['keyframes + TIL'], 'length head')}; CTC on all frames "
             f"{_share(medians[every], 'length head')}), encoder 1 "
             f"{_share(medians[axe], 'encoder 1')}, encoder 2 {_share(medians[axe], 'encoder 2')} "
             f"(all frames: {_share(medians[every], 'encoder 2')}), the decoder "
-            f"{_share(medians[axe], 'decoder')}."
+            f"{_share(medians[axe], 'decoder')}, the optimiser {_share(medians[axe], 'optimiser')}."
         )
         return [said, table(["piece", *stages], rows)]
 
@@ -172,7 +173,7 @@ class CostReport:
         plain(axes, "One training step", "seconds")
         axes.grid(axis="y", visible=False)
         axes.set_ylim(-0.5, len(names) + 1.1)
-        axes.legend(fontsize=7.5, frameon=False, ncols=3, loc="upper left")
+        axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper left", columnspacing=0.8)
 
 
 def _medians(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.strict_yaml import Strict, apply_override, parse_config, read_yaml
 
-DecodeName = Literal["axe", "ctc", "attention", "rescore"]
+DecodeName = Literal["axe", "ctc", "attention", "rescore", "joint"]
 StressName = Literal["noise", "room", "speed", "telephone", "clipping"]
 
 

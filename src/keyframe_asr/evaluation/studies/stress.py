@@ -79,7 +79,7 @@ class StressMeasurement:
             for condition in self.conditions
             for seed in range(FIRST_SEED, FIRST_SEED + seeds)
             for system in self.study.systems
-            if system.variant is not None or seed == FIRST_SEED  # a model is what it is
+            if system.variant is not None or seed == FIRST_SEED  # a model has one training
         ]
 
     def _part(self, system: SystemConfig, condition: Condition, seed: int) -> Part:

@@ -9,7 +9,7 @@ from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
 from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, table
 from keyframe_asr.evaluation.studies.stress import CLEAN, Condition
 from keyframe_asr.evaluation.studies.stress_picture import draw
-from keyframe_asr.evaluation.studies.stress_results import Run, StressResults
+from keyframe_asr.evaluation.studies.stress_results import Result, StressResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,8 @@ LEVELS = {
     "clipping": "clipped {:g} dB below the peak",
 }
 
+ADDED = "*Added by stress*: the difference less that on the recordings as they are."
+
 MOST_IN_SUMMARY = 2
 """Kinds of stress are told apart in the summary for so many systems beside the first."""
 
@@ -30,7 +32,7 @@ MOST_IN_SUMMARY = 2
 class StressReport:
     """Of the results that there are: a condition that some system lacks is left out."""
 
-    def __init__(self, study: StressStudy, results: Mapping[str, Run]) -> None:
+    def __init__(self, study: StressStudy, results: Mapping[str, Result]) -> None:
         self._results = StressResults(study, results)
 
     @property
@@ -43,14 +45,14 @@ class StressReport:
         if self.is_empty:
             return ["No condition has been measured with every system yet."]
         sentences = "\n".join([*self._overall(), *self._worst()])
-        tables = [self._kinds(), self._conditions(), self._kept()]
-        return [f"{self._measured()}. {NOISE}", sentences, *tables, self._waiting()]
+        tables = [self._kinds(), self._conditions(), self._keyframes()]
+        return [f"{self._measured()}. {NOISE} {ADDED}", sentences, *tables, self._incomplete()]
 
     def summary(self) -> str:
         """How the systems compare over all stresses, and over those of each kind."""
         if self.is_empty:
             return ""
-        said = "\n".join([f"- {self._measured()}.", *self._overall()])
+        said = "\n".join([f"- {self._measured()}. {ADDED}", *self._overall()])
         if len(self._results.others) > MOST_IN_SUMMARY:
             return said
         return f"{said}\n\n{self._kinds()}".strip()
@@ -61,17 +63,17 @@ class StressReport:
 
     def _measured(self) -> str:
         results = self._results
-        run = results.runs(results.first, results.conditions[0])[0]
+        any_one = results.trainings(results.reference, results.conditions[0])[0]
         said = (
-            f"{run['utterances']} utterances ({run['audio_seconds'] / 60:.1f} minutes) of "
-            f"`{results.study.manifest}`; error in {run['unit']}"
+            f"{any_one['utterances']} utterances ({any_one['audio_seconds'] / 60:.1f} minutes) of "
+            f"`{results.study.manifest}`; error in {any_one['unit']}"
         )
         counts = {name: len(seeds) for name, seeds in results.seeds.items()}
         if set(counts.values()) == {1}:
             trained = any(one.variant for one in results.study.systems)
             return f"{said}; one training of each system" if trained else said
         if len(set(counts.values())) == 1:
-            many = f"{counts[results.first.name]} trainings of each system"
+            many = f"{counts[results.reference.name]} trainings of each system"
         else:
             many = "trainings: " + ", ".join(f"{name} {count}" for name, count in counts.items())
         return f"{said}; {many}, which the intervals take in; rates are their means"
@@ -92,11 +94,10 @@ class StressReport:
     def _compared(self, system: SystemConfig, conditions: Sequence[Condition]) -> str:
         """A system beside the first one, and how much of the difference stress makes."""
         results = self._results
-        said = in_words(results.difference(system, conditions), system.name, results.first.name)
+        said = in_words(results.difference(system, conditions), system.name, results.reference.name)
         if CLEAN not in results.conditions:
             return said
-        excess = points(results.excess(system, conditions))
-        return f"{said}; beyond that without stress {excess} points"
+        return f"{said}; added by stress {points(results.added_by_stress(system, conditions))}"
 
     def _worst(self) -> list[str]:
         """Of each kind of stress, the level at which the first system is worst."""
@@ -105,18 +106,19 @@ class StressReport:
             levels = results.of_kind(stress.kind)
             if not levels:
                 continue
-            worst = max(levels, key=lambda one: results.rate(results.first, [one])[0])
+            worst = max(levels, key=lambda one: results.rate(results.reference, [one])[0])
             errors = ", ".join(
                 f"{one.name} {100 * results.rate(one, [worst])[0]:.1f} %"
                 for one in results.study.systems
             )
             said = (
-                f"- {stress.kind.capitalize()}, where {results.first.name} is worst "
+                f"- {stress.kind.capitalize()}, where {results.reference.name} is worst "
                 f"({_named(worst)}): {errors}."
             )
-            if CLEAN in results.conditions and results.selecting:
+            if CLEAN in results.conditions and results.dropping_frames:
                 before, after = (
-                    results.keyframes_per_token(results.selecting[0], one) for one in (CLEAN, worst)
+                    results.keyframes_per_token(results.dropping_frames[0], one)
+                    for one in (CLEAN, worst)
                 )
                 said += f" Keyframes per token go from {before:.2f} to {after:.2f}."
             lines.append(said)
@@ -127,18 +129,16 @@ class StressReport:
         results = self._results
         if CLEAN not in results.conditions or not results.stressed or not results.others:
             return ""
-        header = ["stress, its levels together"]
+        header = ["stress (levels, together)"]
         for one in results.others:
-            header += [f"{one.name}: difference", "beyond that without stress"]
-        kinds = [(one.kind, results.of_kind(one.kind)) for one in results.study.stresses]
+            header += [f"{one.name}: difference", "added by stress"]
         rows = []
-        for kind, levels in [*kinds, ("all", results.stressed)]:
-            if levels:
-                cells = [f"{kind} ({len(levels)})"]
-                for one in results.others:
-                    found = (results.difference(one, levels), results.excess(one, levels))
-                    cells += [points(difference) for difference in found]
-                rows.append(cells)
+        for name, levels in [*results.groups.items(), ("all", results.stressed)]:
+            cells = [f"{name} ({len(levels)})"]
+            for one in results.others:
+                found = (results.difference(one, levels), results.added_by_stress(one, levels))
+                cells += [points(difference) for difference in found]
+            rows.append(cells)
         return table(header, rows)
 
     def _conditions(self) -> str:
@@ -146,32 +146,32 @@ class StressReport:
         results = self._results
         rows = []
         for condition in results.conditions:
-            cells = [_named(condition), rate(*results.rate(results.first, [condition]))]
+            cells = [_named(condition), rate(*results.rate(results.reference, [condition]))]
             for one in results.others:
                 value = 100 * results.rate(one, [condition])[0]
                 cells.append(f"{value:.1f}, {points(results.difference(one, [condition]))}")
             rows.append(cells)
-        header = ["condition", f"{results.first.name}: error % (95 %)"]
+        header = ["condition", f"{results.reference.name}: error % (95 %)"]
         return table(header + [f"{one.name}: error %, difference" for one in results.others], rows)
 
-    def _kept(self) -> str:
+    def _keyframes(self) -> str:
         results = self._results
         rows = [
             [
                 _named(condition),
                 *(
                     f"{results.keyframes_per_token(one, condition):.2f}"
-                    for one in results.selecting
+                    for one in results.dropping_frames
                 ),
             ]
             for condition in results.conditions
         ]
-        names = [f"{one.name}: keyframes per token" for one in results.selecting]
+        names = [f"{one.name}: keyframes per token" for one in results.dropping_frames]
         return table(["condition", *names], rows) if names else ""
 
-    def _waiting(self) -> str:
-        waiting = self._results.waiting
-        return f"Left out until others are measured: {'; '.join(waiting)}." if waiting else ""
+    def _incomplete(self) -> str:
+        left_out = self._results.incomplete
+        return f"Left out until others are measured: {'; '.join(left_out)}." if left_out else ""
 
 
 def _named(condition: Condition) -> str:

@@ -11,22 +11,22 @@ from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
 from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, part_name
 from keyframe_asr.evaluation.studies.training import FIRST_SEED
 
-Run = Mapping[str, Any]
+Result = Mapping[str, Any]
 
 
 class StressResults:
     """Of the conditions that every system was measured under.
 
     Attributes:
-        first: the system that the others are compared with.
+        reference: the system that the others are compared with, the first of the study.
         conditions: those that there are results of, the clean one first.
         stressed: the same without the clean one.
-        seeds: of each system by name, the trainings that were measured under all conditions.
+        seeds: of each system by name, those whose training was measured under all conditions.
     """
 
-    def __init__(self, study: StressStudy, results: Mapping[str, Run]) -> None:
+    def __init__(self, study: StressStudy, results: Mapping[str, Result]) -> None:
         self.study, self._results = study, results
-        self.first, *self.others = study.systems
+        self.reference, *self.others = study.systems
         every = [CLEAN] + [(one.kind, level) for one in study.stresses for level in one.levels]
         self.conditions = [
             condition
@@ -47,8 +47,8 @@ class StressResults:
         return seeds
 
     @property
-    def waiting(self) -> list[str]:
-        """Parts that are left out until others are measured."""
+    def incomplete(self) -> list[str]:
+        """Names of parts that are left out until others are measured."""
         used = {
             part_name(system, condition, seed)
             for system in self.study.systems
@@ -61,8 +61,17 @@ class StressResults:
         """The levels of a kind of stress."""
         return [one for one in self.stressed if one[0] == kind]
 
-    def runs(self, system: SystemConfig, condition: Condition) -> list[Run]:
-        """Results of all trainings of a system."""
+    @property
+    def groups(self) -> dict[str, list[Condition]]:
+        """Conditions that are told together, by name: of a kind, but slow and fast speech apart."""
+        found: dict[str, list[Condition]] = {}
+        for kind, level in self.stressed:
+            name = ("slow speech" if level < 1 else "fast speech") if kind == "speed" else kind
+            found.setdefault(name, []).append((kind, level))
+        return found
+
+    def trainings(self, system: SystemConfig, condition: Condition) -> list[Result]:
+        """Results of all trainings of a system under a condition."""
         names = [part_name(system, condition, seed) for seed in self.seeds[system.name]]
         return [self._results[name] for name in names]
 
@@ -70,44 +79,46 @@ class StressResults:
         self, system: SystemConfig, conditions: Sequence[Condition]
     ) -> tuple[float, float, float]:
         """Error rate over all trainings and conditions and its 95 % interval, fractions."""
-        runs = self.runs(system, conditions[0])
-        if len(conditions) == 1 and len(runs) == 1:
-            found = runs[0]["decode"][system.decode]
+        results = self.trainings(system, conditions[0])
+        if len(conditions) == 1 and len(results) == 1:
+            found = results[0]["decode"][system.decode]
             return found["rate"], *found["ci95"]
         return rate_interval(self._errors(system, conditions), self._lengths(conditions))
 
     def difference(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
-        """Error rate of a system less that of the first one."""
-        errors, reference = (self._errors(one, conditions) for one in (system, self.first))
+        """Error rate of a system less that of the reference."""
+        errors, reference = (self._errors(one, conditions) for one in (system, self.reference))
         return difference(errors, reference, self._lengths(conditions))
 
-    def excess(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
-        """What stress adds to a system's error rate, less what it adds to the first one's.
+    def added_by_stress(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
+        """What stress adds to a system's error rate, less what it adds to the reference's.
 
         This tells whether a system is the more fragile one, the difference whether it is worse.
         """
-        errors, reference = (self._added(one, conditions) for one in (system, self.first))
+        errors, reference = (
+            self._beyond_clean(one, conditions) for one in (system, self.reference)
+        )
         return difference(errors, reference, self._lengths(conditions))
 
     def keyframes_per_token(self, system: SystemConfig, condition: Condition) -> float:
         """Length of the shortened speech over the length of its text."""
-        runs = self.runs(system, condition)
-        return statistics.fmean(run["keyframes"] / max(1, run["tokens"]) for run in runs)
+        results = self.trainings(system, condition)
+        return statistics.fmean(one["keyframes"] / max(1, one["tokens"]) for one in results)
 
     @property
-    def selecting(self) -> list[SystemConfig]:
+    def dropping_frames(self) -> list[SystemConfig]:
         """Systems that drop frames, without those that drop the same as one before them."""
         found: dict[tuple[str | float | None, ...], SystemConfig] = {}
         for system in self.study.systems:
-            run = self.runs(system, self.conditions[0])[0]
-            if run["keyframes"] < run["frames"]:
+            result = self.trainings(system, self.conditions[0])[0]
+            if result["keyframes"] < result["frames"]:
                 found.setdefault((system.model, system.variant, system.blank_threshold), system)
         return list(found.values())
 
     def _errors(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
-        """Of each training and utterance, added up over conditions."""
+        """Errors of each training on each utterance, added up over conditions."""
         every = [
-            [run["decode"][system.decode]["errors"] for run in self.runs(system, condition)]
+            [one["decode"][system.decode]["errors"] for one in self.trainings(system, condition)]
             for condition in conditions
         ]
         return [
@@ -115,7 +126,9 @@ class StressResults:
             for of_training in zip(*every, strict=True)
         ]
 
-    def _added(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
+    def _beyond_clean(
+        self, system: SystemConfig, conditions: Sequence[Condition]
+    ) -> list[list[int]]:
         """Errors of each training and utterance beyond those that it makes without stress."""
         both = (self._errors(system, conditions), self._errors(system, [CLEAN]))
         return [
@@ -124,5 +137,5 @@ class StressResults:
         ]
 
     def _lengths(self, conditions: Sequence[Condition]) -> list[int]:
-        lengths = self.runs(self.first, conditions[0])[0]["lengths"]
+        lengths = self.trainings(self.reference, conditions[0])[0]["lengths"]
         return [len(conditions) * length for length in lengths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keyframe_asr.evaluation.studies.definition import VariantConfig
 from keyframe_asr.evaluation.studies.figures import COLOURS, GREY, INK, new_figure, plain
@@ -63,10 +63,9 @@ def _draw_rates(results: TrainingResults, axes: Axes) -> None:
     axes.set_ylim(-0.7, len(names) - 0.3)
     if results.reference is not None:
         axes.axvline(100 * results.rate(results.reference)[0], color=GREY, linewidth=0.8)
-    said = (
-        f"errors in {results.first['unit']}, greedy, %; bar: 95 %, |: a training, line: reference"
-    )
-    plain(axes, results.study.title, said)
+    unit = results.any_result["unit"]
+    label = f"errors in {unit}, greedy, %; bar: 95 %, |: a training, line: reference"
+    plain(axes, results.study.title, label)
 
 
 def _draw_differences(results: TrainingResults, axes: Axes) -> None:
@@ -85,7 +84,7 @@ def _draw_differences(results: TrainingResults, axes: Axes) -> None:
         axes.plot([value], [place], "o", color=colour, markersize=6)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.tick_params(axis="y", labelleft=False)
-    plain(axes, "Less the reference (orange)", "points; bar: 95 %, grey: within noise")
+    plain(axes, "Difference from the reference", "points; bar: 95 %, grey: within noise")
 
 
 def _far(results: TrainingResults) -> list[VariantConfig]:
@@ -118,10 +117,12 @@ def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
     for place, one in zip(x, results.variants, strict=True):
         value, low, high = (100 * part for part in results.rate(one))
         share = 100 * statistics.fmean(
-            1 - run["keyframes"] / run["frames"] for run in results.runs(one)
+            1 - run["keyframes"] / run["frames"] for run in results.trainings(one)
         )
         errors.plot([place, place], [low, high], color=COLOURS[0], linewidth=1.6)
         errors.plot([place], [value], "o", color=COLOURS[0])
+        for error in results.rates(one):
+            errors.plot([place], [error], "_", color=INK, markersize=8)
         dropped.plot([place], [share], "s", color=COLOURS[1])
         # names of points that lie on one another stand together at the first of them
         near = [
@@ -130,19 +131,20 @@ def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
             if abs(at - place) < SAME_PLACE
         ]
         if one.label == near[0]:
-            for axes, height in ((errors, value), (dropped, share)):
-                axes.annotate(
-                    "; ".join(near), (place, height), (5, 4), textcoords="offset points", size=7.5
-                )
+            names = "; ".join(near)
+            look: dict[str, Any] = {"textcoords": "offset points", "size": 7.5}
+            errors.annotate(names, (place, high), (0, 5), rotation=35, **look)
+            dropped.annotate(names, (place, share), (6, 4), **look)
     for axes in (errors, dropped):
-        axes.margins(x=0.15)  # room for the name beside the last point
+        axes.margins(x=0.2, y=0.2)  # room for the names beside and above the points
     label = "tokens per second"
-    plain(errors, f"Errors in {results.first['unit']}, greedy", label, "% (95 %)")
+    unit = results.any_result["unit"]
+    plain(errors, f"Errors in {unit}, greedy", label, "%; bar: 95 %, –: a training")
     plain(dropped, "Frames dropped", label, "%")
 
 
 def _tokens_per_second(results: TrainingResults, variant: VariantConfig) -> float:
-    run = results.runs(variant)[0]
+    run = results.trainings(variant)[0]
     return float(run["tokens"] / run["audio_seconds"])
 
 
@@ -150,5 +152,5 @@ def _named(results: TrainingResults, variant: VariantConfig) -> str:
     """What a variant is called: with its latency where that is asked about."""
     if results.study.picture != "latency":
         return variant.label
-    seconds = results.runs(variant)[0]["latency_seconds"]
+    seconds = results.trainings(variant)[0]["latency_seconds"]
     return f"{variant.label}, {1000 * seconds:.0f} ms"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantConfig
 from keyframe_asr.evaluation.studies.markdown import NOISE, in_words, points, rate, sentence, table
 from keyframe_asr.evaluation.studies.training_picture import draw
-from keyframe_asr.evaluation.studies.training_results import MODES, Run, TrainingResults
+from keyframe_asr.evaluation.studies.training_results import MODES, Result, TrainingResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TrainingReport:
     """Of the variants and seeds that there are results of."""
 
-    def __init__(self, study: TrainingStudy, results: Mapping[str, Run]) -> None:
+    def __init__(self, study: TrainingStudy, results: Mapping[str, Result]) -> None:
         self._study = study
         self._results = TrainingResults(study, results)
 
@@ -51,8 +51,8 @@ class TrainingReport:
             )
         lines = [
             f"{reference.label}{self._repeated(reference)}: {rate(*results.rate(reference))} % of "
-            f"{results.first['unit']} wrong, greedy; {self._measured()}. "
-            "Others less this, in points (95 %):",
+            f"{results.any_result['unit']} wrong, greedy; {self._measured()}. "
+            "Differences from it, in points (95 %):",
             *(f"{side}: {'; '.join(of)}." for side, of in found.items() if of),
             self._other_modes(reference),
             self._spread(),
@@ -66,8 +66,10 @@ class TrainingReport:
 
     def _done(self) -> str:
         study, results = self._study, self._results
-        epochs = sorted({run["epochs"] for one in results.variants for run in results.runs(one)})
-        seeds = results.seeds[-1]
+        epochs = sorted(
+            {run["epochs"] for one in results.variants for run in results.trainings(one)}
+        )
+        seeds = results.training_counts[-1]
         noise = (
             "One training each: how much another would differ is not in the intervals."
             if seeds == 1
@@ -78,7 +80,7 @@ class TrainingReport:
         return (
             f"`{study.recipe}`, every variant from {self._begun()} unless it says otherwise, "
             f"{' or '.join(map(str, epochs))} epochs each; {self._measured()}, error in "
-            f"{results.first['unit']}, compared in the greedy mode. {NOISE} {noise} Real-time "
+            f"{results.any_result['unit']}, compared in the greedy mode. {NOISE} {noise} Real-time "
             "factors are of one pass, beside whatever else the machine did."
         )
 
@@ -96,7 +98,7 @@ class TrainingReport:
         return f"{stage}, begun as {model}," if stage else model
 
     def _measured(self) -> str:
-        first, seeds = self._results.first, self._results.seeds
+        first, seeds = self._results.any_result, self._results.training_counts
         span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
         many = "one seed" if seeds == [1] else f"{span} seeds"
         return (
@@ -143,9 +145,9 @@ class TrainingReport:
         if spread is None:
             return ""
         return (
-            f"{spread.variants} rows that begin alike, {spread.seeds} trainings each, greedy: but "
-            f"for the shift that a seed gives all rows, trainings of a row differ by "
-            f"{spread.within:.2f} points (standard deviation); the means of the rows by "
+            f"{spread.variants} rows that begin alike, {spread.seeds} trainings each, greedy: "
+            "without the shift that a seed gives all rows, trainings of one row have a standard "
+            f"deviation of {spread.within:.2f} points; the means of the rows have one of "
             f"{spread.between:.2f}, where chance alone would make {spread.by_chance:.2f}."
         )
 
@@ -156,7 +158,11 @@ class TrainingReport:
         header = ["variant", *(f"{mode} % (95 %)" for mode in modes)]
         header += ["difference, greedy", "CER/WER, greedy", "frames dropped"]
         header += ["at one keyframe a token", "keyframes per token", "units", "tokens a second"]
-        header += ["10⁹ multiply-adds a second", "real-time factor", "seeds"]
+        header += [
+            "10⁹ multiply-adds a second, without a pretrained encoder",
+            "real-time factor",
+            "seeds",
+        ]
         rows = []
         for one in results.variants:
             measured = results.modes(one)
@@ -167,7 +173,7 @@ class TrainingReport:
         return table(header, rows)
 
     def _figures(self, variant: VariantConfig) -> list[str]:
-        runs, greedy = self._results.runs(variant), self._results.greedy(variant)
+        runs, greedy = self._results.trainings(variant), self._results.greedy(variant)
 
         def mean(of: Any) -> float:
             return statistics.fmean(of(run) for run in runs)
@@ -191,7 +197,7 @@ class TrainingReport:
 
     def _repeated(self, variant: VariantConfig) -> str:
         """How many trainings a variant has had, where others have had more or fewer."""
-        if len(self._results.seeds) == 1:
+        if len(self._results.training_counts) == 1:
             return ""
-        seeds = len(self._results.runs(variant))
+        seeds = len(self._results.trainings(variant))
         return f" ({seeds} seeds)" if seeds > 1 else " (1 seed)"

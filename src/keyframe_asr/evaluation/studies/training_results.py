@@ -16,7 +16,7 @@ MODES = ("axe", "ctc", "attention", "rescore", "joint")
 ALL_FRAMES_MODE = "ctc"
 """What a model without keyframes is compared by: its greedy mode."""
 
-Run = Mapping[str, Any]
+Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class Spread:
 
 
 class TrainingResults:
-    """Of the variants and seeds that there are results of."""
+    """Results by variant, of the variants and seeds that there are any of."""
 
-    def __init__(self, study: TrainingStudy, results: Mapping[str, Run]) -> None:
+    def __init__(self, study: TrainingStudy, results: Mapping[str, Result]) -> None:
         self.study = study
-        self._runs = {
+        self._results = {
             variant.name: [
                 result
                 for name, result in results.items()
-                if name.startswith(part_name(variant.name, 0)[:-1])
+                if name.startswith(part_name(variant.name, 0)[:-1])  # of any seed
             ]
             for variant in study.variants
         }
-        self.variants = [one for one in study.variants if self._runs[one.name]]
-        self.missing = [one for one in study.variants if not self._runs[one.name]]
+        self.variants = [one for one in study.variants if self._results[one.name]]
+        self.missing = [one for one in study.variants if not self._results[one.name]]
         self._differences: dict[tuple[str, str], Difference] = {}
 
     @cached_property
@@ -64,35 +64,37 @@ class TrainingResults:
         return [one for one in self.variants if one != self.reference]
 
     @property
-    def first(self) -> Run:
-        """Any of the trainings: all are measured on the same utterances."""
-        return self._runs[self.variants[0].name][0]
+    def any_result(self) -> Result:
+        """Of one of the trainings: all are measured on the same utterances."""
+        return self._results[self.variants[0].name][0]
 
     @property
-    def seeds(self) -> list[int]:
+    def training_counts(self) -> list[int]:
         """How many trainings variants have had, each number once."""
-        return sorted({len(self.runs(one)) for one in self.variants})
+        return sorted({len(self.trainings(one)) for one in self.variants})
 
-    def runs(self, variant: VariantConfig) -> Sequence[Run]:
-        """The trainings of a variant."""
-        return self._runs[variant.name]
+    def trainings(self, variant: VariantConfig) -> Sequence[Result]:
+        """Results of all trainings of a variant."""
+        return self._results[variant.name]
 
     def greedy(self, variant: VariantConfig) -> str:
         """The decode mode by which a variant is compared."""
-        return ALL_FRAMES_MODE if self.runs(variant)[0]["keeps_all"] else self.study.compare
+        return ALL_FRAMES_MODE if self.trainings(variant)[0]["keeps_all"] else self.study.compare
 
     def modes(self, variant: VariantConfig) -> list[str]:
         """The decode modes that a variant was measured in."""
-        return [mode for mode in MODES if mode in self.runs(variant)[0]["decode"]]
+        return [mode for mode in MODES if mode in self.trainings(variant)[0]["decode"]]
 
     def rates(self, variant: VariantConfig) -> list[float]:
         """The greedy error rate of each training, percent."""
-        return [100 * run["decode"][self.greedy(variant)]["rate"] for run in self.runs(variant)]
+        return [
+            100 * run["decode"][self.greedy(variant)]["rate"] for run in self.trainings(variant)
+        ]
 
     def rate(self, variant: VariantConfig, mode: str | None = None) -> tuple[float, float, float]:
         """Error rate over all trainings and its 95 % interval, fractions; greedy or in a mode."""
         mode = mode or self.greedy(variant)
-        runs = self.runs(variant)
+        runs = self.trainings(variant)
         if len(runs) == 1:
             found = runs[0]["decode"][mode]
             return found["rate"], *found["ci95"]
@@ -110,19 +112,19 @@ class TrainingResults:
             errors, other = (
                 self._errors(one, mode or self.greedy(one)) for one in (variant, reference)
             )
-            self._differences[key] = difference(errors, other, self.first["lengths"])
+            self._differences[key] = difference(errors, other, self.any_result["lengths"])
         return self._differences[key]
 
     def _errors(self, variant: VariantConfig, mode: str) -> list[Sequence[int]]:
-        return [run["decode"][mode]["errors"] for run in self.runs(variant)]
+        return [run["decode"][mode]["errors"] for run in self.trainings(variant)]
 
     def spread(self) -> Spread | None:
         """Of variants that begin alike and were trained most often; None if too few are left."""
-        most = self.seeds[-1]
+        most = self.training_counts[-1]
         rows = [
             self.rates(one)
             for one in self.variants
-            if len(self.runs(one)) == most and one.begins_alike
+            if len(self.trainings(one)) == most and one.begins_alike
         ]
         if most < 2 or len(rows) < 3:
             return None
