@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--one-by-one", action="store_true", help="no batches")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--utterances", type=int, help="only every so many, to save time")
+    parser.add_argument("--utterances", type=int, help="about so many, evenly spread, to save time")
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
     given.decode = given.decode or ["axe"]
