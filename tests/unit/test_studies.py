@@ -336,6 +336,8 @@ def test_stress_of_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert half.markdown()[-1] == (
         "Left out until others are measured: keyframes, speed 1.2, seed 2."
     )
+    changed = load_study(str(study), ["stresses=[{kind: speed, levels: [0.9]}]"])
+    assert catalogue.report(changed, record).markdown()[-1] == ""  # what is asked no more
 
     # what is trained is looked for before what it starts from
     for start in (tmp_path / "runs" / "tiny").glob("start*[!k]"):

@@ -9,7 +9,7 @@ from typing import Any
 from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
 from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
 from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, part_name
-from keyframe_asr.evaluation.studies.training import FIRST_SEED
+from keyframe_asr.evaluation.studies.training import FIRST_SEED, highest_seed
 
 Result = Mapping[str, Any]
 
@@ -27,10 +27,12 @@ class StressResults:
     def __init__(self, study: StressStudy, results: Mapping[str, Result]) -> None:
         self.study, self._results = study, results
         self.reference, *self.others = study.systems
-        every = [CLEAN] + [(one.kind, level) for one in study.stresses for level in one.levels]
+        self._every = [CLEAN] + [
+            (one.kind, level) for one in study.stresses for level in one.levels
+        ]
         self.conditions = [
             condition
-            for condition in every
+            for condition in self._every
             if all(part_name(one, condition, FIRST_SEED) in results for one in study.systems)
         ]
         self.stressed = [one for one in self.conditions if one != CLEAN]
@@ -49,13 +51,22 @@ class StressResults:
     @property
     def incomplete(self) -> list[str]:
         """Names of parts that are left out until others are measured."""
-        used = {
-            part_name(system, condition, seed)
+        seeds = range(FIRST_SEED, highest_seed(self._results) + 1)
+        known = {
+            part_name(system, condition, seed): (system, condition, seed)
             for system in self.study.systems
-            for condition in self.conditions
-            for seed in self.seeds[system.name]
+            for condition in self._every
+            for seed in seeds
         }
-        return [name for name in self._results if name not in used]
+        return [
+            name
+            for name, (system, condition, seed) in known.items()
+            if name in self._results
+            and not (condition in self.conditions and self._takes_in(system, seed))
+        ]
+
+    def _takes_in(self, system: SystemConfig, seed: int) -> bool:
+        return system.variant is None or seed in self.seeds[system.name]
 
     def of_kind(self, kind: str) -> list[Condition]:
         """The levels of a kind of stress."""

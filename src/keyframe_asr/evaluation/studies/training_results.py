@@ -10,7 +10,7 @@ from typing import Any
 
 from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
 from keyframe_asr.evaluation.studies.definition import TrainingStudy, VariantConfig
-from keyframe_asr.evaluation.studies.training import part_name
+from keyframe_asr.evaluation.studies.training import highest_seed, part_name
 
 MODES = ("axe", "ctc", "attention", "rescore", "joint")
 ALL_FRAMES_MODE = "ctc"
@@ -44,7 +44,7 @@ class TrainingResults:
         self._results = {
             variant.name: [
                 result
-                for name, result in results.items()
+                for name, result in sorted(results.items(), key=_seed)
                 if name.startswith(part_name(variant.name, 0)[:-1])  # of any seed
             ]
             for variant in study.variants
@@ -138,3 +138,8 @@ class TrainingResults:
         ]
         within = (sum(one**2 for one in left) / ((len(rows) - 1) * (most - 1))) ** 0.5
         return Spread(len(rows), most, within, statistics.stdev(means))
+
+
+def _seed(named: tuple[str, Result]) -> int:
+    """Of a part's name and its result."""
+    return highest_seed([named[0]])
