@@ -116,14 +116,12 @@ def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
     x = [_tokens_per_second(results, one) for one in results.variants]
     for place, one in zip(x, results.variants, strict=True):
         value, low, high = (100 * part for part in results.rate(one))
-        share = 100 * statistics.fmean(
-            1 - run["keyframes"] / run["frames"] for run in results.trainings(one)
-        )
+        shares = [100 * (1 - run["keyframes"] / run["frames"]) for run in results.trainings(one)]
         errors.plot([place, place], [low, high], color=COLOURS[0], linewidth=1.6)
         errors.plot([place], [value], "o", color=COLOURS[0])
         for error in results.rates(one):
             errors.plot([place], [error], "_", color=INK, markersize=8)
-        dropped.plot([place], [share], "s", color=COLOURS[1])
+        dropped.plot([place] * len(shares), shares, "s", color=COLOURS[1])
         # names of points that lie on one another stand together at the first of them
         near = [
             other.label
@@ -134,13 +132,13 @@ def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
             names = "; ".join(near)
             look: dict[str, Any] = {"textcoords": "offset points", "size": 7.5}
             errors.annotate(names, (place, high), (0, 5), rotation=35, **look)
-            dropped.annotate(names, (place, share), (6, 4), **look)
+            dropped.annotate(names, (place, statistics.median(shares)), (6, 4), **look)
     for axes in (errors, dropped):
         axes.margins(x=0.2, y=0.2)  # room for the names beside and above the points
     label = "tokens per second"
     unit = results.any_result["unit"]
     plain(errors, f"Errors in {unit}, greedy", label, "%; bar: 95 %, –: a training")
-    plain(dropped, "Frames dropped", label, "%")
+    plain(dropped, "Frames dropped", label, "%; each training")
 
 
 def _tokens_per_second(results: TrainingResults, variant: VariantConfig) -> float:

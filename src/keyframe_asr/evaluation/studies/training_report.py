@@ -142,7 +142,7 @@ class TrainingReport:
     def _spread(self) -> str:
         """Whether rows that begin alike differ by more than trainings of one row do."""
         spread = self._results.spread()
-        if spread is None:
+        if spread is None or self._study.picture == "tokens_per_second":  # a curve: they differ
             return ""
         return (
             f"{spread.variants} rows that begin alike, {spread.seeds} trainings each, greedy: "
