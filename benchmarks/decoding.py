@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ import torch
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.decoding.beam import BeamConfig
 from keyframe_asr.evaluation.report import machine
+from keyframe_asr.evaluation.studies.run import write_text
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.modes import DecodeOptions
 from keyframe_asr.inference.recognizer import Recognizer, read_recording
@@ -120,9 +120,7 @@ def main() -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.json:
-        temporary = arguments.json.with_suffix(".tmp")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, arguments.json)
+        write_text(text + "\n", arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from keyframe_asr.data.model_names import find_model
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
 from keyframe_asr.evaluation.studies.recognition import recognise
+from keyframe_asr.evaluation.studies.run import write_text
 from keyframe_asr.inference.loading import load
 
 Errors = list[list[int]]
@@ -82,9 +82,7 @@ def main() -> None:
     said = json.dumps(result, indent=2)
     print(said)
     if arguments.json:
-        temporary = arguments.json.with_suffix(".tmp")
-        temporary.write_text(said + "\n", encoding="utf-8")
-        os.replace(temporary, arguments.json)
+        write_text(said + "\n", arguments.json)
 
 
 if __name__ == "__main__":

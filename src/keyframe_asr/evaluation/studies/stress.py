@@ -61,13 +61,6 @@ class StressMeasurement:
         self._setting = functools.cache(self._training_setting)
         self._loaded: dict[Source, Recognizer | KeyframeError] = {}
 
-    @property
-    def conditions(self) -> list[Condition]:
-        """Kinds and levels, in the order of the study."""
-        return [CLEAN] + [
-            (stress.kind, level) for stress in self.study.stresses for level in stress.levels
-        ]
-
     def parts(self, seeds: int) -> list[Part]:
         """One part for each condition and system, and for each training of a variant.
 
@@ -76,7 +69,7 @@ class StressMeasurement:
         """
         return [
             self._part(system, condition, seed)
-            for condition in self.conditions
+            for condition in conditions_of(self.study)
             for seed in range(FIRST_SEED, FIRST_SEED + seeds)
             for system in self.study.systems
             if system.variant is not None or seed == FIRST_SEED  # a model has one training
@@ -171,6 +164,11 @@ class StressMeasurement:
         distortion = Distortion(kind, level, noises)  # type: ignore[arg-type]
         changed = [distortion(one, cut.id) for one, cut in zip(recordings, cuts, strict=True)]
         return changed, references
+
+
+def conditions_of(study: StressStudy) -> list[Condition]:
+    """The clean one, then kinds and levels in the order of the study."""
+    return [CLEAN] + [(stress.kind, level) for stress in study.stresses for level in stress.levels]
 
 
 def part_name(system: SystemConfig, condition: Condition, seed: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from keyframe_asr.evaluation.significance import Difference, difference, rate_interval
 from keyframe_asr.evaluation.studies.definition import StressStudy, SystemConfig
-from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, part_name
+from keyframe_asr.evaluation.studies.stress import CLEAN, Condition, conditions_of, part_name
 from keyframe_asr.evaluation.studies.training import FIRST_SEED, highest_seed
 
 Result = Mapping[str, Any]
@@ -27,12 +27,9 @@ class StressResults:
     def __init__(self, study: StressStudy, results: Mapping[str, Result]) -> None:
         self.study, self._results = study, results
         self.reference, *self.others = study.systems
-        self._every = [CLEAN] + [
-            (one.kind, level) for one in study.stresses for level in one.levels
-        ]
         self.conditions = [
             condition
-            for condition in self._every
+            for condition in conditions_of(study)
             if all(part_name(one, condition, FIRST_SEED) in results for one in study.systems)
         ]
         self.stressed = [one for one in self.conditions if one != CLEAN]
@@ -51,22 +48,19 @@ class StressResults:
     @property
     def incomplete(self) -> list[str]:
         """Names of parts that are left out until others are measured."""
-        seeds = range(FIRST_SEED, highest_seed(self._results) + 1)
-        known = {
-            part_name(system, condition, seed): (system, condition, seed)
+        asked = {
+            part_name(system, condition, seed)
             for system in self.study.systems
-            for condition in self._every
-            for seed in seeds
+            for condition in conditions_of(self.study)
+            for seed in range(FIRST_SEED, highest_seed(self._results) + 1)
         }
-        return [
-            name
-            for name, (system, condition, seed) in known.items()
-            if name in self._results
-            and not (condition in self.conditions and self._takes_in(system, seed))
-        ]
-
-    def _takes_in(self, system: SystemConfig, seed: int) -> bool:
-        return system.variant is None or seed in self.seeds[system.name]
+        used = {
+            part_name(system, condition, seed)
+            for system in self.study.systems
+            for condition in self.conditions
+            for seed in self.seeds[system.name]
+        }
+        return [name for name in self._results if name in asked - used]
 
     def of_kind(self, kind: str) -> list[Condition]:
         """The levels of a kind of stress."""
