@@ -11,13 +11,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test format clean
+.PHONY: help install demo test study format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   make .venv with everything in it"
 	@echo "make demo      recognise speech, then train the three stages on a corpus made on the spot"
 	@echo "make test      formatting, lint, types, import rules and all tests"
+	@echo "make study     measure one of research/studies: make study NAME=future"
 	@echo "make format    put the code into the project's format"
 	@echo "make clean     remove .venv and caches"
 
@@ -40,9 +41,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict src research
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+study: $(STAMP)
+	$(BIN)/python -m research $(NAME) $(ARGUMENTS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

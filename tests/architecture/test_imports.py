@@ -16,11 +16,15 @@ from architecture.source_tree import REPOSITORY, SOURCE, imports_of, module_name
 
 FORBIDDEN = {
     "keyframe_asr.runtime": ("torch", "lhotse", "accelerate", "keyframe_asr.model"),
-    "keyframe_asr.losses": ("keyframe_asr.model", "keyframe_asr.tokenizer", "keyframe_asr.data"),
+    "keyframe_asr.losses": (
+        "keyframe_asr.model",
+        "keyframe_asr.text",
+        "keyframe_asr.data",
+    ),
     "keyframe_asr.model": (
-        "keyframe_asr.tokenizer",
+        "keyframe_asr.text",
         "keyframe_asr.audio",
-        "keyframe_asr.features",
+        "keyframe_asr.io",
         "keyframe_asr.data",
         "keyframe_asr.losses",
     ),

@@ -11,7 +11,6 @@ CONTRACT = {
     "evaluate": {"MODEL", "MANIFEST", "--decode", "--json"},
     "transcribe": {"MODEL", "AUDIO", "--format", "--out", "--decode"},
     "inspect": {"MODEL", "AUDIO", "--out"},
-    "bench": {"--json"},
 }
 
 

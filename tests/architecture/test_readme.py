@@ -14,7 +14,7 @@ import soundfile
 
 from architecture.public_api import commands, flags_of
 from architecture.source_tree import REPOSITORY, SOURCE
-from keyframe_asr.data.corpora.espeak import SpeechSynthesiser
+from keyframe_asr.data.corpora.synthetic.espeak import SpeechSynthesiser
 from keyframe_asr.timing import SAMPLE_RATE
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyframe_asr.config import Recipe, StageConfig
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation, Draws
 from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset, batches, training_sampler
 from keyframe_asr.data.manifest import load_manifest
-from keyframe_asr.features import Fbank
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import CharacterTokenizer, Tokenizer
-from keyframe_asr.training.processes import Processes
+from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer
+from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.stages import StageObjective
-from keyframe_asr.training.update import Updater
+from keyframe_asr.training.step import Updater
 from unit.tone_corpus import small_corpus, three_stages, tone_recipe
 
 GOLDEN = Path(__file__).with_name("loss_curve.json")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.config import AugmentConfig
+from keyframe_asr.config.recipe import AugmentConfig
 from keyframe_asr.data.augment import FeatureMasking
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from keyframe_asr.config import AugmentConfig
+from keyframe_asr.config.recipe import AugmentConfig
 from keyframe_asr.data.augment import FeatureMasking
 
 

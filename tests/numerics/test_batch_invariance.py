@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from keyframe_asr.audio import read_audio
-from keyframe_asr.config import (
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.config.recipe import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -21,11 +22,10 @@ from keyframe_asr.config import (
     SubsamplingConfig,
 )
 from keyframe_asr.data.manifest import audio_path, load_manifest
-from keyframe_asr.data.model_folder import StoredModel
-from keyframe_asr.features import Fbank
 from keyframe_asr.inference.recognizer import Recognizer, Samples
+from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
-from keyframe_asr.tokenizer import END, CharacterTokenizer
+from keyframe_asr.text.tokenizer import END, CharacterTokenizer
 
 TOLERANCE = 1e-4
 MEL_BINS = 16

@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 from lhotse.cut import Cut
 
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.modes import Mode

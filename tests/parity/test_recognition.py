@@ -12,10 +12,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 import keyframe_asr
-from keyframe_asr.config import LossConfig, StageConfig
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.recipe import LossConfig, StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.evaluation.scoring import Scoring
-from keyframe_asr.features import Fbank
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.validation import validate

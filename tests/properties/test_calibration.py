@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from keyframe_asr.calibration_config import ConfidenceConfig
+from keyframe_asr.config.calibration import ConfidenceConfig
 from keyframe_asr.decoding.confidence import fit_scaling, scaled
 from keyframe_asr.evaluation.reliability import Judged, reliability
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keyframe_asr.audio.voice_activity import HOP, LoudnessDetector, Samples, Scores
 from keyframe_asr.inference.segmentation import (
     PAUSE,
     SILENT_PEAK,
@@ -15,7 +16,6 @@ from keyframe_asr.inference.segmentation import (
     Stretch,
     stretches,
 )
-from keyframe_asr.inference.voice_activity import HOP, LoudnessDetector, Samples, Scores
 
 RATE = 16_000
 SHORT = Segmentation(longest=3.0, search=1.0, pause=0.3, padding=0.2, overlap=0.4)

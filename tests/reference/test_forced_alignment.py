@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from keyframe_asr.data.alignment import frames_needed
-from keyframe_asr.decoding.forced_alignment import forced_alignment
+from keyframe_asr.decoding.viterbi import forced_alignment
 from reference.forced_alignment import best_path
 
 BATCH = 16

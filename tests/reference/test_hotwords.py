@@ -7,11 +7,11 @@ import random
 import pytest
 import torch
 
-from keyframe_asr.config import TokenizerConfig
-from keyframe_asr.decoding.fusion import Fusion
+from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
-from keyframe_asr.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
+from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 
 CPU = torch.device("cpu")
 WORDS = ["A", "AB", "ABA", "B", "BAB", "CAR", "CARPET", "PET", "A B"]

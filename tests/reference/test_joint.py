@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.config import DecoderConfig
+from keyframe_asr.config.recipe import DecoderConfig
 from keyframe_asr.decoding.best_path import Columns
-from keyframe_asr.decoding.fusion import Fusion
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.joint import IMPOSSIBLE, Judges, joint
+from keyframe_asr.decoding.scorers import Fusion
 from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.tokenizer import END
+from keyframe_asr.text.tokenizer import END
 from reference.prefix_search import every_sentence
 
 BONUS = 0.2

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.fusion import Fusion, Scorer
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
-from keyframe_asr.decoding.language_model.kneser_ney import estimate
-from keyframe_asr.decoding.language_model.scoring import language_model_scorer
+from keyframe_asr.decoding.lm.kneser_ney import estimate
+from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
-from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.decoding.scorers import Fusion, Scorer
+from keyframe_asr.text.tokenizer import CharacterTokenizer
 from reference.prefix_search import (
     Tokens,
     best_columns,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch._dynamo  # noqa: F401  (optimisers import it at their first step, which takes seconds)
 
-from keyframe_asr.config import Recipe
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.training.run import train_recipe
 
 Moment = Literal["half", "before", "after"]

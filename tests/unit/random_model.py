@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from keyframe_asr.config import (
+from keyframe_asr.config.recipe import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -16,9 +16,9 @@ from keyframe_asr.config import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.data.model_folder import StoredModel, save_model_folder
+from keyframe_asr.io.model_folder import StoredModel, save_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import END, CharacterTokenizer
+from keyframe_asr.text.tokenizer import END, CharacterTokenizer
 
 RATE = 16_000
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from keyframe_asr.audio import AudioLength, read_audio, read_length
+from keyframe_asr.audio.reading import AudioLength, read_audio, read_length
 from keyframe_asr.errors import AudioError
 
 FORMATS: list[tuple[str, dict[str, Any], float]] = [

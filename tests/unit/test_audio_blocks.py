@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from keyframe_asr.audio import announced_seconds, audio_blocks, read_audio
+from keyframe_asr.audio.reading import announced_seconds, audio_blocks, read_audio
 from keyframe_asr.errors import AudioError
 from unit.random_model import noise
 

@@ -13,9 +13,13 @@ import soundfile
 import torch
 from lhotse import CutSet
 
-from keyframe_asr.audio import Samples, read_audio
-from keyframe_asr.augment_config import AugmentConfig
-from keyframe_asr.config import FeaturesConfig, parse_config
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.audio.noise import excerpt, find_recordings, mix
+from keyframe_asr.audio.reading import Samples, read_audio
+from keyframe_asr.audio.rooms import reverberate, simulate_room
+from keyframe_asr.audio.waveform import WaveformAugmentation
+from keyframe_asr.config.augment import AugmentConfig
+from keyframe_asr.config.recipe import FeaturesConfig, parse_config
 from keyframe_asr.data.augment import (
     Augmentation,
     Draws,
@@ -33,13 +37,9 @@ from keyframe_asr.data.dataset import (
     training_sampler,
 )
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
-from keyframe_asr.data.noise import excerpt, find_recordings, mix
-from keyframe_asr.data.rooms import reverberate, simulate_room
-from keyframe_asr.data.waveform import WaveformAugmentation
 from keyframe_asr.errors import AudioError, RecipeError
-from keyframe_asr.features import Fbank
+from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.tokenizer import CharacterTokenizer
 from unit.tone_corpus import LETTERS, MEL_BINS, small_corpus, tones
 
 DRAWS = Draws(seed=3, stage=0, epoch=0)

@@ -6,25 +6,28 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from keyframe_asr.cli.bench import TARGETS, bench_axe, write_json
-from keyframe_asr.cli.bench_train import measure_training
-from keyframe_asr.cli.main import app
-from keyframe_asr.config import ModelConfig, parse_config
+from keyframe_asr.config.recipe import ModelConfig, parse_config
+from research.bench_command import TARGETS, bench, bench_axe, write_json
+from research.bench_train import measure_training
 from unit.tone_corpus import MODEL
+
+app = typer.Typer()
+app.command()(bench)
 
 
 @pytest.mark.parametrize("target", ["pipelines", ""])
 def test_an_unknown_target_is_wrong_usage(target: str) -> None:
-    result = CliRunner().invoke(app, ["bench", target])
+    result = CliRunner().invoke(app, [target])
     assert result.exit_code == 2
     for name in TARGETS:
         assert name in result.output
 
 
 def test_a_missing_folder_is_found_before_measuring(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["bench", "axe", "--json", str(tmp_path / "no" / "a.json")])
+    result = CliRunner().invoke(app, ["axe", "--json", str(tmp_path / "no" / "a.json")])
     assert result.exit_code == 2
     assert "axe takes" not in result.output
 

@@ -11,12 +11,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from keyframe_asr.cli.main import app
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
-from keyframe_asr.data.model_folder import load_model_folder
-from keyframe_asr.data.model_names import shipped_models
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.errors import ManifestError, ModelError
 from keyframe_asr.evaluation.calibration import Calibrator
 from keyframe_asr.inference.loading import load
+from keyframe_asr.io.model_folder import load_model_folder
+from keyframe_asr.io.model_names import shipped_models
 
 
 def keyframe(*arguments: object) -> Result:
@@ -130,12 +130,12 @@ def test_what_was_calibrated_before_does_not_count(dev: Path) -> None:
 
 def test_invented_writes_its_report(tmp_path: Path) -> None:
     target = tmp_path / "invented.json"
-    result = keyframe("invented", "demo", "--seconds", "1", "--json", target)
+    result = keyframe("hallucinations", "demo", "--seconds", "1", "--json", target)
     assert result.exit_code == 0, result.output
     report = json.loads(target.read_text())
     assert (report["model"], report["unit"], report["checked"]) == ("demo", "characters", True)
     found = report["decode"]["axe"]
     assert found["per_hour"] <= found["without_check"]["per_hour"]
     assert {"silence", "melody", "white noise"} <= set(found["kinds"])
-    refused = keyframe("invented", "demo", "--no-self-made")
+    refused = keyframe("hallucinations", "demo", "--no-self-made")
     assert refused.exit_code == 2

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from keyframe_asr.cli.main import main
-from keyframe_asr.config import TokenizerConfig
+from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.checks.finding import KINDS, Severity
 from keyframe_asr.data.checks.outliers import FEWEST, outliers
@@ -25,8 +25,8 @@ from keyframe_asr.data.checks.run import check_manifests
 from keyframe_asr.data.checks.utterance import guess_language
 from keyframe_asr.data.manifest import load_manifest, save_manifest
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.text.tokenizer import CharacterTokenizer, train_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.tokenizer import CharacterTokenizer, train_tokenizer
 from unit.tone_corpus import HEADER, LETTERS, tones
 
 TEXTS = {

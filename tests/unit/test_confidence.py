@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keyframe_asr.calibration_config import ConfidenceConfig
-from keyframe_asr.config import FeaturesConfig
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.calibration import ConfidenceConfig
+from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
-from keyframe_asr.data.model_folder import copy_model_folder, load_model_folder
-from keyframe_asr.data.model_names import shipped_models
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled, with_scaling
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.evaluation.reliability import Judged, draw_reliability, reliability
-from keyframe_asr.features import Fbank
 from keyframe_asr.inference.loading import load
+from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder
+from keyframe_asr.io.model_names import shipped_models
 from keyframe_asr.training.confidences import measure_confidences
 from unit.random_model import noise, random_model, save_random_model
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from keyframe_asr.config import (
+from keyframe_asr.config.recipe import (
     ModelFolderConfig,
     Recipe,
     load_model_folder_config,

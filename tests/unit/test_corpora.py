@@ -17,13 +17,16 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
-from keyframe_asr.audio import read_audio
+from keyframe_asr.audio.reading import read_audio
 from keyframe_asr.cli.prepare import prepare as prepare_command
-from keyframe_asr.data.corpora import an4, synthetic, synthetic_english, synthetic_mandarin
+from keyframe_asr.data.corpora import an4
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
-from keyframe_asr.data.corpora.sentences import read_sentences
 from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.corpora.synthetic import corpus as synthetic
+from keyframe_asr.data.corpora.synthetic import english as synthetic_english
+from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
+from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
@@ -180,7 +183,7 @@ def test_another_process_makes_the_same_bytes(made: Path, tmp_path: Path) -> Non
     language = made.parent.name.rstrip("0123456789")
     script = (
         "import sys; from pathlib import Path\n"
-        "from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus\n"
+        "from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus\n"
         "make_corpus(Path(sys.argv[1]), SyntheticCorpus(sys.argv[2], 30, 6, 12, seed=3))\n"
     )
     source = Path(synthetic.__file__).parents[3]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.config import DecoderConfig
+from keyframe_asr.config.recipe import DecoderConfig
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.rescoring import rescore
 from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.tokenizer import END
+from keyframe_asr.text.tokenizer import END
 
 DIM, VOCABULARY, REAL = 8, 6, (1, 3, 4, 5)
 

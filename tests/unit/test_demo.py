@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from keyframe_asr.config import load_recipe
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus
+from keyframe_asr.config.recipe import load_recipe
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus
 from keyframe_asr.demo import run
 from keyframe_asr.demo.comparison import LEGEND, Compared, as_markdown, as_table
 from keyframe_asr.demo.run import STAGES, DemoSize, run_demo

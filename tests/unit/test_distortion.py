@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from scipy import signal
 
-from keyframe_asr.data.distortion import Distortion, DistortionName
 from keyframe_asr.timing import SAMPLE_RATE
+from research.distortion import Distortion, DistortionName
 from unit.random_model import noise
 
 LEVELS: dict[DistortionName, float] = {

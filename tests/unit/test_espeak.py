@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keyframe_asr.data.corpora import synthetic_english, synthetic_mandarin
-from keyframe_asr.data.corpora.espeak import Samples, SpeechSynthesiser, SpeechSynthesisError
+from keyframe_asr.data.corpora.synthetic import english as synthetic_english
+from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
+from keyframe_asr.data.corpora.synthetic.espeak import (
+    Samples,
+    SpeechSynthesiser,
+    SpeechSynthesisError,
+)
 from keyframe_asr.timing import SAMPLE_RATE
 
 FAST = 450

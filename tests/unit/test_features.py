@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from keyframe_asr.config import FeaturesConfig
-from keyframe_asr.features import Fbank, num_frames
+from keyframe_asr.audio.features import Fbank, num_frames
+from keyframe_asr.config.recipe import FeaturesConfig
 
 WINDOW, SHIFT, FFT = 400, 160, 512
 

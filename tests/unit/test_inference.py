@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from keyframe_asr.config import (
+from keyframe_asr.config.recipe import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -17,14 +17,14 @@ from keyframe_asr.config import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.data.model_folder import StoredModel
 from keyframe_asr.errors import AudioError, ModelError
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import MODES
 from keyframe_asr.inference.recognizer import LONGEST_SECONDS, Recognizer, read_recording
+from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.results import Transcript
-from keyframe_asr.tokenizer import BLANK, END, CharacterTokenizer
+from keyframe_asr.text.tokenizer import BLANK, END, CharacterTokenizer
 
 RATE = 16_000
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import keyframe_asr
-from keyframe_asr.config import (
+from keyframe_asr.config.recipe import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -17,11 +17,11 @@ from keyframe_asr.config import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.data.model_folder import load_model_folder, save_model_folder
-from keyframe_asr.data.model_names import shipped_models
 from keyframe_asr.errors import KeyframeError, ModelError
+from keyframe_asr.io.model_folder import load_model_folder, save_model_folder
+from keyframe_asr.io.model_names import shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.text.tokenizer import CharacterTokenizer
 
 CONFIG = ModelConfig(
     subsampling=SubsamplingConfig(channels=8),

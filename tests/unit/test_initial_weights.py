@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from keyframe_asr.config import (
+from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.recipe import (
     EncoderConfig,
     ModelConfig,
     PartAboveKeyframes,
     SubsamplingConfig,
 )
-from keyframe_asr.data.model_folder import WEIGHTS_FILE
-from keyframe_asr.data.quantised_weights import with_quantised
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.io.model_folder import WEIGHTS_FILE
+from keyframe_asr.io.quantised_weights import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.pretrained_config import PretrainedConfig
-from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.training.initial import (
     initial_weights,
     load_encoder,

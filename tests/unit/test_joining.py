@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from keyframe_asr.han import mixed_words
 from keyframe_asr.inference.joining import Recognised, join_stretches
 from keyframe_asr.inference.segmentation import Span
 from keyframe_asr.results import Token, Transcript, Word
+from keyframe_asr.text.scripts import mixed_words
 
 RATE = 16_000
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyframe_asr.config import TokenizerConfig
-from keyframe_asr.decoding.fusion import Fusion
-from keyframe_asr.decoding.language_model.arpa import (
+from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.decoding.lm.arpa import (
     START,
     STOP,
     UNKNOWN_WORD,
@@ -21,15 +20,16 @@ from keyframe_asr.decoding.language_model.arpa import (
     read_arpa,
     write_arpa,
 )
-from keyframe_asr.decoding.language_model.kneser_ney import FALLBACK, estimate
-from keyframe_asr.decoding.language_model.ngram import NgramTable
-from keyframe_asr.decoding.language_model.scoring import (
+from keyframe_asr.decoding.lm.kneser_ney import FALLBACK, estimate
+from keyframe_asr.decoding.lm.ngram import NgramTable
+from keyframe_asr.decoding.lm.scoring import (
     language_model_scorer,
     split_units,
     unit_of,
 )
+from keyframe_asr.decoding.scorers import Fusion
 from keyframe_asr.errors import ManifestError, ModelError
-from keyframe_asr.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
+from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 
 CPU = torch.device("cpu")
 NATURAL = math.log(10)

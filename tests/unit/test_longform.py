@@ -9,18 +9,18 @@ import pytest
 import soundfile
 import torch
 
-from keyframe_asr.data.model_folder import StoredModel
-from keyframe_asr.errors import AudioError, KeyframeError, ModelError
-from keyframe_asr.inference import longform
-from keyframe_asr.inference.longform import LongForm, recognise_each
-from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.segmentation import Segmentation
-from keyframe_asr.inference.voice_activity import (
+from keyframe_asr.audio.voice_activity import (
     HOP,
     LoudnessDetector,
     SileroDetector,
     speech_detector,
 )
+from keyframe_asr.errors import AudioError, KeyframeError, ModelError
+from keyframe_asr.inference import longform
+from keyframe_asr.inference.longform import LongForm, recognise_each
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.segmentation import Segmentation
+from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.results import Transcript
 from unit.random_model import RATE, noise, random_model
 

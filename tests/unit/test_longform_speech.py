@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keyframe_asr import load
-from keyframe_asr.audio import read_audio
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.metrics import word_errors

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.config import ModelConfig, parse_config
+from keyframe_asr.config.recipe import ModelConfig, parse_config
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from unit.tone_corpus import MEL_BINS, MODEL
 

@@ -7,14 +7,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from keyframe_asr.config import (
+from keyframe_asr.config.recipe import (
     EncoderConfig,
     FusionConfig,
     ModelConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.evaluation.multiply_adds import encoder_frames, encoder_multiply_adds
 from keyframe_asr.model.network import KeyframeNetwork
+from research.multiply_adds import encoder_frames, encoder_multiply_adds
 
 BINS, VOCABULARY, FRAMES, TOKENS = 20, 50, 83, 5
 

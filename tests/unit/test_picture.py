@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from keyframe_asr.config import (
+from keyframe_asr.config.recipe import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -21,9 +21,8 @@ from keyframe_asr.config import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest
-from keyframe_asr.data.model_folder import save_model_folder
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.evaluation.inspection import InspectionView, headline, inspection_view
 from keyframe_asr.evaluation.picture import (
@@ -39,9 +38,10 @@ from keyframe_asr.evaluation.picture import (
     place_labels,
 )
 from keyframe_asr.inference.loading import load
+from keyframe_asr.io.model_folder import save_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.results import Token, Transcript
-from keyframe_asr.tokenizer import CharacterTokenizer
+from keyframe_asr.text.tokenizer import CharacterTokenizer
 
 RATE = 16_000
 FRAME_SECONDS = 0.04

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyframe_asr.config import Recipe, parse_config
+from keyframe_asr.config.recipe import Recipe, parse_config
 from keyframe_asr.training import precision
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.run import train_recipe

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from keyframe_asr.config import FeaturesConfig
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.recipe import FeaturesConfig
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation import (
     DEFAULT_OPTIONS,
@@ -24,9 +25,8 @@ from keyframe_asr.data.dataset import FeatureStore, read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import load_statistics, measure_statistics
 from keyframe_asr.errors import ManifestError, RecipeError
-from keyframe_asr.features import Fbank
+from keyframe_asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer, load_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.tokenizer import CharacterTokenizer, SentencePieceTokenizer, load_tokenizer
 
 RATE = 8000
 TEXTS = ("打开空调。", "关 灯", "ｋｔｖ好吗", "今天天气", "二十六度", "放一首歌", "关灯", "好")

@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperFeatureExtractor
 
-from keyframe_asr.config import FeaturesConfig, Recipe, parse_config
-from keyframe_asr.data import pretrained_source
-from keyframe_asr.data.pretrained_source import OWN_PREFIX, load_original, with_architecture
-from keyframe_asr.data.quantised_weights import with_quantised
+from keyframe_asr.audio.features import NormalisedWaveform, WhisperMel, front_end
+from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.recipe import FeaturesConfig, Recipe, parse_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.features import NormalisedWaveform, WhisperMel, front_end
+from keyframe_asr.io import pretrained_source
+from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original, with_architecture
+from keyframe_asr.io.quantised_weights import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder, build_pretrained
 from keyframe_asr.model.whisper import WhisperEncoder
-from keyframe_asr.pretrained_config import PretrainedConfig
 from unit.random_model import random_model
 from unit.tiny_pretrained import (
     STABLE_WAV2VEC2,

@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from keyframe_asr.config import ModelConfig, Recipe, StageConfig, parse_config
+from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
 from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
 from keyframe_asr.data.statistics import load_statistics
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import load_tokenizer
+from keyframe_asr.text.tokenizer import load_tokenizer
 from keyframe_asr.training.run import plan_recipe, train_recipe
 from keyframe_asr.training.stages import StageObjective
 from unit.test_training_processes import train

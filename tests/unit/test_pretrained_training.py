@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import keyframe_asr
-from keyframe_asr.config import ModelConfig, Recipe, load_recipe, parse_config
+from keyframe_asr.config.recipe import ModelConfig, Recipe, load_recipe, parse_config
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.evaluation.inspection import inspection_view

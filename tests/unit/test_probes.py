@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from keyframe_asr.evaluation.studies.probes import classify, explained
+from research.probes import classify, explained
 
 CLASSES = 4
 

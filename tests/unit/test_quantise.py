@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from keyframe_asr.cli.main import app
-from keyframe_asr.data.model_folder import WEIGHTS_FILE, load_model_folder
-from keyframe_asr.data.model_names import find_model
-from keyframe_asr.data.quantised_weights import dequantise, quantise
 from keyframe_asr.errors import ModelError
+from keyframe_asr.io.model_folder import WEIGHTS_FILE, load_model_folder
+from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.quantised_weights import dequantise, quantise
 
 
 @given(

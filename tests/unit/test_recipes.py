@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyframe_asr.config import Recipe, load_recipe
+from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.training.processes import Processes
+from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.stages import StageObjective
-from keyframe_asr.training.update import Updater
+from keyframe_asr.training.step import Updater
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
 VOCABULARY = 4233

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.evaluation.studies.definition import shipped_studies
-from keyframe_asr.evaluation.studies.results_page import update_page
+from research.definition import shipped_studies
+from research.results_page import update_page
 
 PAGE = """# Results
 <!-- study one -->

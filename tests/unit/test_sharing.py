@@ -8,7 +8,7 @@ import pytest
 from lhotse import CutSet
 
 from keyframe_asr.data.manifest import make_cut
-from keyframe_asr.data.sharing import Part, UpdateParts, share_out
+from keyframe_asr.data.update_batches import Part, UpdateParts, share_out
 
 
 def batch(*names: str) -> CutSet:

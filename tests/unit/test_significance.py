@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keyframe_asr.evaluation.significance import difference, rate_interval
+from research.significance import difference, rate_interval
 
 LENGTHS = [10] * 100
 

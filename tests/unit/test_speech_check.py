@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.calibration_config import SpeechCheckConfig
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.audio.synthetic_noise import KINDS, LEVELS_DB, make_sounds, read_sounds
+from keyframe_asr.config.calibration import SpeechCheckConfig
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest
-from keyframe_asr.data.sounds import KINDS, LEVELS_DB, make_sounds, read_sounds
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.errors import RecipeError
-from keyframe_asr.evaluation.invented import count_invented
+from keyframe_asr.evaluation.hallucinations import count_invented
 from keyframe_asr.evaluation.speech_fit import Heard, errors_with, fit_speech_check
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.speech import (
+from keyframe_asr.inference.speech_check import (
     Stretch,
     keep_speech,
     speech_score,

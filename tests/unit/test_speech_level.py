@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyframe_asr.audio.loudness import LONGEST_SOUND_SECONDS, SpeechLevel
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.speech_level import LONGEST_SOUND_SECONDS, SpeechLevel
 from keyframe_asr.decoding.timestamps import LONGEST_TOKEN_SECONDS, timed_tokens
 
 RATE = 16_000

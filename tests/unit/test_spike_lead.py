@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from keyframe_asr.config import FeaturesConfig, FusionConfig, ModelConfig
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.recipe import FeaturesConfig, FusionConfig, ModelConfig
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import timed_tokens
-from keyframe_asr.features import Fbank
 from keyframe_asr.inference.loading import load
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import CharacterTokenizer
-from keyframe_asr.training.spike_lead import measure_spike_lead
+from keyframe_asr.text.tokenizer import CharacterTokenizer
+from keyframe_asr.training.emission_delay import measure_spike_lead
 
 
 def test_a_lead_moves_every_start_and_never_before_the_recording() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,17 @@ import soundfile
 import yaml
 from safetensors.torch import load_file, save_file
 
-from keyframe_asr.config import Recipe
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import AudioError, KeyframeError, RecipeError, TrainingError
-from keyframe_asr.evaluation.studies import catalogue, training
-from keyframe_asr.evaluation.studies.definition import StressStudy, load_study
-from keyframe_asr.evaluation.studies.run import Part, Record, choose, measure, plan
-from keyframe_asr.evaluation.studies.stress_results import StressResults
 from keyframe_asr.timing import SAMPLE_RATE
+from research import catalogue, training
+from research.definition import StressStudy, load_study
+from research.run import Part, Record, choose, measure, plan
+from research.stress_results import StressResults
 from unit.random_model import noise, save_random_model
-from unit.test_cli_audio import keyframe
 from unit.tone_corpus import random_texts, recipe_data, stage, write_corpus
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def part(name: str, value: float = 1.0, work: float = 1.0, variant: str = "") -> Part:
@@ -39,6 +43,18 @@ def run(name: Path, seeds: int = 1, only: tuple[str, ...] = ()) -> tuple[Record,
     assert failed == []
     catalogue.write_report(name.stem, study, record)
     return record, said
+
+
+def study_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as `make study` does."""
+    return subprocess.run(
+        [sys.executable, "-m", "research", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
 
 
 def write_study(path: Path, **described: Any) -> Path:
@@ -86,7 +102,7 @@ def test_parts_of_another_setting_are_named_but_not_compared(tmp_path: Path) -> 
     where = ("--out", out, "--runs", tmp_path / "runs")
     page = tmp_path / "results.md"
     page.write_text("# Mine\n<!-- study tiny -->\n<!-- end of study tiny -->\n")
-    measured = keyframe("study", study, *where, "--only", "axe", "--only", "all")
+    measured = study_command(study, *where, "--only", "axe", "--only", "all")
     assert measured.returncode == 0, measured.stderr
     found = page.read_text(encoding="utf-8")
     assert found.startswith("# Mine\n<!-- study tiny -->\n*What is it?* (`keyframe study ")
@@ -99,7 +115,7 @@ def test_parts_of_another_setting_are_named_but_not_compared(tmp_path: Path) -> 
     described["epochs"] = {"keyframes": 2}
     described["reference"] = "all"
     study.write_text(yaml.safe_dump(described))
-    assert keyframe("study", study, *where, "--redraw").returncode == 0
+    assert study_command(study, *where, "--redraw").returncode == 0
     for text in (page.read_text("utf-8"), (out / "tiny.md").read_text("utf-8")):
         assert "Left out, measured with another setting: axe, seed 1." in text
         assert "Not trained with this setting yet: AXE, nothing." in text
@@ -109,12 +125,12 @@ def test_parts_of_another_setting_are_named_but_not_compared(tmp_path: Path) -> 
     described["epochs"] = {"keyframes": 2, "longer": 2}
     study.write_text(yaml.safe_dump(described))
     before = page.read_text("utf-8")
-    refused = keyframe("study", study, *where, "--redraw")
+    refused = study_command(study, *where, "--redraw")
     assert refused.returncode == 1 and "its table stays as it is" in refused.stderr
     assert "\n| all frames |" in (out / "tiny.md").read_text("utf-8")
     described["epochs"] = {"keyframes": 2}
     study.write_text(yaml.safe_dump(described))
-    assert keyframe("study", study, *where, "--redraw", "--set", "reference=axe").returncode == 0
+    assert study_command(study, *where, "--redraw", "--set", "reference=axe").returncode == 0
     assert page.read_text("utf-8") == before  # a study that was changed for once
 
 
@@ -507,14 +523,14 @@ def test_other_weights_at_the_same_place_are_another_start(tmp_path: Path) -> No
 def test_the_command(tmp_path: Path) -> None:
     study = training_study(tmp_path)
     where = ("--out", tmp_path / "out", "--runs", tmp_path / "runs")
-    planned = keyframe("study", study, *where, "--plan", "--seeds", 2)
+    planned = study_command(study, *where, "--plan", "--seeds", 2)
     assert planned.returncode == 0, planned.stderr
     assert "none, seed 2" in planned.stdout and "6 of 6 parts to measure" in planned.stdout
-    nothing = keyframe("study", study, *where, "--redraw")
+    nothing = study_command(study, *where, "--redraw")
     assert nothing.returncode == 1
     assert "nothing has been measured yet" in nothing.stderr
     assert not (tmp_path / "runs").exists()
-    unknown = keyframe("study", study, *where, "--only", "axes")
+    unknown = study_command(study, *where, "--only", "axes")
     assert unknown.returncode == 1
     (line,) = unknown.stderr.splitlines()
     assert "--only axes: no such variant; there are: axe, all, none" in line
@@ -529,7 +545,7 @@ def test_what_is_outdated_takes_no_table_away(
     for name in ("stress_longer.json", "stress_longer.md"):
         shutil.copy(kept / name, tmp_path)
     monkeypatch.chdir(repository)
-    found = keyframe("study", "stress_longer", "--redraw", "--out", tmp_path, "--set", changed)
+    found = study_command("stress_longer", "--redraw", "--out", tmp_path, "--set", changed)
     assert found.returncode == 1
     (line,) = found.stderr.splitlines()
     assert "leaves nothing to show; its table stays as it is" in line

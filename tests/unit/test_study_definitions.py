@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from keyframe_asr.config import Recipe
-from keyframe_asr.data.pretrained_source import with_architecture
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import RecipeError
-from keyframe_asr.evaluation.studies import catalogue
-from keyframe_asr.evaluation.studies.definition import (
+from keyframe_asr.io.pretrained_source import with_architecture
+from keyframe_asr.model.network import KeyframeNetwork
+from research import catalogue
+from research.definition import (
     StudyDefinition,
     TrainingStudy,
     load_study,
     shipped_studies,
 )
-from keyframe_asr.evaluation.studies.dropped import DroppedMeasurement
-from keyframe_asr.evaluation.studies.run import Record
-from keyframe_asr.evaluation.studies.stress import StressMeasurement
-from keyframe_asr.evaluation.studies.training import TrainingMeasurement
-from keyframe_asr.model.network import KeyframeNetwork
+from research.dropped import DroppedMeasurement
+from research.run import Record
+from research.stress import StressMeasurement
+from research.training import TrainingMeasurement
 from unit.random_model import save_random_model
 
 TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]

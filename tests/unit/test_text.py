@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyframe_asr.config import NormalisationName
-from keyframe_asr.text import NORMALISATIONS, has_digits, normalisation_for, normalise_text
+from keyframe_asr.config.recipe import NormalisationName
+from keyframe_asr.text.forms import NORMALISATIONS, has_digits, normalisation_for, normalise_text
 
 
 def test_every_name_a_recipe_may_give_is_a_normal_form() -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyframe_asr.config import TokenizerConfig
+from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.errors import ManifestError, ModelError, RecipeError
-from keyframe_asr.text import normalise_text
-from keyframe_asr.tokenizer import (
+from keyframe_asr.text.forms import normalise_text
+from keyframe_asr.text.tokenizer import (
     BLANK,
     END,
     UNKNOWN,

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from keyframe_asr.config import (
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.recipe import (
     FeaturesConfig,
     ModelConfig,
     StageConfig,
@@ -25,17 +26,16 @@ from keyframe_asr.config import (
 )
 from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset
 from keyframe_asr.data.manifest import load_manifest
-from keyframe_asr.data.model_folder import load_model_folder
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.features import Fbank
+from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import load_tokenizer
+from keyframe_asr.text.tokenizer import load_tokenizer
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training import precision as training_precision
-from keyframe_asr.training.processes import Processes
+from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.run import train_recipe
 from keyframe_asr.training.stages import StageObjective, optimiser
-from keyframe_asr.training.update import Updater
+from keyframe_asr.training.step import Updater
 from unit.tone_corpus import (
     MEL_BINS,
     MODEL,

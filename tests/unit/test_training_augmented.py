@@ -12,8 +12,8 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from keyframe_asr.augment_config import AugmentConfig
-from keyframe_asr.config import ModelConfig, Recipe, StageConfig, parse_config
+from keyframe_asr.config.augment import AugmentConfig
+from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
 from keyframe_asr.data import augment
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.model.network import KeyframeNetwork
@@ -150,7 +150,7 @@ def test_features_in_memory_with_workers_are_refused(corpus: Path) -> None:
 
 
 def test_recipe_of_a_run_can_be_read_again(run: Path, corpus: Path, noises: Path) -> None:
-    from keyframe_asr.config import load_recipe
+    from keyframe_asr.config.recipe import load_recipe
 
     stored = load_recipe(run / "recipe.yaml")
     assert stored.augment == parse_config(AugmentConfig, everything(noises), "augment")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keyframe_asr.config import StageConfig, parse_config
+from keyframe_asr.config.recipe import StageConfig, parse_config
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.checkpoint import Progress

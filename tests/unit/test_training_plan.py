@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from keyframe_asr.config import parse_config
+from keyframe_asr.config.recipe import parse_config
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.plan import count_parameters, estimate_memory
 from keyframe_asr.training.run import plan_recipe, train_recipe
@@ -42,7 +42,7 @@ def test_plan_counts_what_training_does(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_memory_grows_with_the_batch_and_the_network(corpus: Path, tmp_path: Path) -> None:
-    from keyframe_asr.config import Recipe
+    from keyframe_asr.config.recipe import Recipe
     from keyframe_asr.model.network import KeyframeNetwork
 
     def estimate(batch_seconds: float, dim: int) -> int:

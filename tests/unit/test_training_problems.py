@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from keyframe_asr.config import Recipe
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError, TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train_recipe

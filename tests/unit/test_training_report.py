@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from keyframe_asr.config import StageConfig, parse_config
+from keyframe_asr.config.recipe import StageConfig, parse_config
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.report import EpochReport, StageClock, TrainingReport, duration
 from keyframe_asr.training.run import train_recipe
@@ -124,7 +124,7 @@ def test_warning_depends_on_the_measured_rate(
     measured: float,
     warned: bool,
 ) -> None:
-    from keyframe_asr.training import trainer
+    from keyframe_asr.training import loop as trainer
 
     monkeypatch.setattr(trainer, "validate", lambda *_: Validation(0.5, 0.5, 1.0, measured, 0.9))
     train_recipe(tone_recipe(corpus, silent_inter_ctc()), tmp_path)

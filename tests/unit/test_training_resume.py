@@ -21,7 +21,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from keyframe_asr.config import Recipe
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train_recipe

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.config import DecoderConfig, EncoderConfig, ModelConfig, SubsamplingConfig
-from keyframe_asr.evaluation.studies import training_step
-from keyframe_asr.evaluation.studies.training_step import PIECES, SteppedNetwork, random_batch
+from keyframe_asr.config.recipe import DecoderConfig, EncoderConfig, ModelConfig, SubsamplingConfig
 from keyframe_asr.losses import axe_loss, ctc_loss, label_smoothed_cross_entropy, til_loss
-from keyframe_asr.tokenizer import END
+from keyframe_asr.text.tokenizer import END
+from research import training_step
+from research.training_step import PIECES, SteppedNetwork, random_batch
 
 BINS, VOCABULARY = 16, 12
 MODEL = ModelConfig(

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keyframe_asr.evaluation.studies.definition import TrainingStudy, load_study, shipped_studies
-from keyframe_asr.evaluation.studies.figures import GREY
-from keyframe_asr.evaluation.studies.run import Record
-from keyframe_asr.evaluation.studies.training_picture import draw
-from keyframe_asr.evaluation.studies.training_report import TrainingReport
+from research.definition import TrainingStudy, load_study, shipped_studies
+from research.figures import GREY
+from research.run import Record
+from research.training_picture import draw
+from research.training_report import TrainingReport
 
 TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from keyframe_asr.config.pretrained import PretrainedConfig
 from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
-from keyframe_asr.pretrained_config import PretrainedConfig
 
 WHISPER: dict[str, Any] = {
     "model_type": "whisper",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from keyframe_asr.config import Recipe, parse_config
+from keyframe_asr.config.recipe import Recipe, parse_config
 from keyframe_asr.timing import SAMPLE_RATE
 
 # Sums are repeated bit for bit on the CPU, and tensors this small are no work for another device.

@@ -14,7 +14,7 @@ from keyframe_asr.cli.option_groups import grouped
 from keyframe_asr.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
-    from keyframe_asr.config import ModelFolderConfig
+    from keyframe_asr.config.recipe import ModelFolderConfig
     from keyframe_asr.evaluation.calibration import Calibration
     from keyframe_asr.inference.modes import Mode
 
@@ -85,13 +85,13 @@ def calibrate(
     """Fit confidences, check for speech and, with --starts, token starts of MODEL; store them."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
-    from keyframe_asr.data.model_names import find_model
-    from keyframe_asr.data.sounds import make_sounds, read_sounds
+    from keyframe_asr.audio.synthetic_noise import make_sounds, read_sounds
     from keyframe_asr.evaluation.calibration import Calibrator
     from keyframe_asr.evaluation.picture import require_matplotlib
     from keyframe_asr.evaluation.reliability import draw_reliability
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.loading import load
+    from keyframe_asr.io.model_names import find_model
 
     _check_place(place, model)
     if reports.picture is not None:
@@ -129,7 +129,7 @@ def calibrate(
 
 def _check_place(place: Place, model: str) -> None:
     """Raise `ModelError` before the work if the model could not be written after it."""
-    from keyframe_asr.data.model_names import find_model
+    from keyframe_asr.io.model_names import find_model
 
     if place.out is not None and place.out.exists():
         raise ModelError(f"{place.out}: exists already; choose another place")
@@ -138,8 +138,8 @@ def _check_place(place: Place, model: str) -> None:
 
 
 def _store(model: str, config: ModelFolderConfig, place: Place) -> None:
-    from keyframe_asr.data.model_folder import copy_model_folder, save_model_config
-    from keyframe_asr.data.model_names import find_model
+    from keyframe_asr.io.model_folder import copy_model_folder, save_model_config
+    from keyframe_asr.io.model_names import find_model
 
     if place.out is not None:
         copy_model_folder(find_model(model), place.out, config)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.io.atomic_write import replacing
 
 if TYPE_CHECKING:
-    from keyframe_asr.config import NormalisationName
+    from keyframe_asr.config.recipe import NormalisationName
     from keyframe_asr.data.checks.report import DataReport
 
 
 class Language(StrEnum):
-    """As in `keyframe_asr.text`."""
+    """As in `keyframe_asr.text.forms`."""
 
     english = "english"
     mandarin = "mandarin"
@@ -54,7 +54,7 @@ def check_data(
     from keyframe_asr.data.checks.finding import Severity
     from keyframe_asr.data.checks.report import render, verdict
     from keyframe_asr.data.checks.run import check_manifests
-    from keyframe_asr.tokenizer import load_tokenizer
+    from keyframe_asr.text.tokenizer import load_tokenizer
 
     console = Console(stderr=True)
     # elsewhere than on a terminal it would write an empty line
@@ -80,9 +80,9 @@ def check_data(
 
 def _normalisation_of(folder: Path) -> NormalisationName | None:
     """The normal form of a prepared corpus or a model, None if the folder does not name one."""
-    from keyframe_asr.config import load_model_folder_config
+    from keyframe_asr.config.recipe import load_model_folder_config
     from keyframe_asr.data.corpora.summary import read_summary
-    from keyframe_asr.text import NORMALISATIONS
+    from keyframe_asr.text.forms import NORMALISATIONS
 
     if summary := read_summary(folder):
         return next((name for name in NORMALISATIONS if name == summary.normalisation), None)

@@ -81,8 +81,8 @@ def _models() -> list[tuple[str, str, bool]]:
     """Each shipped model, loaded and run on one second of silence."""
     import numpy as np
 
-    from keyframe_asr.data.model_names import shipped_models
     from keyframe_asr.inference.loading import load
+    from keyframe_asr.io.model_names import shipped_models
 
     lines = []
     for name, folder in shipped_models().items():

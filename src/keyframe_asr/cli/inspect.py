@@ -37,7 +37,7 @@ def inspect(
     is_page = target.suffix.lower() == ".html"
     if not is_page:
         require_matplotlib()  # said before the work, not after it
-    from keyframe_asr.audio import read_audio
+    from keyframe_asr.audio.reading import read_audio
     from keyframe_asr.inference.loading import load
 
     view = inspection_view(load(model, device), audio, decode.value if decode else None)

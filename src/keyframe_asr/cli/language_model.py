@@ -34,11 +34,11 @@ def language_model(
     """Write an ARPA file of n-grams of TEXT: interpolated modified Kneser-Ney."""
     if unit == "token" and model is None:
         raise typer.BadParameter("tokens are those of a recogniser; name it", param_hint="--model")
-    from keyframe_asr.decoding.language_model.arpa import write_arpa
-    from keyframe_asr.decoding.language_model.kneser_ney import estimate
-    from keyframe_asr.decoding.language_model.scoring import split_units
+    from keyframe_asr.decoding.lm.arpa import write_arpa
+    from keyframe_asr.decoding.lm.kneser_ney import estimate
+    from keyframe_asr.decoding.lm.scoring import split_units
     from keyframe_asr.inference.loading import load
-    from keyframe_asr.text import NORMALISATIONS
+    from keyframe_asr.text.forms import NORMALISATIONS
 
     recognizer: Recognizer | None = load(model, "cpu") if model is not None else None
     tokenizer = recognizer.tokenizer if recognizer else None

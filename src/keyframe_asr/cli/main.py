@@ -25,13 +25,11 @@ VERBS = (
     "evaluate",
     "times",
     "calibrate",
-    "invented",
+    "hallucinations",
     "transcribe",
     "align",
     "inspect",
     "quantise",
-    "bench",
-    "study",
     "doctor",
 )
 """Each is a function of the same name in `keyframe_asr.cli.<verb>`, in the order of the help; its
@@ -68,13 +66,13 @@ for _verb in VERBS:
     app.command(name=_verb)(getattr(_module, _name))
 
 
-def main() -> None:
-    """Entry point: 0 done, 1 a problem with the input, 2 wrong usage."""
+def main(application: typer.Typer = app) -> None:
+    """Run a command line: exit code 0 done, 1 a problem with the input, 2 wrong usage."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a name or text that the terminal's encoding lacks must not end the run
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        application()
     except KeyframeError as error:
         show_error(error)
         sys.exit(1)

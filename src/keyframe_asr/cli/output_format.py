@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.formats import json_line, render
+from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.results import Transcript
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from keyframe_asr.cli.corpora import CORPORA, ReadingOptions
 from keyframe_asr.cli.option_groups import grouped
+from keyframe_asr.data.registry import CORPORA, ReadingOptions
 
 if TYPE_CHECKING:
     from keyframe_asr.data.corpora.preparation import Prepared
@@ -85,9 +85,9 @@ def prepare(
 def _make(
     language: Literal["mandarin", "english"], train: int, out: Path, sentences: Path | None
 ) -> None:
-    from keyframe_asr.data.corpora.sentences import read_sentences
     from keyframe_asr.data.corpora.summary import read_summary
-    from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+    from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
+    from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
 
     corpus = SyntheticCorpus(language, train=train)
     if sentences is not None:

@@ -20,13 +20,13 @@ def quantise(
 
     Measure what it costs: `keyframe evaluate` of both folders.
     """
-    from keyframe_asr.data.model_folder import (
+    from keyframe_asr.io.model_folder import (
         CARD_FILE,
         WEIGHTS_FILE,
         load_model_folder,
         save_model_folder,
     )
-    from keyframe_asr.data.model_names import find_model
+    from keyframe_asr.io.model_names import find_model
 
     folder = find_model(model)
     if out.resolve() == folder.resolve():

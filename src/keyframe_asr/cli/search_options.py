@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from keyframe_asr.inference.fusion import FusionFiles
     from keyframe_asr.inference.modes import DecodeOptions, Mode
     from keyframe_asr.inference.recognizer import Recognizer
+    from keyframe_asr.inference.scorer_files import FusionFiles
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class SearchOptions:
     @property
     def files(self) -> FusionFiles:
         """What is added to the scores of a search, still unread."""
-        from keyframe_asr.inference.fusion import FusionFiles
+        from keyframe_asr.inference.scorer_files import FusionFiles
 
         return FusionFiles(
             self.language_model,
@@ -102,7 +102,7 @@ class SearchOptions:
             typer.BadParameter: the options contradict each other or one of the modes.
             KeyframeError: a file cannot be read or does not fit the recogniser.
         """
-        from keyframe_asr.inference.fusion import load_fusion
+        from keyframe_asr.inference.scorer_files import load_fusion
 
         return replace(self.options(modes), fusion=load_fusion(recognizer, self.files))
 

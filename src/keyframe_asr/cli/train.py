@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from keyframe_asr.config import Recipe
+    from keyframe_asr.config.recipe import Recipe
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
         raise typer.BadParameter(
             "names parts of the model to start from; add --initial", param_hint="--forget"
         )
-    from keyframe_asr.config import load_recipe
+    from keyframe_asr.config.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
     from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Vad(StrEnum):
-    """As `VoiceActivity` in `keyframe_asr.inference.voice_activity`, which needs torch."""
+    """As `VoiceActivity` in `keyframe_asr.audio.voice_activity`, which needs torch."""
 
     auto = "auto"
     silero = "silero"

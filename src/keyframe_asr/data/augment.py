@@ -25,12 +25,12 @@ from lhotse.cut import Cut
 from lhotse.dataset import SpecAugment
 from torch import Tensor
 
-from keyframe_asr.audio import Samples, read_audio
-from keyframe_asr.augment_config import AugmentConfig, NonSpeechConfig
+from keyframe_asr.audio.noise import excerpt, find_recordings
+from keyframe_asr.audio.reading import Samples, read_audio
+from keyframe_asr.audio.waveform import WaveformAugmentation
+from keyframe_asr.config.augment import AugmentConfig, NonSpeechConfig
 from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import audio_path, make_cut
-from keyframe_asr.data.noise import excerpt, find_recordings
-from keyframe_asr.data.waveform import WaveformAugmentation
 from keyframe_asr.timing import SAMPLE_RATE
 
 NON_SPEECH = "non_speech"

@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from keyframe_asr.audio import Samples, read_audio
+from keyframe_asr.audio.features import FrontEnd
+from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, is_part, text
-from keyframe_asr.data.sharing import Part
+from keyframe_asr.data.update_batches import Part
 from keyframe_asr.errors import KeyframeError, ManifestError
-from keyframe_asr.features import FrontEnd
+from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.tokenizer import Tokenizer
 
 DURATION_TOLERANCE = 0.25
 """Seconds by which a recording may differ from its manifest: codecs pad, tables round."""

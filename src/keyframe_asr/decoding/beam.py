@@ -13,7 +13,7 @@ from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
 from keyframe_asr.model.decoder import AttentionDecoder, DecoderState
-from keyframe_asr.tokenizer import BLANK, END
+from keyframe_asr.text.tokenizer import BLANK, END
 
 
 @dataclass(frozen=True)

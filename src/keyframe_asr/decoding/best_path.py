@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyframe_asr.tokenizer import BLANK
+from keyframe_asr.text.tokenizer import BLANK
 
 
 @dataclass(frozen=True)

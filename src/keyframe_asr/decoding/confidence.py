@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from keyframe_asr.calibration_config import ConfidenceConfig
+from keyframe_asr.config.calibration import ConfidenceConfig
 from keyframe_asr.decoding.hypothesis import Hypothesis
 
 Array = npt.NDArray[np.floating]

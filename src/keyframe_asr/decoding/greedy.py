@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.tokenizer import BLANK, END
+from keyframe_asr.text.tokenizer import BLANK, END
 
 
 def greedy_aligned(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:

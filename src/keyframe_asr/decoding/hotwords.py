@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.fusion import SparseTable
-from keyframe_asr.decoding.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
-from keyframe_asr.tokenizer import Tokenizer
+from keyframe_asr.decoding.lm.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
+from keyframe_asr.decoding.scorers import SparseTable
+from keyframe_asr.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

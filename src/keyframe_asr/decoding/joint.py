@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.best_path import Columns
-from keyframe_asr.decoding.fusion import Fusion
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.rescoring import rescore
+from keyframe_asr.decoding.scorers import Fusion
 from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.tokenizer import BLANK
+from keyframe_asr.text.tokenizer import BLANK
 
 CTC_WEIGHT = 0.6
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.best_path import Columns, best_positions
-from keyframe_asr.decoding.fusion import Fusion
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.tokenizer import BLANK, END
+from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.text.tokenizer import BLANK, END
 
 FEWEST_LABELS = 20
 """Labels of a column that are tried at least: fusion may prefer what the network does not."""

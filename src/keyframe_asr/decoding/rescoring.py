@@ -13,7 +13,7 @@ from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import Hypothesis, with_alternatives
 from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.tokenizer import END
+from keyframe_asr.text.tokenizer import END
 
 DECODER_WEIGHT = 0.5
 

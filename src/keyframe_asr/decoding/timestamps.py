@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.speech_level import SpeechLevel
-from keyframe_asr.han import is_han
 from keyframe_asr.results import Token, Word
+from keyframe_asr.text.scripts import is_han
 
 WORD_BOUNDARY = "▁"
 """Begins a word in sentencepiece's pieces."""

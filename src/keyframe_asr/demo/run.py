@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from keyframe_asr.config import Recipe, load_recipe
+from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.data.corpora.summary import manifest_paths
-from keyframe_asr.data.corpora.synthetic import SyntheticCorpus, make_corpus
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.demo.comparison import (
     HIGHEST_ERROR,

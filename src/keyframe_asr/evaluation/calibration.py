@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from keyframe_asr.audio import Samples
-from keyframe_asr.calibration_config import ConfidenceConfig, Confidences, SpeechCheckConfig
+from keyframe_asr.audio.reading import Samples
+from keyframe_asr.audio.synthetic_noise import Sound
+from keyframe_asr.config.calibration import ConfidenceConfig, Confidences, SpeechCheckConfig
 from keyframe_asr.data.manifest import load_manifest, text
-from keyframe_asr.data.sounds import Sound
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import words
@@ -32,11 +32,11 @@ from keyframe_asr.evaluation.speech_fit import Heard, errors_with, fit_speech_ch
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, Mode, decode
 from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer
-from keyframe_asr.inference.speech import speech_stretches
+from keyframe_asr.inference.speech_check import speech_stretches
 from keyframe_asr.results import Token, Word
-from keyframe_asr.text import NORMALISATIONS
+from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.tokenizer import SentencePieceTokenizer
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
-from keyframe_asr.tokenizer import SentencePieceTokenizer
 
 TOLERANCE = 0.002
 TRADE = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)

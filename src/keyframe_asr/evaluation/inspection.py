@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from keyframe_asr.audio.features import Fbank
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.features import Fbank
 from keyframe_asr.inference.modes import Mode
 from keyframe_asr.inference.recognizer import Recognizer, read_recording
 from keyframe_asr.results import Transcript

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import kaldialign
 
-from keyframe_asr.han import mixed_words
-from keyframe_asr.text import Language
+from keyframe_asr.text.forms import Language
+from keyframe_asr.text.scripts import mixed_words
 
 BOOTSTRAP_REPLICATIONS = 10_000
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keyframe_asr.audio import Samples
-from keyframe_asr.decoding.speech_level import SpeechLevel
+from keyframe_asr.audio.loudness import SpeechLevel
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.timing import FRAMES_PER_SECOND
 
 PAUSE_SECONDS = 0.3

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from keyframe_asr.audio import Samples
-from keyframe_asr.data.whole_file import replacing
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import Array, InspectionView
 from keyframe_asr.evaluation.picture import COLOURS, Spike, find_spikes
+from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
-from keyframe_asr.tokenizer import BLANK
 
 TEMPLATE = "inspection.html"
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import Array, InspectionView, headline
+from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND
-from keyframe_asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.decoding.confidence import CERTAIN, Array
+from keyframe_asr.io.atomic_write import replacing
 
 BINS = 10
 

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from rich import box
 from rich.table import Table
 
-from keyframe_asr.data.whole_file import replacing
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
@@ -22,7 +21,8 @@ from keyframe_asr.evaluation.metrics import (
     split_words,
     word_errors,
 )
-from keyframe_asr.text import Normalisation
+from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.text.forms import Normalisation
 
 ModeT = TypeVar("ModeT", bound=str)
 """Decode modes are named by the caller: a mapping's keys may be narrower than any string."""

@@ -18,7 +18,7 @@ from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
 from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
 from keyframe_asr.inference.recognizer import Recognizer, read_recording
-from keyframe_asr.text import NORMALISATIONS
+from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
 
 

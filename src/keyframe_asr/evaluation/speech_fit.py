@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from keyframe_asr.calibration_config import SpeechCheckConfig
-from keyframe_asr.inference.speech import Stretch, speech_score
+from keyframe_asr.config.calibration import SpeechCheckConfig
+from keyframe_asr.inference.speech_check import Stretch, speech_score
 
 RIDGE = 0.01
 """Keeps weights finite where the two classes can be told apart without error."""

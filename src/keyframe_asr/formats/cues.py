@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from keyframe_asr.formats.spans import MILLISECONDS, Span, separated, spans, words_of
-from keyframe_asr.han import is_han
 from keyframe_asr.results import Transcript
+from keyframe_asr.text.scripts import is_han
 
 LINES = 2
 COLUMNS, WIDE_COLUMNS = 42, 32

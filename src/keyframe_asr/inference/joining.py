@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, words
-from keyframe_asr.han import is_han
 from keyframe_asr.inference.segmentation import Span
 from keyframe_asr.results import Segment, Token, Transcript, Word
+from keyframe_asr.text.scripts import is_han
 from keyframe_asr.timing import SAMPLE_RATE
 
 JITTER_SECONDS = 0.2

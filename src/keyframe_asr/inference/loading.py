@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keyframe_asr.data.model_folder import load_model_folder
-from keyframe_asr.data.model_names import find_model
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.io.model_folder import load_model_folder
+from keyframe_asr.io.model_names import find_model
 
 
 def load(model: str | Path, device: str | None = None) -> Recognizer:

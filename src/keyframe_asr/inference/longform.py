@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from keyframe_asr.audio import announced_seconds, audio_blocks, read_audio
+from keyframe_asr.audio.reading import announced_seconds, audio_blocks, read_audio
+from keyframe_asr.audio.voice_activity import VoiceActivity, speech_detector
 from keyframe_asr.errors import AudioError, KeyframeError
-from keyframe_asr.inference.freed_memory import give_freed_memory_back
 from keyframe_asr.inference.joining import Recognised, join_stretches, segment_of
 from keyframe_asr.inference.segmentation import (
     DEFAULT_SEGMENTATION,
@@ -25,7 +25,7 @@ from keyframe_asr.inference.segmentation import (
     Stretch,
     stretches,
 )
-from keyframe_asr.inference.voice_activity import VoiceActivity, speech_detector
+from keyframe_asr.io.malloc import give_freed_memory_back
 from keyframe_asr.results import Transcript
 from keyframe_asr.timing import SAMPLE_RATE
 

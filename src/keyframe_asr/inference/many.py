@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from keyframe_asr.data.model_names import find_model
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.fusion import FusionFiles, load_fusion
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.longform import DEFAULT_LONG_FORM, LongForm, Progress
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode
+from keyframe_asr.inference.scorer_files import FusionFiles, load_fusion
+from keyframe_asr.io.model_names import find_model
 from keyframe_asr.results import Transcript
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000

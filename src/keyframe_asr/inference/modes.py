@@ -19,18 +19,18 @@ from torch import Tensor
 
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.best_path import Columns
-from keyframe_asr.decoding.fusion import Fusion
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
 from keyframe_asr.decoding.joint import CTC_WEIGHT, Judges, joint
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
 from keyframe_asr.decoding.rescoring import DECODER_WEIGHT, rescore
+from keyframe_asr.decoding.scorers import Fusion
 from keyframe_asr.errors import ModelError
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
-from keyframe_asr.tokenizer import BLANK
+from keyframe_asr.text.tokenizer import BLANK
 
 Mode = Literal["axe", "ctc", "attention", "rescore", "joint"]
 MODES: tuple[Mode, ...] = get_args(Mode)

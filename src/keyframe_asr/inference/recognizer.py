@@ -11,15 +11,14 @@ import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from keyframe_asr.audio import read_audio
-from keyframe_asr.calibration_config import Confidences, SpeechCheckConfig
-from keyframe_asr.data.model_folder import StoredModel
+from keyframe_asr.audio.features import front_end
+from keyframe_asr.audio.loudness import SpeechLevel
+from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
 from keyframe_asr.decoding.confidence import with_scaling
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.speech_level import SpeechLevel
 from keyframe_asr.decoding.timestamps import timed_tokens, words
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
-from keyframe_asr.features import front_end
 from keyframe_asr.inference.longform import (
     DEFAULT_LONG_FORM,
     LongForm,
@@ -38,11 +37,12 @@ from keyframe_asr.inference.modes import (
     spiking,
 )
 from keyframe_asr.inference.segmentation import SILENT_PEAK
-from keyframe_asr.inference.speech import keep_speech, speech_stretches, without_speech
+from keyframe_asr.inference.speech_check import keep_speech, speech_stretches, without_speech
+from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Alternative, Segment, Token, Transcript
+from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
-from keyframe_asr.tokenizer import UNKNOWN, UNKNOWN_TEXT
 
 Samples = npt.NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keyframe_asr.inference.voice_activity import HOP, Samples, Scores, SpeechDetector, decibels
+from keyframe_asr.audio.voice_activity import HOP, Samples, Scores, SpeechDetector, decibels
 from keyframe_asr.timing import SAMPLE_RATE
 
 SPEECH, PAUSE = 0.5, 0.35

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyframe_asr.losses.inputs import (
+from keyframe_asr.losses.validation import (
     LossInputs,
     at_least_float32,
     check_inputs,

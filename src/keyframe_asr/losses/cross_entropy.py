@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keyframe_asr.errors import LossInputError
-from keyframe_asr.losses.inputs import at_least_float32, check_reduction, reduce_by_length
+from keyframe_asr.losses.validation import at_least_float32, check_reduction, reduce_by_length
 
 _IGNORED = -100
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from keyframe_asr.losses.inputs import (
+from keyframe_asr.losses.validation import (
     at_least_float32,
     check_inputs,
     check_reduction,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keyframe_asr.losses.inputs import LossInputs, check_inputs, check_reduction
+from keyframe_asr.losses.validation import LossInputs, check_inputs, check_reduction
 
 
 def til_loss(

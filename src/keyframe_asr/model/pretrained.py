@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from keyframe_asr.config.pretrained import PretrainedConfig
 from keyframe_asr.errors import ModelError
-from keyframe_asr.pretrained_config import PretrainedConfig
 
 OUTPUTS_PER_SECOND = 50
 """Of every family: their first convolutions take 20 ms steps."""

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from keyframe_asr.config.pretrained import PretrainedConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.pretrained import PretrainedEncoder
-from keyframe_asr.pretrained_config import PretrainedConfig
 
 
 class Wav2Vec2Encoder(PretrainedEncoder):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
+from keyframe_asr.config.pretrained import PretrainedConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.masks import attention_mask, length_mask
 from keyframe_asr.model.pretrained import PretrainedEncoder
-from keyframe_asr.pretrained_config import PretrainedConfig
 
 STRIDE = 2
 """Mel frames to one output."""

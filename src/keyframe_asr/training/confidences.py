@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from lhotse.cut import Cut
 
-from keyframe_asr.calibration_config import Confidences
+from keyframe_asr.config.calibration import Confidences
 from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.tokenizer import Tokenizer
+from keyframe_asr.text.tokenizer import Tokenizer
 
 MOST_UTTERANCES = 200
 """So many tell enough; the rest of a large dev set would only take time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keyframe_asr.config import StageConfig
+from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.validation import Validation

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from keyframe_asr.config import Recipe
-from keyframe_asr.data.model_folder import CONFIG_FILE, WEIGHTS_FILE
-from keyframe_asr.data.model_names import find_model
-from keyframe_asr.data.quantised_weights import without_quantised
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError, TrainingError
+from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE
+from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.quantised_weights import without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder
-from keyframe_asr.tokenizer import Tokenizer, load_tokenizer
+from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 from keyframe_asr.training.checkpoint import load_weights
 
 DEPTHWISE = ".depthwise.weight"

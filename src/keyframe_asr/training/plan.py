@@ -12,8 +12,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from torch import Tensor
 
-from keyframe_asr.config import Recipe, StageConfig
-from keyframe_asr.features import front_end
+from keyframe_asr.audio.features import front_end
+from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import SAMPLE_RATE
 from keyframe_asr.training.stages import StageObjective

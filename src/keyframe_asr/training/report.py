@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from keyframe_asr.config import StageConfig
+from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.update import BatchResult
+from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
 
 _SUMMED = ("batches", "utterances", "loss", "audio_seconds", "frames", "keyframes", "tokens")

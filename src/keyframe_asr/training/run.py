@@ -7,20 +7,22 @@ from pathlib import Path
 
 import yaml
 
-from keyframe_asr.config import ModelFolderConfig, Recipe, StageConfig, load_recipe
+from keyframe_asr.audio.features import front_end
+from keyframe_asr.config.recipe import ModelFolderConfig, Recipe, StageConfig, load_recipe
 from keyframe_asr.data.augment import check_folders
 from keyframe_asr.data.dataset import FeatureStore, Store
 from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.manifest import text
-from keyframe_asr.data.model_folder import save_model_folder
-from keyframe_asr.data.pretrained_source import load_original, with_architecture
 from keyframe_asr.errors import TrainingError
-from keyframe_asr.features import front_end
+from keyframe_asr.io.model_folder import save_model_folder
+from keyframe_asr.io.pretrained_source import load_original, with_architecture
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.confidences import measure_confidences
 from keyframe_asr.training.curves import draw_curves
+from keyframe_asr.training.distributed import Processes
+from keyframe_asr.training.emission_delay import measure_spike_lead
 from keyframe_asr.training.initial import (
     initial_weights,
     load_encoder,
@@ -28,14 +30,12 @@ from keyframe_asr.training.initial import (
     new_network,
     parts_of_other_units,
 )
-from keyframe_asr.training.inputs import Inputs, prepare_inputs
+from keyframe_asr.training.loop import Trainer
 from keyframe_asr.training.plan import StagePlan, TrainingPlan, count_parameters, estimate_memory
-from keyframe_asr.training.prepared import complete_recipe
-from keyframe_asr.training.processes import Processes
+from keyframe_asr.training.recipe_defaults import complete_recipe
 from keyframe_asr.training.report import TrainingReport
-from keyframe_asr.training.spike_lead import measure_spike_lead
+from keyframe_asr.training.run_data import Inputs, prepare_inputs
 from keyframe_asr.training.stages import apply_stage
-from keyframe_asr.training.trainer import Trainer
 
 RECIPE_FILE = "recipe.yaml"
 """The recipe of a run, kept in its folder."""

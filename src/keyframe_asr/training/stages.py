@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config import StageConfig
+from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.losses.axe import axe_loss
 from keyframe_asr.losses.combine import LossParts
 from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
 from keyframe_asr.losses.ctc import ctc_loss
 from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
-from keyframe_asr.tokenizer import BLANK, END
 
 TOKENS_PER_SECOND = 4.0
 """Of speech, about: characters of Mandarin, pieces of English words."""

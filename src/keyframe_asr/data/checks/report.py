@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyframe_asr.data.checks.finding import KINDS, Finding, Severity
-from keyframe_asr.text import Language
+from keyframe_asr.text.forms import Language
 
 SHOWN_EXAMPLES = 3
 """Items of a finding in the table; JSON has all of them."""

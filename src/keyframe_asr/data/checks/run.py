@@ -8,7 +8,7 @@ from itertools import combinations
 
 from lhotse.cut import Cut
 
-from keyframe_asr.config import NormalisationName
+from keyframe_asr.config.recipe import NormalisationName
 from keyframe_asr.data.checks.audio import listen
 from keyframe_asr.data.checks.finding import Severity
 from keyframe_asr.data.checks.outliers import outlier_findings
@@ -23,8 +23,8 @@ from keyframe_asr.data.checks.utterance import (
     read_utterance,
 )
 from keyframe_asr.data.manifest import load_manifest, text
-from keyframe_asr.text import Language
-from keyframe_asr.tokenizer import Tokenizer
+from keyframe_asr.text.forms import Language
+from keyframe_asr.text.tokenizer import Tokenizer
 
 
 def check_manifests(

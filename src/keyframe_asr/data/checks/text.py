@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from keyframe_asr.data.checks.finding import Finding, Item, findings
 from keyframe_asr.data.checks.utterance import Utterance
-from keyframe_asr.text import has_digits
+from keyframe_asr.text.forms import has_digits
 
 
 def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:

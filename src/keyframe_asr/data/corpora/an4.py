@@ -12,7 +12,7 @@ from pathlib import Path
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text import normalise_text
+from keyframe_asr.text.forms import normalise_text
 
 DEV_WOMEN, DEV_MEN = 3, 5
 """Speakers of the development set; 13 utterances each make it a tenth of the training part."""

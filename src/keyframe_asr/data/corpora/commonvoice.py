@@ -16,7 +16,7 @@ from pathlib import Path
 from keyframe_asr.data.corpora.layout import SPLITS, files_below
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text import Language
+from keyframe_asr.text.forms import Language
 
 COLUMNS = ("client_id", "path", "sentence")
 LANGUAGES: dict[str, Language] = {

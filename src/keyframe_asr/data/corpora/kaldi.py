@@ -16,7 +16,7 @@ from pathlib import Path
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
 from keyframe_asr.data.corpora.places import find_splits
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text import Language
+from keyframe_asr.text.forms import Language
 
 _ARCHIVE = re.compile(r".*\.ark(:\d+)?$")
 

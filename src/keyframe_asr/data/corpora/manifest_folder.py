@@ -10,7 +10,7 @@ from keyframe_asr.data.corpora.layout import SPLITS
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text import Language
+from keyframe_asr.text.forms import Language
 
 TABLE = "manifest.tsv"
 

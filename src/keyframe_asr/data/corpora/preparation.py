@@ -21,8 +21,9 @@ from typing import Literal
 
 from lhotse.cut import Cut, MonoCut
 
-from keyframe_asr.audio import AudioLength
-from keyframe_asr.config import FeaturesConfig, TokenizerConfig
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.audio.reading import AudioLength
+from keyframe_asr.config.recipe import FeaturesConfig, TokenizerConfig
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.recordings import read_lengths, stamp
 from keyframe_asr.data.corpora.summary import (
@@ -39,9 +40,8 @@ from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import make_cut, text
 from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
-from keyframe_asr.features import Fbank
-from keyframe_asr.text import Digits, Language, Normalisation, has_digits, normalisation_for
-from keyframe_asr.tokenizer import Tokenizer, train_tokenizer
+from keyframe_asr.text.forms import Digits, Language, Normalisation, has_digits, normalisation_for
+from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
 Units = Literal["characters", "unigram", "bpe"]
 Progress = Callable[[str, int, int], None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from keyframe_asr.audio import AudioLength, read_length
+from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.errors import AudioError
 
 THREADS = 8

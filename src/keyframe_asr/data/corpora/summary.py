@@ -15,8 +15,8 @@ from rich.table import Table
 
 from keyframe_asr.data.manifest import save_manifest, speaker, text
 from keyframe_asr.data.statistics import STATISTICS_FILE
+from keyframe_asr.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
-from keyframe_asr.tokenizer import TOKENIZER_FILES, Tokenizer
 
 SUMMARY = "summary.json"
 PROBLEMS = "problems.txt"

@@ -12,7 +12,7 @@ from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Sp
 from keyframe_asr.data.corpora.places import find_splits
 from keyframe_asr.data.manifest import read_rows
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text import Language
+from keyframe_asr.text.forms import Language
 
 REQUIRED = ("path", "text")
 

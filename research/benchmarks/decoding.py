@@ -1,0 +1,127 @@
+"""Real-time factor of every decode mode at several beam widths, in batches of several sizes.
+
+    python benchmarks/decoding.py MODEL MANIFEST [--beams 1 4 10] [--batches 1 8 32] [--rounds 5]
+                                  [--limit 64] [--threads 1] [--device cpu]
+                                  [--json benchmarks/decoding.json]
+
+Medians over rounds, in each of which every batch size, mode and width has its turn. The encoding
+is charged to every mode, as a user waits for it too; `decoding` is what the search itself takes. A
+beam of 1 is greedy in axe and ctc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from keyframe_asr.data.manifest import audio_path, load_manifest
+from keyframe_asr.decoding.beam import BeamConfig
+from keyframe_asr.evaluation.report import machine
+from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.modes import DecodeOptions
+from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.timing import SAMPLE_RATE
+from research.run import write_text
+
+
+@dataclass
+class Times:
+    """Seconds of one batch size, a number for each round."""
+
+    encoding: list[float] = field(default_factory=list)
+    decoding: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+
+
+def measure(
+    recognizer: Recognizer,
+    batches: Sequence[Sequence[np.ndarray]],
+    beams: Sequence[int],
+    times: Times,
+) -> None:
+    """One round: every mode and width on what was encoded once."""
+    start = time.perf_counter()
+    encoded = [recognizer.encode(batch) for batch in batches]
+    times.encoding.append(time.perf_counter() - start)
+    for mode in recognizer.modes:
+        for beam in beams:
+            options = DecodeOptions(BeamConfig(beam), first_pass_beam=beam)
+            start = time.perf_counter()
+            for one in encoded:
+                recognizer.decode(one, mode, options)
+            taken = time.perf_counter() - start
+            times.decoding.setdefault((mode, beam), []).append(taken)
+
+
+def described(times: Times, audio: float) -> dict[str, Any]:
+    """Medians, in seconds of computing per second of audio, and the spread of the encoding."""
+    encoding = statistics.median(times.encoding)
+    return {
+        "encoding": round(encoding / audio, 6),
+        "encoding_rounds": [round(one / audio, 6) for one in times.encoding],
+        "modes": [
+            {
+                "mode": mode,
+                "beam": beam,
+                "rtf": round((encoding + statistics.median(taken)) / audio, 6),
+                "decoding": round(statistics.median(taken) / audio, 6),
+            }
+            for (mode, beam), taken in times.decoding.items()
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model")
+    parser.add_argument("manifest")
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4, 10])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recognizer = load(arguments.model, arguments.device)
+    cuts = islice(load_manifest(arguments.manifest), arguments.limit)
+    read = [read_recording(audio_path(cut)) for cut in cuts]
+    samples = sorted((one for one in read if isinstance(one, np.ndarray)), key=len)
+    audio = sum(map(len, samples)) / SAMPLE_RATE
+    times = {size: Times() for size in arguments.batches}
+    for number in range(-1, arguments.rounds):
+        if number == 0:  # the round before sets things up
+            times = {size: Times() for size in arguments.batches}
+        for size, taken in times.items():
+            batches = [samples[at : at + size] for at in range(0, len(samples), size)]
+            measure(recognizer, batches, arguments.beams, taken)
+        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+    result = {
+        "machine": machine(recognizer.device_name),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "model": arguments.model,
+        "utterances": len(samples),
+        "audio_seconds": round(audio, 1),
+        "rounds": arguments.rounds,
+        "batches": {str(size): described(taken, audio) for size, taken in times.items()},
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.json:
+        write_text(text + "\n", arguments.json)
+
+
+if __name__ == "__main__":
+    main()

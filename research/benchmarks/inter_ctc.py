@@ -1,0 +1,89 @@
+"""Is the upper half needed at all? The inter-CTC halfway against the head at the top, greedily.
+
+    python benchmarks/inter_ctc.py MANIFEST --all-frames MODEL... --keyframes MODEL...
+                                   [--json benchmarks/inter_ctc_an4.json]
+
+Several models of a kind are trainings of one system. `ctc` of a model that keeps all frames is its
+final CTC; what its inter-CTC says is read here as if it kept keyframes, which changes nothing below
+them. Differences are paired on the utterances, by bootstrap, trainings drawn as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.evaluation.report import machine
+from keyframe_asr.inference.loading import load
+from keyframe_asr.io.model_names import find_model
+from research.recognition import recognise
+from research.run import write_text
+from research.significance import Difference, difference, rate_interval
+
+Errors = list[list[int]]
+
+
+def measure(models: list[str], manifest: str) -> tuple[dict[str, Errors], list[int]]:
+    """Errors of each model on each utterance by head, and the lengths of the utterances."""
+    cuts = list(load_manifest(manifest))
+    recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
+    found: dict[str, Errors] = {"top": [], "inter-CTC": []}
+    lengths: list[int] = []
+    for model in models:
+        recognizer = load(find_model(model), "cpu")
+        network = recognizer.network
+        top = recognizer.modes[0]
+        result = recognise(recognizer, recordings, references, [top])
+        found["top"].append(result["decode"][top]["errors"])
+        network.keyframes_enabled = True
+        result = recognise(recognizer, recordings, references, ["ctc"])
+        found["inter-CTC"].append(result["decode"]["ctc"]["errors"])
+        lengths = result["lengths"]
+    return found, lengths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("manifest")
+    parser.add_argument("--all-frames", nargs="+", required=True)
+    parser.add_argument("--keyframes", nargs="+", required=True)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    every, lengths = measure(arguments.all_frames, arguments.manifest)
+    kept, _ = measure(arguments.keyframes, arguments.manifest)
+
+    def rates(errors: Errors) -> dict[str, Any]:
+        value, low, high = rate_interval(errors, lengths)
+        each = [round(sum(one) / sum(lengths), 4) for one in errors]
+        return {"trainings": each, "rate": round(value, 4), "ci95": [round(low, 4), round(high, 4)]}
+
+    def less(first: Errors, second: Errors) -> list[float]:
+        found: Difference = difference(first, second, lengths)
+        return [round(100 * one, 2) for one in (found.value, found.low, found.high)]
+
+    result = {
+        "machine": machine("cpu"),
+        "manifest": arguments.manifest,
+        "all frames": {head: rates(errors) for head, errors in every.items()},
+        "keyframes": {head: rates(errors) for head, errors in kept.items()},
+        "points (95 %)": {
+            "all frames: CTC less inter-CTC": less(every["top"], every["inter-CTC"]),
+            "keyframes: length head less inter-CTC": less(kept["top"], kept["inter-CTC"]),
+            "inter-CTC: keyframes less all frames": less(kept["inter-CTC"], every["inter-CTC"]),
+            "keyframes' length head less all frames' inter-CTC": less(
+                kept["top"], every["inter-CTC"]
+            ),
+        },
+    }
+    said = json.dumps(result, indent=2)
+    print(said)
+    if arguments.json:
+        write_text(said + "\n", arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Error rates of utterances one by one and glued into one recording, with and without silence.
+
+    python benchmarks/long_joints.py an4 an4_test.tsv --decode ctc
+
+The glued recording is read by blocks, cut into stretches and put together again; what it costs is
+the difference to the first line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from keyframe_asr import load
+from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.data.manifest import audio_path, load_manifest, text
+from keyframe_asr.evaluation.metrics import word_errors
+from keyframe_asr.inference.longform import LongForm, VoiceActivity
+from keyframe_asr.timing import SAMPLE_RATE
+
+SILENCES: dict[str, tuple[float, float]] = {
+    "without silence": (0.0, 0.0),
+    "0.3-1.0 s of silence": (0.3, 1.0),
+}
+
+
+def glued(paths: list[Path], silence: tuple[float, float]) -> Iterator[np.ndarray]:
+    """The recordings in order, each followed by silence of a random length in seconds."""
+    random = np.random.default_rng(0)
+    for path in paths:
+        yield read_audio(path)
+        yield np.zeros(round(random.uniform(*silence) * SAMPLE_RATE), dtype=np.float32)
+
+
+def main() -> None:
+    """Print one line for each way."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--decode", default=None)
+    parser.add_argument("--vad", nargs="*", default=["loudness", "silero"])
+    arguments = parser.parse_args()
+    recognizer = load(arguments.model)
+    language = recognizer.config.language
+    cuts = list(load_manifest(arguments.manifest))
+    paths, texts = [audio_path(cut) for cut in cuts], [text(cut) for cut in cuts]
+    found = recognizer.transcribe_batch(paths, arguments.decode)
+    show("one by one", "", word_errors(texts, [one.text for one in found], language), 0.0)
+    whole = (" " if language == "english" else "").join(texts)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, silence in SILENCES.items():
+            path = Path(folder) / "glued.flac"
+            with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
+                for samples in glued(paths, silence):
+                    file.write(samples)
+            for kind in arguments.vad:
+                measure(recognizer, path, kind, arguments.decode, name, whole)
+
+
+def measure(recognizer, path, kind: VoiceActivity, decode, name: str, whole: str) -> None:
+    """Recognise the glued recording and print its line."""
+    began = time.process_time()
+    long_form = LongForm(voice_activity=kind)
+    result = recognizer.transcribe(path, decode, long_form=long_form)
+    errors = word_errors([whole], [result.text], recognizer.config.language)
+    seconds = time.process_time() - began
+    starts = [token.start for token in result.tokens]
+    assert starts == sorted(starts)
+    show(name, f"{kind}, {len(result.segments)} segments", errors, seconds / result.duration)
+
+
+def show(name: str, how: str, errors, share: float) -> None:
+    """One line of JSON."""
+    line = {
+        "recording": name,
+        "cut by": how,
+        "wer": round(errors.rate, 4),
+        "substitutions": errors.substitutions,
+        "deletions": errors.deletions,
+        "insertions": errors.insertions,
+        "words": errors.reference_length,
+        "cpu seconds per second": round(share, 4),
+    }
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

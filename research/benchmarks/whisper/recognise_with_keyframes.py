@@ -1,0 +1,66 @@
+"""Recognise a list of recordings with a model of this project, one by one or batched, and time it.
+
+    python recognise_with_keyframes.py MODEL LIST --decode axe --threads 1 [--batched] --out FILE
+                                       [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
+
+What is written and what is timed: as in `recognise_with_whisper.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+import keyframe_asr
+from keyframe_asr.inference.modes import DecodeOptions
+from keyframe_asr.inference.scorer_files import FusionFiles, load_fusion
+
+
+def peak_megabytes() -> float:
+    """Most memory this process ever held; unlike `getrusage`, not what its parent held before."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kilobytes) / 1024
+
+
+def main() -> None:
+    """Recognise, time, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("list", type=Path)
+    parser.add_argument("--decode", required=True)
+    parser.add_argument("--batched", action="store_true")
+    parser.add_argument("--language-model", type=Path)
+    parser.add_argument("--weight", type=float, default=0.5)
+    parser.add_argument("--token-bonus", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    recognizer = keyframe_asr.load(given.model, "cpu")
+    options = DecodeOptions()
+    if given.language_model is not None:
+        files = FusionFiles(
+            language_model=given.language_model,
+            language_model_weight=given.weight,
+            token_bonus=given.token_bonus,
+        )
+        options = DecodeOptions(fusion=load_fusion(recognizer, files))
+    paths = given.list.read_text(encoding="utf-8").split("\n")
+    recognizer.transcribe(paths[0], given.decode, options)
+    started = time.perf_counter()
+    if given.batched:
+        texts = [one.text for one in recognizer.transcribe_batch(paths, given.decode, options)]
+    else:
+        texts = [recognizer.transcribe(path, given.decode, options).text for path in paths]
+    seconds = time.perf_counter() - started
+    found = {"texts": texts, "seconds": seconds, "peak_megabytes": peak_megabytes()}
+    given.out.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Speech made harder to recognise, for measuring: noise, rooms, speed, telephone, clipping.
+
+Nothing is trained on these; `augment` has its own. What is drawn follows from the name of an
+utterance alone, so that every system hears the same, and hears the same noise at every level.
+Values beyond full scale are not clipped, except where clipping is what is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+from scipy import signal
+
+from keyframe_asr.audio.noise import excerpt, mix
+from keyframe_asr.audio.reading import Samples, read_audio
+from keyframe_asr.audio.rooms import reverberate, simulate_room
+from keyframe_asr.data.augment import Draws
+from keyframe_asr.timing import SAMPLE_RATE
+
+DistortionName = Literal["noise", "room", "speed", "telephone", "clipping"]
+
+ROOMS = 5
+"""Simulated for each decay time."""
+
+TELEPHONE_RATE = 8_000
+TELEPHONE_LOWEST = 300.0
+"""Hertz; the highest is the level."""
+
+
+class Distortion:
+    """One kind of distortion at one level.
+
+    Args:
+        kind: which.
+        level: `noise`: dB of mean power between speech and noise; `room`: seconds in which sound
+            decays by 60 dB; `speed`: times as fast, pitch and all, as lhotse and Kaldi perturb it;
+            `telephone`: highest hertz that passes; `clipping`: dB below the peak of the utterance
+            at which it is cut off.
+        noises: recordings to choose from, for `noise` only.
+    """
+
+    def __init__(self, kind: DistortionName, level: float, noises: list[Path]) -> None:
+        self._kind, self._level, self._noises = kind, level, noises
+        self._rooms: list[Samples] = []
+        if kind == "room":
+            for number in range(ROOMS):
+                generator = np.random.default_rng([number, round(1000 * level)])
+                self._rooms.append(simulate_room(level, generator))
+
+    def __call__(self, samples: Samples, name: str) -> Samples:
+        """Samples (S,) at 16 kHz of the utterance of that name, distorted.
+
+        Raises:
+            AudioError: a recording of noise cannot be read.
+        """
+        if not samples.size:
+            return samples
+        generator = Draws(seed=0, stage=0, epoch=0).generator(self._kind, name)
+        if self._kind == "noise":
+            recording = read_audio(self._noises[generator.integers(len(self._noises))])
+            return mix(samples, excerpt(recording, samples.size, generator), self._level)
+        if self._kind == "room":
+            return reverberate(samples, self._rooms[generator.integers(len(self._rooms))])
+        if self._kind == "speed":
+            return _as_float32(soxr.resample(samples, SAMPLE_RATE * self._level, SAMPLE_RATE))
+        if self._kind == "telephone":
+            return telephone(samples, self._level)
+        limit = float(np.abs(samples).max()) * 10 ** (-self._level / 20)
+        return _as_float32(np.clip(samples, -limit, limit))
+
+
+def telephone(samples: Samples, highest: float) -> Samples:
+    """Samples (S,) as through a telephone at 8 kHz that passes 300 Hz to `highest`."""
+    narrow = soxr.resample(samples.astype(np.float64), SAMPLE_RATE, TELEPHONE_RATE)
+    band = signal.butter(
+        6, (TELEPHONE_LOWEST, highest), "bandpass", fs=TELEPHONE_RATE, output="sos"
+    )
+    wide = soxr.resample(signal.sosfilt(band, narrow), TELEPHONE_RATE, SAMPLE_RATE)
+    missing = max(0, samples.size - wide.size)  # resampling may round the length down
+    return _as_float32(np.pad(wide, (0, missing))[: samples.size])
+
+
+def _as_float32(samples: npt.NDArray[np.floating]) -> Samples:
+    found: Samples = np.ascontiguousarray(samples, dtype=np.float32)
+    return found

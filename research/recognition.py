@@ -1,0 +1,126 @@
+"""One pass of a model over recordings in memory: errors of each utterance, frames, time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kaldialign import edit_distance
+
+from keyframe_asr.audio.reading import Samples
+from keyframe_asr.errors import TrainingError
+from keyframe_asr.evaluation.metrics import (
+    character_errors,
+    confidence_interval,
+    split_characters,
+    split_words,
+    word_errors,
+)
+from keyframe_asr.inference.longform import batches_by_length
+from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
+from keyframe_asr.training.initial import initial_weights
+from research.multiply_adds import encoder_frames, encoder_multiply_adds
+
+
+def weights_digest(model: str) -> str | None:
+    """The first digits of the SHA-256 of a model's weights; None if it is not there."""
+    try:
+        weights = initial_weights(model).read_bytes()
+    except (TrainingError, OSError):
+        return None
+    return hashlib.sha256(weights).hexdigest()[:16]
+
+
+def recognise(
+    recognizer: Recognizer,
+    recordings: Sequence[Samples],
+    references: Sequence[str],
+    modes: Sequence[Mode],
+) -> dict[str, Any]:
+    """What is worth keeping of a pass; rates are fractions.
+
+    `unit` is words in English, characters in Mandarin; `errors` are counts of it by utterance.
+    """
+    recognizer.speech_check = None  # networks are compared, not what is refused after them
+    texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
+    seconds = dict.fromkeys(modes, 0.0)
+    frames = keyframes = 0
+    products = 0.0
+    sizes = {place: samples.size for place, samples in enumerate(recordings)}
+    recognizer.encode([min(recordings, key=len)])  # the first call sets things up
+    for batch in batches_by_length(sizes):
+        began = time.perf_counter()
+        encoded = recognizer.encode([recordings[place] for place in batch])
+        encoding = time.perf_counter() - began
+        frames, keyframes = frames + sum(encoded.frames), keyframes + sum(encoded.keyframes)
+        products += sum(
+            _multiply_adds(recognizer, sizes[place], kept)
+            for place, kept in zip(batch, encoded.keyframes, strict=True)
+        )
+        for mode in modes:
+            began = time.perf_counter()
+            found = recognizer.decode(encoded, mode)
+            seconds[mode] += encoding + time.perf_counter() - began
+            for place, one in zip(batch, found, strict=True):
+                texts[mode][place] = one.text
+    normalise = NORMALISATIONS[recognizer.config.normalisation]
+    normal = [normalise(reference) for reference in references]
+    tokens = sum(len(recognizer.tokenizer.encode(text)) for text in normal)
+    duration = sum(sizes.values()) / SAMPLE_RATE
+    language = normalise.language
+    split = split_words if language == "english" else split_characters
+    return {
+        "device": recognizer.device_name,
+        "utterances": len(recordings),
+        "audio_seconds": round(duration, 3),
+        "unit": "words" if language == "english" else "characters",
+        "frames": frames,
+        "keyframes": keyframes,
+        "tokens": tokens,
+        "multiply_adds_per_second": products / duration,
+        "lengths": [len(split(text, language)) for text in normal],
+        "decode": {
+            mode: _scored(normal, [normalise(text) for text in texts[mode]], language)
+            | {"rtf": seconds[mode] / duration}
+            for mode in modes
+        },
+    }
+
+
+def _scored(references: list[str], hypotheses: list[str], language: Any) -> dict[str, Any]:
+    split = split_words if language == "english" else split_characters
+    pairs = [
+        (split(reference, language), split(hypothesis, language))
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
+    ]
+    count = word_errors if language == "english" else character_errors
+    kinds = count(references, hypotheses, language)
+    return {
+        "wer": word_errors(references, hypotheses, language).rate,
+        "cer": character_errors(references, hypotheses, language).rate,
+        "rate": kinds.rate,
+        "ci95": list(confidence_interval([one for one, _ in pairs], [one for _, one in pairs])),
+        "substitutions": kinds.substitutions,
+        "deletions": kinds.deletions,
+        "insertions": kinds.insertions,
+        "errors": [int(edit_distance(*pair)["total"]) for pair in pairs],
+    }
+
+
+def _multiply_adds(recognizer: Recognizer, samples: int, kept: int) -> int:
+    """Of the encoders on a recording of so many samples, those of a pretrained one left out."""
+    network, config = recognizer.network, recognizer.config
+    frames = samples * FRAMES_PER_SECOND // SAMPLE_RATE
+    width = config.features.num_mel_bins
+    if network.pretrained is not None:
+        frames, width = frames // 2, network.pretrained.dim
+    if not network.keyframes_enabled:
+        kept = encoder_frames(config.model, frames)
+    return encoder_multiply_adds(
+        config.model, width, config.vocab_size, frames, kept, network.fusion_enabled
+    ).total

@@ -1,0 +1,1 @@
+"""Sound: reading and writing recordings, features, noise, rooms, loudness, voice activity."""

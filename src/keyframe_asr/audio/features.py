@@ -1,0 +1,151 @@
+"""Front ends, from samples to features; each model has one, the same wherever it runs.
+
+Kaldi-compatible log-mel filter banks, unless a pretrained encoder brings its own front end:
+kaldi-native-fbank computes them as Kaldi's `compute-fbank-feats --snip-edges=false --dither=0`
+does: 25 ms povey windows every 10 ms, pre-emphasis 0.97, power spectrum, mel bands from 20 Hz to
+8 kHz, natural logarithm. A reflection at both ends makes the frame count depend on the length
+alone: T = (S + 80) // 160.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import kaldi_native_fbank
+import numpy as np
+import numpy.typing as npt
+
+from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.errors import ModelError
+from keyframe_asr.timing import (
+    FRAME_LENGTH_MS,
+    FRAME_SHIFT_MS,
+    FRAME_SHIFT_SAMPLES,
+    SAMPLE_RATE,
+)
+
+_INT16_SCALE = 32_768.0
+
+
+class FrontEnd(Protocol):
+    """Features (T, width) float32 from samples (S,) in [-1, 1] at 16 kHz, without state."""
+
+    @property
+    def width(self) -> int:
+        """F, the numbers in each frame."""
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute the features of a whole recording."""
+
+
+def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> FrontEnd:
+    """The front end of a model: that of its pretrained encoder, if it has one, else fbank.
+
+    Raises:
+        ModelError: it needs `transformers`, which is not installed.
+    """
+    if pretrained is None:
+        return Fbank(config)
+    if pretrained.family == "whisper":
+        return WhisperMel(int((pretrained.architecture or {}).get("num_mel_bins", 80)))
+    return NormalisedWaveform()
+
+
+def num_frames(num_samples: int) -> int:
+    """Number of fbank frames of `num_samples` samples: rounded to the nearest frame shift."""
+    return (num_samples + FRAME_SHIFT_SAMPLES // 2) // FRAME_SHIFT_SAMPLES
+
+
+class Fbank:
+    """Log-mel filter bank of whole recordings; holds no state between calls."""
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        self.num_mel_bins = config.num_mel_bins
+
+    @property
+    def width(self) -> int:
+        """Mel bins."""
+        return self.num_mel_bins
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute (T, num_mel_bins) float32 from samples (S,) in [-1, 1] at 16 kHz.
+
+        T is 0 for fewer than 80 samples, half a frame shift.
+        """
+        if samples.ndim != 1:
+            raise ValueError(f"samples must be mono, shape (S,), found {samples.shape}")
+        frames = num_frames(samples.size)
+        features = np.empty((frames, self.num_mel_bins), dtype=np.float32)
+        if frames == 0:
+            return features
+        extractor = kaldi_native_fbank.OnlineFbank(self._options())
+        # Kaldi's features are those of 16-bit integers
+        scaled = np.ascontiguousarray(samples, dtype=np.float32) * np.float32(_INT16_SCALE)
+        # elements of the buffer are converted faster than those of the array (NumPy scalars)
+        extractor.accept_waveform(SAMPLE_RATE, scaled.data)
+        extractor.input_finished()
+        for frame in range(frames):
+            features[frame] = extractor.get_frame(frame)
+        return features
+
+    def _options(self) -> kaldi_native_fbank.FbankOptions:
+        # made anew for each call, so that a Fbank can be sent to worker processes
+        options = kaldi_native_fbank.FbankOptions()
+        options.frame_opts.samp_freq = SAMPLE_RATE
+        options.frame_opts.frame_length_ms = FRAME_LENGTH_MS
+        options.frame_opts.frame_shift_ms = FRAME_SHIFT_MS
+        options.frame_opts.dither = 0.0
+        options.frame_opts.snip_edges = False
+        options.mel_opts.num_bins = self.num_mel_bins
+        return options
+
+
+class WhisperMel:
+    """Whisper's log-mel, by `transformers`, of an utterance's own length: T = S // 160.
+
+    The range is clamped to 8 below the loudest place of the utterance, as in the original.
+    """
+
+    def __init__(self, num_mel_bins: int) -> None:
+        try:
+            from transformers import WhisperFeatureExtractor
+        except ImportError:
+            raise ModelError(
+                "the front end of whisper needs transformers; "
+                "pip install 'keyframe-asr[pretrained]'"
+            ) from None
+        self.width = num_mel_bins
+        extractor: Any = WhisperFeatureExtractor
+        self._extractor = extractor(feature_size=num_mel_bins)
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute (S // 160, width) float32."""
+        frames = samples.size // FRAME_SHIFT_SAMPLES
+        if frames == 0:
+            return np.empty((0, self.width), dtype=np.float32)
+        # the reflection at the ends needs more than half a window of samples
+        missing = max(0, self._extractor.n_fft - samples.size)
+        computed = self._extractor(
+            np.pad(samples.astype(np.float32), (0, missing)),
+            sampling_rate=SAMPLE_RATE,
+            padding="do_not_pad",
+            truncation=False,
+            return_tensors="np",
+        )
+        mel: npt.NDArray[np.float32] = computed["input_features"][0].T[:frames]
+        return np.ascontiguousarray(mel, dtype=np.float32)
+
+
+class NormalisedWaveform:
+    """The samples themselves, of mean 0 and variance 1 in each utterance, for wav2vec 2.0."""
+
+    width = 1
+
+    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute (S, 1) float32."""
+        if samples.size == 0:
+            return np.empty((0, 1), dtype=np.float32)
+        centred = samples - samples.mean(dtype=np.float64)
+        scaled: npt.NDArray[np.float64] = centred / np.sqrt(centred.var() + 1e-7)
+        return scaled.astype(np.float32)[:, None]

@@ -1,0 +1,73 @@
+"""`keyframe invented`: what a model writes where nobody speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from keyframe_asr.cli.decode_mode import DecodeMode
+
+if TYPE_CHECKING:
+    from keyframe_asr.inference.modes import Mode
+
+
+def hallucinations(
+    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
+    recordings: list[Path] | None = typer.Argument(
+        None, help="Folders of recordings in which nobody speaks. Default: self-made sounds only."
+    ),
+    self_made: bool = typer.Option(
+        True, help="Also silence, hums, tones, melodies, noises and clicks made on the spot."
+    ),
+    seconds: float = typer.Option(5.0, min=0.1, max=300.0, help="Length of each self-made sound."),
+    decode: list[DecodeMode] = typer.Option(
+        [], "--decode", help="Decode mode; may be repeated. Default: the model's greedy mode."
+    ),
+    json_file: Path | None = typer.Option(None, "--json", help="Write the report here as well."),
+    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+) -> None:
+    """Count the words that MODEL invents per hour of sound without speech."""
+    if not self_made and not recordings:
+        raise typer.BadParameter(
+            "without self-made sounds, give recordings", param_hint="RECORDINGS"
+        )
+    from keyframe_asr.audio.synthetic_noise import make_sounds, read_sounds
+    from keyframe_asr.evaluation.hallucinations import count_invented
+    from keyframe_asr.evaluation.report import save_report
+    from keyframe_asr.inference.loading import load
+
+    recognizer = load(model, device)
+    sounds = [one for folder in recordings or () for one in read_sounds(folder, "recordings")]
+    if self_made:
+        # other numbers than those that `keyframe calibrate` fits to
+        sounds += make_sounds(seconds, seed=1)
+    modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
+    report = count_invented(recognizer, sounds, dict.fromkeys(modes))
+    if json_file is not None:
+        save_report(report, json_file)
+    _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for mode, row in report["decode"].items():
+        table = Table(title=f"{report['unit']} invented by {report['model']}, {mode}")
+        for heading in ("sound", "minutes", "with text", "per hour", "without check"):
+            table.add_column(heading, justify="left" if heading == "sound" else "right")
+        without = row.get("without_check", row)
+        kinds = zip(row["kinds"].items(), without["kinds"].values(), strict=True)
+        pairs = [(name, one, other) for (name, one), other in kinds]
+        for name, one, other in [*pairs, ("all", row, without)]:
+            table.add_row(
+                name,
+                f"{one['seconds'] / 60:.1f}",
+                f"{one['with_text']}/{one['sounds']}",
+                f"{one['per_hour']:.0f}",
+                f"{other['per_hour']:.0f}",
+            )
+        console.print(table)

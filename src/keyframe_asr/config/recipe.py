@@ -1,0 +1,369 @@
+"""Recipes: everything that defines a run, as strict data.
+
+Every key is declared here with its default; an unknown key, a wrong type or values that
+contradict each other are refused before any work, naming the key and the nearest valid one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from keyframe_asr.config.augment import AugmentConfig
+from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
+from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.strict import Strict, apply_override, parse_config, read_yaml
+
+NormalisationName = Literal["english", "english-digits", "mandarin"]
+"""Normal forms of transcripts, which `keyframe_asr.text.forms` describes."""
+
+
+class DataConfig(Strict):
+    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the recipe's working folder.
+
+    Instead of them, the folder that `keyframe prepare` wrote: `prepared` stands for its manifests,
+    and brings its tokenizer, feature statistics and normal form of text.
+    """
+
+    prepared: str | None = None
+    train: str
+    more_train: list[str] = Field(default_factory=list)
+    """Further training manifests, taken together with `train` or `prepared`."""
+    dev: str
+    test: str | None = None
+    validate_batches_seconds: float = Field(default=120.0, gt=0)
+    """Seconds of audio in one batch of the dev set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _manifests_of_prepared(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("prepared"), str):
+            return data
+        folder = data["prepared"].rstrip("/")
+        return {name: f"{folder}/{name}.jsonl.gz" for name in ("train", "dev", "test")} | data
+
+
+class TokenizerConfig(Strict):
+    """Units of text: characters, or sentencepiece pieces of `vocab_size` (its own symbols in)."""
+
+    kind: Literal["characters", "sentencepiece"] = "characters"
+    vocab_size: int | None = Field(default=None, ge=8)
+    model_type: Literal["unigram", "bpe", "word", "char"] = "unigram"
+
+
+class FeaturesConfig(Strict):
+    """Kaldi-compatible fbank."""
+
+    num_mel_bins: int = Field(default=80, ge=8, le=128)
+
+
+class SubsamplingConfig(Strict):
+    """Convolutional subsampling; `separable` splits each later convolution in two cheap ones."""
+
+    factor: Literal[4, 8] = 4
+    channels: int = Field(default=256, ge=8)
+    separable: bool = False
+
+
+class EncoderConfig(Strict):
+    """Conformer: `layers` in all, the inter-CTC and the keyframes after `keyframe_layer`."""
+
+    layers: int = Field(default=12, ge=1)
+    keyframe_layer: int = Field(default=6, ge=1)
+    dim: int = Field(default=256, ge=8)
+    heads: int = Field(default=4, ge=1)
+    feed_forward: int = Field(default=2048, ge=8)
+    kernel: int = Field(default=15, ge=1)
+    attention_window: int | None = Field(default=None, ge=1)
+    """Frames to each side that encoder 1 attends to; `null`: all of them.
+
+    With all of them, CTC may put a token's spike anywhere in the utterance; a window keeps spikes,
+    and with them keyframes and time stamps, near their sound.
+    """
+    self_conditioning: bool = False
+    """Add the inter-CTC's posteriors, projected, to the frames that go on to encoder 2."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> EncoderConfig:
+        if self.keyframe_layer > self.layers:
+            raise ValueError(
+                f"keyframe_layer ({self.keyframe_layer}) is larger than layers ({self.layers}); "
+                "the keyframes are taken after one of the encoder's own layers"
+            )
+        if self.dim % self.heads or (self.dim // self.heads) % 2:
+            raise ValueError(
+                f"dim ({self.dim}) must be an even multiple of heads ({self.heads}) "
+                "for rotary positions"
+            )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel ({self.kernel}) must be odd")
+        return self
+
+
+class KeyframesConfig(Strict):
+    """How keyframes are chosen from inter-CTC log-probabilities (KFDS)."""
+
+    keep: Literal["peak", "first"] = "peak"
+    blank_threshold: float | None = Field(default=None, gt=0, lt=1)
+    """Blank where its probability exceeds this; `null`: where blank is the most probable label."""
+    positions: Literal["source", "sequence"] = "source"
+    """Positions in encoder 2: original frame times, or 0, 1, 2, ..."""
+
+
+class FusionConfig(Strict):
+    """Frame fusion: each keyframe becomes a weighted sum of `window` frames around it."""
+
+    kind: Literal["attention", "static", "mean", "concat", "none"] = "attention"
+    window: Literal[1, 2, 3, 5] = 3
+    """Frames; of two, the keyframe and the one before it."""
+    left_only: bool = False
+
+
+class DecoderConfig(Strict):
+    """Transformer attention decoder."""
+
+    layers: int = Field(default=6, ge=1)
+    heads: int = Field(default=4, ge=1)
+    feed_forward: int = Field(default=2048, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class ModelConfig(Strict):
+    """The network; `decoder: null` builds it without the attention decoder."""
+
+    pretrained: PretrainedConfig | None = None
+    subsampling: SubsamplingConfig = SubsamplingConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    keyframes: KeyframesConfig = KeyframesConfig()
+    fusion: FusionConfig = FusionConfig()
+    decoder: DecoderConfig | None = DecoderConfig()
+
+
+class LossConfig(Strict):
+    """Weights of the summed losses; `head` says which loss is on encoder 2's output."""
+
+    inter_ctc: float = Field(default=0.2, ge=0)
+    head: float = Field(default=0.1, ge=0)
+    head_loss: Literal["ctc", "axe", "til", "none"] = "axe"
+    decoder: float = Field(default=0.7, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    skip_target_penalty: float = Field(default=2.0, gt=0)
+    """δ of AXE (arXiv 2004.01655)."""
+
+
+class EndsWhen(Strict):
+    """Bounds on the dev set that tell that the inter-CTC is ready for keyframes."""
+
+    inter_error: float = Field(gt=0)
+    """At most so many token errors of the inter-CTC per target token."""
+    keyframes_per_token: tuple[float, float] = Field(default=(0.8, 1.5), strict=False)
+    """At least and at most so many spikes of the inter-CTC per target token."""
+
+
+class CollapseConfig(Strict):
+    """A stage with keyframes stops when its dev error exceeds a bound again and again."""
+
+    error: float = Field(default=0.8, gt=0)
+    evaluations: int = Field(default=5, ge=1)
+    """In a row."""
+
+
+PartAboveKeyframes = Literal["conditioning", "fusion", "encoder2", "head", "decoder"]
+"""Parts of the network that a stage may begin anew; those below them choose the keyframes."""
+
+
+class StageConfig(Strict):
+    """One stage of training; it starts from the averaged weights of the one before."""
+
+    name: str
+    epochs: int = Field(ge=1)
+    train: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """Other training manifests than the recipe's, for instance to warm up on other speech."""
+    start_from: str | None = None
+    """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
+    forget: list[PartAboveKeyframes] = Field(default_factory=list)
+    """Parts that begin this stage with random weights, those of a new network of the seed."""
+    keyframes: bool = False
+    fusion: bool = False
+    losses: LossConfig
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=500, ge=0)
+    decay: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    final_learning_rate: float = Field(default=0.0, ge=0)
+    """Learning rate at the end of a `cosine` decay."""
+    average_best: int = Field(default=5, ge=1)
+    """How many best checkpoints the weights of the stage are averaged over."""
+    select_by: Literal["error", "loss"] = "error"
+    ends_when: EndsWhen | None = None
+    """End the stage before its last epoch once the inter-CTC is good enough."""
+    collapse: CollapseConfig | None = CollapseConfig()
+    """When to stop a stage with keyframes whose error does not come down; `null`: never."""
+    unfreeze_from_layer: int | None = Field(default=None, ge=0)
+    """Train the pretrained encoder's layers from this one on, 0: all of it; `null`: none."""
+    pretrained_learning_rate: float = Field(default=1e-5, gt=0)
+    """Highest learning rate of those layers; it rises and decays with the stage's own."""
+
+    @property
+    def manifests(self) -> list[str]:
+        """Training manifests of its own; none where it hears those of the recipe."""
+        return [self.train] if isinstance(self.train, str) else self.train or []
+
+    @model_validator(mode="after")
+    def _check(self) -> StageConfig:
+        if self.keyframes and self.losses.head_loss == "ctc":
+            raise ValueError(
+                f"stage '{self.name}' has keyframes on with head_loss 'ctc': there are too few "
+                "keyframes for CTC; choose 'axe' or 'til'"
+            )
+        if not self.keyframes and self.losses.head_loss in ("axe", "til"):
+            raise ValueError(
+                f"stage '{self.name}' has head_loss '{self.losses.head_loss}' without keyframes; "
+                "set keyframes: true or head_loss: ctc"
+            )
+        return self
+
+
+class TrainingConfig(Strict):
+    """Batches, optimiser and device of a run."""
+
+    batch_seconds: float = Field(default=30.0, gt=0)
+    """Seconds of audio that a device computes at a time: the memory it needs grows with them."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches of one update, on however many devices: they share the batches out."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of matrix products; a CPU for which torch has no fast bfloat16 takes float32 instead."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    gradient_clip: float = Field(default=5.0, gt=0)
+    validate_every_epochs: int = Field(default=1, ge=1)
+    keep_features_in_memory: bool = False
+    """Keep computed fbank in memory between epochs: for corpora of a few hours.
+
+    Where the samples themselves are augmented, they are kept instead: 230 MB an hour and speed.
+    """
+    workers: int = Field(default=0, ge=0)
+    """Processes that load data beside the training process."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; `null`: all."""
+    encodings: str | None = None
+    """Folder for the outputs of a frozen pretrained encoder; `null`: `encodings` in the run's."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.keep_features_in_memory and self.workers:
+            raise ValueError(
+                f"keep_features_in_memory with workers ({self.workers}): the loading processes end "
+                "with each epoch and what they keep is lost; set workers: 0, or keep nothing"
+            )
+        return self
+
+
+class Recipe(Strict):
+    """A whole run."""
+
+    name: str
+    seed: int = 1
+    language: Literal["english", "mandarin"] = "english"
+    normalisation: NormalisationName | None = None
+    """Normal form of the transcripts; `null`: that of `data.prepared`, or else of `language`."""
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    training: TrainingConfig = TrainingConfig()
+    stages: list[StageConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        _check_normalisation(self.language, self.normalisation)
+        for stage in self.stages:
+            if self.model.decoder is None and stage.losses.decoder > 0:
+                raise ValueError(
+                    f"stage '{stage.name}' weighs the decoder loss by {stage.losses.decoder}, but "
+                    "model.decoder is null; set losses.decoder: 0 or give the model a decoder"
+                )
+            if self.model.pretrained is None and stage.unfreeze_from_layer is not None:
+                raise ValueError(
+                    f"stage '{stage.name}' unfreezes layers of a pretrained encoder, but "
+                    "model.pretrained is null; remove unfreeze_from_layer or name an encoder"
+                )
+            _check_forgotten(stage, self.model)
+        names = [stage.name for stage in self.stages]
+        for index, stage in enumerate(self.stages):
+            if stage.start_from is not None and stage.start_from not in names[:index]:
+                raise ValueError(
+                    f"stage '{stage.name}' starts from '{stage.start_from}', which is no earlier "
+                    f"stage; earlier ones: {', '.join(names[:index]) or 'none'}"
+                )
+        if len(set(names)) != len(names):
+            raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        return self
+
+
+def _check_forgotten(stage: StageConfig, model: ModelConfig) -> None:
+    absent = {
+        "conditioning": "" if model.encoder.self_conditioning else "self_conditioning is false",
+        "decoder": "model.decoder is null" if model.decoder is None else "",
+    }
+    for part in stage.forget:
+        if why := absent.get(part):
+            raise ValueError(f"stage '{stage.name}' forgets '{part}', but {why}; leave it out")
+
+
+class ModelFolderConfig(Strict):
+    """`config.yaml` of a model folder: what is needed to rebuild the network."""
+
+    name: str
+    language: Literal["english", "mandarin"]
+    normalisation: NormalisationName = "english"
+    """Normal form of what it was trained on; older folders do not name it: that of `language`."""
+    vocab_size: int = Field(ge=4)
+    keyframes: bool
+    fusion: bool
+    """Whether keyframe selection and frame fusion are on in these weights."""
+    spike_lead_seconds: float = 0.0
+    """How long before the start of its token a spike lies in the median, where that is known."""
+    confidences: Confidences = Field(default_factory=dict)
+    """By decode mode: what makes confidences as high as the share of tokens that are right."""
+    speech_check: SpeechCheckConfig | None = None
+    """Which stretches of sound are no speech and get no text; null believes every spike."""
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_language(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("language") not in ("english", "mandarin"):
+            return data  # refused with the other problems
+        return {"normalisation": data["language"]} | data
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelFolderConfig:
+        _check_normalisation(self.language, self.normalisation)
+        return self
+
+
+def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
+    """Read a YAML recipe and apply `key.sub=value` overrides (list entries by their number).
+
+    Raises:
+        RecipeError: the file cannot be read, or a key or value is not valid.
+    """
+    path = Path(path)
+    data = read_yaml(path)
+    for override in overrides or []:
+        apply_override(data, override)
+    return parse_config(Recipe, data, str(path))
+
+
+def load_model_folder_config(path: Path | str) -> ModelFolderConfig:
+    """Read `config.yaml` of a model folder. Raises `RecipeError` if it is not valid."""
+    return parse_config(ModelFolderConfig, read_yaml(Path(path)), str(path))
+
+
+def _check_normalisation(language: str, normalisation: NormalisationName | None) -> None:
+    if normalisation is not None and not normalisation.startswith(language):
+        raise ValueError(f"normalisation '{normalisation}' is not one of {language} texts")

@@ -1,0 +1,1 @@
+"""Speech that is made on the spot by a speech synthesiser."""

@@ -1,0 +1,236 @@
+"""N-gram models as ARPA files, the text format that SRILM, KenLM and others read and write.
+
+A line holds a base-10 log-probability, the n-gram and, below the highest order, its back-off
+weight. Read here because the readers on pip need a compiler (kenlm) or are no longer maintained.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keyframe_asr.errors import ModelError
+from keyframe_asr.io.atomic_write import replacing
+
+START, STOP, UNKNOWN_WORD = "<s>", "</s>", "<unk>"
+
+NEVER = -99.0
+"""Base-10 log-probability that stands for zero, as SRILM writes it."""
+
+Words = tuple[str, ...]
+Entry = tuple[float, float]
+"""Base-10 logarithms: probability of an n-gram, and back-off weight of it as a context."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ngrams:
+    """All n-grams of one order, as arrays: a million of them as tuples take half a gigabyte.
+
+    Attributes:
+        word_ids: (N, n) places of their words in the model's vocabulary.
+        log10: (N,) base-10 log-probabilities.
+        weights: (N,) base-10 back-off weights of them as contexts, 0 where there is none.
+    """
+
+    word_ids: NDArray[np.int32]
+    log10: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.log10)
+
+
+@dataclass(frozen=True, eq=False)
+class NgramModel:
+    """A back-off model.
+
+    Attributes:
+        words: the vocabulary, special words included, in the order of the file.
+        orders: `orders[n - 1]` holds every n-gram of n words.
+    """
+
+    words: tuple[str, ...]
+    orders: tuple[Ngrams, ...]
+
+    @staticmethod
+    def of(orders: Sequence[Mapping[Words, Entry]]) -> NgramModel:
+        """A model of entries by n-gram, one mapping an order; every word is a 1-gram too."""
+        known = {ngram[0]: number for number, ngram in enumerate(orders[0])}
+        columns = [_Columns() for _ in orders]
+        for own, ngrams in zip(columns, orders, strict=True):
+            for ngram, entry in ngrams.items():
+                own.append([known[word] for word in ngram], *entry)
+        return NgramModel(tuple(known), _packed(columns))
+
+    @cached_property
+    def entries(self) -> tuple[dict[Words, Entry], ...]:
+        """The same by n-gram, for looking at a few of them."""
+        return tuple(
+            {
+                tuple(self.words[number] for number in ngram): (log10, weight)
+                for ngram, log10, weight in zip(*_listed(ngrams), strict=True)
+            }
+            for ngrams in self.orders
+        )
+
+    def __contains__(self, ngram: Words) -> bool:
+        if not 0 < len(ngram) <= len(self.orders) or not set(ngram) <= set(self.words):
+            return False
+        numbers = [self.words.index(word) for word in ngram]
+        return bool((self.orders[len(ngram) - 1].word_ids == numbers).all(axis=1).any())
+
+    def log10(self, history: Words, word: str) -> float:
+        """Base-10 log-probability of a word after a history, one n-gram at a time."""
+        history = history[max(0, len(history) - len(self.orders) + 1) :]
+        found = self.entries[len(history)].get((*history, word))
+        if found is not None:
+            return found[0]
+        if not history:
+            return NEVER if word == UNKNOWN_WORD else self.log10((), UNKNOWN_WORD)
+        weight = self.entries[len(history) - 1].get(history, (0.0, 0.0))[1]
+        return weight + self.log10(history[1:], word)
+
+
+@dataclass
+class _Columns:
+    """The n-grams of one order while they are read, in little memory."""
+
+    word_ids: array[int] = field(default_factory=lambda: array("i"))
+    log10: array[float] = field(default_factory=lambda: array("d"))
+    weights: array[float] = field(default_factory=lambda: array("d"))
+
+    def append(self, word_ids: Sequence[int], log10: float, weight: float) -> None:
+        self.word_ids.extend(word_ids)
+        self.log10.append(log10)
+        self.weights.append(weight)
+
+
+def _packed(orders: Sequence[_Columns]) -> tuple[Ngrams, ...]:
+    return tuple(
+        Ngrams(
+            np.array(own.word_ids, dtype=np.int32).reshape(-1, order),
+            np.array(own.log10, dtype=np.float64),
+            np.array(own.weights, dtype=np.float64),
+        )
+        for order, own in enumerate(orders, 1)
+    )
+
+
+def _listed(ngrams: Ngrams) -> tuple[list[list[int]], list[float], list[float]]:
+    return ngrams.word_ids.tolist(), ngrams.log10.tolist(), ngrams.weights.tolist()
+
+
+def write_arpa(model: NgramModel, path: Path) -> None:
+    """Write the model, whole or not at all. Raises `KeyframeError` if it cannot be written."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(f"{line}\n" for line in _lines(model))
+
+
+def _lines(model: NgramModel) -> Iterator[str]:
+    yield "\\data\\"
+    for order, ngrams in enumerate(model.orders, 1):
+        yield f"ngram {order}={len(ngrams)}"
+    for order, ngrams in enumerate(model.orders, 1):
+        yield ""
+        yield f"\\{order}-grams:"
+        for numbers, log10, weight in zip(*_listed(ngrams), strict=True):
+            end = f"\t{weight:.7f}" if order < len(model.orders) else ""
+            yield f"{log10:.7f}\t{' '.join(model.words[number] for number in numbers)}{end}"
+    yield ""
+    yield "\\end\\"
+
+
+def read_arpa(path: Path) -> NgramModel:
+    """Read an ARPA file, also a gzipped one.
+
+    Raises:
+        ModelError: it cannot be read or is not an ARPA file; the line is named.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            return _parse(path, enumerate((line.strip() for line in file), 1))
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged, or no UTF-8 text"
+        raise ModelError(f"{path}: cannot be read: {reason}; give an ARPA file") from None
+
+
+def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
+    announced: list[int] = []
+    known: dict[str, int] = {}
+    orders: list[_Columns] = []
+    begun = ended = False
+    for number, line in lines:
+        if line == "\\data\\":
+            begun = True
+        elif not line or not begun:
+            continue
+        elif line == "\\end\\":
+            ended = True
+            break
+        elif found := re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", line):
+            announced.append(int(found[2]))
+        elif re.fullmatch(r"\\\d+-grams:", line):
+            orders.append(_Columns())
+        elif not orders:
+            raise ModelError(f"{path}:{number}: stands before the n-grams; give an ARPA file")
+        else:
+            words, log10, weight = _entry(path, number, line, len(orders))
+            if len(orders) == 1:
+                if words[0] in known:
+                    raise ModelError(
+                        f"{path}:{number}: '{words[0]}' is listed twice among the 1-grams; "
+                        "make the file again"
+                    )
+                known[words[0]] = len(known)
+            orders[-1].append(_word_ids(path, number, words, known), log10, weight)
+    if not begun or not orders:
+        raise ModelError(f"{path}: has no \\data\\ and n-grams; give an ARPA file")
+    packed = _packed(orders)
+    sizes = [len(ngrams) for ngrams in packed]
+    if not ended or sizes != announced:
+        raise ModelError(
+            f"{path}: its n-grams are not those it announces ({announced}, found {sizes}); "
+            "it was cut short or changed: copy it again"
+        )
+    return NgramModel(tuple(known), packed)
+
+
+def _word_ids(path: Path, number: int, words: list[str], known: dict[str, int]) -> list[int]:
+    try:
+        return [known[word] for word in words]
+    except KeyError as lost:
+        raise ModelError(
+            f"{path}:{number}: '{lost.args[0]}' of the n-gram '{' '.join(words)}' is not among its "
+            "1-grams; give a complete ARPA file"
+        ) from None
+
+
+def _entry(path: Path, number: int, line: str, order: int) -> tuple[list[str], float, float]:
+    """Fields are separated by tabs or spaces; the back-off weight may be left out."""
+    fields = line.split()
+    try:
+        if len(fields) not in (order + 1, order + 2):
+            raise ValueError
+        weight = float(fields[order + 1]) if len(fields) == order + 2 else 0.0
+        log10 = float(fields[0])
+        if not (math.isfinite(log10) and math.isfinite(weight)):
+            raise ValueError
+        return fields[1 : order + 1], log10, weight
+    except ValueError:
+        raise ModelError(
+            f"{path}:{number}: is not a log-probability, {order} words and at most a back-off "
+            "weight; give an ARPA file"
+        ) from None

@@ -1,0 +1,130 @@
+"""N-gram estimation: interpolated modified Kneser-Ney smoothing.
+
+Chen & Goodman, "An empirical study of smoothing techniques for language modeling" (1999), as
+organised by Heafield et al., "Scalable modified Kneser-Ney language model estimation" (ACL 2013):
+lower orders count in how many contexts an n-gram was seen (those that begin a sentence keep their
+counts), three discounts an order follow from the counts of counts, and the unigrams are
+interpolated with the uniform distribution, from which the unknown word gets its share.
+
+Deviation: where a small text has no n-grams seen once, twice, three or four times, the discounts of
+that order are 0.5, 1 and 1.5 (KenLM's fallback). Nothing is pruned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from keyframe_asr.decoding.lm.arpa import (
+    NEVER,
+    START,
+    STOP,
+    UNKNOWN_WORD,
+    Entry,
+    NgramModel,
+    Words,
+)
+from keyframe_asr.errors import ManifestError
+
+FALLBACK = (0.5, 1.0, 1.5)
+
+
+def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
+    """A back-off model of sentences, which are words without start and stop.
+
+    Raises:
+        ManifestError: there is no word at all.
+    """
+    counts = [Counter[Words]() for _ in range(order)]
+    for sentence in sentences:
+        words = (START, *(word for word in sentence if word not in (START, STOP)), STOP)
+        if len(words) > 2:
+            _count(words, counts)
+    if not counts[0]:
+        raise ManifestError("the text holds no words to learn from; give one sentence a line")
+    adjusted = [_adjusted(counts, place) for place in range(order)]
+    probabilities, weights = _unigrams(adjusted[0])
+    tables, contexts = [probabilities], [weights]
+    for place in range(1, order):
+        probabilities, weights = _interpolated(adjusted[place], tables[-1])
+        tables.append(probabilities)
+        contexts.append(weights)
+    return NgramModel.of(
+        [
+            _entries(probabilities, contexts[place + 1] if place + 1 < order else {})
+            for place, probabilities in enumerate(tables)
+        ]
+    )
+
+
+def _count(words: Words, counts: list[Counter[Words]]) -> None:
+    """Count all n-grams; the start is a context, never a word that follows."""
+    for place in range(len(counts)):
+        for first in range(len(words) - place):
+            ngram = words[first : first + place + 1]
+            if ngram != (START,):
+                counts[place][ngram] += 1
+
+
+def _adjusted(counts: list[Counter[Words]], place: int) -> dict[Words, int]:
+    """Below the highest order: the number of different words an n-gram was seen after."""
+    if place + 1 == len(counts):
+        return dict(counts[place])
+    contexts = Counter(ngram[1:] for ngram in counts[place + 1] if ngram[1:] != (START,))
+    return {
+        ngram: count if ngram[0] == START else contexts[ngram]
+        for ngram, count in counts[place].items()
+    }
+
+
+def _discounts(counts: Iterable[int]) -> tuple[float, float, float]:
+    """What is taken from n-grams seen once, twice, and more often (equation 17 of the paper)."""
+    one, two, three, four = (Counter(counts)[times] for times in (1, 2, 3, 4))
+    if not (one and two and three and four):
+        return FALLBACK
+    share = one / (one + 2 * two)
+    found = (
+        1 - 2 * share * two / one,
+        2 - 3 * share * three / two,
+        3 - 4 * share * four / three,
+    )
+    # beyond these bounds a probability or a back-off weight would not be positive
+    return found if all(0 < d < n for n, d in enumerate(found, 1)) else FALLBACK
+
+
+def _unigrams(counts: dict[Words, int]) -> tuple[dict[Words, float], dict[Words, float]]:
+    """Interpolated with the uniform distribution over all words, the unknown one included."""
+    vocabulary = set(counts) | {(UNKNOWN_WORD,)}
+    probabilities, weights = _interpolated(counts, {(): 1 / len(vocabulary)})
+    share = weights[()] / len(vocabulary)
+    return {**dict.fromkeys(sorted(vocabulary), share), **probabilities}, weights
+
+
+def _interpolated(
+    counts: dict[Words, int], lower: dict[Words, float]
+) -> tuple[dict[Words, float], dict[Words, float]]:
+    """Probability of each n-gram, and of each context the share that the lower order gets."""
+    discounts = _discounts(counts.values())
+    totals: dict[Words, int] = defaultdict(int)
+    taken: dict[Words, float] = defaultdict(float)
+    for ngram, count in counts.items():
+        totals[ngram[:-1]] += count
+        taken[ngram[:-1]] += discounts[min(count, 3) - 1]
+    weights = {context: taken[context] / total for context, total in totals.items()}
+    probabilities = {}
+    for ngram, count in counts.items():
+        context = ngram[:-1]
+        kept = (count - discounts[min(count, 3) - 1]) / totals[context]
+        probabilities[ngram] = kept + weights[context] * lower[ngram[1:]]
+    return probabilities, weights
+
+
+def _entries(probabilities: dict[Words, float], weights: dict[Words, float]) -> dict[Words, Entry]:
+    entries: dict[Words, Entry] = {}
+    if (START,) in weights:  # a context only
+        entries[START,] = (NEVER, math.log10(weights[START,]))
+    for ngram, probability in probabilities.items():
+        weight = weights.get(ngram)
+        entries[ngram] = (math.log10(probability), math.log10(weight) if weight else 0.0)
+    return entries

@@ -1,0 +1,231 @@
+"""Language models as scorers of a beam search, whatever units they count in.
+
+A model of words scores a word when the next one begins, or the sentence ends; until then its
+prefix costs as much as the cheapest word that begins so, without context (look-ahead, Ortmanns et
+al., "Language-model look-ahead for large vocabulary speech recognition", ICSLP 1996). A word that
+the model does not know is spelled: each of its tokens, from where no known word begins so, is as
+likely as any other. A model of tokens or characters scores each token by the units it is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from keyframe_asr.decoding.lm.arpa import (
+    START,
+    STOP,
+    UNKNOWN_WORD,
+    NgramModel,
+)
+from keyframe_asr.decoding.lm.ngram import NgramTable
+from keyframe_asr.decoding.lm.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
+from keyframe_asr.decoding.scorers import Scorer, SparseTable
+from keyframe_asr.errors import ModelError
+from keyframe_asr.text.tokenizer import Tokenizer
+
+Unit = Literal["word", "character", "token"]
+
+
+def language_model_scorer(
+    model: NgramModel, tokenizer: Tokenizer, spaced: bool, weight: float, device: torch.device
+) -> Scorer:
+    """Scorer of a language model; its unit is told from its vocabulary.
+
+    Args:
+        model: of words, characters or tokens.
+        tokenizer: of the recogniser.
+        spaced: whether spaces separate words in its language.
+        weight: of the model's natural log-probabilities, at least 0.
+        device: where the searches run.
+
+    Raises:
+        ModelError: the model's units do not fit the recogniser's, or it is damaged.
+        ValueError: the weight is below 0.
+    """
+    if weight < 0:
+        raise ValueError("the weight of a language model is at least 0")
+    table = NgramTable(model, device)
+    unit = unit_of(model, spaced)
+    if unit == "word":
+        return WordScorer(table, tokenizer, weight, device)
+    # sentencepiece begins a text with a boundary, which models of characters do not count
+    skips = unit == "character" and (START, BOUNDARY) not in model
+    return UnitScorer(table, _units(tokenizer, unit), skips, weight, device)
+
+
+def split_units(text: str, unit: Unit, tokenizer: Tokenizer | None = None) -> list[str]:
+    """The units of a text that a model of this kind counts; `token` needs the tokenizer."""
+    collapsed = " ".join(text.split())
+    if unit == "word":
+        return collapsed.split()
+    if unit == "character":
+        return list(collapsed.replace(" ", BOUNDARY))
+    if tokenizer is None:
+        raise ValueError("units of a tokenizer need the tokenizer")
+    texts = surfaces(tokenizer)
+    return [texts[token] or UNKNOWN_WORD for token in tokenizer.encode(collapsed)]
+
+
+def unit_of(model: NgramModel, spaced: bool) -> Unit:
+    """What a model's words are. Raises `ModelError` if they fit no text without spaces."""
+    words = [word for word in model.words if word not in (START, STOP, UNKNOWN_WORD)]
+    if any(BOUNDARY in word for word in words):
+        return "character" if all(len(word) == 1 for word in words) else "token"
+    if spaced:
+        return "word"
+    longer = next((word for word in words if len(word) > 1 and not word.isascii()), None)
+    if longer:
+        raise ModelError(
+            f"the language model counts words such as '{longer}', but this recogniser writes no "
+            "spaces; make one of characters: keyframe language-model --unit character"
+        )
+    return "character"
+
+
+def _units(tokenizer: Tokenizer, unit: Unit) -> list[list[str]]:
+    """The units that each token is made of."""
+    texts = surfaces(tokenizer)
+    return [list(text) if unit == "character" else [text] if text else [] for text in texts]
+
+
+class UnitScorer:
+    """Scores every token by its units. State: of the model, and whether anything was said."""
+
+    def __init__(
+        self,
+        table: NgramTable,
+        units: list[list[str]],
+        skips_boundary: bool,
+        weight: float,
+        device: torch.device,
+    ) -> None:
+        """Units of every token; the first of a sentence may be a boundary that is not counted."""
+        self._table, self._weight = table, weight
+        longest = max(map(len, units), default=0) or 1
+        self._upper_bound = weight * max(table.highest, 0.0) * longest
+        unknown = [UNKNOWN_WORD]
+        ids = [
+            [table.word_ids.get(one, table.unknown) for one in several or unknown]
+            for several in units
+        ]
+        padded = [[*row, *[-1] * (longest - len(row))] for row in ids]
+        self._units = torch.tensor(padded, device=device)
+        never = len(table.word_ids)
+        self._skipped = table.word_ids.get(BOUNDARY, table.unknown) if skips_boundary else never
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The beginning of a sentence, and nothing said yet."""
+        return (self._table.start, 0)
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """As in `Scorer`."""
+        state, said = states.unbind(1)
+        total = torch.zeros(tokens.shape, device=tokens.device)
+        for place in range(self._units.shape[1]):
+            unit = self._units[tokens, place]
+            scored = unit >= 0
+            if place == 0:
+                scored = scored & ((unit != self._skipped) | (said == 1))
+            added, after = self._table.advance(state, unit.clamp(min=0))
+            total = total + torch.where(scored, added, 0.0)
+            state = torch.where(scored, after, state)
+        return self._weight * total, torch.stack((state, torch.ones_like(said)), dim=1)
+
+    def upper_bound(self, states: Tensor) -> Tensor:
+        """As in `Scorer`."""
+        return torch.full((len(states),), self._upper_bound, device=states.device)
+
+    def finish(self, states: Tensor) -> Tensor:
+        """As in `Scorer`."""
+        stop = torch.full((len(states),), self._table.stop, device=states.device)
+        return self._weight * self._table.advance(states[:, 0], stop)[0]
+
+
+class WordScorer:
+    """Scores words, however they are spelled. State: of the model, and node of the open word."""
+
+    def __init__(
+        self, table: NgramTable, tokenizer: Tokenizer, weight: float, device: torch.device
+    ) -> None:
+        self._table, self._weight = table, weight
+        trie, word_at = Trie(), {}
+        for word, number in table.word_ids.items():
+            if word not in (START, STOP, UNKNOWN_WORD):
+                word_at[trie.add(word)[-1]] = number
+        self._lost = len(trie.children)  # a word that the model does not know
+        pieces = Pieces(surfaces(tokenizer))
+        moves = [(node, *walk) for node in range(self._lost) for walk in pieces.walks(trie, node)]
+        if word_at and not word_at.keys() & {move[2] for move in moves}:
+            raise ModelError(
+                "none of the language model's words can be written with the recogniser's tokens; "
+                "make it from text in the recogniser's form, for instance in upper case"
+            )
+        self._moves = SparseTable([move[:2] for move in moves], tokenizer.vocab_size, device)
+        self._targets = torch.tensor([move[2] for move in moves] or [0], device=device)
+        self._begins = torch.tensor(pieces.begins, device=device)
+        bare = [
+            begins and not text for begins, text in zip(pieces.begins, pieces.letters, strict=True)
+        ]
+        self._bare = torch.tensor(bare, device=device)
+        words = [word_at.get(node, table.unknown) for node in range(self._lost + 1)]
+        self._words = torch.tensor(words, device=device)
+        self._look_ahead = torch.tensor(_look_ahead(table, trie, word_at), device=device)
+        self._spelled = -math.log(tokenizer.vocab_size)
+        self._upper_bound = max(table.highest, 0.0) + float(self._look_ahead.max())
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The beginning of a sentence, no word open."""
+        return (self._table.start, ROOT)
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """As in `Scorer`."""
+        state, node = states.unbind(1)
+        begins = self._begins[tokens]
+        closed, after = self._close(state, node)
+        total = torch.where(begins, closed, 0.0)
+        state = torch.where(begins, after, state)
+        node = node.masked_fill(begins, ROOT)
+        place, known = self._moves.find(node, tokens)
+        target = torch.where(known, self._targets[place], self._lost)
+        target = torch.where(self._bare[tokens], node, target)
+        total = total + self._look_ahead[target] - self._look_ahead[node]
+        spelled = (target == self._lost) & ~self._bare[tokens]
+        total = total + self._spelled * spelled
+        return self._weight * total, torch.stack((state, target), dim=1)
+
+    def upper_bound(self, states: Tensor) -> Tensor:
+        """As in `Scorer`: the word that is open may turn out better than it looked."""
+        return self._weight * (self._upper_bound - self._look_ahead[states[:, 1]])
+
+    def finish(self, states: Tensor) -> Tensor:
+        """As in `Scorer`."""
+        closed, after = self._close(*states.unbind(1))
+        stop = torch.full((len(states),), self._table.stop, device=states.device)
+        return self._weight * (closed + self._table.advance(after, stop)[0])
+
+    def _close(self, state: Tensor, node: Tensor) -> tuple[Tensor, Tensor]:
+        """What the open word costs beyond its look-ahead, if there is one, and the next state."""
+        added, after = self._table.advance(state, self._words[node])
+        is_open = node != ROOT
+        cost = torch.where(is_open, added - self._look_ahead[node], 0.0)
+        return cost, torch.where(is_open, after, state)
+
+
+def _look_ahead(table: NgramTable, trie: Trie, word_at: dict[int, int]) -> list[float]:
+    """Of every node the best log-probability, without context, of a word that begins so."""
+    unigrams = table.unigrams().tolist()
+    unknown: float = unigrams[table.unknown]
+    best = [
+        unigrams[word_at[node]] if node in word_at else -float("inf")
+        for node in range(len(trie.children))
+    ]
+    for node, _, child in reversed(list(trie.breadth_first())):
+        best[node] = max(best[node], best[child])
+    best[ROOT] = 0.0
+    return [*best, unknown]

@@ -1,0 +1,88 @@
+"""Words spelled letter by letter in a trie, and how the tokens of a vocabulary move through it.
+
+A token may be a letter, a piece or a whole word; letters are what all of them have in common, so a
+word is recognised however it was cut into tokens. "▁" begins a word, as in sentencepiece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from keyframe_asr.text.tokenizer import END, UNKNOWN, Tokenizer
+
+BOUNDARY = "▁"
+ROOT = 0
+
+
+def surfaces(tokenizer: Tokenizer) -> list[str]:
+    """Letters of every token with "▁" for a space; none for those that are no text."""
+    return [
+        tokenizer.piece(token).replace(" ", BOUNDARY) if token > max(UNKNOWN, END) else ""
+        for token in range(tokenizer.vocab_size)
+    ]
+
+
+def writes_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether any token begins a word."""
+    return any(text.startswith(BOUNDARY) for text in surfaces(tokenizer))
+
+
+class Trie:
+    """Nodes are numbers, `ROOT` the empty word; `children[node]` maps a letter to a node."""
+
+    def __init__(self) -> None:
+        self.children: list[dict[str, int]] = [{}]
+
+    def add(self, letters: str) -> list[int]:
+        """Nodes along a word, one per letter."""
+        node, path = ROOT, []
+        for letter in letters:
+            following = self.children[node].get(letter)
+            if following is None:
+                following = len(self.children)
+                self.children.append({})
+                self.children[node][letter] = following
+            node = following
+            path.append(node)
+        return path
+
+    def breadth_first(self) -> Iterator[tuple[int, str, int]]:
+        """Every edge as (node, letter, child), shallow ones first."""
+        level = [ROOT]
+        while level:
+            edges = [(n, letter, c) for n in level for letter, c in self.children[n].items()]
+            yield from edges
+            level = [child for _, _, child in edges]
+
+
+class Pieces:
+    """The tokens of a vocabulary in a trie of their letters, which may leave out a first "▁".
+
+    Attributes:
+        letters: of every token, without its boundary.
+        begins: whether a token has a boundary.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.begins = [text.startswith(BOUNDARY) for text in texts]
+        self.letters = [text.removeprefix(BOUNDARY) for text in texts]
+        self._trie = Trie()
+        self._tokens: dict[int, list[int]] = {}
+        for token, letters in enumerate(self.letters):
+            if letters:
+                self._tokens.setdefault(self._trie.add(letters)[-1], []).append(token)
+
+    def starting(self, letter: str) -> list[int]:
+        """Tokens whose first letter, after a boundary, is this one."""
+        return [token for token, letters in enumerate(self.letters) if letters[:1] == letter]
+
+    def walks(self, trie: Trie, node: int) -> Iterator[tuple[int, int]]:
+        """(token, node) of all tokens whose letters are a path from a node of another trie."""
+        open_ = [(node, ROOT)]
+        while open_:
+            at, mine = open_.pop()
+            for token in self._tokens.get(mine, ()):
+                yield token, at
+            for letter, child in self._trie.children[mine].items():
+                if letter in trie.children[at]:
+                    open_.append((trie.children[at][letter], child))

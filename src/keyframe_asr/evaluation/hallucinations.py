@@ -1,0 +1,91 @@
+"""Words (Mandarin: characters) that a model hears in sounds without speech, per hour of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keyframe_asr.audio.synthetic_noise import Sound
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.evaluation.metrics import split_characters, split_words
+from keyframe_asr.evaluation.report import machine
+from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.timing import SAMPLE_RATE
+
+
+@dataclass
+class Invented:
+    """Counts of one kind of sound, with what was written of each."""
+
+    sounds: int = 0
+    seconds: float = 0.0
+    units: int = 0
+    with_text: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def add(self, sound: Sound, text: str, units: int) -> None:
+        """One more sound."""
+        self.sounds += 1
+        self.seconds += sound.samples.size / SAMPLE_RATE
+        self.units += units
+        self.with_text += bool(text)
+        if text:
+            self.texts[sound.name] = text
+
+    def report(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "sounds": self.sounds,
+            "seconds": round(self.seconds, 3),
+            "with_text": self.with_text,
+            "invented": self.units,
+            "per_hour": 3600 * self.units / self.seconds if self.seconds else 0.0,
+            "texts": self.texts,
+        }
+
+
+def count_invented(
+    recognizer: Recognizer, sounds: Sequence[Sound], modes: Iterable[Mode]
+) -> dict[str, Any]:
+    """The report: each mode in all and by kind, with the check for speech and without it.
+
+    Raises:
+        AudioError: a sound cannot be recognised.
+    """
+    check = recognizer.speech_check
+    language = NORMALISATIONS[recognizer.config.normalisation].language
+    report: dict[str, Any] = {
+        "model": recognizer.config.name,
+        "unit": "words" if language == "english" else "characters",
+        "checked": check is not None,
+        "machine": machine(recognizer.device_name),
+        "decode": {},
+    }
+    try:
+        for mode in modes:
+            report["decode"][mode] = found = _count(recognizer, sounds, mode)
+            if check is not None:
+                recognizer.speech_check = None
+                found["without_check"] = _count(recognizer, sounds, mode)
+                recognizer.speech_check = check
+    finally:
+        recognizer.speech_check = check
+    return report
+
+
+def _count(recognizer: Recognizer, sounds: Sequence[Sound], mode: Mode) -> dict[str, Any]:
+    normalise = NORMALISATIONS[recognizer.config.normalisation]
+    split = split_words if normalise.language == "english" else split_characters
+    every, kinds = Invented(), {sound.kind: Invented() for sound in sounds}
+    results = recognizer.transcribe_each([sound.samples for sound in sounds], mode)
+    for sound, result in zip(sounds, results, strict=True):
+        if isinstance(result, KeyframeError):
+            raise result
+        for one in (every, kinds[sound.kind]):
+            one.add(sound, result.text, len(split(result.text, normalise.language)))
+    found = every.report()
+    del found["texts"]
+    return found | {"kinds": {kind: one.report() for kind, one in kinds.items()}}

@@ -1,0 +1,1 @@
+"""Files: atomic writing, model folders and the memory of the process."""

@@ -1,0 +1,168 @@
+"""Model folders: `config.yaml`, `model.safetensors`, the tokenizer and a model card.
+
+Weights are stored as float16, or as 8-bit integers where that is asked for, and computed with as
+float32; the feature statistics (CMVN) keep float32. A folder is written beside its place and
+renamed, so that it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from keyframe_asr.config.recipe import ModelFolderConfig, load_model_folder_config
+from keyframe_asr.errors import ModelError
+from keyframe_asr.io.quantised_weights import with_quantised, without_quantised
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
+
+CONFIG_FILE = "config.yaml"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What a model folder holds; the network is in evaluation mode, float32, on the CPU."""
+
+    network: KeyframeNetwork
+    tokenizer: Tokenizer
+    config: ModelFolderConfig
+
+
+def save_model_folder(
+    folder: Path,
+    network: KeyframeNetwork,
+    tokenizer: Tokenizer,
+    config: ModelFolderConfig,
+    readme: str,
+    dtype: torch.dtype = torch.float16,
+    quantised: Collection[str] = (),
+) -> None:
+    """Write a model folder, in place of an older one at the same path.
+
+    Trained weights are stored as `dtype`, but as 8-bit integers if `quantised` names them.
+
+    Raises:
+        ModelError: a weight is not finite in `dtype`, or the folder is something else than a
+            model folder.
+    """
+    if folder.exists() and not (folder / CONFIG_FILE).is_file() and any(folder.iterdir()):
+        raise ModelError(f"{folder}: exists and is no model folder; choose another place")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    written = folder.with_name(f".{folder.name}.new{os.getpid()}")
+    replaced = folder.with_name(f".{folder.name}.old{os.getpid()}")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir()
+    try:
+        weights = with_quantised(_stored_weights(network, dtype), quantised)
+        save_file(weights, written / WEIGHTS_FILE)
+        tokenizer.save(written)
+        (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
+        (written / CARD_FILE).write_text(readme, encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, replaced)
+        os.replace(written, folder)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load_model_folder(folder: Path) -> StoredModel:
+    """Rebuild the network of a model folder.
+
+    Raises:
+        ModelError: a file is missing, damaged, or does not fit the others.
+        RecipeError: `config.yaml` holds a key or value that is not valid.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: holds no {name}; give the folder of a trained model")
+    config = load_model_folder_config(folder / CONFIG_FILE)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ModelError(
+            f"{folder}: its tokenizer has {tokenizer.vocab_size} units, but {CONFIG_FILE} says "
+            f"{config.vocab_size}; the files are not of one model, copy it again"
+        )
+    network = KeyframeNetwork(config.model, config.features.num_mel_bins, config.vocab_size)
+    network.load_state_dict(_checked_weights(folder / WEIGHTS_FILE, network))
+    network.keyframes_enabled = config.keyframes
+    network.fusion_enabled = config.fusion
+    return StoredModel(network.eval(), tokenizer, config)
+
+
+def copy_model_folder(source: Path, folder: Path, config: ModelFolderConfig) -> None:
+    """Write what a model folder holds, with another `config.yaml`, to a place where nothing is.
+
+    Raises:
+        ModelError: the place is taken or cannot be written.
+    """
+    if folder.exists():
+        raise ModelError(f"{folder}: exists already; choose another place")
+    written = folder.with_name(f".{folder.name}.new{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, written)
+        save_model_config(written, config)
+        os.replace(written, folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
+    """Replace `config.yaml` of a model folder. Raises `ModelError` if it cannot be written."""
+    temporary = folder / f".{CONFIG_FILE}.{os.getpid()}.tmp"
+    try:
+        temporary.write_text(_described(config), encoding="utf-8")
+        os.replace(temporary, folder / CONFIG_FILE)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror}; use --out") from None
+
+
+def _described(config: ModelFolderConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _stored_weights(network: KeyframeNetwork, dtype: torch.dtype) -> dict[str, Tensor]:
+    trained = {name for name, _ in network.named_parameters()}
+    stored = {}
+    for name, tensor in network.state_dict().items():
+        kept = tensor.detach().cpu().contiguous()
+        stored[name] = kept.to(dtype) if name in trained else kept
+        if not stored[name].isfinite().all():
+            raise ModelError(f"weight '{name}' is not finite as {dtype}; train again")
+    return stored
+
+
+def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
+    """The stored weights as float32, once names and shapes are those of the network."""
+    try:
+        stored = without_quantised(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
+    expected = network.state_dict()
+    missing, unknown = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
+    if missing or unknown:
+        problem = f"lacks '{missing[0]}'" if missing else f"has the unknown '{unknown[0]}'"
+        raise ModelError(f"{path}: {problem}; it does not belong to the {CONFIG_FILE} beside it")
+    for name, tensor in stored.items():
+        if tensor.shape != expected[name].shape:
+            raise ModelError(
+                f"{path}: '{name}' has the shape {tuple(tensor.shape)}, but {CONFIG_FILE} asks for "
+                f"{tuple(expected[name].shape)}; the files are not of one model"
+            )
+        if not tensor.isfinite().all():
+            raise ModelError(f"{path}: '{name}' is not finite; copy the model again")
+    return {name: tensor.to(expected[name].dtype) for name, tensor in stored.items()}

@@ -1,0 +1,178 @@
+"""Where the weights of a pretrained encoder come from.
+
+A folder with `config.json` and safetensors, of the encoder alone or of a whole checkpoint; a name
+in the local Hugging Face cache; or a model of this project, whose own encoder, as it was trained
+there, is taken. Nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.recipe import Recipe, load_model_folder_config
+from keyframe_asr.errors import ModelError
+from keyframe_asr.io.model_folder import CONFIG_FILE
+from keyframe_asr.io.model_names import shipped_models
+from keyframe_asr.io.quantised_weights import without_quantised
+from keyframe_asr.model.pretrained import PretrainedEncoder
+
+MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
+"""What `config.json` of each family says of itself."""
+
+HUGGING_FACE_CONFIG = "config.json"
+
+OWN_PREFIX = "pretrained.encoder."
+"""What names start with in a model folder of this project."""
+
+PREFIXES = {
+    "whisper": ("", "encoder.", "model.encoder.", OWN_PREFIX),
+    "wav2vec2": ("", "wav2vec2.", OWN_PREFIX),
+}
+"""What names start with in checkpoints that hold more than the encoder."""
+
+_FORGOTTEN = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+
+
+def with_architecture(recipe: Recipe) -> Recipe:
+    """The recipe with the architecture of its pretrained encoder, if it has one, filled in.
+
+    Raises:
+        ModelError: the source cannot be found or read, or is of another family.
+    """
+    pretrained = recipe.model.pretrained
+    if pretrained is None or pretrained.architecture is not None:
+        return recipe
+    filled = pretrained.model_copy(update={"architecture": _read_architecture(pretrained)})
+    model = recipe.model.model_copy(update={"pretrained": filled})
+    return recipe.model_copy(update={"model": model})
+
+
+def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
+    """Put the source's weights, as float32, into the encoder.
+
+    Raises:
+        ModelError: they cannot be found or read, or do not fit.
+    """
+    folder = find_source(config.source)
+    stored = without_quantised(_read_weights(folder))
+    inside = "encoder."
+    own = {name.removeprefix(inside): tensor for name, tensor in encoder.state_dict().items()}
+    prefix = max(
+        PREFIXES[config.family], key=lambda prefix: sum(prefix + name in stored for name in own)
+    )
+    renamed = {_renamed(name.removeprefix(prefix)): tensor for name, tensor in stored.items()}
+    lacking = [name for name in own if name not in renamed and name not in _UNUSED]
+    if lacking:
+        raise ModelError(f"{folder}: its weights lack '{lacking[0]}'; copy the encoder again")
+    misshapen = [n for n in own if n in renamed and renamed[n].shape != own[n].shape]
+    if misshapen:
+        name = misshapen[0]
+        raise ModelError(
+            f"{folder}: '{name}' has the shape {tuple(renamed[name].shape)}, but its config asks "
+            f"for {tuple(own[name].shape)}; the files are not of one model"
+        )
+    fitting = {inside + n: renamed[n].to(own[n].dtype) for n in own if n in renamed}
+    encoder.load_state_dict(fitting, strict=False)
+
+
+_UNUSED = ("masked_spec_embed",)
+"""What replaces masked frames in the encoder's own training; some checkpoints lack it."""
+
+
+def find_source(source: str) -> Path:
+    """The folder of a source.
+
+    Raises:
+        ModelError: it is no folder of an encoder or model, no shipped model, and not in the local
+            cache of Hugging Face.
+    """
+    folder, shipped = Path(source), shipped_models()
+    if any((folder / name).is_file() for name in (CONFIG_FILE, HUGGING_FACE_CONFIG)):
+        return folder
+    if source in shipped:
+        return shipped[source]
+    if folder.is_dir():
+        raise ModelError(
+            f"{folder}: holds neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "
+            "(a model); name the folder that does"
+        )
+    if source.startswith((".", "/")) or source.count("/") != 1:
+        raise ModelError(
+            f"{source}: no such folder, and no model of that name is shipped; give the folder of "
+            f"an encoder, a model ({', '.join(shipped)}), or a name of Hugging Face such as "
+            "openai/whisper-base"
+        )
+    try:
+        from transformers.utils.hub import cached_file
+    except ImportError:
+        raise ModelError(
+            f"{source}: no such folder; names of Hugging Face need transformers: "
+            "pip install 'keyframe-asr[pretrained]'"
+        ) from None
+    try:
+        found = cached_file(source, HUGGING_FACE_CONFIG, local_files_only=True)
+    except (OSError, ValueError):
+        found = None
+    if found is None:
+        raise ModelError(
+            f"{source}: no such folder, and not in the local cache of Hugging Face; give a folder, "
+            f"or fetch it once: hf download {source}"
+        )
+    return Path(found).parent
+
+
+def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
+    folder = find_source(config.source)
+    if (folder / CONFIG_FILE).is_file():
+        return _architecture_of_model(folder, config)
+    path = folder / HUGGING_FACE_CONFIG
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}; copy the encoder again") from None
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    if kind != MODEL_TYPES[config.family]:
+        raise ModelError(
+            f"{path}: its model_type is '{kind}', but model.pretrained.family is "
+            f"'{config.family}'; give an encoder of that family"
+        )
+    return {key: value for key, value in found.items() if key not in _FORGOTTEN}
+
+
+def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, Any]:
+    """Of the encoder inside a model of this project."""
+    own = load_model_folder_config(folder / CONFIG_FILE).model.pretrained
+    if own is None or own.architecture is None or own.family != config.family:
+        kind = "no pretrained encoder" if own is None else f"an encoder of family '{own.family}'"
+        raise ModelError(
+            f"{folder}: is a model on {kind}, but model.pretrained.family is '{config.family}'; "
+            "give a model on an encoder of that family"
+        )
+    return own.architecture
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: holds no .safetensors file; give the folder of an encoder")
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            weights.update(load_file(file))
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{file}: cannot be read: {error}; copy the encoder again") from None
+    return weights
+
+
+def _renamed(name: str) -> str:
+    """A weight's name as newer versions of torch have it: those of weight norm have changed."""
+    return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
+        ".weight_v", ".parametrizations.weight.original1"
+    )

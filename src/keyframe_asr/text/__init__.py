@@ -1,0 +1,1 @@
+"""Forms of text, tokenizers and scripts."""

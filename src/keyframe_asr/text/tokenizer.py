@@ -1,0 +1,260 @@
+"""Text to token ids and back: characters, or sentencepiece pieces.
+
+Ids 0, 1 and 2 are the same everywhere: blank (the ε of AXE and TIL), the unknown token, and the
+start and end of the decoder's text. Real tokens start at 3; `vocab_size` counts all of them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.errors import ManifestError, ModelError, RecipeError
+from keyframe_asr.text.forms import normalise_text
+
+__all__ = [
+    "BLANK",
+    "END",
+    "TOKENIZER_FILES",
+    "UNKNOWN",
+    "UNKNOWN_TEXT",
+    "CharacterTokenizer",
+    "SentencePieceTokenizer",
+    "Tokenizer",
+    "load_tokenizer",
+    "normalise_text",
+    "train_tokenizer",
+]
+
+BLANK, UNKNOWN, END = 0, 1, 2
+UNKNOWN_TEXT = "⁇"
+"""What an unknown token looks like in decoded text."""
+
+_SPECIAL = ("<blank>", "<unk>", "<sos/eos>")
+_SPACE = "<space>"
+_WORD_BOUNDARY = "▁"
+_CHARACTERS_FILE = "tokenizer.txt"
+_SENTENCEPIECE_FILE = "tokenizer.model"
+
+TOKENIZER_FILES = (_SENTENCEPIECE_FILE, _CHARACTERS_FILE)
+"""A folder holds one of them."""
+
+
+class Tokenizer(ABC):
+    """Units of text with their ids; white space is collapsed on both ways."""
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Number of ids, the three special ones included."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; what the vocabulary lacks becomes `UNKNOWN`."""
+
+    @abstractmethod
+    def unknown(self, text: str) -> list[str]:
+        """Parts of a text that `encode` turns into `UNKNOWN`, in order, each as often as it is."""
+
+    @abstractmethod
+    def piece(self, token: int) -> str:
+        """One token as it is displayed; sentencepiece keeps the word boundary "▁"."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.txt` or `tokenizer.model` into an existing folder, never half of it."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; blank and end are ignored, unknown becomes "⁇"."""
+        pieces = [
+            UNKNOWN_TEXT if token == UNKNOWN else self.piece(token)
+            for token in ids
+            if token not in (BLANK, END)
+        ]
+        return _collapse("".join(pieces).replace(_WORD_BOUNDARY, " "))
+
+
+class CharacterTokenizer(Tokenizer):
+    """One id per character, in the order given; saved one symbol a line, line number = id."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self._symbols = [*_SPECIAL, *symbols]
+        self._ids = {symbol: index for index, symbol in enumerate(self._symbols) if index > END}
+        if len(self._ids) != len(symbols):
+            raise ValueError("a character tokenizer needs symbols that differ from one another")
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._symbols)
+
+    def encode(self, text: str) -> list[int]:
+        return [self._ids.get(symbol, UNKNOWN) for symbol in _collapse(text)]
+
+    def unknown(self, text: str) -> list[str]:
+        return [symbol for symbol in _collapse(text) if symbol not in self._ids]
+
+    def piece(self, token: int) -> str:
+        return self._symbols[_checked(token, self.vocab_size)]
+
+    def save(self, folder: Path) -> None:
+        lines = [_SPACE if symbol == " " else symbol for symbol in self._symbols]
+        _write(folder / _CHARACTERS_FILE, "".join(f"{line}\n" for line in lines).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> CharacterTokenizer:
+        """Read `tokenizer.txt`. Raises `ModelError` if it is not one."""
+        try:
+            lines = path.read_bytes().decode("utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
+        if tuple(lines[:3]) != _SPECIAL or lines[-1] != "":
+            raise ModelError(
+                f"{path}: not a character tokenizer: it must start with the lines "
+                f"{', '.join(_SPECIAL)} and end with a line break; copy the model again"
+            )
+        symbols = [" " if line == _SPACE else line for line in lines[3:-1]]
+        if any(len(symbol) != 1 for symbol in symbols) or len(set(symbols)) != len(symbols):
+            raise ModelError(f"{path}: a line is not one symbol or comes twice; copy it again")
+        return cls(symbols)
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A sentencepiece model (arXiv 1808.06226) with the project's three special ids."""
+
+    def __init__(self, model: bytes) -> None:
+        self._processor = sentencepiece.SentencePieceProcessor()
+        self._processor.LoadFromSerializedProto(model)
+        self._pieces: list[str] = [
+            self._processor.IdToPiece(index) for index in range(self._processor.GetPieceSize())
+        ]
+        if tuple(self._pieces[:3]) != _SPECIAL:
+            raise ValueError(f"its first pieces are not {', '.join(_SPECIAL)}")
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._processor.EncodeAsIds(_collapse(text)))
+
+    def unknown(self, text: str) -> list[str]:
+        pieces = self._processor.EncodeAsPieces(_collapse(text))
+        found = [piece for piece in pieces if self._processor.PieceToId(piece) == UNKNOWN]
+        return [piece.replace(_WORD_BOUNDARY, "") for piece in found]
+
+    def piece(self, token: int) -> str:
+        return self._pieces[_checked(token, self.vocab_size)]
+
+    def save(self, folder: Path) -> None:
+        _write(folder / _SENTENCEPIECE_FILE, self._processor.serialized_model_proto())
+
+    @classmethod
+    def load(cls, path: Path) -> SentencePieceTokenizer:
+        """Read `tokenizer.model`. Raises `ModelError` if it is not one of this project."""
+        try:
+            return cls(path.read_bytes())
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{path}: not a sentencepiece model of this project: {reason}; copy it again"
+            ) from None
+
+
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """Build the tokenizer of a recipe from its training texts; the same texts give the same one.
+
+    `vocab_size` is an upper bound: a small text may hold fewer distinct units.
+
+    Raises:
+        RecipeError: `vocab_size` is missing, or too small for the characters of the texts.
+        ManifestError: the texts hold nothing to learn from.
+    """
+    lines = [line for line in map(_collapse, texts) if line]
+    if not lines:
+        raise ManifestError("the training texts are all empty; check the manifest's text column")
+    if config.kind == "characters":
+        return CharacterTokenizer(_most_frequent_symbols(lines, config.vocab_size))
+    return _train_sentencepiece(lines, config)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load the tokenizer of a model folder. Raises `ModelError` if there is none, or a bad one."""
+    if (folder / _SENTENCEPIECE_FILE).is_file():
+        return SentencePieceTokenizer.load(folder / _SENTENCEPIECE_FILE)
+    if (folder / _CHARACTERS_FILE).is_file():
+        return CharacterTokenizer.load(folder / _CHARACTERS_FILE)
+    raise ModelError(
+        f"{folder}: holds neither {_CHARACTERS_FILE} nor {_SENTENCEPIECE_FILE}; "
+        "give the folder of a trained model"
+    )
+
+
+def _most_frequent_symbols(lines: Sequence[str], vocab_size: int | None) -> list[str]:
+    counts = Counter(symbol for line in lines for symbol in line)
+    ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+    if vocab_size is not None:
+        ranked = ranked[: vocab_size - len(_SPECIAL)]
+    return sorted(ranked)
+
+
+def _train_sentencepiece(lines: Sequence[str], config: TokenizerConfig) -> SentencePieceTokenizer:
+    if config.vocab_size is None:
+        raise RecipeError("tokenizer.vocab_size is missing: sentencepiece needs it, e.g. 100")
+    # the characters, the word boundary (which is the space) and the three special ids
+    needed = len({symbol for line in lines for symbol in line} | {" "}) + len(_SPECIAL)
+    if config.model_type != "word" and config.vocab_size < needed:
+        raise RecipeError(
+            f"tokenizer.vocab_size is {config.vocab_size}, but the characters of the training "
+            f"texts alone need {needed}; give at least {needed}"
+        )
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            model_type=config.model_type,
+            vocab_size=config.vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            max_sentence_length=max(4192, *(len(line.encode()) + 1 for line in lines)),
+            num_threads=1,
+            pad_id=BLANK,
+            unk_id=UNKNOWN,
+            bos_id=-1,
+            eos_id=END,
+            pad_piece=_SPECIAL[BLANK],
+            unk_piece=_SPECIAL[UNKNOWN],
+            eos_piece=_SPECIAL[END],
+            minloglevel=2,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(
+            f"tokenizer: sentencepiece cannot make {config.vocab_size} {config.model_type} pieces "
+            f"of the training texts: {reason}; try another vocab_size"
+        ) from None
+    return SentencePieceTokenizer(model.getvalue())
+
+
+def _collapse(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _checked(token: int, vocab_size: int) -> int:
+    if not 0 <= token < vocab_size:
+        raise IndexError(f"token id {token} is outside the vocabulary of {vocab_size}")
+    return token
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,202 @@
+"""What a run starts from: manifests, texts in their normal form, tokenizer, feature statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lhotse import CutSet
+from lhotse.cut import Cut
+from torch import Tensor
+
+from keyframe_asr.config.recipe import DataConfig, Recipe
+from keyframe_asr.data.alignment import frames_needed
+from keyframe_asr.data.dataset import Store
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.statistics import (
+    STATISTICS_FILE,
+    Statistics,
+    load_statistics,
+    measure_statistics,
+)
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.text.forms import normalise_text
+from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.training.checkpoint import write_atomically
+from keyframe_asr.training.recipe_defaults import prepared_statistics
+from keyframe_asr.training.report import TrainingReport
+
+_NAMED_UTTERANCES = 5
+_NAMED_PARTS = 10
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from, besides its recipe; only cuts that a loss can be computed for.
+
+    Attributes:
+        train: training cuts of each stage, in the order of the recipe.
+        dev: cuts that checkpoints are chosen by.
+        tokenizer: the same for all stages.
+        mean: (F,) of each feature over the recipe's training set.
+        inverse_std: (F,).
+    """
+
+    train: tuple[CutSet, ...]
+    dev: CutSet
+    tokenizer: Tokenizer
+    mean: Tensor
+    inverse_std: Tensor
+
+
+def prepare_inputs(
+    recipe: Recipe,
+    folder: Path,
+    store: Store,
+    *,
+    resume: bool,
+    report: TrainingReport,
+) -> Inputs:
+    """Load all manifests of a run; make tokenizer and statistics, or read them.
+
+    With `resume` they are the run's own, with `data.prepared` those of the corpus.
+
+    Raises:
+        ManifestError: a manifest cannot be used, or none of its utterances can.
+        RecipeError, ModelError: the tokenizer cannot be made, or a stored file read.
+    """
+    common = training_name(recipe)
+    lists = {common: _training_manifests(recipe.data), recipe.data.dev: [recipe.data.dev]}
+    lists |= {_together(one.manifests): one.manifests for one in recipe.stages if one.train}
+    names = [_together(stage.manifests) or common for stage in recipe.stages]
+    manifests = {
+        name: _normalised(_load_together(together), recipe) for name, together in lists.items()
+    }
+    if not resume:
+        _make(manifests[common], recipe, folder, store, report)
+    tokenizer = load_tokenizer(folder)
+    measured = load_statistics(folder)
+    fastest = max(recipe.augment.speeds)
+    train = {
+        name: alignable(name, manifests[name], tokenizer, recipe, fastest, report.warn)
+        for name in dict.fromkeys(names)
+    }
+    dev = alignable(
+        recipe.data.dev, manifests[recipe.data.dev], tokenizer, recipe, 1.0, report.warn
+    )
+    return Inputs(
+        tuple(train[name] for name in names),
+        dev,
+        tokenizer,
+        torch.tensor(measured["mean"]),
+        torch.tensor(measured["inverse_std"]),
+    )
+
+
+def training_name(recipe: Recipe) -> str:
+    """What messages call the recipe's training manifests."""
+    return _together(_training_manifests(recipe.data))
+
+
+def _training_manifests(data: DataConfig) -> list[str]:
+    return [data.train, *data.more_train]
+
+
+def _together(manifests: list[str]) -> str:
+    return " + ".join(manifests)
+
+
+def alignable(
+    name: str,
+    cuts: CutSet,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    speed: float,
+    warn: Callable[[str], None],
+) -> CutSet:
+    """The cuts that CTC can align even at `speed`: at least as many frames as tokens.
+
+    Raises:
+        ManifestError: there are none; `name` is the manifest they come from.
+    """
+    frame_seconds = encoder_frame_seconds(recipe.model.subsampling.factor)
+
+    def fits(cut: Cut) -> bool:
+        tokens = tokenizer.encode(text(cut))
+        return bool(frames_needed(tokens) <= cut.duration / speed / frame_seconds)
+
+    fitting = {cut.id for cut in cuts if fits(cut)}
+    if left_out := [cut.id for cut in cuts if cut.id not in fitting]:
+        some = ", ".join(left_out[:_NAMED_UTTERANCES])
+        more = ", ..." if len(left_out) > _NAMED_UTTERANCES else ""
+        warn(
+            f"{name}: {len(left_out)} of {len(cuts)} utterances have more text than audio and are "
+            f"left out: {some}{more}"
+        )
+    if not fitting:
+        raise ManifestError(f"{name}: no utterance has enough audio for its text; check durations")
+    return CutSet.from_cuts(cut for cut in cuts if cut.id in fitting)
+
+
+def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
+    said = cuts.transform_text(
+        lambda words: normalise_text(words, recipe.normalisation or recipe.language)
+    )
+    return CutSet.from_cuts(list(said))
+
+
+def _load_together(manifests: list[str]) -> CutSet:
+    """Manifests as one. Raises `ManifestError` if two utterances share a name."""
+    together: dict[str, Cut] = {}
+    for name in manifests:
+        for cut in load_manifest(name):
+            if cut.id in together:
+                raise ManifestError(
+                    f"{name}: utterance '{cut.id}' is there already, from this or another training "
+                    "manifest; name each manifest once, and give each utterance its own name"
+                )
+            together[cut.id] = cut
+    return CutSet.from_cuts(together.values())
+
+
+def _make(
+    train: CutSet, recipe: Recipe, folder: Path, store: Store, report: TrainingReport
+) -> None:
+    """Tokenizer and statistics, the run's own even where they come from a prepared corpus."""
+    prepared = recipe.data.prepared
+    if prepared is None:
+        tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
+    else:
+        tokenizer = load_tokenizer(Path(prepared))
+        _check_texts(train, tokenizer, recipe, report.warn)
+    if prepared is None or recipe.model.pretrained is not None:  # a corpus has those of fbank
+        statistics = measure_statistics(list(train), store, say=report.say)
+    else:
+        statistics = prepared_statistics(recipe, Path(prepared))
+    tokenizer.save(folder)
+    _save_statistics(statistics, folder)
+
+
+def _check_texts(
+    train: CutSet, tokenizer: Tokenizer, recipe: Recipe, warn: Callable[[str], None]
+) -> None:
+    """Further manifests may hold what the tokenizer of the prepared corpus has never seen."""
+    if not recipe.data.more_train:
+        return
+    lacking = sorted({part for cut in train for part in tokenizer.unknown(text(cut))})
+    if lacking:
+        some = " ".join(lacking[:_NAMED_PARTS]) + (" ..." if lacking[_NAMED_PARTS:] else "")
+        warn(
+            f"{training_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks parts of the "
+            f"texts ({len(lacking)}: {some}), which are learned as unknown; name all manifests "
+            "without data.prepared to have them"
+        )
+
+
+def _save_statistics(statistics: Statistics, folder: Path) -> None:
+    values = json.dumps(statistics)
+    write_atomically(folder / STATISTICS_FILE, lambda path: path.write_text(values))

@@ -1,0 +1,137 @@
+"""One update of the weights: forward and backward over some batches, clipping, the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from keyframe_asr.config.recipe import StageConfig, TrainingConfig
+from keyframe_asr.data.dataset import Batch
+from keyframe_asr.training.distributed import Processes
+from keyframe_asr.training.divergence import check_finite, naming_utterances
+from keyframe_asr.training.precision import autocast_type
+from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser
+from keyframe_asr.training.validation import count_spikes
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one batch gave on the way to an update.
+
+    Attributes:
+        batch: the batch.
+        loss: total loss, the mean over its utterances.
+        parts: the same of each loss, not weighted.
+        frames: encoder frames.
+        spikes: of the inter-CTC, the keyframes there would be in recognition.
+    """
+
+    batch: Batch
+    loss: float
+    parts: dict[str, float]
+    frames: int
+    spikes: int
+
+
+class Updater:
+    """Trains the weights of one stage, an update at a time.
+
+    The gradient of an update is that of the mean over all its utterances, as if they had been one
+    batch, in whichever processes they are; the last update of an epoch may have fewer, and carries
+    nothing over to the next epoch.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        objective: StageObjective,
+        stage: StageConfig,
+        training: TrainingConfig,
+        total_steps: int,
+    ) -> None:
+        self._processes = processes
+        self._accelerator = processes.accelerator
+        self._network = objective.network
+        self._stage = stage
+        self._training = training
+        self._total_steps = total_steps
+        self._half = autocast_type(training.precision, processes.device)
+        # Gradients in float16 become 0 unless the loss is scaled up.
+        self._scaler = torch.amp.GradScaler(
+            processes.device.type, enabled=training.precision == "float16"
+        )
+        self._objective, self._optimiser = self._accelerator.prepare(
+            objective, optimiser(objective, training.weight_decay)
+        )
+
+    def update(self, batches: Sequence[Batch], step: int) -> tuple[float, list[BatchResult]]:
+        """Make update number `step` (from 1) of the stage; returns its learning rate and results.
+
+        Raises:
+            TrainingError: a loss or the gradient is not finite; names the utterances.
+        """
+        results = [self._add_gradient(batch) for batch in batches]
+        self._scaler.unscale_(self._optimiser)
+        norm = self._accelerator.clip_grad_norm_(
+            self._objective.parameters(), self._training.gradient_clip
+        )
+        if not self._scaler.is_enabled():  # else it skips the update and lowers its scale
+            ids = [name for batch in batches for name in batch.ids]
+            check_finite("norm of the gradient", norm, self._stage.name, ids)
+        rate = learning_rate(self._stage, step, self._total_steps)
+        share = self._stage.pretrained_learning_rate / self._stage.learning_rate
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate * share if group.get("pretrained") else rate
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._optimiser.zero_grad()
+        return rate, results
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimiser."""
+        state: dict[str, Any] = self._optimiser.state_dict()
+        if self._scaler.is_enabled():
+            state["scaler"] = self._scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a stored state of the optimiser."""
+        state = dict(state)
+        if scaler := state.pop("scaler", None):
+            self._scaler.load_state_dict(scaler)
+        self._optimiser.load_state_dict(state)
+
+    def _add_gradient(self, batch: Batch) -> BatchResult:
+        with (
+            naming_utterances(self._stage.name, batch.ids),
+            torch.autocast(self._processes.device.type, self._half, enabled=self._half is not None),
+            # Processes exchange gradients once an update, after the last of their batches.
+            nullcontext() if batch.last else self._accelerator.no_sync(self._objective),
+        ):
+            total, parts, encoded = self._objective(
+                batch.features,
+                batch.feature_lengths,
+                batch.tokens,
+                batch.token_lengths,
+                batch.pre_encoded,
+                batch.ids,
+            )
+            spikes = count_spikes(self._network, encoded)
+            check_finite("loss", total, self._stage.name, batch.ids)
+            self._backward(total * batch.share)
+        return BatchResult(
+            batch,
+            float(total.detach()),
+            {name: float(part) for name, part in parts.items()},
+            int(encoded.frame_lengths.sum()),
+            spikes,
+        )
+
+    def _backward(self, loss: Tensor) -> None:
+        # Exchanged gradients are averaged over the processes, but shares add up to 1 over all.
+        self._scaler.scale(loss * self._processes.count).backward()
