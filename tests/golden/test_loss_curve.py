@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fixtures.tone_corpus import small_corpus, three_stages, tone_recipe
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation, Draws
@@ -25,7 +26,6 @@ from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.step import Updater
-from unit.tone_corpus import small_corpus, three_stages, tone_recipe
 
 GOLDEN = Path(__file__).with_name("loss_curve.json")
 STEPS = 8

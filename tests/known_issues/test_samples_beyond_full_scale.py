@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 import torch
 
+from fixtures.random_model import RATE, random_model
 from keyframe_asr.inference.recognizer import Recognizer, read_recording
-from unit.random_model import RATE, random_model
 
 
 def test_a_loud_file_and_its_samples_are_heard_alike(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 import keyframe_asr
+from fixtures.random_model import RATE, noise, random_model, save_random_model
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.recipe import LossConfig, StageConfig
 from keyframe_asr.data.dataset import Batch
@@ -19,7 +20,6 @@ from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.validation import validate
-from unit.random_model import RATE, noise, random_model, save_random_model
 
 SECONDS = (1.0, 0.6, 2.3, 1.7, 0.9)
 RECORDINGS = [noise(seconds, seed) for seed, seconds in enumerate(SECONDS)]

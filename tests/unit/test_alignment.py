@@ -11,12 +11,12 @@ import soundfile
 from lhotse.supervision import AlignmentItem
 from typer.testing import CliRunner
 
+from fixtures.random_model import RATE, noise, random_model, save_random_model
 from keyframe_asr.cli.main import app
 from keyframe_asr.data.manifest import make_cut, save_manifest
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError, TextError
 from keyframe_asr.inference.alignment import align
 from keyframe_asr.inference.recognizer import Recognizer
-from unit.random_model import RATE, noise, random_model, save_random_model
 
 SAMPLES = noise(2.0, seed=3)
 

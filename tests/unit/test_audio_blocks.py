@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.random_model import noise
 from keyframe_asr.audio.reading import announced_seconds, audio_blocks, read_audio
 from keyframe_asr.errors import AudioError
-from unit.random_model import noise
 
 FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("sound.wav", {}),

@@ -13,6 +13,7 @@ import soundfile
 import torch
 from lhotse import CutSet
 
+from fixtures.tone_corpus import LETTERS, MEL_BINS, small_corpus, tones
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.noise import excerpt, find_recordings, mix
 from keyframe_asr.audio.reading import Samples, read_audio
@@ -40,7 +41,6 @@ from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import AudioError, RecipeError
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from unit.tone_corpus import LETTERS, MEL_BINS, small_corpus, tones
 
 DRAWS = Draws(seed=3, stage=0, epoch=0)
 SPEECH = tones("ABCD")

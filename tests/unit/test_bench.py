@@ -9,10 +9,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from fixtures.tone_corpus import MODEL
 from keyframe_asr.config.recipe import ModelConfig, parse_config
 from research.bench_command import TARGETS, bench, bench_axe, write_json
 from research.bench_train import measure_training
-from unit.tone_corpus import MODEL
 
 app = typer.Typer()
 app.command()(bench)

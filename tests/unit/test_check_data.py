@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.tone_corpus import HEADER, LETTERS, tones
 from keyframe_asr.cli.main import main
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.alignment import frames_needed
@@ -27,7 +28,6 @@ from keyframe_asr.data.manifest import load_manifest, save_manifest
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.tokenizer import CharacterTokenizer, train_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from unit.tone_corpus import HEADER, LETTERS, tones
 
 TEXTS = {
     "train": ["AB", "BC", "CD", "DE", "EF", "FA"] * 4,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.random_model import RATE, save_random_model
 from keyframe_asr.cli.main import VERBS, app
 from keyframe_asr.data.manifest import make_cut, save_manifest
-from unit.random_model import RATE, save_random_model
 
 
 def keyframe(*arguments: object) -> subprocess.CompletedProcess[str]:

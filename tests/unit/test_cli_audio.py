@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unit.random_model import RATE, noise, save_random_model
+from fixtures.random_model import RATE, noise, save_random_model
 
 GOOD = (
     "mono.wav",

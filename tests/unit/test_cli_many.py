@@ -10,10 +10,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+from fixtures.random_model import RATE, noise, save_random_model
 from keyframe_asr.cli.main import app
 from keyframe_asr.cli.transcribe import in_order
 from keyframe_asr.inference.many import GROUP_FILES, groups_by_size
-from unit.random_model import RATE, noise, save_random_model
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from unit.random_model import save_random_model
+from fixtures.random_model import save_random_model
+from fixtures.tone_corpus import recipe_data, small_corpus, stage
 from unit.test_cli_audio import keyframe
-from unit.tone_corpus import recipe_data, small_corpus, stage
 
 RECIPE = """\
 name: small

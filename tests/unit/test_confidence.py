@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fixtures.random_model import noise, random_model, save_random_model
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.calibration import ConfidenceConfig
 from keyframe_asr.config.recipe import FeaturesConfig
@@ -22,7 +23,6 @@ from keyframe_asr.inference.loading import load
 from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder
 from keyframe_asr.io.model_names import shipped_models
 from keyframe_asr.training.confidences import measure_confidences
-from unit.random_model import noise, random_model, save_random_model
 
 
 def test_right_tokens_are_those_the_alignment_pairs_with_their_equals() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fixtures.corpus_trees import lines, pack, recording
 from keyframe_asr.data.corpora import download as downloads
 from keyframe_asr.data.corpora import fetch as fetching
 from keyframe_asr.data.corpora import speechocean762
@@ -23,7 +24,6 @@ from keyframe_asr.data.corpora.completeness import PartSize
 from keyframe_asr.data.corpora.download import Archive, download
 from keyframe_asr.data.corpora.fetch import fetch
 from keyframe_asr.errors import ManifestError
-from unit.corpus_trees import lines, pack, recording
 
 SIZE = 300_000
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.corpus_trees import counts, lines, names, recording
 from keyframe_asr.data.corpora import commonvoice, librispeech, speechocean762
 from keyframe_asr.data.corpora.completeness import PartSize
 from keyframe_asr.errors import ManifestError
-from unit.corpus_trees import counts, lines, names, recording
 
 
 def librispeech_part(root: Path, part: str, speaker: int, count: int = 2) -> None:

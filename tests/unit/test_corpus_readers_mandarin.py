@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from fixtures.corpus_trees import counts, lines, names, recording
 from keyframe_asr.data.corpora import aishell2, thchs30
 from keyframe_asr.data.corpora.completeness import PartSize
 from keyframe_asr.errors import ManifestError
-from unit.corpus_trees import counts, lines, names, recording
 
 
 def aishell2_set(folder: Path, prefix: str, count: int) -> Path:

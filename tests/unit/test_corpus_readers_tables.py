@@ -9,10 +9,10 @@ from types import ModuleType
 
 import pytest
 
+from fixtures.corpus_trees import counts, lines, recording
 from keyframe_asr.data.corpora import aishell_sample, audio_cmn, speechocean762
 from keyframe_asr.data.corpora.manifest_folder import read_manifest_folder
 from keyframe_asr.errors import ManifestError
-from unit.corpus_trees import counts, lines, recording
 
 HEADER = "utt_id\tspeaker\tduration_s\tpath\ttext\tsplit"
 

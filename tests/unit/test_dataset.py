@@ -12,6 +12,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from fixtures.tone_corpus import LETTERS, MEL_BINS, random_texts, small_corpus, tones, write_corpus
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.recipe import FeaturesConfig
 from keyframe_asr.data.dataset import (
@@ -27,7 +28,6 @@ from keyframe_asr.data.manifest import load_manifest, make_cut
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from unit.tone_corpus import LETTERS, MEL_BINS, random_texts, small_corpus, tones, write_corpus
 
 TOKENIZER = CharacterTokenizer(LETTERS)
 

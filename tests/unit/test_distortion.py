@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from scipy import signal
 
+from fixtures.random_model import noise
 from keyframe_asr.timing import SAMPLE_RATE
 from research.distortion import Distortion, DistortionName
-from unit.random_model import noise
 
 LEVELS: dict[DistortionName, float] = {
     "noise": 5.0,

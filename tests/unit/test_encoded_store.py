@@ -14,6 +14,8 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
+from fixtures.tone_corpus import small_corpus, tones
 from keyframe_asr.audio.features import FrontEnd, front_end
 from keyframe_asr.config.recipe import FeaturesConfig
 from keyframe_asr.data.augment import at_speed
@@ -22,8 +24,6 @@ from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.model.pretrained import PretrainedEncoder
-from unit.tiny_pretrained import WHISPER, pretrained_config, random_encoder
-from unit.tone_corpus import small_corpus, tones
 
 
 @pytest.fixture

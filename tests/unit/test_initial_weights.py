@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fixtures.random_model import random_model, save_random_model
+from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 from keyframe_asr.config.pretrained import PretrainedConfig
 from keyframe_asr.config.recipe import (
     EncoderConfig,
@@ -27,8 +29,6 @@ from keyframe_asr.training.initial import (
     load_matching,
     parts_of_other_units,
 )
-from unit.random_model import random_model, save_random_model
-from unit.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 
 VOCABULARY = 7
 

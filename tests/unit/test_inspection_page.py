@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.random_model import RATE, noise, save_random_model
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import InspectionView
 from keyframe_asr.evaluation.page import render_page, write_page
 from keyframe_asr.results import Token, Transcript
-from unit.random_model import RATE, noise, save_random_model
 
 FRAME_SECONDS = 0.04
 PIECES = ("<blank>", "<unk>", "<sos/eos>", "▁ONE", "<b>&", "▁TWO")

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from fixtures.random_model import RATE, noise, random_model
 from keyframe_asr.audio.voice_activity import (
     HOP,
     LoudnessDetector,
@@ -22,7 +23,6 @@ from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.inference.segmentation import Segmentation
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.results import Transcript
-from unit.random_model import RATE, noise, random_model
 
 QUIET = LongForm(voice_activity="loudness")
 

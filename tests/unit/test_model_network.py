@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.tone_corpus import MEL_BINS, MODEL
 from keyframe_asr.config.recipe import ModelConfig, parse_config
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
-from unit.tone_corpus import MEL_BINS, MODEL
 
 VOCABULARY = 7
 MODES = [(False, False), (False, True), (True, False), (True, True)]

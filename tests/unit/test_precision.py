@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fixtures.tone_corpus import recipe_data, small_corpus, stage
 from keyframe_asr.config.recipe import Recipe, parse_config
 from keyframe_asr.training import precision
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.run import train_recipe
-from unit.tone_corpus import recipe_data, small_corpus, stage
 
 
 @pytest.mark.parametrize("computes", [False, True])

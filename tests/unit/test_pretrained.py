@@ -16,6 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperFeatureExtractor
 
+from fixtures.random_model import random_model
+from fixtures.tiny_pretrained import (
+    STABLE_WAV2VEC2,
+    WAV2VEC2,
+    WHISPER,
+    pretrained_config,
+    random_encoder,
+    write_source,
+)
+from fixtures.tone_corpus import recipe_data, stage, tones
 from keyframe_asr.audio.features import NormalisedWaveform, WhisperMel, front_end
 from keyframe_asr.config.pretrained import PretrainedConfig
 from keyframe_asr.config.recipe import FeaturesConfig, Recipe, parse_config
@@ -26,16 +36,6 @@ from keyframe_asr.io.quantised_weights import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder, build_pretrained
 from keyframe_asr.model.whisper import WhisperEncoder
-from unit.random_model import random_model
-from unit.tiny_pretrained import (
-    STABLE_WAV2VEC2,
-    WAV2VEC2,
-    WHISPER,
-    pretrained_config,
-    random_encoder,
-    write_source,
-)
-from unit.tone_corpus import recipe_data, stage, tones
 
 ARCHITECTURES = {"whisper": WHISPER, "wav2vec2": WAV2VEC2, "stable": STABLE_WAV2VEC2}
 LOCAL_WHISPER = Path("models") / "whisper-base-encoder"

@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 
+from fixtures.tiny_pretrained import WHISPER, pretrained_config, write_source
+from fixtures.tone_corpus import MODEL, random_texts, recipe_data, small_corpus, stage, write_corpus
 from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
 from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
@@ -19,8 +21,6 @@ from keyframe_asr.text.tokenizer import load_tokenizer
 from keyframe_asr.training.run import plan_recipe, train_recipe
 from keyframe_asr.training.stages import StageObjective
 from unit.test_training_processes import train
-from unit.tiny_pretrained import WHISPER, pretrained_config, write_source
-from unit.tone_corpus import MODEL, random_texts, recipe_data, small_corpus, stage, write_corpus
 
 FROZEN = stage("frozen", 1)
 UNFROZEN = stage("unfrozen", 1, unfreeze_from_layer=2)

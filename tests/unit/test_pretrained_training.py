@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import keyframe_asr
+from fixtures.tiny_pretrained import WAV2VEC2, WHISPER, write_source
+from fixtures.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
 from keyframe_asr.config.recipe import ModelConfig, Recipe, load_recipe, parse_config
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.errors import ModelError, RecipeError
@@ -19,8 +21,6 @@ from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.training.checkpoint import load_weights
 from keyframe_asr.training.run import plan_recipe, train_recipe
-from unit.tiny_pretrained import WAV2VEC2, WHISPER, write_source
-from unit.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
 
 TINY_MODEL = parse_config(ModelConfig, MODEL, "tiny")
 STAGES = [

@@ -9,13 +9,13 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from fixtures.random_model import RATE, noise, random_model, save_random_model
 from keyframe_asr.cli.main import app
 from keyframe_asr.decoding.beam import BeamConfig
 from keyframe_asr.errors import KeyframeError, ModelError
 from keyframe_asr.inference.modes import DecodeOptions
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.inference.scorer_files import FusionFiles, load_fusion, read_hotwords
-from unit.random_model import RATE, noise, random_model, save_random_model
 
 
 @pytest.fixture(scope="module")

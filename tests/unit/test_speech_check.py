@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.random_model import RATE, noise, random_model
 from keyframe_asr.audio.synthetic_noise import KINDS, LEVELS_DB, make_sounds, read_sounds
 from keyframe_asr.config.calibration import SpeechCheckConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
@@ -27,7 +28,6 @@ from keyframe_asr.inference.speech_check import (
 )
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded
-from unit.random_model import RATE, noise, random_model
 
 NOTHING = SpeechCheckConfig(bias=-1e6, doubt=0.0, agreement=0.0, hesitation=0.0)
 EVERYTHING = SpeechCheckConfig(bias=1e6, doubt=0.0, agreement=0.0, hesitation=0.0)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.tone_corpus import ALL_FRAMES, KEYFRAMES, MEL_BINS, MODEL, stage
 from keyframe_asr.config.recipe import ModelConfig, StageConfig, parse_config
 from keyframe_asr.losses import axe_loss, ctc_loss, til_loss
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser
-from unit.tone_corpus import ALL_FRAMES, KEYFRAMES, MEL_BINS, MODEL, stage
 
 VOCABULARY = 9
 

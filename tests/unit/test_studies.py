@@ -16,6 +16,8 @@ import soundfile
 import yaml
 from safetensors.torch import load_file, save_file
 
+from fixtures.random_model import noise, save_random_model
+from fixtures.tone_corpus import random_texts, recipe_data, stage, write_corpus
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import AudioError, KeyframeError, RecipeError, TrainingError
 from keyframe_asr.timing import SAMPLE_RATE
@@ -23,8 +25,6 @@ from research import catalogue, training
 from research.definition import StressStudy, load_study
 from research.run import Part, Record, choose, measure, plan
 from research.stress_results import StressResults
-from unit.random_model import noise, save_random_model
-from unit.tone_corpus import random_texts, recipe_data, stage, write_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

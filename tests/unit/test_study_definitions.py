@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from fixtures.random_model import save_random_model
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.io.pretrained_source import with_architecture
@@ -22,7 +23,6 @@ from research.dropped import DroppedMeasurement
 from research.run import Record
 from research.stress import StressMeasurement
 from research.training import TrainingMeasurement
-from unit.random_model import save_random_model
 
 TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
 

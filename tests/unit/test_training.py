@@ -16,6 +16,15 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from fixtures.tone_corpus import (
+    MEL_BINS,
+    MODEL,
+    small_corpus,
+    stage,
+    three_stages,
+    tone_recipe,
+    write_corpus,
+)
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.recipe import (
     FeaturesConfig,
@@ -36,15 +45,6 @@ from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.run import train_recipe
 from keyframe_asr.training.stages import StageObjective, optimiser
 from keyframe_asr.training.step import Updater
-from unit.tone_corpus import (
-    MEL_BINS,
-    MODEL,
-    small_corpus,
-    stage,
-    three_stages,
-    tone_recipe,
-    write_corpus,
-)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from keyframe_asr.config.augment import AugmentConfig
-from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
-from keyframe_asr.data import augment
-from keyframe_asr.errors import RecipeError
-from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.training.run import train_recipe
-from keyframe_asr.training.stages import StageObjective
-from unit.tone_corpus import (
+from fixtures.tone_corpus import (
     ALL_FRAMES,
     KEYFRAMES,
     MEL_BINS,
@@ -29,6 +21,14 @@ from unit.tone_corpus import (
     small_corpus,
     stage,
 )
+from keyframe_asr.config.augment import AugmentConfig
+from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
+from keyframe_asr.data import augment
+from keyframe_asr.errors import RecipeError
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.timing import SAMPLE_RATE
+from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.stages import StageObjective
 
 STAGES = [stage("baseline", 1), stage("keyframes", 1, fusion=True, keyframes=True)]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.tone_corpus import small_corpus, stage, tone_recipe
 from keyframe_asr.config.recipe import StageConfig, parse_config
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
@@ -15,7 +16,6 @@ from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
 from keyframe_asr.training.run import train_recipe
 from keyframe_asr.training.validation import Validation
-from unit.tone_corpus import small_corpus, stage, tone_recipe
 
 
 def measured(error: float = 0.5, inter: float = 0.2, keyframes: float = 1.0) -> Validation:

@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 
+from fixtures.tone_corpus import recipe_data, small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.recipe import parse_config
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.plan import count_parameters, estimate_memory
 from keyframe_asr.training.run import plan_recipe, train_recipe
 from unit.test_cli_audio import keyframe
-from unit.tone_corpus import recipe_data, small_corpus, stage, three_stages, tone_recipe
 
 
 @pytest.fixture(scope="module")

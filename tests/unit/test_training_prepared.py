@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.tone_corpus import MODEL, random_texts, stage, write_corpus
 from keyframe_asr.config.recipe import Recipe, load_model_folder_config, load_recipe, parse_config
 from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
@@ -17,7 +18,6 @@ from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.loading import load
 from keyframe_asr.training.recipe_defaults import complete_recipe
 from keyframe_asr.training.run import train_recipe
-from unit.tone_corpus import MODEL, random_texts, stage, write_corpus
 
 
 @pytest.fixture(scope="module")

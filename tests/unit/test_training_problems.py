@@ -12,11 +12,18 @@ import pytest
 import soundfile
 import torch
 
+from fixtures.tone_corpus import (
+    KEYFRAMES,
+    small_corpus,
+    stage,
+    three_stages,
+    tone_recipe,
+    write_corpus,
+)
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError, TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train_recipe
-from unit.tone_corpus import KEYFRAMES, small_corpus, stage, three_stages, tone_recipe, write_corpus
 
 WITHOUT_HEAD = {"inter_ctc": 0.3, "head": 0.0, "head_loss": "none", "decoder": 0.4}
 

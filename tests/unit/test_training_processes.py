@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from unit.tone_corpus import MODEL, random_texts, recipe_data, three_stages, write_corpus
+from fixtures.tone_corpus import MODEL, random_texts, recipe_data, three_stages, write_corpus
 
 STAGES = ("baseline", "fusion", "keyframes")
 NUMBERS = ("loss", "loss_inter_ctc", "loss_head", "loss_decoder", "dev_loss")

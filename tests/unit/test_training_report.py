@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe, write_corpus
 from keyframe_asr.config.recipe import StageConfig, parse_config
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.report import EpochReport, StageClock, TrainingReport, duration
 from keyframe_asr.training.run import train_recipe
 from keyframe_asr.training.validation import Validation
-from unit.tone_corpus import small_corpus, stage, three_stages, tone_recipe, write_corpus
 
 
 def test_time_left_follows_from_the_pace() -> None:

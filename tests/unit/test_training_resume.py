@@ -21,12 +21,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fixtures.killed_run import Moment, train_and_die, train_until_killed
+from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train_recipe
-from unit.killed_run import Moment, train_and_die, train_until_killed
-from unit.tone_corpus import small_corpus, stage, three_stages, tone_recipe
 
 STAGES = ("baseline", "fusion", "keyframes")
 
@@ -54,7 +54,7 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def processes() -> Any:
     """Starts processes from a server that has everything imported, not from this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unit.killed_run"])
+    context.set_forkserver_preload(["fixtures.killed_run"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         forkserver.ensure_running()
