@@ -12,21 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.command_line import keyframe
 from fixtures.random_model import RATE, save_random_model
 from keyframe_asr.cli.main import VERBS, app
 from keyframe_asr.data.manifest import make_cut, save_manifest
-
-
-def keyframe(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    source = Path(__file__).parents[2] / "src"
-    return subprocess.run(
-        [sys.executable, "-m", "keyframe_asr.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +51,22 @@ def test_help_and_import_stay_light() -> None:
     environment = os.environ | {"PYTHONPATH": str(source)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     shown = keyframe("--help")
-    assert shown.returncode == 0
+    assert shown.exit_code == 0
     assert all(verb in shown.stdout for verb in VERBS)
+
+
+def test_a_process_of_its_own_says_the_same(model: Path, recordings: Path) -> None:
+    """The other tests call the program in their own process; what they see is what a shell sees."""
+    words = ["transcribe", *map(str, (model, recordings / "one.wav", recordings / "gone.wav"))]
+    process = subprocess.run(
+        [sys.executable, "-m", "keyframe_asr.cli.main", *words],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )
+    ran = keyframe(*words)
+    assert ran.exit_code == 1 and ran.stdout and ran.stderr
+    assert (process.returncode, process.stdout, process.stderr) == (1, ran.stdout, ran.stderr)
 
 
 def test_every_verb_is_registered() -> None:
@@ -83,13 +86,13 @@ def test_every_verb_is_registered() -> None:
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     result = keyframe(*arguments)
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert result.stdout == "" and result.stderr
 
 
 def test_a_missing_model_is_one_line_and_exit_code_1() -> None:
     result = keyframe("transcribe", "no-such-model", "file.wav")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith("keyframe: error: no-such-model: ")
@@ -97,7 +100,7 @@ def test_a_missing_model_is_one_line_and_exit_code_1() -> None:
 
 def test_transcribe_text(model: Path, recordings: Path) -> None:
     alone = keyframe("transcribe", model, recordings / "one.wav")
-    assert alone.returncode == 0
+    assert alone.exit_code == 0
     assert set(alone.stdout.strip()) <= set("ABCDEF") and alone.stdout.strip()
     several = keyframe("transcribe", model, recordings / "one.wav", recordings / "silent.wav")
     assert several.stdout.splitlines() == [
@@ -121,7 +124,7 @@ def test_transcribe_json(model: Path, recordings: Path, mode: str) -> None:
 def test_one_bad_file_does_not_stop_the_others(model: Path, recordings: Path) -> None:
     files = [recordings / name for name in ("empty.wav", "one.wav", "gone.wav", "two.wav")]
     result = keyframe("transcribe", model, *files)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [
         str(files[1]),
         str(files[3]),
@@ -135,13 +138,13 @@ def test_transcribe_into_a_folder(model: Path, recordings: Path, tmp_path: Path)
     out = tmp_path / "texts"
     files = [recordings / "one.wav", recordings / "silent.wav"]
     result = keyframe("transcribe", model, *files, "--out", out, "--format", "json")
-    assert (result.returncode, result.stdout) == (0, "")
+    assert (result.exit_code, result.stdout) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == ["one.json", "silent.json"]
     assert json.loads((out / "silent.json").read_text())["text"] == ""
     subtitles = keyframe("transcribe", model, files[0], "--format", "vtt")
     assert subtitles.stdout.startswith("WEBVTT\n\n00:00:0")
     clash = keyframe("transcribe", model, files[0], tmp_path / "one.flac", "--out", out)
-    assert clash.returncode == 1 and "'one'" in clash.stderr
+    assert clash.exit_code == 1 and "'one'" in clash.stderr
 
 
 def test_evaluate(model: Path, recordings: Path, tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_evaluate(model: Path, recordings: Path, tmp_path: Path) -> None:
     options = [part for mode in modes for part in ("--decode", mode)]
     manifest = f"{recordings / 'table.tsv'}:test"
     result = keyframe("evaluate", model, manifest, *options, "--beam", 4, "--json", target)
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert all(mode in result.stdout for mode in modes)
     report = json.loads(target.read_text())
     assert report["model"] == "random"
@@ -183,7 +186,7 @@ def test_evaluate_reads_parts_of_recordings(model: Path, recordings: Path, tmp_p
         save_manifest(cuts, tmp_path / f"{name}.jsonl")
         target = tmp_path / f"{name}.json"
         result = keyframe("evaluate", model, tmp_path / f"{name}.jsonl", "--json", target)
-        assert result.returncode == 0, result.stderr
+        assert result.exit_code == 0, result.stderr
         reports.append(json.loads(target.read_text()))
     assert reports[0]["audio_seconds"] == pytest.approx(1.5)
     for key in ("utterances", "audio_seconds", "frame_reduction", "keyframes_per_token"):
@@ -196,11 +199,11 @@ def test_evaluate_names_recordings_that_cannot_be_read(
 ) -> None:
     target = tmp_path / "report.json"
     result = keyframe("evaluate", model, recordings / "table.tsv", "--json", target)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "gone.wav" in result.stderr and "1 of 4" in result.stderr
     assert json.loads(target.read_text())["utterances"] == 3
     nothing = keyframe("evaluate", model, f"{recordings / 'table.tsv'}:broken")
-    assert nothing.returncode == 1
+    assert nothing.exit_code == 1
     reason, summary = nothing.stderr.splitlines()
     assert "gone.wav: no such file" in reason and "none of its 1 recordings" in summary
 
@@ -209,13 +212,13 @@ def test_a_manifest_without_texts_is_refused(model: Path, recordings: Path) -> N
     table = recordings / "untold.tsv"
     table.write_text((recordings / "table.tsv").read_text().replace("A CAFE", ""))
     result = keyframe("evaluate", model, f"{table}:test")
-    assert result.returncode == 1 and "no utterance has a reference" in result.stderr
+    assert result.exit_code == 1 and "no utterance has a reference" in result.stderr
 
 
 def test_a_mode_the_model_lacks_is_refused(tmp_path: Path, recordings: Path) -> None:
     baseline = save_random_model(tmp_path / "baseline", keyframes=False)
     result = keyframe("evaluate", baseline, recordings / "table.tsv", "--decode", "axe")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "keyframe: error: model 'random' cannot decode with 'axe': it keeps all frames, so it "
         "has no length head; use ctc, attention, rescore, joint"
@@ -225,7 +228,7 @@ def test_a_mode_the_model_lacks_is_refused(tmp_path: Path, recordings: Path) -> 
 @pytest.mark.parametrize("device", ["abacus", "cuda:99"])
 def test_a_device_that_is_not_there(model: Path, recordings: Path, device: str) -> None:
     result = keyframe("transcribe", model, recordings / "one.wav", "--device", device)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("keyframe: error: ") and device in line
 
@@ -233,11 +236,11 @@ def test_a_device_that_is_not_there(model: Path, recordings: Path, device: str) 
 def test_a_report_that_cannot_be_written(model: Path, recordings: Path) -> None:
     manifest = f"{recordings / 'table.tsv'}:test"
     result = keyframe("evaluate", model, manifest, "--json", recordings / "one.wav" / "x.json")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("keyframe: error: ")
 
 
 def test_doctor_finds_this_installation_sound() -> None:
     result = keyframe("doctor")
-    assert result.returncode == 0, result.stdout
+    assert result.exit_code == 0, result.stdout
     assert "torch" in result.stdout and "FAIL" not in result.stdout

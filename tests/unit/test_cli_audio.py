@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.command_line import keyframe
 from fixtures.random_model import RATE, noise, save_random_model
 
 GOOD = (
@@ -36,18 +36,6 @@ BAD = {
     "endless.flac": "decoded, or damaged",
     "folder.wav": "is a folder",
 }
-
-
-def keyframe(*arguments: object) -> subprocess.CompletedProcess[str]:
-    source = Path(__file__).parents[2] / "src"
-    return subprocess.run(
-        [sys.executable, "-m", "keyframe_asr.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
 
 
 def write_good(folder: Path) -> None:
@@ -103,7 +91,7 @@ def test_every_kind_of_file_is_read_or_refused(model: Path, recordings: Path, mo
     result = keyframe(
         "transcribe", model, *files, "--format", "json", "--decode", mode, "--beam", 3
     )
-    assert result.returncode == 1
+    assert result.exit_code == 1
     found = {Path(one["audio"]).name: one for one in map(json.loads, result.stdout.splitlines())}
     assert list(found) == [name for name in names if name not in BAD], "all, in the order given"
     for name in GOOD:
@@ -127,7 +115,7 @@ def test_good_recordings_exit_with_0_and_silence_on_standard_error(
 ) -> None:
     files = [recordings / name for name in ("mono.wav", *SHORT)]
     result = keyframe("transcribe", model, *files, "--out", tmp_path / "texts")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     assert {path.stem for path in (tmp_path / "texts").iterdir()} == {path.stem for path in files}
     assert (tmp_path / "texts" / "silence.txt").read_text() == "\n"
 
@@ -149,7 +137,7 @@ def test_names_that_are_not_utf8_or_have_line_breaks(model: Path, tmp_path: Path
     os.rename(tmp_path / "good.wav", os.path.join(folder, b"\xc4\xe3.wav"))
     files = [os.fsdecode(os.path.join(folder, b"\xc4\xe3.wav")), str(tmp_path / "a\nb.wav")]
     result = keyframe("transcribe", model, *files)
-    assert result.returncode == 1
+    assert result.exit_code == 1
     (line,) = result.stdout.splitlines()
     name, text = line.split("\t")
     assert name.endswith(r"\udcc4\udce3.wav") and set(text) <= set("ABCDEF") and text

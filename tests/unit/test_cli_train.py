@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.command_line import keyframe
 from fixtures.random_model import save_random_model
 from fixtures.tone_corpus import recipe_data, small_corpus, stage
-from unit.test_cli_audio import keyframe
 
 RECIPE = """\
 name: small
@@ -38,7 +38,7 @@ def test_a_bad_recipe(tmp_path: Path, right: str, wrong: str, parts: tuple[str, 
     assert right in RECIPE
     recipe.write_text(RECIPE.replace(right, wrong))
     result = keyframe("train", recipe, "--out", tmp_path / "run")
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"keyframe: error: {recipe}: ")
     assert all(part in line for part in parts), line
@@ -49,7 +49,7 @@ def test_a_bad_override(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     result = keyframe("train", recipe, "--out", tmp_path / "run", "--set", "training.acumulate=2")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "training.acumulate" in line and "'accumulate'" in line
     assert not (tmp_path / "run").exists()
@@ -59,7 +59,7 @@ def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     result = keyframe("train", recipe, "--out", tmp_path / "run")
-    assert result.returncode == 1
+    assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "no-such-train.tsv: no such manifest" in line
 
@@ -69,10 +69,10 @@ def test_a_plan_looks_at_what_training_would_start_from(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(recipe_data(table, [stage("baseline", 1)])))
     known = keyframe("train", recipe, "--plan", "--initial", save_random_model(tmp_path / "model"))
-    assert known.returncode == 0, known.stderr
+    assert known.exit_code == 0, known.stderr
     assert "has no fitting weights for" in " ".join(known.stderr.split())
     unknown = keyframe("train", recipe, "--plan", "--initial", "nobody")
-    assert unknown.returncode == 1
+    assert unknown.exit_code == 1
     (line,) = unknown.stderr.splitlines()
     assert "nobody: no such model folder" in line
 
@@ -85,12 +85,12 @@ def test_parts_that_are_forgotten(plan: list[str], tmp_path: Path) -> None:
     here = [recipe, *plan, "--out", tmp_path / "run"]
     model = save_random_model(tmp_path / "model")
     unknown = keyframe("train", *here, "--initial", model, "--forget", "encoder3")
-    assert unknown.returncode == 1
+    assert unknown.exit_code == 1
     assert "no part 'encoder3' to forget" in unknown.stderr.splitlines()[-1]
     nothing = keyframe("train", *here, "--forget", "encoder2")
-    assert nothing.returncode == 2
+    assert nothing.exit_code == 2
     assert "--initial" in nothing.stderr
 
 
 def test_no_recipe_is_wrong_usage() -> None:
-    assert keyframe("train").returncode == 2
+    assert keyframe("train").exit_code == 2

@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 
+from fixtures.command_line import keyframe
 from fixtures.tone_corpus import recipe_data, small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.recipe import parse_config
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.plan import count_parameters, estimate_memory
 from keyframe_asr.training.run import plan_recipe, train_recipe
-from unit.test_cli_audio import keyframe
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_plan_on_the_command_line_trains_nothing(corpus: Path, tmp_path: Path) -
     path = tmp_path / "tones.yaml"
     path.write_text(yaml.safe_dump(recipe_data(corpus, three_stages(1))))
     result = keyframe("train", path, "--out", tmp_path / "run", "--plan")
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert not (tmp_path / "run").exists()
     for word in ("baseline", "fusion", "keyframes", "encoder1", "GiB", "updates"):
         assert word in result.stdout
