@@ -82,9 +82,11 @@ def dictionary_search(
     return sorted(totals.items(), key=lambda item: -item[1])
 
 
-def best_columns(log_probs: np.ndarray, tokens: Tokens, collapse: bool) -> list[int]:
-    """Column of each token on the best path that spells them: the most probable of its run."""
-    _, path = max(all_paths(log_probs, collapse)[tokens])
+def best_columns(
+    log_probs: np.ndarray, paths: list[tuple[float, Tokens]], collapse: bool
+) -> list[int]:
+    """Column of each token on the best of the paths that spell it: the most probable of its run."""
+    _, path = max(paths)
     found = []
     for label, run in itertools.groupby(
         range(len(path)),

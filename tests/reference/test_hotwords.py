@@ -10,7 +10,7 @@ import torch
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
-from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def test_a_sentence_gets_the_bonus_of_the_phrases_it_holds(spaced: bool, whole: 
         if spaced and not whole:  # letters at random hardly ever make a phrase
             tokens += [tokenizer.encode(" ".join(generator.choices(WORDS, k=6))) for _ in range(20)]
         assert_bounded(scorer, tokens)
-        found = Fusion((scorer,)).score(tokens, CPU).tolist()
+        found = ShallowFusion((scorer,)).score(tokens, CPU).tolist()
         for sentence, score in zip(tokens, found, strict=True):
             wanted = counted(tokenizer.decode(sentence), phrases, tokenizer, spaced)
             assert score == pytest.approx(wanted, abs=1e-4)
@@ -110,7 +110,7 @@ def test_a_hot_word_wins_where_the_network_hesitates_and_nowhere_else(search) ->
     log_probs[0, 2, one], log_probs[0, 2, other] = -0.01, -9.0  # is sure
     scorer = HotwordScorer({"任": 1.5, "仁": 1.5}, tokenizer, False, CPU)
     plain = search(log_probs, torch.tensor([3]), 4)[0][0]
-    found = search(log_probs, torch.tensor([3]), 4, Fusion((scorer,)))[0][0]
+    found = search(log_probs, torch.tensor([3]), 4, ShallowFusion((scorer,)))[0][0]
     assert plain.tokens == (one, one)
     assert found.tokens == (other, one)
     assert third not in found.tokens

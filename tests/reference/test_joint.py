@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from keyframe_asr.config.recipe import DecoderConfig
-from keyframe_asr.decoding.best_path import Columns
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
-from keyframe_asr.decoding.joint import IMPOSSIBLE, Judges, joint
-from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.decoding.rescoring import IMPOSSIBLE, Judges, joint
+from keyframe_asr.decoding.scorers import ShallowFusion
+from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.text.tokenizer import END
 from reference.prefix_search import every_sentence
@@ -25,7 +25,7 @@ def judges() -> Judges:
     log_probs = (2 * torch.randn(2, 4, 6)).log_softmax(-1)
     columns = Columns(log_probs, torch.tensor([4, 3]), collapse=True)
     memory = torch.randn(2, 5, 8)
-    fusion = Fusion(token_bonus=BONUS)
+    fusion = ShallowFusion(token_bonus=BONUS)
     return Judges(decoder.requires_grad_(False), memory, torch.tensor([5, 2]), columns, fusion)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.lm.kneser_ney import estimate
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
-from keyframe_asr.decoding.scorers import Fusion, Scorer
+from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from reference.prefix_search import (
     Tokens,
+    all_paths,
     best_columns,
     dictionary_search,
     every_sentence,
@@ -83,7 +85,7 @@ def test_the_same_as_a_dictionary_of_prefixes(collapse: bool, fused: bool, size:
     for seed in range(25):
         log_probs, lengths = random_batch(seed)
         scorer = Bigrams(log_probs.shape[2], torch.Generator().manual_seed(seed))
-        fusion = Fusion((scorer,), BONUS) if fused else Fusion()
+        fusion = ShallowFusion((scorer,), BONUS) if fused else ShallowFusion()
         external = scorer.external if fused else nothing
         found = search(collapse, log_probs, lengths, size, fusion)
         for row, length in enumerate(lengths.tolist()):
@@ -111,13 +113,18 @@ def hot_words() -> Scorer:
 def test_real_scorers_rule_out_nothing_that_a_dictionary_keeps(
     collapse: bool, size: int, scorer: Scorer
 ) -> None:
-    fusion = Fusion((scorer,), BONUS)
+    fusion = ShallowFusion((scorer,), BONUS)
+
+    @cache
+    def after(tokens: Tokens) -> tuple[float, Tensor]:
+        if not tokens:
+            return 0.0, torch.tensor([fusion.start])
+        total, states = after(tokens[:-1])
+        added, states = fusion.extend(states, torch.tensor([tokens[-1]]))
+        return total + float(added), states
 
     def external(tokens: Tokens, ended: bool) -> float:
-        states, total = torch.tensor([fusion.start]), 0.0
-        for token in tokens:
-            added, states = fusion.extend(states, torch.tensor([token]))
-            total += float(added)
+        total, states = after(tokens)
         return total + float(fusion.finish(states)) * ended
 
     for seed in range(6):
@@ -139,7 +146,7 @@ def test_a_beam_that_holds_everything_is_exact(collapse: bool, fused: bool) -> N
         columns = seed % 4 + 1
         log_probs = (2 * torch.randn(1, columns, 5, generator=generator)).log_softmax(-1)
         scorer = Bigrams(5, generator)
-        fusion = Fusion((scorer,), BONUS) if fused else Fusion()
+        fusion = ShallowFusion((scorer,), BONUS) if fused else ShallowFusion()
         external = scorer.external if fused else nothing
         (found,) = search(collapse, log_probs, torch.tensor([columns]), 125, fusion)
         wanted = every_sentence(log_probs[0].double().numpy(), collapse, external)
@@ -157,8 +164,9 @@ def test_tokens_lie_where_the_best_path_has_them(collapse: bool) -> None:
         lengths = torch.tensor([5, seed % 5])
         for row, several in enumerate(search(collapse, log_probs, lengths, 20)):
             columns = log_probs[row, : lengths[row]].double().numpy()
+            paths = all_paths(columns, collapse)
             for one in several:
-                assert list(one.positions) == best_columns(columns, one.tokens, collapse)
+                assert list(one.positions) == best_columns(columns, paths[one.tokens], collapse)
                 sure = [
                     float(np.exp(columns[at, token]))
                     for at, token in zip(one.positions, one.tokens, strict=True)
@@ -172,7 +180,7 @@ def test_an_utterance_ignores_the_others_of_its_batch(collapse: bool, fused: boo
     for seed in range(20):
         log_probs, lengths = random_batch(seed)
         scorer = Bigrams(log_probs.shape[2], torch.Generator().manual_seed(seed))
-        fusion = Fusion((scorer,), BONUS) if fused else Fusion()
+        fusion = ShallowFusion((scorer,), BONUS) if fused else ShallowFusion()
         together = search(collapse, log_probs, lengths, 4, fusion)
         for row in range(5):
             only = log_probs[row : row + 1, : lengths[row]]

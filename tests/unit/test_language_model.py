@@ -27,7 +27,7 @@ from keyframe_asr.decoding.lm.scoring import (
     split_units,
     unit_of,
 )
-from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.errors import ManifestError, ModelError
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 
@@ -171,7 +171,7 @@ def test_a_sentence_costs_what_its_units_cost(unit, whole: bool, pieces: Tokeniz
     scorer = language_model_scorer(model, tokenizer, True, 0.5, CPU)
     generator = random.Random(2)
     texts = [" ".join(generator.choices(["A", "ABC", "BA", "DD", "DABC"], k=k)) for k in range(9)]
-    found = Fusion((scorer,), 0.25).score([tokenizer.encode(text) for text in texts], CPU)
+    found = ShallowFusion((scorer,), 0.25).score([tokenizer.encode(text) for text in texts], CPU)
     for text, score in zip(texts, found.tolist(), strict=True):
         units = split_units(text, unit, tokenizer)
         wanted = 0.5 * NATURAL * log10_of(model, units) + 0.25 * len(tokenizer.encode(text))
@@ -260,7 +260,7 @@ def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
     scorer = language_model_scorer(model, pieces, True, 1.0, CPU)
     ids = {pieces.piece(token): token for token in range(pieces.vocab_size)}
     letters = [ids[letter] for letter in "▁ABC▁BA"]
-    (found,) = Fusion((scorer,)).score([letters], CPU).tolist()
+    (found,) = ShallowFusion((scorer,)).score([letters], CPU).tolist()
     assert found == pytest.approx(log10_of(model, ["ABC", "BA"]) * NATURAL, abs=1e-4)
 
 
@@ -277,7 +277,7 @@ def test_words_are_no_model_for_text_without_spaces() -> None:
     characters = estimate([list("今天天气"), list("天气好")])
     scorer = language_model_scorer(characters, CharacterTokenizer("今天气好"), False, 1.0, CPU)
     tokens = CharacterTokenizer("今天气好").encode("今天好")
-    (found,) = Fusion((scorer,)).score([tokens], CPU).tolist()
+    (found,) = ShallowFusion((scorer,)).score([tokens], CPU).tolist()
     assert found == pytest.approx(log10_of(characters, list("今天好")) * NATURAL, abs=1e-4)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.model.keyframes import run_peaks
 from keyframe_asr.text.tokenizer import BLANK, END
 
 
@@ -37,19 +38,13 @@ def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
         lengths: (B,) valid frames of each utterance; 0 gives an empty hypothesis.
     """
     best, labels, valid = _best_labels(log_probs, lengths)
-    batch, frames = labels.shape
+    frames = labels.shape[1]
     starts = torch.ones_like(valid)
     starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
     run = starts.long().cumsum(1) - 1
-    shape = (batch, max(frames, 1))
-    peak = best.new_full(shape, -torch.inf)
-    peak.scatter_reduce_(1, run, best.masked_fill(~valid, -torch.inf), "amax")
-    at_peak = best == peak.gather(1, run)
     columns = torch.arange(frames, device=labels.device).expand_as(labels)
-    first_peak = columns.new_full(shape, frames)
-    first_peak.scatter_reduce_(1, run, columns.masked_fill(~at_peak, frames), "amin")
-    chosen = columns == first_peak.gather(1, run)
-    kept = valid & chosen & (labels != BLANK) & (labels != END)
+    chosen = columns == run_peaks(best, run, valid, frames).gather(1, run)
+    kept = chosen & (labels != BLANK) & (labels != END)
     return _gather(kept, columns, labels, best, _path_scores(best, valid))
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.best_path import Columns, best_positions
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.decoding.scorers import ShallowFusion
+from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.text.tokenizer import BLANK, END
 
 FEWEST_LABELS = 20
@@ -29,7 +29,7 @@ ROUNDING = 1e-3
 """Natural log: by how much less a bound of several sums may be than the sums themselves."""
 
 _MULTIPLIER = 0x5851F42D4C957F2D
-_NO_FUSION = Fusion()
+_NO_FUSION = ShallowFusion()
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class _Column:
 
 @torch.inference_mode()
 def aligned_beam(
-    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: Fusion = _NO_FUSION
+    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: ShallowFusion = _NO_FUSION
 ) -> list[list[Hypothesis]]:
     """N-best of a length head: ε dropped, nothing collapsed.
 
@@ -87,14 +87,14 @@ def aligned_beam(
 
 @torch.inference_mode()
 def ctc_prefix_beam(
-    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: Fusion = _NO_FUSION
+    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: ShallowFusion = _NO_FUSION
 ) -> list[list[Hypothesis]]:
     """N-best of CTC log-probabilities (B, U, V); otherwise as `aligned_beam`."""
     return _search(log_probs, lengths, size, fusion, True)
 
 
 def _search(
-    log_probs: Tensor, lengths: Tensor, size: int, fusion: Fusion, collapse: bool
+    log_probs: Tensor, lengths: Tensor, size: int, fusion: ShallowFusion, collapse: bool
 ) -> list[list[Hypothesis]]:
     lengths = lengths.to(log_probs.device)
     batch, columns, vocabulary = log_probs.shape
@@ -120,7 +120,7 @@ def _labels_only(log_probs: Tensor) -> Tensor:
     return log_probs.masked_fill(special, -torch.inf)
 
 
-def _begin(batch: int, size: int, fusion: Fusion, device: torch.device) -> _Beams:
+def _begin(batch: int, size: int, fusion: ShallowFusion, device: torch.device) -> _Beams:
     """The empty prefix, and impossible ones in the other places."""
     impossible = torch.full((batch, size), -torch.inf, device=device)
     blank = impossible.clone()
@@ -137,7 +137,7 @@ def _begin(batch: int, size: int, fusion: Fusion, device: torch.device) -> _Beam
 
 
 def _advance(
-    beams: _Beams, column: _Column, fusion: Fusion, collapse: bool
+    beams: _Beams, column: _Column, fusion: ShallowFusion, collapse: bool
 ) -> tuple[_Beams, Tensor, Tensor]:
     """Beams after one more column, from which place (B, S) each came and the token it added.
 
@@ -229,7 +229,7 @@ def _grow(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> Tens
 
 
 def _fused(
-    beams: _Beams, labels: Tensor, longer: Tensor, needed: Tensor, fusion: Fusion
+    beams: _Beams, labels: Tensor, longer: Tensor, needed: Tensor, fusion: ShallowFusion
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities (B, S, C) of longer prefixes, what fusion adds, its states (B, S, C, W).
 
@@ -276,7 +276,7 @@ def _ranked(
     beams: _Beams,
     spelled: Tensor,
     counts: Tensor,
-    fusion: Fusion,
+    fusion: ShallowFusion,
     source: Columns,
 ) -> list[list[Hypothesis]]:
     """The possible prefixes as hypotheses, best first, with the columns of their tokens."""
@@ -289,7 +289,7 @@ def _ranked(
     row, rank = (~scores.gather(1, order).isneginf()).nonzero(as_tuple=True)
     place = order[row, rank]
     tokens, numbers = spelled[row, place], counts[row, place]
-    columns = best_positions(source, row, tokens, numbers)
+    columns = best_paths(source, tokens, numbers, row).positions
     sure = source.log_probs[row.unsqueeze(1), columns, tokens].exp() if tokens.numel() else tokens
     results: list[list[Hypothesis]] = [[] for _ in range(batch)]
     values = (row, numbers, tokens, scores[row, place], columns, sure, external[row, place])

@@ -1,21 +1,36 @@
-"""Second pass: n-best hypotheses of the first pass scored by the attention decoder.
+"""Second pass: hypotheses of the first pass scored by the attention decoder, or by CTC as well.
 
-Two-pass attention rescoring (arXiv 2012.05481), with the interpolated score
+`rescore`: two-pass attention rescoring (arXiv 2012.05481), with the interpolated score
 `weight · log P_decoder + (1 - weight) · log P_first`, plus what language model and hot words add.
+
+`joint`: hybrid CTC/attention decoding (Watanabe et al., "Hybrid CTC/attention architecture for
+end-to-end speech recognition", IEEE JSTSP 2017) in its rescoring form (section IV-B1): hypotheses
+are scored by `weight · log P_ctc + (1 - weight) · log P_decoder`. The one-pass form scores every
+prefix by CTC at every step of the decoder; here prefix beam search already gives the sentences that
+CTC allows, and one parallel pass of the decoder replaces its steps. Deviation: the candidates come
+from every head (CTC on all frames, length head on keyframes), so that each may propose what the
+others would have pruned.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import Hypothesis, with_alternatives
+from keyframe_asr.decoding.scorers import ShallowFusion
+from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.text.tokenizer import END
+from keyframe_asr.text.tokenizer import BLANK, END
 
 DECODER_WEIGHT = 0.5
+
+CTC_WEIGHT = 0.6
+
+IMPOSSIBLE = -1e6
+"""CTC score of a sentence too long for its frames: finite, so that a weight of 0 ignores it."""
 
 
 def rescore(
@@ -54,6 +69,59 @@ def rescore(
     return [with_alternatives(several, nbest) for several in ranked]
 
 
+@dataclass(frozen=True)
+class Judges:
+    """What scores the candidates.
+
+    Attributes:
+        decoder: in evaluation mode.
+        memory: (B, K, D) encoder 2's output.
+        memory_lengths: (B,).
+        ctc: log-probabilities of CTC for the same utterances.
+        fusion: language model and hot words.
+    """
+
+    decoder: AttentionDecoder
+    memory: Tensor
+    memory_lengths: Tensor
+    ctc: Columns
+    fusion: ShallowFusion
+
+
+def joint(
+    judges: Judges,
+    candidates: list[list[Hypothesis]],
+    weight: float = CTC_WEIGHT,
+    nbest: int = 1,
+) -> list[Hypothesis]:
+    """The best of each utterance's candidates under CTC and decoder together.
+
+    Args:
+        judges: what scores them.
+        candidates: per utterance hypotheses of any search; only their tokens count.
+        weight: of CTC, in [0, 1].
+        nbest: how many of them the best one carries as its alternatives, if more than one.
+
+    Returns:
+        One hypothesis per utterance with the joint score and the decoder's token probabilities as
+        confidences, without positions.
+    """
+    several = [
+        [Hypothesis(tokens) for tokens in dict.fromkeys(one.tokens for one in row)]
+        for row in candidates
+    ]
+    flat = [one.tokens for row in several for one in row]
+    rows = [place for place, row in enumerate(several) for _ in row]
+    ctc = _ctc_scores(judges.ctc, rows, flat).tolist()
+    external = judges.fusion.score(flat, judges.memory.device).tolist()
+    scored = iter(
+        Hypothesis(tokens, score + added, external=added)
+        for tokens, score, added in zip(flat, ctc, external, strict=True)
+    )
+    several = [[next(scored) for _ in row] for row in several]
+    return rescore(judges.decoder, judges.memory, judges.memory_lengths, several, 1 - weight, nbest)
+
+
 def token_scores(
     decoder: AttentionDecoder, memory: Tensor, lengths: Tensor, hypotheses: list[Hypothesis]
 ) -> list[Tensor]:
@@ -70,3 +138,34 @@ def token_scores(
     logits = decoder(prefix, torch.tensor(sizes, device=memory.device), memory, lengths)
     scores = logits.float().log_softmax(dim=-1).gather(2, following.unsqueeze(2)).squeeze(2).cpu()
     return [row[:size] for row, size in zip(scores, sizes, strict=True)]
+
+
+def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Tensor:
+    """Log-probability (N,) of each sentence, all its paths summed.
+
+    Every sentence gets a vocabulary of its own tokens alone: N copies of the whole vocabulary's
+    columns would not fit into memory.
+    """
+    device = ctc.log_probs.device
+    if not sentences:
+        return torch.zeros(0, device=device)
+    longest = max(map(len, sentences))
+    fill = [BLANK] * longest
+    labels = torch.tensor([[BLANK, *one, *fill[len(one) :]] for one in sentences], device=device)
+    targets = torch.tensor(
+        [[*(one.index(token) + 1 for token in one), *fill[len(one) :]] for one in sentences],
+        dtype=torch.long,
+        device=device,
+    )
+    column = torch.arange(ctc.log_probs.shape[1], device=device).unsqueeze(1)
+    row = torch.tensor(rows, device=device)[:, None, None]
+    own = ctc.log_probs.float()[row, column, labels.unsqueeze(1)]
+    found = -torch.nn.functional.ctc_loss(
+        own.transpose(0, 1),
+        targets.reshape(len(sentences), longest),
+        ctc.lengths[rows],
+        torch.tensor([len(one) for one in sentences], device=device),
+        blank=0,
+        reduction="none",
+    )
+    return found.clamp(min=IMPOSSIBLE)

@@ -33,7 +33,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Fusion:
+class ShallowFusion:
     """Several scorers as one, and a bonus for every token, which makes up for their costs."""
 
     scorers: tuple[Scorer, ...] = ()

@@ -1,9 +1,13 @@
-"""Where each token of a known text was said: the most probable CTC path (Viterbi).
+"""The most probable path through log-probabilities that spells given tokens (Viterbi).
 
-Graves et al., 2006: a path has one label a frame; a text with n tokens has the 2n + 1 states
-blank, y1, blank, ..., yn, blank, and a path may stay, go on by one state, or skip the blank between
-two different tokens. All states of all utterances are advanced at once, frame by frame. Of equally
-probable ways the one that stays is taken, then the one that goes on by one state.
+Graves et al., 2006: n tokens have the 2n + 1 states blank, y1, blank, ..., yn, blank. With every
+column a path stays in its state, goes on to the next one, or skips the blank between two different
+tokens. In a length head (AXE or TIL) each column stands for at most one token: a path leaves a
+token's state with the next column, and equal neighbours need no blank between them.
+
+All states of all sequences advance together, column by column. Of equally probable ways the one
+that stays wins, then the one that goes on by one state; at the end the last token wins over the
+blank after it.
 """
 
 from __future__ import annotations
@@ -13,125 +17,98 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NEVER = -torch.inf
+from keyframe_asr.model.keyframes import run_peaks
+from keyframe_asr.text.tokenizer import BLANK
 
 
 @dataclass(frozen=True)
-class ForcedAlignment:
-    """The most probable path of each utterance.
+class Columns:
+    """Log-probabilities (B, T, V) of a CTC (`collapse`: repeats are one token) or a length head.
 
-    Attributes:
-        first: (B, N) frame at which each target's run of frames begins; 0 in the padding, and
-            for an utterance that has no path.
-        last: (B, N) the last frame of each run.
-        peak: (B, N) the frame of each run at which its target is most probable.
-        score: (B,) log-probability of the path; -inf where the targets need more frames.
+    `lengths` (B,) tells the valid columns; the others may hold anything.
     """
 
-    first: Tensor
-    last: Tensor
-    peak: Tensor
-    score: Tensor
+    log_probs: Tensor
+    lengths: Tensor
+    collapse: bool
+
+
+@dataclass(frozen=True)
+class BestPaths:
+    """The most probable path of each token sequence.
+
+    Attributes:
+        states: (N, T) state of every column: 2i + 1 speaks token i, even ones speak blank; past
+            the length, the last state. Means nothing where the score is -inf.
+        positions: (N, L) the column of each token, the most probable one where several speak it;
+            0 in the padding and where there is no path.
+        scores: (N,) log-probability of the path; -inf where the columns have no room for the
+            tokens.
+    """
+
+    states: Tensor
+    positions: Tensor
+    scores: Tensor
 
 
 @torch.no_grad()
-def forced_alignment(
-    log_probs: Tensor,
-    targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
-    blank: int = 0,
-) -> ForcedAlignment:
-    """Align targets with frames.
+def best_paths(
+    source: Columns, tokens: Tensor, counts: Tensor, rows: Tensor | None = None
+) -> BestPaths:
+    """Align token sequences with columns.
 
     Args:
-        log_probs: (B, U, V) log-probabilities.
-        targets: (B, N) ids without blank; padding may hold anything.
-        input_lengths: (B,) frames per utterance.
-        target_lengths: (B,) targets per utterance; 0 gives the path of blanks.
-        blank: id of the blank.
+        source: log-probabilities of B utterances.
+        tokens: (N, L) ids without blank; padding may hold anything.
+        counts: (N,) tokens of each sequence; 0 gives the path of blanks.
+        rows: (N,) the utterance of each sequence; by default one sequence for each utterance.
     """
-    batch, frames, vocabulary = log_probs.shape
-    device = log_probs.device
-    input_lengths, target_lengths = input_lengths.to(device), target_lengths.to(device)
-    labels = _states(targets.to(device).clamp(0, vocabulary - 1), target_lengths, blank)
-    states = labels.shape[1]
-    emitted = log_probs.gather(2, labels[:, None].expand(batch, frames, states))
-    may_skip = torch.zeros_like(labels, dtype=torch.bool)
-    may_skip[:, 2:] = (labels[:, 2:] != blank) & (labels[:, 2:] != labels[:, :-2])
-    # before the first frame: as if in a state before the first blank
-    score = log_probs.new_full((batch, states), _NEVER)
-    score[:, 0] = 0.0
-    steps = torch.zeros(frames, batch, states, dtype=torch.int8, device=device)
-    for frame in range(frames):
-        ways = torch.stack([score, _shifted(score, 1), _shifted(score, 2)])
-        ways[2].masked_fill_(~may_skip, _NEVER)
-        best = ways.amax(dim=0)
-        step = _first_best(ways, best)
-        inside = (frame < input_lengths)[:, None]
-        score = torch.where(inside, best + emitted[:, frame], score)
-        steps[frame] = torch.where(inside, step, 0)
-    state, total = _final(score, target_lengths)
-    path = torch.empty(batch, frames, dtype=torch.long, device=device)
-    for frame in reversed(range(frames)):
-        path[:, frame] = state
-        state = state - steps[frame].gather(1, state[:, None])[:, 0].long()
-    inside = torch.arange(frames, device=device) < input_lengths[:, None]
-    possible = inside & (total > _NEVER)[:, None]
-    return ForcedAlignment(*_runs(path, emitted, possible, targets.shape[1]), total)
+    log_probs = source.log_probs
+    rows = torch.arange(len(tokens), device=log_probs.device) if rows is None else rows
+    number, longest = tokens.shape
+    inside = torch.arange(longest, device=tokens.device) < counts.unsqueeze(1)
+    labels = tokens.new_full((number, 2 * longest + 1), BLANK)
+    labels[:, 1::2] = tokens.masked_fill(~inside, BLANK)
+    states, scores = _search(source, rows, labels, counts)
+    column = torch.arange(log_probs.shape[1], device=states.device)
+    spoken = log_probs[rows.unsqueeze(1), column, labels.gather(1, states)]
+    valid = (column < source.lengths[rows].unsqueeze(1)) & ~scores.isneginf().unsqueeze(1)
+    speaks = valid & (states % 2 == 1)
+    # columns that speak no token are collected behind the last one
+    owner = (states // 2).masked_fill(~speaks, longest)
+    positions = run_peaks(spoken, owner, speaks, longest + 1)[:, :longest]
+    found = inside & ~scores.isneginf().unsqueeze(1)
+    return BestPaths(states, positions.masked_fill(~found, 0), scores)
 
 
-def _states(targets: Tensor, target_lengths: Tensor, blank: int) -> Tensor:
-    """(B, 2N + 1) label of each state: blanks around every target, blanks as padding."""
-    batch, count = targets.shape
-    labels = targets.new_full((batch, 2 * count + 1), blank)
-    padding = torch.arange(count, device=targets.device) >= target_lengths[:, None]
-    labels[:, 1::2] = targets.masked_fill(padding, blank)
-    return labels
-
-
-def _shifted(score: Tensor, by: int) -> Tensor:
-    """The score of the state that many places before."""
-    shifted = torch.full_like(score, _NEVER)
-    shifted[:, by:] = score[:, :-by] if by < score.shape[1] else _NEVER
-    return shifted
-
-
-def _first_best(ways: Tensor, best: Tensor) -> Tensor:
-    """The lowest number of the ways that are best."""
-    numbers = torch.arange(len(ways), device=ways.device)[:, None, None]
-    return numbers.masked_fill(ways != best, len(ways)).amin(dim=0).to(torch.int8)
-
-
-def _final(score: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) state of the last frame, the last target's or the blank after it, and its score."""
-    blank = 2 * target_lengths[:, None]
-    target = (blank - 1).clamp(min=0)
-    ends = torch.cat([target, blank], dim=1)
-    scores = score.gather(1, ends)
-    is_blank = scores[:, 1] > scores[:, 0]
-    chosen = is_blank.long()[:, None]
-    return ends.gather(1, chosen)[:, 0], scores.gather(1, chosen)[:, 0]
-
-
-def _runs(
-    path: Tensor, emitted: Tensor, possible: Tensor, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """First, last and most probable frame (B, N) of each target's run on paths (B, U)."""
-    batch, frames = path.shape
-    columns = torch.arange(frames, device=path.device).expand(batch, frames)
-    on_target = possible & (path % 2 == 1)
-    # what is on no target is collected behind the last
-    owner = torch.where(on_target, path // 2, count)
-    first = path.new_full((batch, count + 1), frames)
-    first.scatter_reduce_(1, owner, columns, "amin")
-    last = path.new_zeros(batch, count + 1)
-    last.scatter_reduce_(1, owner, columns, "amax")
-    heard = emitted.gather(2, path[..., None])[..., 0]
-    best = heard.new_full((batch, count + 1), _NEVER).scatter_reduce(1, owner, heard, "amax")
-    is_peak = heard == best.gather(1, owner)
-    peak = path.new_full((batch, count + 1), frames)
-    peak.scatter_reduce_(1, owner, columns.masked_fill(~is_peak, frames), "amin")
-    seen = torch.zeros_like(first, dtype=torch.bool).scatter(1, owner, True)
-    found = (one.masked_fill(~seen, 0)[:, :count] for one in (first, last, peak))
-    return next(found), next(found), next(found)
+def _search(source: Columns, rows: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """States (N, T) and scores (N,) of the best paths through states with these labels (N, S)."""
+    number, states = labels.shape
+    lengths = source.lengths[rows]
+    is_token = torch.arange(states, device=labels.device) % 2 == 1
+    may_stay = torch.ones_like(is_token) if source.collapse else ~is_token
+    may_skip = is_token.repeat(number, 1)
+    may_skip[:, :2] = False
+    if source.collapse:
+        may_skip[:, 2:] &= labels[:, 2:] != labels[:, :-2]
+    score = source.log_probs.new_full((number, states), -torch.inf)
+    score[:, 0] = 0.0  # before the first column: from here to the first blank or the first token
+    back: list[Tensor] = []
+    for column in range(source.log_probs.shape[1]):
+        shifted = torch.nn.functional.pad(score, (2, 0), value=-torch.inf)
+        one = shifted[:, 1:-1]
+        two = shifted[:, :-2].masked_fill(~may_skip, -torch.inf)
+        stay = score.masked_fill(~may_stay, -torch.inf)
+        best, step = torch.stack((stay, one, two)).max(dim=0)
+        grown = best + source.log_probs[rows.unsqueeze(1), column, labels]
+        active = (column < lengths).unsqueeze(1)
+        score = torch.where(active, grown, score)
+        back.append(step.to(torch.int8).masked_fill(~active, 0))
+    ends = torch.stack(((2 * counts - 1).clamp(min=0), 2 * counts), dim=1)
+    total, final = score.gather(1, ends).max(dim=1)
+    state = ends.gather(1, final.unsqueeze(1)).squeeze(1)
+    path = [state.new_empty(number)] * len(back)
+    for column in reversed(range(len(back))):
+        path[column] = state
+        state = state - back[column].gather(1, state.unsqueeze(1)).squeeze(1).long()
+    return torch.stack(path, dim=1) if path else labels.new_empty(number, 0), total

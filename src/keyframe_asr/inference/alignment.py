@@ -13,7 +13,7 @@ import torch
 
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.viterbi import forced_alignment
+from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.errors import KeyframeError, TextError
 from keyframe_asr.inference.recognizer import Recognizer, Samples, read_recording
 from keyframe_asr.results import Transcript
@@ -70,23 +70,22 @@ def align_samples(
     with_keyframes = recognizer.network.keyframes_enabled
     log_probs = encoded.inter_log_probs if with_keyframes else encoded.head_log_probs
     log_probs = log_probs.cpu()  # a loop over frames of tiny steps
-    found = forced_alignment(
-        log_probs,
+    found = best_paths(
+        Columns(log_probs, encoded.frame_lengths.cpu(), collapse=True),
         torch.tensor([list(tokens)], dtype=torch.long),
-        encoded.frame_lengths.cpu(),
         torch.tensor([len(tokens)]),
     )
-    if not torch.isfinite(found.score).all():
+    if not torch.isfinite(found.scores).all():
         step = encoder_frame_seconds(recognizer.network.subsampling.factor)
         raise TextError(
             f"{name}: {audio.seconds[0]:.2f} s are too short for a text of {len(tokens)} tokens, "
             f"which takes at least {frames_needed(tokens) * step:.2f} s; check that they belong "
             "together"
         )
-    peaks: list[int] = found.peak[0].tolist()
+    peaks: list[int] = found.positions[0].tolist()
     hypothesis = Hypothesis(
         tokens=tuple(tokens),
-        score=float(found.score[0]),
+        score=float(found.scores[0]),
         positions=tuple(peaks),
         confidences=tuple(log_probs[0, peaks, list(tokens)].exp().tolist()),
     )

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
-from keyframe_asr.decoding.best_path import Columns
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
-from keyframe_asr.decoding.joint import CTC_WEIGHT, Judges, joint
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
-from keyframe_asr.decoding.rescoring import DECODER_WEIGHT, rescore
-from keyframe_asr.decoding.scorers import Fusion
+from keyframe_asr.decoding.rescoring import CTC_WEIGHT, DECODER_WEIGHT, Judges, joint, rescore
+from keyframe_asr.decoding.scorers import ShallowFusion
+from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.decoder import AttentionDecoder
@@ -55,14 +54,14 @@ class DecodeOptions:
     first_pass_beam: int | None = None
     nbest: int = 1
     ctc_weight: float = CTC_WEIGHT
-    fusion: Fusion = field(default_factory=Fusion)
+    fusion: ShallowFusion = field(default_factory=ShallowFusion)
 
     @property
     def search_width(self) -> int:
         """Width of the first pass where it is the result; 1 is greedy."""
         if self.first_pass_beam is not None:
             return self.first_pass_beam
-        return self.beam.size if self.nbest > 1 or self.fusion != Fusion() else 1
+        return self.beam.size if self.nbest > 1 or self.fusion != ShallowFusion() else 1
 
 
 DEFAULT_OPTIONS = DecodeOptions()
@@ -129,7 +128,7 @@ def decode(
 
 def check_fusion(mode: Mode, options: DecodeOptions) -> None:
     """Raises `ModelError` if a mode that has no fusion, or no search, is to use it."""
-    if options.fusion == Fusion():
+    if options.fusion == ShallowFusion():
         return
     if mode in ("axe", "ctc") and options.search_width == 1:
         raise ModelError(
@@ -151,7 +150,7 @@ def _columns(network: KeyframeNetwork, encoded: Encoded, mode: Mode) -> Columns:
     return Columns(encoded.head_log_probs, encoded.keyframes.lengths, collapse)
 
 
-def _searched(columns: Columns, size: int, fusion: Fusion) -> list[list[Hypothesis]]:
+def _searched(columns: Columns, size: int, fusion: ShallowFusion) -> list[list[Hypothesis]]:
     search = ctc_prefix_beam if columns.collapse else aligned_beam
     return search(columns.log_probs, columns.lengths, size, fusion)
 

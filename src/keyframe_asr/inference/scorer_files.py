@@ -10,7 +10,7 @@ from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.lm.arpa import read_arpa
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.lm.spelling import writes_spaces
-from keyframe_asr.decoding.scorers import Fusion, Scorer
+from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import NORMALISATIONS
@@ -38,7 +38,7 @@ class FusionFiles:
     token_bonus: float = 0.0
 
 
-def load_fusion(recognizer: Recognizer, files: FusionFiles) -> Fusion:
+def load_fusion(recognizer: Recognizer, files: FusionFiles) -> ShallowFusion:
     """Read the files for a recogniser.
 
     Raises:
@@ -56,7 +56,7 @@ def load_fusion(recognizer: Recognizer, files: FusionFiles) -> Fusion:
     if files.hotwords is not None:
         phrases = read_hotwords(files.hotwords, recognizer, files.hotword_weight)
         scorers.append(HotwordScorer(phrases, tokenizer, spaced, device))
-    return Fusion(tuple(scorers), files.token_bonus)
+    return ShallowFusion(tuple(scorers), files.token_bonus)
 
 
 def read_hotwords(path: Path, recognizer: Recognizer, weight: float) -> dict[str, float]:

@@ -148,6 +148,23 @@ def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     return gathered.view(*index.shape, dim).masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
+def run_peaks(scores: Tensor, run: Tensor, inside: Tensor, runs: int) -> Tensor:
+    """The frame (B, runs) of the highest score of each run, the earliest of equals.
+
+    Args:
+        scores: (B, U).
+        run: (B, U) number of the run that each frame belongs to.
+        inside: (B, U) frames that take part; a run of which none does gets U.
+        runs: how many there are.
+    """
+    frames = scores.shape[1]
+    scores = scores.masked_fill(~inside, -math.inf)
+    best = scores.new_full((len(scores), runs), -math.inf).scatter_reduce(1, run, scores, "amax")
+    tied = inside & (scores == best.gather(1, run))
+    candidate = torch.arange(frames, device=run.device).masked_fill(~tied, frames)
+    return run.new_full((len(scores), runs), frames).scatter_reduce(1, run, candidate, "amin")
+
+
 def _blank_and_best_label(log_probs: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probability of blank, that of the best other label, and a number for that label."""
     others = log_probs[..., 1:]
@@ -172,13 +189,8 @@ def _peaks(score: Tensor, spiking: Tensor, starts: Tensor) -> Tensor:
     frames = score.shape[1]
     # Blanks in front of the first run are counted with it; they take no part in its maximum.
     run = (starts.cumsum(1) - 1).clamp(min=0)
-    score = score.masked_fill(~spiking, -math.inf)
-    best = torch.full_like(score, -math.inf).scatter_reduce(1, run, score, "amax")
-    position = torch.arange(frames, device=score.device).expand_as(run)
-    tied = spiking & (score == best.gather(1, run))
-    candidate = position.masked_fill(~tied, frames)
-    earliest = torch.full_like(run, frames).scatter_reduce(1, run, candidate, "amin")
-    return tied & (position == earliest.gather(1, run))
+    peaks = run_peaks(score, run, spiking, frames)
+    return torch.arange(frames, device=score.device) == peaks.gather(1, run)
 
 
 def _least_blank(blank: Tensor, candidates: Tensor, missing: Tensor) -> Tensor:
