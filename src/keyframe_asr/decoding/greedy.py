@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.model.keyframes import run_peaks
+from keyframe_asr.model.masks import run_peaks
 from keyframe_asr.text.tokenizer import BLANK, END
 
 

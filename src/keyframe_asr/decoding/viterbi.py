@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyframe_asr.model.keyframes import run_peaks
+from keyframe_asr.model.masks import run_peaks
 from keyframe_asr.text.tokenizer import BLANK
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from keyframe_asr.model.masks import length_mask
+from keyframe_asr.model.masks import length_mask, run_peaks
 
 
 @dataclass(frozen=True)
@@ -146,23 +146,6 @@ def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     rows = index.masked_fill(~mask, 0) + first_row
     gathered = frames.reshape(batch * count, dim).index_select(0, rows.flatten())
     return gathered.view(*index.shape, dim).masked_fill(~mask.unsqueeze(-1), 0.0)
-
-
-def run_peaks(scores: Tensor, run: Tensor, inside: Tensor, runs: int) -> Tensor:
-    """The frame (B, runs) of the highest score of each run, the earliest of equals.
-
-    Args:
-        scores: (B, U).
-        run: (B, U) number of the run that each frame belongs to.
-        inside: (B, U) frames that take part; a run of which none does gets U.
-        runs: how many there are.
-    """
-    frames = scores.shape[1]
-    scores = scores.masked_fill(~inside, -math.inf)
-    best = scores.new_full((len(scores), runs), -math.inf).scatter_reduce(1, run, scores, "amax")
-    tied = inside & (scores == best.gather(1, run))
-    candidate = torch.arange(frames, device=run.device).masked_fill(~tied, frames)
-    return run.new_full((len(scores), runs), frames).scatter_reduce(1, run, candidate, "amin")
 
 
 def _blank_and_best_label(log_probs: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Masks that keep padding out of every result."""
+"""Masks that keep padding out of every result, and the peaks of runs of frames under one."""
 
 from __future__ import annotations
 
@@ -29,3 +29,20 @@ def attention_mask(lengths: Tensor, size: int, window: int | None = None) -> Ten
     place = torch.arange(size, device=lengths.device)
     distance = (place - place.unsqueeze(1)).abs()
     return (keys & (distance <= window)) | (distance == 0)
+
+
+def run_peaks(scores: Tensor, run: Tensor, inside: Tensor, runs: int) -> Tensor:
+    """The frame (B, runs) of the highest score of each run, the earliest of equals.
+
+    Args:
+        scores: (B, U).
+        run: (B, U) number of the run that each frame belongs to.
+        inside: (B, U) frames that take part; a run of which none does gets U.
+        runs: how many there are.
+    """
+    frames = scores.shape[1]
+    scores = scores.masked_fill(~inside, -torch.inf)
+    best = scores.new_full((len(scores), runs), -torch.inf).scatter_reduce(1, run, scores, "amax")
+    tied = inside & (scores == best.gather(1, run))
+    candidate = torch.arange(frames, device=run.device).masked_fill(~tied, frames)
+    return run.new_full((len(scores), runs), frames).scatter_reduce(1, run, candidate, "amin")
