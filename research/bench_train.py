@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lhotse import CutSet
 
-    from keyframe_asr.config.recipe import ModelConfig
+    from keyframe_asr.config.model import ModelConfig
     from keyframe_asr.data.dataset import Batch
     from keyframe_asr.training.distributed import Processes
     from keyframe_asr.training.step import Updater
@@ -49,7 +49,7 @@ def measure_training(
     """
     import torch
 
-    from keyframe_asr.config.recipe import ModelConfig
+    from keyframe_asr.config.model import ModelConfig
     from keyframe_asr.training.distributed import Processes
 
     torch.manual_seed(0)
@@ -131,7 +131,7 @@ def _batches(cuts: CutSet, processes: Processes) -> Iterator[Batch]:
 
     from keyframe_asr.audio.features import Fbank
     from keyframe_asr.config.augment import AugmentConfig
-    from keyframe_asr.config.recipe import FeaturesConfig
+    from keyframe_asr.config.model import FeaturesConfig
     from keyframe_asr.data.augment import Augmentation, Draws
     from keyframe_asr.data.dataset import FeatureStore, SpeechDataset, batches, training_sampler
     from keyframe_asr.text.tokenizer import CharacterTokenizer

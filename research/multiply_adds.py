@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keyframe_asr.config.recipe import EncoderConfig, FusionConfig, ModelConfig, SubsamplingConfig
+from keyframe_asr.config.model import EncoderConfig, FusionConfig, ModelConfig, SubsamplingConfig
 from keyframe_asr.model.fusion import ATTENTION_SHARE
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from keyframe_asr.config.recipe import LossConfig, ModelConfig
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.recipe import LossConfig
 from keyframe_asr.losses import axe_loss, ctc_loss, label_smoothed_cross_entropy, til_loss
 from keyframe_asr.model.keyframes import Keyframes, select_keyframes
 from keyframe_asr.model.network import KeyframeNetwork

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from keyframe_asr.config.recipe import FusionConfig
+from keyframe_asr.config.model import FusionConfig
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes, select_keyframes
 

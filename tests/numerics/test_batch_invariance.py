@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.reading import read_audio
-from keyframe_asr.config.recipe import (
+from keyframe_asr.config.model import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,

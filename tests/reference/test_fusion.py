@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.config.recipe import FusionConfig
+from keyframe_asr.config.model import FusionConfig
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes
 from reference.fusion import Array, fuse, numerical_gradient, window_of

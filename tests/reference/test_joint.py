@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.config.recipe import DecoderConfig
+from keyframe_asr.config.model import DecoderConfig
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.rescoring import IMPOSSIBLE, Judges, joint
 from keyframe_asr.decoding.scorers import ShallowFusion

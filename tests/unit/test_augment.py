@@ -20,7 +20,8 @@ from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.audio.rooms import reverberate, simulate_room
 from keyframe_asr.audio.waveform import WaveformAugmentation
 from keyframe_asr.config.augment import AugmentConfig
-from keyframe_asr.config.recipe import FeaturesConfig, parse_config
+from keyframe_asr.config.model import FeaturesConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.augment import (
     Augmentation,
     Draws,

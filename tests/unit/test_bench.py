@@ -10,7 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from fixtures.tone_corpus import MODEL
-from keyframe_asr.config.recipe import ModelConfig, parse_config
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.strict import parse_config
 from research.bench_command import TARGETS, bench, bench_axe, write_json
 from research.bench_train import measure_training
 

@@ -11,7 +11,7 @@ import pytest
 from fixtures.random_model import noise, random_model, save_random_model
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.calibration import ConfidenceConfig
-from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest

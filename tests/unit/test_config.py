@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from keyframe_asr.config.recipe import (
-    ModelFolderConfig,
-    Recipe,
-    load_model_folder_config,
-    load_recipe,
-    parse_config,
-)
+from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
+from keyframe_asr.config.recipe import Recipe, load_recipe
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import RecipeError
 
 

@@ -14,7 +14,7 @@ from lhotse.cut import Cut
 
 from fixtures.tone_corpus import LETTERS, MEL_BINS, random_texts, small_corpus, tones, write_corpus
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.dataset import (
     Batch,
     FeatureStore,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.config.recipe import DecoderConfig
+from keyframe_asr.config.model import DecoderConfig
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.rescoring import rescore

@@ -17,7 +17,7 @@ from lhotse.cut import Cut
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 from fixtures.tone_corpus import small_corpus, tones
 from keyframe_asr.audio.features import FrontEnd, front_end
-from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.augment import at_speed
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.encoded_store import EncodedStore

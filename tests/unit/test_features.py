@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from keyframe_asr.audio.features import Fbank, num_frames
-from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig
 
 WINDOW, SHIFT, FFT = 400, 160, 512
 

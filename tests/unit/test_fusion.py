@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 import torch
 
-from keyframe_asr.config.recipe import FusionConfig
+from keyframe_asr.config.model import FusionConfig
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes
 

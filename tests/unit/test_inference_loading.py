@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import keyframe_asr
-from keyframe_asr.config.recipe import (
+from keyframe_asr.config.model import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 from fixtures.random_model import random_model, save_random_model
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
-from keyframe_asr.config.pretrained import PretrainedConfig
-from keyframe_asr.config.recipe import (
+from keyframe_asr.config.model import (
     EncoderConfig,
     ModelConfig,
-    PartAboveKeyframes,
+    PretrainedConfig,
     SubsamplingConfig,
 )
+from keyframe_asr.config.recipe import PartAboveKeyframes
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.model_folder import WEIGHTS_FILE
 from keyframe_asr.io.quantised_weights import with_quantised

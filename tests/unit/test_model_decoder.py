@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keyframe_asr.config.recipe import DecoderConfig
+from keyframe_asr.config.model import DecoderConfig
 from keyframe_asr.model.decoder import AttentionDecoder, DecoderState
 
 DIM, VOCABULARY = 16, 9

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from keyframe_asr.config.recipe import EncoderConfig, SubsamplingConfig
+from keyframe_asr.config.model import EncoderConfig, SubsamplingConfig
 from keyframe_asr.model.attention import (
     SelfAttention,
     attend,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fixtures.tone_corpus import MEL_BINS, MODEL
-from keyframe_asr.config.recipe import ModelConfig, parse_config
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 
 VOCABULARY = 7

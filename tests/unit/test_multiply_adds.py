@@ -7,12 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from keyframe_asr.config.recipe import (
-    EncoderConfig,
-    FusionConfig,
-    ModelConfig,
-    SubsamplingConfig,
-)
+from keyframe_asr.config.model import EncoderConfig, FusionConfig, ModelConfig, SubsamplingConfig
 from keyframe_asr.model.network import KeyframeNetwork
 from research.multiply_adds import encoder_frames, encoder_multiply_adds
 

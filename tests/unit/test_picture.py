@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from keyframe_asr.config.recipe import (
+from keyframe_asr.config.model import (
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fixtures.tone_corpus import recipe_data, small_corpus, stage
-from keyframe_asr.config.recipe import Recipe, parse_config
+from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training import precision
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.run import train_recipe

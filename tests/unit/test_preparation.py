@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation import (
     DEFAULT_OPTIONS,

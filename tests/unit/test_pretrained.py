@@ -27,8 +27,9 @@ from fixtures.tiny_pretrained import (
 )
 from fixtures.tone_corpus import recipe_data, stage, tones
 from keyframe_asr.audio.features import NormalisedWaveform, WhisperMel, front_end
-from keyframe_asr.config.pretrained import PretrainedConfig
-from keyframe_asr.config.recipe import FeaturesConfig, Recipe, parse_config
+from keyframe_asr.config.model import FeaturesConfig, PretrainedConfig
+from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io import pretrained_source
 from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original, with_architecture

@@ -12,7 +12,9 @@ import yaml
 
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, write_source
 from fixtures.tone_corpus import MODEL, random_texts, recipe_data, small_corpus, stage, write_corpus
-from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.recipe import Recipe, StageConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
 from keyframe_asr.data.statistics import load_statistics

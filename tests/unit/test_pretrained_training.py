@@ -13,7 +13,9 @@ import torch
 import keyframe_asr
 from fixtures.tiny_pretrained import WAV2VEC2, WHISPER, write_source
 from fixtures.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
-from keyframe_asr.config.recipe import ModelConfig, Recipe, load_recipe, parse_config
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.recipe import Recipe, load_recipe
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.evaluation.inspection import inspection_view

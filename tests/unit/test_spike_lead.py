@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.config.recipe import FeaturesConfig, FusionConfig, ModelConfig
+from keyframe_asr.config.model import FeaturesConfig, FusionConfig, ModelConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import load_manifest, text

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from fixtures.tone_corpus import ALL_FRAMES, KEYFRAMES, MEL_BINS, MODEL, stage
-from keyframe_asr.config.recipe import ModelConfig, StageConfig, parse_config
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.losses import axe_loss, ctc_loss, til_loss
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser

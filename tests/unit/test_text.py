@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyframe_asr.config.recipe import NormalisationName
+from keyframe_asr.config.model import NormalisationName
 from keyframe_asr.text.forms import NORMALISATIONS, has_digits, normalisation_for, normalise_text
 
 

@@ -26,13 +26,9 @@ from fixtures.tone_corpus import (
     write_corpus,
 )
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.config.recipe import (
-    FeaturesConfig,
-    ModelConfig,
-    StageConfig,
-    TrainingConfig,
-    parse_config,
-)
+from keyframe_asr.config.model import FeaturesConfig, ModelConfig
+from keyframe_asr.config.recipe import StageConfig, TrainingConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.errors import ManifestError

@@ -22,7 +22,9 @@ from fixtures.tone_corpus import (
     stage,
 )
 from keyframe_asr.config.augment import AugmentConfig
-from keyframe_asr.config.recipe import ModelConfig, Recipe, StageConfig, parse_config
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.recipe import Recipe, StageConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data import augment
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.model.network import KeyframeNetwork

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fixtures.tone_corpus import small_corpus, stage, tone_recipe
-from keyframe_asr.config.recipe import StageConfig, parse_config
+from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.checkpoint import Progress

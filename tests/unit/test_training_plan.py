@@ -11,7 +11,7 @@ import yaml
 
 from fixtures.command_line import keyframe
 from fixtures.tone_corpus import recipe_data, small_corpus, stage, three_stages, tone_recipe
-from keyframe_asr.config.recipe import parse_config
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.plan import count_parameters, estimate_memory
 from keyframe_asr.training.run import plan_recipe, train_recipe

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fixtures.tone_corpus import MODEL, random_texts, stage, write_corpus
-from keyframe_asr.config.recipe import Recipe, load_model_folder_config, load_recipe, parse_config
+from keyframe_asr.config.model import load_model_folder_config
+from keyframe_asr.config.recipe import Recipe, load_recipe
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
 from keyframe_asr.errors import KeyframeError, ManifestError, RecipeError, TrainingError

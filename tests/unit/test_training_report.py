@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe, write_corpus
-from keyframe_asr.config.recipe import StageConfig, parse_config
+from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.report import EpochReport, StageClock, TrainingReport, duration
 from keyframe_asr.training.run import train_recipe

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.config.recipe import DecoderConfig, EncoderConfig, ModelConfig, SubsamplingConfig
+from keyframe_asr.config.model import DecoderConfig, EncoderConfig, ModelConfig, SubsamplingConfig
 from keyframe_asr.losses import axe_loss, ctc_loss, label_smoothed_cross_entropy, til_loss
 from keyframe_asr.text.tokenizer import END
 from research import training_step

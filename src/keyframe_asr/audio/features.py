@@ -15,8 +15,7 @@ import kaldi_native_fbank
 import numpy as np
 import numpy.typing as npt
 
-from keyframe_asr.config.pretrained import PretrainedConfig
-from keyframe_asr.config.recipe import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig, PretrainedConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.timing import (
     FRAME_LENGTH_MS,

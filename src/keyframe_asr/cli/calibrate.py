@@ -14,7 +14,7 @@ from keyframe_asr.cli.option_groups import grouped
 from keyframe_asr.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
-    from keyframe_asr.config.recipe import ModelFolderConfig
+    from keyframe_asr.config.model import ModelFolderConfig
     from keyframe_asr.evaluation.calibration import Calibration
     from keyframe_asr.inference.modes import Mode
 

@@ -13,7 +13,7 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.io.atomic_write import replacing
 
 if TYPE_CHECKING:
-    from keyframe_asr.config.recipe import NormalisationName
+    from keyframe_asr.config.model import NormalisationName
     from keyframe_asr.data.checks.report import DataReport
 
 
@@ -80,7 +80,7 @@ def check_data(
 
 def _normalisation_of(folder: Path) -> NormalisationName | None:
     """The normal form of a prepared corpus or a model, None if the folder does not name one."""
-    from keyframe_asr.config.recipe import load_model_folder_config
+    from keyframe_asr.config.model import load_model_folder_config
     from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.text.forms import NORMALISATIONS
 

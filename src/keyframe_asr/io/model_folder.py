@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keyframe_asr.config.recipe import ModelFolderConfig, load_model_folder_config
+from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.quantised_weights import with_quantised, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork

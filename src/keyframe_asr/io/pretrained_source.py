@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from keyframe_asr.config.pretrained import PretrainedConfig
-from keyframe_asr.config.recipe import Recipe, load_model_folder_config
+from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.model_folder import CONFIG_FILE
 from keyframe_asr.io.model_names import shipped_models

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from keyframe_asr.config.recipe import EncoderConfig
+from keyframe_asr.config.model import EncoderConfig
 from keyframe_asr.model.attention import SelfAttention, rotary_angles
 from keyframe_asr.model.convolution import ConvolutionModule
 from keyframe_asr.model.masks import attention_mask, length_mask

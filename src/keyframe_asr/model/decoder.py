@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.recipe import DecoderConfig
+from keyframe_asr.config.model import DecoderConfig
 from keyframe_asr.model.attention import attend, merge_heads, rotary_angles, rotate, split_heads
 from keyframe_asr.model.conformer import FeedForward
 from keyframe_asr.model.masks import attention_mask

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.recipe import FusionConfig
+from keyframe_asr.config.model import FusionConfig
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
 
 ATTENTION_SHARE = 4

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.recipe import ModelConfig
+from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.fusion import FrameFusion

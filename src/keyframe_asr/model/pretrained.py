@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.model import PretrainedConfig
 from keyframe_asr.errors import ModelError
 
 OUTPUTS_PER_SECOND = 50

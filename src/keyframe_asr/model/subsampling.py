@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from keyframe_asr.config.recipe import SubsamplingConfig
+from keyframe_asr.config.model import SubsamplingConfig
 from keyframe_asr.model.masks import length_mask
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.model import PretrainedConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.pretrained import PretrainedEncoder
 

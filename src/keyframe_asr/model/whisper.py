@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from keyframe_asr.config.pretrained import PretrainedConfig
+from keyframe_asr.config.model import PretrainedConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.masks import attention_mask, length_mask
 from keyframe_asr.model.pretrained import PretrainedEncoder

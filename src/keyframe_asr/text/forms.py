@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from keyframe_asr.config.recipe import NormalisationName
+from keyframe_asr.config.model import NormalisationName
 
 Language = Literal["english", "mandarin"]
 Digits = Literal["refuse", "keep"]

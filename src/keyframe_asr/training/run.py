@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from keyframe_asr.audio.features import front_end
-from keyframe_asr.config.recipe import ModelFolderConfig, Recipe, StageConfig, load_recipe
+from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.config.recipe import Recipe, StageConfig, load_recipe
 from keyframe_asr.data.augment import check_folders
 from keyframe_asr.data.dataset import FeatureStore, Store
 from keyframe_asr.data.encoded_store import EncodedStore

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from lhotse.cut import Cut
 
-from keyframe_asr.config.recipe import NormalisationName
+from keyframe_asr.config.model import NormalisationName
 from keyframe_asr.data.checks.audio import listen
 from keyframe_asr.data.checks.finding import Severity
 from keyframe_asr.data.checks.outliers import outlier_findings

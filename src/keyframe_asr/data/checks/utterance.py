@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lhotse.cut import Cut
 
-from keyframe_asr.config.recipe import NormalisationName
+from keyframe_asr.config.model import NormalisationName
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.checks.audio import AudioFacts
 from keyframe_asr.data.manifest import speaker, text

@@ -23,7 +23,8 @@ from lhotse.cut import Cut, MonoCut
 
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.reading import AudioLength
-from keyframe_asr.config.recipe import FeaturesConfig, TokenizerConfig
+from keyframe_asr.config.model import FeaturesConfig
+from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.recordings import read_lengths, stamp
 from keyframe_asr.data.corpora.summary import (
