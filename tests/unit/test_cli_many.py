@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from typer.testing import CliRunner, Result
 
+from fixtures.command_line import Ran, keyframe
 from fixtures.random_model import RATE, noise, save_random_model
-from keyframe_asr.cli.main import app
 from keyframe_asr.cli.transcribe import in_order
 from keyframe_asr.inference.many import GROUP_FILES, groups_by_size
 
@@ -30,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def keyframe(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["transcribe", *map(str, arguments)], catch_exceptions=True)
+def transcribe(*arguments: object, stdin: str = "") -> Ran:
+    return keyframe("transcribe", *arguments, stdin=stdin)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -43,12 +42,11 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_a_folder_into_a_folder_and_again(model: Path, folder: Path, tmp_path: Path) -> None:
-    first = keyframe(model, folder, "--out", tmp_path / "out")
+    first = transcribe(model, folder, "--out", tmp_path / "out")
     assert first.exit_code == 1 and first.stdout == ""
     error, summary, failed = first.stderr.splitlines()
-    assert error.startswith(f"keyframe: error: {folder}/a/bad.wav: not a recording")
+    assert error.startswith(f"keyframe: error: {folder}/a/bad.wav: ")
     assert summary.startswith("4 of 5 recordings done, 1 failed; 3.8 s of audio in ")
-    assert summary.endswith(" times real time")
     assert failed == error.replace("keyframe: error:", "  failed:")
     written = contents(tmp_path / "out")
     assert list(written) == ["a/x.txt", "b/c/y.txt", "b/x.txt", "z.txt"]
@@ -56,20 +54,20 @@ def test_a_folder_into_a_folder_and_again(model: Path, folder: Path, tmp_path: P
     (tmp_path / "out" / "z.txt").unlink()
     (tmp_path / "out" / "a" / "x.txt").write_text("kept\n")
     (folder / "a" / "bad.wav").unlink()
-    again = keyframe(model, folder, "--out", tmp_path / "out")
+    again = transcribe(model, folder, "--out", tmp_path / "out")
     assert again.exit_code == 0
     assert "1 of 4 recordings done, 3 were there already" in again.stderr
     assert contents(tmp_path / "out") == written | {"a/x.txt": "kept\n"}
-    anew = keyframe(model, folder, "--out", tmp_path / "out", "--overwrite")
+    anew = transcribe(model, folder, "--out", tmp_path / "out", "--overwrite")
     assert anew.exit_code == 0 and "4 of 4 recordings done;" in anew.stderr
     assert contents(tmp_path / "out") == written
-    finished = keyframe("no-such-model", folder, "--out", tmp_path / "out")
+    finished = transcribe("no-such-model", folder, "--out", tmp_path / "out")
     assert finished.exit_code == 0, "nothing is left to do"
 
 
 def test_several_processes_find_the_same(model: Path, folder: Path, tmp_path: Path) -> None:
-    one = keyframe(model, folder, "--format", "json")
-    several = keyframe(model, folder, "--format", "json", "--workers", 2)
+    one = transcribe(model, folder, "--format", "json")
+    several = transcribe(model, folder, "--format", "json", "--workers", 2)
     assert several.exit_code == one.exit_code == 1
     found, expected = (
         [json.loads(line) for line in result.stdout.splitlines()] for result in (several, one)
@@ -81,45 +79,43 @@ def test_several_processes_find_the_same(model: Path, folder: Path, tmp_path: Pa
 
 
 def test_beside(model: Path, folder: Path) -> None:
-    result = keyframe(model, f"{folder}/*/x.wav", "--beside")
+    result = transcribe(model, f"{folder}/*/x.wav", "--beside")
     assert result.exit_code == 0 and result.stdout == ""
     assert {"a/x.txt", "b/x.txt"} < set(contents(folder))
-    both = keyframe(model, folder, "--beside", "--out", folder)
-    assert both.exit_code == 2 and "not both" in both.stderr
+    both = transcribe(model, folder, "--beside", "--out", folder).usage_error
+    assert "--beside" in both and "--out" in both
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_file_that_cannot_be_written_stops_no_other(model: Path, folder: Path) -> None:
     (folder / "a").chmod(0o500)
     try:
-        result = keyframe(model, folder, "--beside")
+        result = transcribe(model, folder, "--beside")
     finally:
         (folder / "a").chmod(0o700)
-    assert result.exit_code == 1 and "cannot be written" in result.stderr
+    assert result.exit_code == 1 and "a/x.txt: " in result.stderr
     assert (folder / "z.txt").is_file()
 
 
 def test_a_target_that_is_a_folder_is_one_failure(model: Path, folder: Path) -> None:
     (folder / "a" / "x.txt").mkdir()
-    result = keyframe(model, folder / "a", folder / "z.wav", "--beside", "--overwrite")
+    result = transcribe(model, folder / "a", folder / "z.wav", "--beside", "--overwrite")
     assert result.exit_code == 1
-    assert "a/x.txt: cannot be written" in result.stderr
+    assert "a/x.txt: " in result.stderr
     assert (folder / "z.txt").is_file()
 
 
 def test_a_list_on_standard_input_names_each(model: Path, folder: Path) -> None:
-    result = CliRunner().invoke(
-        app, ["transcribe", str(model), "-"], input=f"{folder}/z.wav\n{folder}/gone.wav\n"
-    )
+    result = transcribe(model, "-", stdin=f"{folder}/z.wav\n{folder}/gone.wav\n")
     assert result.exit_code == 1
     (line,) = result.stdout.splitlines()
     assert line.startswith(f"{folder}/z.wav\t")
-    assert "gone.wav: no such file" in result.stderr
+    assert f"{folder}/gone.wav: " in result.stderr
 
 
 def test_a_long_recording(model: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.flac", noise(45.0, rate=8000), 8000)
-    result = keyframe(
+    result = transcribe(
         model,
         tmp_path / "long.flac",
         "--format",
@@ -159,7 +155,6 @@ def test_order_is_restored_as_early_as_possible() -> None:
 def test_several_recordings_are_no_one_file_of_subtitles(
     kind: str, model: Path, folder: Path
 ) -> None:
-    refused = keyframe(model, folder, "--format", kind)
-    assert refused.exit_code == 2 and refused.stdout == ""
-    assert "give --out DIR or --beside" in " ".join(refused.stderr.replace("│", " ").split())
-    assert keyframe(model, folder / "z.wav", "--format", kind).exit_code == 0
+    said = transcribe(model, folder, "--format", kind).usage_error
+    assert "--out DIR" in said and "--beside" in said
+    assert transcribe(model, folder / "z.wav", "--format", kind).exit_code == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
+from fixtures.command_line import keyframe
+from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, random_model, save_random_model
-from keyframe_asr.cli.main import app
 from keyframe_asr.decoding.beam import BeamConfig
 from keyframe_asr.errors import KeyframeError, ModelError
 from keyframe_asr.inference.modes import DecodeOptions
@@ -31,19 +31,15 @@ def folder(tmp_path_factory) -> Path:
     soundfile.write(folder / "one.wav", noise(1.5), RATE, subtype="FLOAT")
     (folder / "text.txt").write_text("a bad cab\nbad bed\nfade a bed\n", encoding="utf-8")
     (folder / "hot.txt").write_text("# names\nfade\t4\n\ncab\n", encoding="utf-8")
-    made = call("language-model", folder / "text.txt", "--out", folder / "lm.arpa", "--model",
+    made = keyframe("language-model", folder / "text.txt", "--out", folder / "lm.arpa", "--model",
                 folder / "model", "--unit", "character")  # fmt: skip
     assert made.exit_code == 0 and "3 sentences" in made.stdout
     return folder
 
 
-def call(*words: object):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 def transcribe(folder: Path, *words: object) -> dict:
-    found = call("transcribe", folder / "model", folder / "one.wav", "--format", "json", *words)
-    assert found.exit_code == 0, found.output
+    found = keyframe("transcribe", folder / "model", folder / "one.wav", "--format", "json", *words)
+    assert found.exit_code == 0, found
     return json.loads(found.stdout)
 
 
@@ -84,50 +80,48 @@ def test_options_reach_the_search(folder: Path) -> None:
     [
         (["--nbest", "4", "--beam", "2"], "--beam 4"),
         (["--hotwords", "hot.txt", "--beam", "1"], "--beam 2"),
-        (["--hotwords", "hot.txt", "--decode", "attention"], "use joint"),
-        (["--language-model", "lm.arpa", "--decode", "attention"], "use joint"),
+        (["--hotwords", "hot.txt", "--decode", "attention"], "joint"),
+        (["--language-model", "lm.arpa", "--decode", "attention"], "joint"),
     ],
 )
 def test_contradictions_are_wrong_usage(words, problem, folder: Path) -> None:
     given = [folder / word if "." in word else word for word in words]
-    found = call("transcribe", folder / "model", folder / "one.wav", *given)
-    assert found.exit_code == 2
-    assert problem in " ".join(found.output.split())
+    found = keyframe("transcribe", folder / "model", folder / "one.wav", *given)
+    assert problem in found.usage_error
 
 
 def test_a_token_model_needs_its_recogniser(folder: Path) -> None:
-    found = call("language-model", folder / "text.txt", "--out", folder / "x", "--unit", "token")
-    assert found.exit_code == 2 and "--model" in found.output
+    words = ("language-model", folder / "text.txt", "--out", folder / "x", "--unit", "token")
+    assert "--model" in keyframe(*words).usage_error
 
 
 @pytest.mark.parametrize(
-    ("line", "problem"),
+    ("line", "named"),
     [
-        ("bad\nzoo", r":2: 'zoo' can never be recognised.*'ZOO'"),
-        ("fade\theavy", r":1: 'heavy' is no weight"),
-        ("fade\t-1", "above 0"),
-        ("fade\tnan", "above 0"),
-        ("# nothing", "holds no words"),
+        ("bad\nzoo", ["hot.txt:2: ", "'zoo'", "'ZOO'"]),
+        ("fade\theavy", ["hot.txt:1: ", "'heavy'"]),
+        ("fade\t-1", ["hot.txt:1: ", "-1"]),
+        ("fade\tnan", ["hot.txt:1: ", "nan"]),
+        ("# nothing", ["hot.txt: "]),
     ],
 )
-def test_hot_words_that_cannot_be_are_named(recognizer, tmp_path, line, problem) -> None:
+def test_hot_words_that_cannot_be_are_named(recognizer, tmp_path, line, named) -> None:
     path = tmp_path / "hot.txt"
     path.write_text(line, encoding="utf-8")
-    with pytest.raises(KeyframeError, match=problem) as caught:
+    with refused(KeyframeError, *named):
         read_hotwords(path, recognizer, 1.0)
-    assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_not_there(recognizer, tmp_path: Path) -> None:
-    with pytest.raises(KeyframeError, match=r"no\.txt: cannot be read"):
+    with refused(KeyframeError, f"{tmp_path / 'no.txt'}: "):
         load_fusion(recognizer, FusionFiles(hotwords=tmp_path / "no.txt"))
-    with pytest.raises(ModelError, match=r"no\.arpa: cannot be read"):
+    with refused(ModelError, f"{tmp_path / 'no.arpa'}: "):
         load_fusion(recognizer, FusionFiles(language_model=tmp_path / "no.arpa"))
 
 
 def test_fusion_of_the_decoder_is_refused(recognizer) -> None:
     fusion = load_fusion(recognizer, FusionFiles(token_bonus=1.0))
-    with pytest.raises(ModelError, match="'attention' takes no"):
+    with refused(ModelError, "'attention'"):
         recognizer.transcribe(noise(0.5), "attention", DecodeOptions(fusion=fusion))
 
 
@@ -136,6 +130,6 @@ def test_fusion_with_nothing_to_choose_from_is_refused(recognizer, mode) -> None
     """A beam of 1 would lose it without a word."""
     fusion = load_fusion(recognizer, FusionFiles(token_bonus=1.0))
     narrow = DecodeOptions(first_pass_beam=1, fusion=fusion)
-    with pytest.raises(ModelError, match="widen first_pass_beam"):
+    with refused(ModelError, "first_pass_beam"):
         recognizer.transcribe(noise(0.5), mode, narrow)
     assert recognizer.transcribe(noise(0.5), mode, DecodeOptions(fusion=fusion)).text

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import typer
-from typer.testing import CliRunner
 
-from keyframe_asr.cli.prepare import prepare as prepare_command
+from fixtures.command_line import Ran, keyframe
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import cuts, tables
 from keyframe_asr.data.manifest import load_manifest, make_cut, save_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
@@ -25,11 +23,8 @@ def sound(path: Path, seconds: float = 0.6) -> Path:
     return path
 
 
-def run(*arguments: str | Path) -> tuple[int, str]:
-    app = typer.Typer()
-    app.command()(prepare_command)
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, re.sub(r"[\s│]+", " ", result.output)
+def prepare(*arguments: str | Path) -> Ran:
+    return keyframe("prepare", *arguments)
 
 
 @pytest.fixture
@@ -37,12 +32,6 @@ def source(tmp_path: Path) -> Path:
     for name in ("a/1.wav", "b/1.wav", "b/2.wav"):
         sound(tmp_path / name)
     return tmp_path
-
-
-def message(source: Path, **names: str) -> str:
-    with pytest.raises(ManifestError) as error:
-        tables.read(source, "english", **names)
-    return str(error.value)
 
 
 def test_a_csv_as_a_spreadsheet_writes_it(source: Path) -> None:
@@ -90,20 +79,20 @@ def test_a_table_for_each_split(source: Path) -> None:
 
 
 def test_bad_tables(source: Path) -> None:
-    assert f"{source}: holds no table; expected train.tsv or train.csv" in message(source)
+    with refused(ManifestError, f"{source}: ", "train.tsv", "train.csv"):
+        tables.read(source, "english")
     table = source / "manifest.csv"
-    table.write_text("path,words\na.wav,yes\n")
-    assert (
-        "missing columns text, split; the first line must name path, text, split, separated by "
-        "commas" in message(source)
-    )
-    table.write_text("path,text,split\na.wav,yes,train\nb.wav,no,eval\n")
-    assert f"{table}:3: the split is 'eval'; write one of train, dev," in message(table)
-    table.write_text("path,text,split\n,yes,train\n")
-    assert f"{table}:2: path is empty" in message(table)
-    table.write_text('path,text,split\na.wav,"yes,train\n')
-    assert f"{table}: cannot be read" in message(table)
-    assert "is one table" in message(table, dev="other.csv")
+    for content, named in (
+        ("path,words\na.wav,yes\n", (f"{table}: ", " text, split;", " path, text, split,")),
+        ("path,text,split\na.wav,yes,train\nb.wav,no,eval\n", (f"{table}:3: ", "'eval'", "dev")),
+        ("path,text,split\n,yes,train\n", (f"{table}:2: ", "path")),
+        ('path,text,split\na.wav,"yes,train\n', (f"{table}: ",)),
+    ):
+        table.write_text(content)
+        with refused(ManifestError, *named):
+            tables.read(source, "english")
+    with refused(ManifestError, table, "dev"):
+        tables.read(table, "english", dev="other.csv")
 
 
 def test_command_line(source: Path) -> None:
@@ -112,20 +101,22 @@ def test_command_line(source: Path) -> None:
     )
     out = source / "out"
     options = ("--source", source, "--out", out)
-    code, output = run("csv", *options)
-    assert code == 2 and "--language: csv needs it" in output and not out.exists()
+    assert "--language" in prepare("csv", *options).usage_error and not out.exists()
     options += ("--language", "english", "--units", "bpe", "--vocab-size", "14")
-    code, output = run("csv", *options)
-    assert code == 0, output
-    assert "test 1 0 0.00" in output and "dev: no utterances" in output
+    done = prepare("csv", *options)
+    assert done.exit_code == 0, done.output
+    assert "test 1 0 0.00" in done.output and "dev 0 0 0.00" in done.output
     assert [text(cut) for cut in load_manifest(out / "train.jsonl.gz")] == ["YES WE CAN"]
-    assert run("csv", *options, "--hours", "3")[0] == 2
-    assert run("csv", *options, "--units", "words")[0] == 2
-    assert run("csv", *options, "--download")[0] == 2
-    assert run("csv", *options, "--part", "clean")[0] == 2
-    code, output = run("csv", *options, "--language", "french")
-    assert code == 2 and "is 'french'; choose one of english, mandarin" in output
-    assert run("csv", *options, "--digits", "spell")[0] == 2
+    for refused_option in (
+        ("--hours", "3"),
+        ("--units", "words"),
+        ("--download",),
+        ("--part", "clean"),
+        ("--digits", "spell"),
+    ):
+        assert refused_option[0] in prepare("csv", *options, *refused_option).usage_error
+    said = prepare("csv", *options, "--language", "french").usage_error
+    assert "'french'" in said and "english, mandarin" in said
 
 
 def test_lhotse_cuts(source: Path) -> None:
@@ -144,13 +135,12 @@ def test_lhotse_cuts(source: Path) -> None:
     ]
     options = ("--source", source, "--out", source / "out", "--language", "english")
     options += ("--units", "characters")
-    code, _ = run("lhotse", *options)
-    assert code == 1
-    assert run("lhotse", *options, "--allow-incomplete")[0] == 0
+    assert prepare("lhotse", *options).exit_code == 1
+    assert prepare("lhotse", *options, "--allow-incomplete").exit_code == 0
     found = load_manifest(source / "out" / "train.jsonl.gz")
     assert [(cut.id, speaker(cut), cut.start, cut.duration) for cut in found] == [
         ("whole", "ann", 0.0, 0.6),
         ("part", "bob", 0.1, 0.2),
     ]
-    with pytest.raises(ManifestError, match="holds no manifest of cuts"):
+    with refused(ManifestError, source / "a", ".jsonl"):
         cuts.read(source / "a", "english")
