@@ -17,6 +17,8 @@ from typing import Annotated, Any
 
 import typer
 
+from keyframe_asr.io.atomic_write import write_whole
+
 ROUNDS = 25
 WARM_UP_ROUNDS = 3
 TRAINING_ROUNDS = 4
@@ -144,9 +146,7 @@ TARGETS: Mapping[str, Callable[[], Benchmark]] = {
 
 def write_json(result: Benchmark, path: Path) -> None:
     """Write the result, replacing the file only once all of it is there."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(asdict(result), indent=2) + "\n")
 
 
 def _measure(

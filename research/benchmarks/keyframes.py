@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import platform
 import statistics
 import time
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.config.model import FusionConfig
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes, select_keyframes
 
@@ -136,9 +136,7 @@ def main() -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.json:
-        temporary = arguments.json.with_suffix(".tmp")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, arguments.json)
+        write_whole(arguments.json, text + "\n")
 
 
 if __name__ == "__main__":

@@ -385,7 +385,7 @@ def test_command_on_clean_data_and_on_warnings(corpus: Corpus, command: Command)
 
 def test_command_on_errors(corpus: Corpus, tmp_path: Path, command: Command) -> None:
     shutil.copy(corpus.folder / "train-train-000.wav", corpus.add("test", "copy", "FE"))
-    CharacterTokenizer("ABCDE").save(tmp_path)
+    (tmp_path / "tokenizer.txt").write_bytes(CharacterTokenizer("ABCDE").content())
     options = ["--tokenizer", tmp_path, "--language", "english"]
     target = tmp_path / "new" / "report.json"
     result = command(*corpus.names(), *options, "--json", target)

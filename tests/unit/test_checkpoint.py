@@ -57,6 +57,13 @@ def test_failing_write_leaves_what_was_there(tmp_path: Path, failure: Exception)
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
+def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
+    left = tmp_path / f".{checkpoint.STATE_FILE}.123.tmp"
+    left.write_bytes(b"half")
+    checkpoint.save_state(tmp_path, Progress(), weights(1.0), None)
+    assert [one.name for one in tmp_path.iterdir()] == [checkpoint.STATE_FILE]
+
+
 def test_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(TrainingError, match="cannot be written"):

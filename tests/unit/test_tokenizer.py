@@ -87,8 +87,12 @@ def test_a_special_symbol_in_text_is_not_a_special_token(tokenizer: Tokenizer) -
     assert END not in ids
 
 
+def save(tokenizer: Tokenizer, folder: Path) -> None:
+    (folder / tokenizer.file_name).write_bytes(tokenizer.content())
+
+
 def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    tokenizer.save(tmp_path)
+    save(tokenizer, tmp_path)
     again = load_tokenizer(tmp_path)
     assert type(again) is type(tokenizer)
     assert again.vocab_size == tokenizer.vocab_size
@@ -143,13 +147,9 @@ def test_long_texts_are_not_dropped() -> None:
 
 
 @pytest.mark.parametrize("config", [sentencepiece_config(60), sentencepiece_config(60, "bpe")])
-def test_training_is_deterministic(config: TokenizerConfig, tmp_path: Path) -> None:
-    contents = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        train_tokenizer(small_corpus(), config).save(tmp_path / name)
-        contents.append((tmp_path / name / "tokenizer.model").read_bytes())
-    assert contents[0] == contents[1]
+def test_training_is_deterministic(config: TokenizerConfig) -> None:
+    first, second = (train_tokenizer(small_corpus(), config) for _ in range(2))
+    assert first.content() == second.content()
 
 
 def test_sentencepiece_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +177,7 @@ def test_empty_texts_are_refused(config: TokenizerConfig) -> None:
 
 def test_characters_are_sorted_and_one_a_line(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(["打开 灯", "灯b"], CHARACTERS)
-    tokenizer.save(tmp_path)
+    save(tokenizer, tmp_path)
     lines = (tmp_path / "tokenizer.txt").read_text(encoding="utf-8").splitlines()
     assert lines == ["<blank>", "<unk>", "<sos/eos>", "<space>", "b", "开", "打", "灯"]
     assert tokenizer.encode("灯 开") == [7, 3, 5]
@@ -230,7 +230,7 @@ def test_damaged_tokenizer_is_refused(tmp_path: Path, name: str, content: bytes)
 def test_truncated_sentencepiece_model_is_refused(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(small_corpus(), sentencepiece_config(60))
     assert isinstance(tokenizer, SentencePieceTokenizer)
-    tokenizer.save(tmp_path)
+    save(tokenizer, tmp_path)
     path = tmp_path / "tokenizer.model"
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ModelError, match="not a sentencepiece model"):

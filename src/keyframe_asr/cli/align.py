@@ -7,9 +7,10 @@ from pathlib import Path
 
 import typer
 
-from keyframe_asr.cli.output_format import Format, printed, write_whole
+from keyframe_asr.cli.output_format import Format, printed
 from keyframe_asr.errors import TextError
 from keyframe_asr.formats import render
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.results import Transcript
 
 UNLIKELY = 0.01

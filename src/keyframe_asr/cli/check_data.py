@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.io.atomic_write import write_whole
 
 if TYPE_CHECKING:
     from keyframe_asr.config.model import NormalisationName
@@ -99,6 +99,4 @@ def _write(report: DataReport, target: str) -> None:
     if target == "-":
         print(content)
         return
-    path = Path(target)
-    with replacing(path) as temporary:
-        temporary.write_text(content + "\n", encoding="utf-8", errors="backslashreplace")
+    write_whole(Path(target), content + "\n")

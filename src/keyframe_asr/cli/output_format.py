@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 
 from keyframe_asr.formats import json_line, render
-from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.results import Transcript
 
 
@@ -27,9 +25,3 @@ def printed(transcript: Transcript, output: Format, name: str, several: bool = F
         return json_line(transcript, name) + "\n"
     content = render(transcript, output, name)
     return f"{name}\t{content}" if output is Format.text and several else content
-
-
-def write_whole(target: Path, content: str) -> None:
-    """Write a file whole or not at all. Raises `KeyframeError` if it cannot be written."""
-    with replacing(target) as temporary:
-        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")

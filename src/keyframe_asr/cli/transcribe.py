@@ -12,12 +12,13 @@ import typer
 
 from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.option_groups import grouped
-from keyframe_asr.cli.output_format import Format, printed, write_whole
+from keyframe_asr.cli.output_format import Format, printed
 from keyframe_asr.cli.recordings_named import Recordings, recordings_named, targets
 from keyframe_asr.cli.search_options import SearchOptions
 from keyframe_asr.cli.transcribing_report import TranscribingReport
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats import FORMATS, render
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.results import Transcript
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import audio_path, is_part
 from keyframe_asr.errors import AudioError, ManifestError
+from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.model.pretrained import OUTPUTS_PER_SECOND, PretrainedEncoder
 
 BATCH_SECONDS = 30.0
@@ -215,15 +215,6 @@ def _batches(cuts: list[Cut]) -> Iterator[list[Cut]]:
 
 def _write(path: Path, outputs: np.ndarray[tuple[int, ...], np.dtype[np.float16]]) -> None:
     """Store them whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.save(file, outputs)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ManifestError(
-            f"{path}: cannot be written ({error.strerror}); make room, or name another folder in "
-            "training.encodings"
-        ) from None
+    advice = "make room, or name another folder in training.encodings"
+    with replacing(path, advice, ManifestError) as temporary, temporary.open("wb") as file:
+        np.save(file, outputs)

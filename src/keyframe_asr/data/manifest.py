@@ -27,6 +27,7 @@ from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.timing import SAMPLE_RATE
 
 PART_TOLERANCE = 0.01
@@ -67,15 +68,12 @@ def load_manifest(path: Path | str) -> CutSet:
 def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:
     """Write cuts as `.jsonl` or `.jsonl.gz`: whole or not at all, same cuts giving same bytes."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(cut.to_dict(), ensure_ascii=False) + "\n" for cut in cuts)
     content = "".join(lines).encode("utf-8")
     if path.name.endswith(".gz"):
         # No time of writing in the header: the file depends on its content only.
         content = gzip.compress(content, mtime=0)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_whole(path, content, "choose another folder", ManifestError)
 
 
 def make_cut(

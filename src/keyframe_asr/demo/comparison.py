@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from keyframe_asr.inference.modes import Mode
+from keyframe_asr.io.atomic_write import write_whole
 
 HIGHEST_ERROR, LOWEST_REDUCTION = 0.10, 0.80
 """What keyframes + AXE is expected to reach: character error rate, share of frames dropped."""
@@ -91,9 +91,7 @@ def save_comparison(rows: Sequence[Compared], folder: Path) -> tuple[Path, Path]
         "table.json": json.dumps(reports, ensure_ascii=False, indent=2, allow_nan=False) + "\n",
     }
     for name, content in contents.items():
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, folder / name)
+        write_whole(folder / name, content)
     return folder / "table.md", folder / "table.json"
 
 

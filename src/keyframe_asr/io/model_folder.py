@@ -7,7 +7,6 @@ renamed, so that it is there whole or not at all.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
+from keyframe_asr.io.atomic_write import replacing_folder, write_whole
 from keyframe_asr.io.quantised_weights import with_quantised, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
@@ -54,27 +54,16 @@ def save_model_folder(
 
     Raises:
         ModelError: a weight is not finite in `dtype`, or the folder is something else than a
-            model folder.
+            model folder, or cannot be written.
     """
     if folder.exists() and not (folder / CONFIG_FILE).is_file() and any(folder.iterdir()):
         raise ModelError(f"{folder}: exists and is no model folder; choose another place")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    written = folder.with_name(f".{folder.name}.new{os.getpid()}")
-    replaced = folder.with_name(f".{folder.name}.old{os.getpid()}")
-    shutil.rmtree(written, ignore_errors=True)
-    written.mkdir()
-    try:
-        weights = with_quantised(_stored_weights(network, dtype), quantised)
+    weights = with_quantised(_stored_weights(network, dtype), quantised)
+    with replacing_folder(folder, "choose another place", ModelError) as written:
         save_file(weights, written / WEIGHTS_FILE)
-        tokenizer.save(written)
+        (written / tokenizer.file_name).write_bytes(tokenizer.content())
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
         (written / CARD_FILE).write_text(readme, encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, replaced)
-        os.replace(written, folder)
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_model_folder(folder: Path) -> StoredModel:
@@ -109,26 +98,14 @@ def copy_model_folder(source: Path, folder: Path, config: ModelFolderConfig) -> 
     """
     if folder.exists():
         raise ModelError(f"{folder}: exists already; choose another place")
-    written = folder.with_name(f".{folder.name}.new{os.getpid()}")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, written)
+    with replacing_folder(folder, "choose another place", ModelError) as written:
+        shutil.copytree(source, written, dirs_exist_ok=True)
         save_model_config(written, config)
-        os.replace(written, folder)
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
 
 
 def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
     """Replace `config.yaml` of a model folder. Raises `ModelError` if it cannot be written."""
-    temporary = folder / f".{CONFIG_FILE}.{os.getpid()}.tmp"
-    try:
-        temporary.write_text(_described(config), encoding="utf-8")
-        os.replace(temporary, folder / CONFIG_FILE)
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be written: {error.strerror}; use --out") from None
+    write_whole(folder / CONFIG_FILE, _described(config), "use --out", ModelError)
 
 
 def _described(config: ModelFolderConfig) -> str:

@@ -7,7 +7,6 @@ start and end of the decoder's text. Real tokens start at 3; `vocab_size` counts
 from __future__ import annotations
 
 import io
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -67,9 +66,17 @@ class Tokenizer(ABC):
     def piece(self, token: int) -> str:
         """One token as it is displayed; sentencepiece keeps the word boundary "▁"."""
 
+    @property
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write `tokenizer.txt` or `tokenizer.model` into an existing folder, never half of it."""
+    def file_name(self) -> str:
+        """What the file of the tokenizer is called, in whatever folder: one of `TOKENIZER_FILES`.
+
+        Whoever writes it writes `content` into it.
+        """
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """What `load_tokenizer` makes the same tokenizer of."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; blank and end are ignored, unknown becomes "⁇"."""
@@ -83,6 +90,8 @@ class Tokenizer(ABC):
 
 class CharacterTokenizer(Tokenizer):
     """One id per character, in the order given; saved one symbol a line, line number = id."""
+
+    file_name = _CHARACTERS_FILE
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self._symbols = [*_SPECIAL, *symbols]
@@ -103,9 +112,9 @@ class CharacterTokenizer(Tokenizer):
     def piece(self, token: int) -> str:
         return self._symbols[_checked(token, self.vocab_size)]
 
-    def save(self, folder: Path) -> None:
+    def content(self) -> bytes:
         lines = [_SPACE if symbol == " " else symbol for symbol in self._symbols]
-        _write(folder / _CHARACTERS_FILE, "".join(f"{line}\n" for line in lines).encode())
+        return "".join(f"{line}\n" for line in lines).encode()
 
     @classmethod
     def load(cls, path: Path) -> CharacterTokenizer:
@@ -127,6 +136,8 @@ class CharacterTokenizer(Tokenizer):
 
 class SentencePieceTokenizer(Tokenizer):
     """A sentencepiece model (arXiv 1808.06226) with the project's three special ids."""
+
+    file_name = _SENTENCEPIECE_FILE
 
     def __init__(self, model: bytes) -> None:
         self._processor = sentencepiece.SentencePieceProcessor()
@@ -152,8 +163,8 @@ class SentencePieceTokenizer(Tokenizer):
     def piece(self, token: int) -> str:
         return self._pieces[_checked(token, self.vocab_size)]
 
-    def save(self, folder: Path) -> None:
-        _write(folder / _SENTENCEPIECE_FILE, self._processor.serialized_model_proto())
+    def content(self) -> bytes:
+        return bytes(self._processor.serialized_model_proto())
 
     @classmethod
     def load(cls, path: Path) -> SentencePieceTokenizer:
@@ -252,9 +263,3 @@ def _checked(token: int, vocab_size: int) -> int:
     if not 0 <= token < vocab_size:
         raise IndexError(f"token id {token} is outside the vocabulary of {vocab_size}")
     return token
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.io.atomic_write import replacing
 
 STATE_FILE = "state.pt"
+
+NO_ROOM = "make room or choose another folder, then go on with --resume"
+"""What to do if a file of a run cannot be written."""
 
 
 @dataclass
@@ -40,24 +42,19 @@ class Progress:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary path)`, flush it to disk, then rename it to `path`.
 
+    Only one process writes there.
+
     Raises:
         TrainingError: it cannot be written, for instance because the disk is full; what was at
             `path` before is still there.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed meanwhile
+        left.unlink(missing_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise TrainingError(
-            f"{path}: cannot be written ({_one_line(error)}); make room or choose another folder, "
-            "then go on with --resume"
-        ) from error
+        with replacing(path, NO_ROOM, TrainingError, flush=True) as temporary:
+            write(temporary)
+    except (RuntimeError, SafetensorError) as error:  # what torch makes of a full disk
+        raise TrainingError(f"{path}: cannot be written ({_one_line(error)}); {NO_ROOM}") from error
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:

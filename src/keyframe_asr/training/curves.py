@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from keyframe_asr.io.atomic_write import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,9 +59,8 @@ def draw_curves(folder: Path) -> Path | None:
     axes[2].set_xlabel("epoch of the run")
     _name_stages(axes, epochs)
     target = folder / CURVES_FILE
-    temporary = target.with_name(f".{CURVES_FILE}.partial")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        figure.savefig(temporary, format="png")
     return target
 
 

@@ -15,6 +15,7 @@ from keyframe_asr.data.dataset import FeatureStore, Store
 from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.manifest import text
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.model_folder import save_model_folder
 from keyframe_asr.io.pretrained_source import load_original, with_architecture
 from keyframe_asr.model.network import KeyframeNetwork
@@ -256,9 +257,7 @@ def plan_recipe(
 def store_recipe(recipe: Recipe, folder: Path) -> None:
     """Write `recipe.yaml`, every default spelled out, into the folder of a run."""
     described = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    checkpoint.write_atomically(
-        folder / RECIPE_FILE, lambda path: path.write_text(described, encoding="utf-8")
-    )
+    write_whole(folder / RECIPE_FILE, described, checkpoint.NO_ROOM, TrainingError)
 
 
 def check_recipe(recipe: Recipe, folder: Path) -> None:

@@ -18,15 +18,15 @@ from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import (
     STATISTICS_FILE,
-    Statistics,
     load_statistics,
     measure_statistics,
 )
-from keyframe_asr.errors import ManifestError
+from keyframe_asr.errors import ManifestError, TrainingError
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
-from keyframe_asr.training.checkpoint import write_atomically
+from keyframe_asr.training.checkpoint import NO_ROOM
 from keyframe_asr.training.recipe_defaults import prepared_statistics
 from keyframe_asr.training.report import TrainingReport
 
@@ -177,8 +177,8 @@ def _make(
         statistics = measure_statistics(list(train), store, say=report.say)
     else:
         statistics = prepared_statistics(recipe, Path(prepared))
-    tokenizer.save(folder)
-    _save_statistics(statistics, folder)
+    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_ROOM, TrainingError)
+    write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_ROOM, TrainingError)
 
 
 def _check_texts(
@@ -195,8 +195,3 @@ def _check_texts(
             f"texts ({len(lacking)}: {some}), which are learned as unknown; name all manifests "
             "without data.prepared to have them"
         )
-
-
-def _save_statistics(statistics: Statistics, folder: Path) -> None:
-    values = json.dumps(statistics)
-    write_atomically(folder / STATISTICS_FILE, lambda path: path.write_text(values))

@@ -41,6 +41,7 @@ from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import make_cut, text
 from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.forms import Digits, Language, Normalisation, has_digits, normalisation_for
 from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -218,7 +219,12 @@ class _Preparation:
         splits["train"] = [cut for cut in splits["train"] if cut.id not in damaged]
         config = self.options.tokenizer(self.listing.language)
         tokenizer = train_tokenizer((text(cut) for cut in splits["train"]), config)
-        tokenizer.save(self.out)
+        write_whole(
+            self.out / tokenizer.file_name,
+            tokenizer.content(),
+            "choose another --out",
+            ManifestError,
+        )
         write_lines(self.out / STATISTICS_FILE, [json.dumps(statistics)])
         return tokenizer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.table import Table
 
 from keyframe_asr.data.manifest import save_manifest, speaker, text
 from keyframe_asr.data.statistics import STATISTICS_FILE
+from keyframe_asr.errors import ManifestError
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 
@@ -160,6 +161,5 @@ def publish(out: Path, summary: CorpusSummary, splits: Mapping[str, Sequence[Cut
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, path)
+    content = "".join(f"{line}\n" for line in lines)
+    write_whole(path, content, "choose another --out", ManifestError)
