@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyframe_asr.evaluation.picture import COLOURS, GREY, INK, PALE, require_matplotlib
+from keyframe_asr.evaluation.inspection_picture import COLOURS, GREY, INK, PALE, require_matplotlib
 from keyframe_asr.io.atomic_write import replacing
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`keyframe calibrate` and `keyframe invented` as commands."""
+"""`keyframe calibrate` and `keyframe hallucinations` as commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def test_a_model_is_calibrated_into_a_new_folder(dev: Path, tmp_path: Path) -> N
     assert 0 <= report["decode"]["axe"]["tokens"]["ece_after"] < 0.2
     check, tried = report["speech_check"], report["speech_check"]["on_the_other_half"]
     assert stored.speech_check is not None and stored.speech_check.doubt == check["doubt"]
-    assert tried["0.002"]["tokens_per_hour"] <= check["without"]["tokens_per_hour"]
+    assert (
+        tried["0.002"]["hallucinated_tokens_per_hour"]
+        <= check["without"]["hallucinated_tokens_per_hour"]
+    )
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
     assert "0.002 (stored)" in result.output
     assert str(tmp_path / "model") in result.stderr + result.stdout
@@ -117,8 +120,8 @@ def test_what_was_calibrated_before_does_not_count(dev: Path) -> None:
     assert again.fit().confidences == found
 
 
-def test_invented_writes_its_report(tmp_path: Path) -> None:
-    target = tmp_path / "invented.json"
+def test_hallucinations_writes_its_report(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
     result = keyframe("hallucinations", "demo", "--seconds", "1", "--json", target)
     assert result.exit_code == 0, result.output
     report = json.loads(target.read_text())

@@ -18,7 +18,7 @@ from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, save_random_model
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import InspectionView
-from keyframe_asr.evaluation.page import render_page, write_page
+from keyframe_asr.evaluation.inspection_page import render_page, write_page
 from keyframe_asr.results import Token, Transcript
 
 FRAME_SECONDS = 0.04

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keyframe_asr.evaluation.onsets import Onset, SpikeLeads, onsets
+from keyframe_asr.evaluation.times import Onset, SpikeLeads, onsets
 
 RATE = 16_000
 

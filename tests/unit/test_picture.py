@@ -24,7 +24,7 @@ from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_cor
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.evaluation.inspection import InspectionView, headline, inspection_view
-from keyframe_asr.evaluation.picture import (
+from keyframe_asr.evaluation.inspection_picture import (
     COLOURS,
     DOTS_PER_INCH,
     HEIGHT,

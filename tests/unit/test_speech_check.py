@@ -15,8 +15,8 @@ from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_cor
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.errors import RecipeError
-from keyframe_asr.evaluation.hallucinations import count_invented
-from keyframe_asr.evaluation.speech_fit import Heard, errors_with, fit_speech_check
+from keyframe_asr.evaluation.hallucinations import count_hallucinations
+from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.inference.speech_check import (
@@ -157,27 +157,27 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
         read_sounds(tmp_path, "--non-speech")
 
 
-def test_invented_words_are_counted_with_and_without_the_check() -> None:
+def test_hallucinations_are_counted_with_and_without_the_check() -> None:
     recognizer = Recognizer(random_model(), "cpu")
     recognizer.speech_check = NOTHING
     sounds = list(make_sounds(1.0))
-    report = count_invented(recognizer, sounds, ["axe"])
+    report = count_hallucinations(recognizer, sounds, ["axe"])
     found, without = report["decode"]["axe"], report["decode"]["axe"]["without_check"]
-    assert (found["invented"], found["per_hour"], found["with_text"]) == (0, 0.0, 0)
+    assert (found["hallucinated"], found["per_hour"], found["with_text"]) == (0, 0.0, 0)
     assert without["with_text"] > 0 and without["kinds"]["silence"]["with_text"] == 0
-    assert without["per_hour"] == pytest.approx(3600 * without["invented"] / len(sounds))
-    assert without["invented"] == sum(one["invented"] for one in without["kinds"].values())
+    assert without["per_hour"] == pytest.approx(3600 * without["hallucinated"] / len(sounds))
+    assert without["hallucinated"] == sum(one["hallucinated"] for one in without["kinds"].values())
     assert recognizer.speech_check is NOTHING
 
 
 @pytest.mark.parametrize(("name", "share"), [("an4", 0.5), ("demo", 0.8)])
-def test_shipped_models_invent_less_than_without_their_check(name: str, share: float) -> None:
+def test_shipped_models_hallucinate_less_than_without_their_check(name: str, share: float) -> None:
     """Sounds of other numbers than those that it was fitted to; demo's is the more careful one."""
     recognizer = load(name)
-    report = count_invented(recognizer, list(make_sounds(5.0, seed=3)), ["axe"])
+    report = count_hallucinations(recognizer, list(make_sounds(5.0, seed=3)), ["axe"])
     found = report["decode"]["axe"]
     assert found["without_check"]["with_text"] > 5
-    assert found["invented"] < share * found["without_check"]["invented"]
+    assert found["hallucinated"] < share * found["without_check"]["hallucinated"]
 
 
 def test_the_check_of_the_shipped_demo_leaves_speech_alone(tmp_path: Path) -> None:

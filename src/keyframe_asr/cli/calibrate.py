@@ -87,7 +87,7 @@ def calibrate(
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
     from keyframe_asr.audio.synthetic_noise import make_sounds, read_sounds
     from keyframe_asr.evaluation.calibration import Calibrator
-    from keyframe_asr.evaluation.picture import require_matplotlib
+    from keyframe_asr.evaluation.inspection_picture import require_matplotlib
     from keyframe_asr.evaluation.reliability import draw_reliability
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.loading import load
@@ -190,12 +190,13 @@ def _print(found: Calibration) -> None:
         return
     warning = ""
     table = Table(title=f"check for speech ({check['mode']}), each half under the other's")
-    for heading in ("tolerance", "token errors", "tokens invented per hour"):
+    for heading in ("tolerance", "token errors", "hallucinated tokens per hour"):
         table.add_column(heading, justify="right")
     for tolerance, row in {"no check": check["without"], **check["on_the_other_half"]}.items():
-        errors, invented = f"{100 * row['token_errors']:.1f} %", f"{row['tokens_per_hour']:.0f}"
+        errors = f"{100 * row['token_errors']:.1f} %"
+        hallucinated = f"{row['hallucinated_tokens_per_hour']:.0f}"
         stored = tolerance == f"{check['tolerance']:g}"
-        table.add_row(f"{tolerance} (stored)" if stored else tolerance, errors, invented)
+        table.add_row(f"{tolerance} (stored)" if stored else tolerance, errors, hallucinated)
         if stored and row["token_errors"] > check["without"]["token_errors"] + COSTLY:
             costs = 100 * (row["token_errors"] - check["without"]["token_errors"])
             warning = (

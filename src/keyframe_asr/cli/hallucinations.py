@@ -1,4 +1,4 @@
-"""`keyframe invented`: what a model writes where nobody speaks."""
+"""`keyframe hallucinations`: the words that a model recognises in non-speech."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def hallucinations(
     model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
     recordings: list[Path] | None = typer.Argument(
-        None, help="Folders of recordings in which nobody speaks. Default: self-made sounds only."
+        None, help="Folders of non-speech recordings. Default: synthetic sounds only."
     ),
     self_made: bool = typer.Option(
         True, help="Also silence, hums, tones, melodies, noises and clicks made on the spot."
@@ -28,13 +28,13 @@ def hallucinations(
     json_file: Path | None = typer.Option(None, "--json", help="Write the report here as well."),
     device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
 ) -> None:
-    """Count the words that MODEL invents per hour of sound without speech."""
+    """Count the words that MODEL hallucinates per hour of non-speech."""
     if not self_made and not recordings:
         raise typer.BadParameter(
             "without self-made sounds, give recordings", param_hint="RECORDINGS"
         )
     from keyframe_asr.audio.synthetic_noise import make_sounds, read_sounds
-    from keyframe_asr.evaluation.hallucinations import count_invented
+    from keyframe_asr.evaluation.hallucinations import count_hallucinations
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.loading import load
 
@@ -44,7 +44,7 @@ def hallucinations(
         # other numbers than those that `keyframe calibrate` fits to
         sounds += make_sounds(seconds, seed=1)
     modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
-    report = count_invented(recognizer, sounds, dict.fromkeys(modes))
+    report = count_hallucinations(recognizer, sounds, dict.fromkeys(modes))
     if json_file is not None:
         save_report(report, json_file)
     _print(report)
@@ -56,7 +56,7 @@ def _print(report: dict[str, Any]) -> None:
 
     console = Console()
     for mode, row in report["decode"].items():
-        table = Table(title=f"{report['unit']} invented by {report['model']}, {mode}")
+        table = Table(title=f"hallucinated {report['unit']} of {report['model']}, {mode}")
         for heading in ("sound", "minutes", "with text", "per hour", "without check"):
             table.add_column(heading, justify="left" if heading == "sound" else "right")
         without = row.get("without_check", row)

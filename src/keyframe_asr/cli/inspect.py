@@ -31,8 +31,8 @@ def inspect(
             param_hint="--out",
         )
     from keyframe_asr.evaluation.inspection import headline, inspection_view
-    from keyframe_asr.evaluation.page import write_page
-    from keyframe_asr.evaluation.picture import draw_inspection, require_matplotlib
+    from keyframe_asr.evaluation.inspection_page import write_page
+    from keyframe_asr.evaluation.inspection_picture import draw_inspection, require_matplotlib
 
     is_page = target.suffix.lower() == ".html"
     if not is_page:

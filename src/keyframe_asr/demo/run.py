@@ -26,7 +26,7 @@ from keyframe_asr.demo.comparison import (
 from keyframe_asr.demo.listening import recognise_fresh_speech
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import headline, inspection_view
-from keyframe_asr.evaluation.picture import draw_inspection, require_matplotlib
+from keyframe_asr.evaluation.inspection_picture import draw_inspection, require_matplotlib
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.modes import Mode

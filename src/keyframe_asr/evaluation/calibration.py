@@ -16,40 +16,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.synthetic_noise import Sound
 from keyframe_asr.config.calibration import ConfidenceConfig, Confidences, SpeechCheckConfig
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import words
-from keyframe_asr.errors import KeyframeError, ManifestError
-from keyframe_asr.evaluation.onsets import SpikeLeads
+from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.reliability import Judged, reliability
 from keyframe_asr.evaluation.report import machine
-from keyframe_asr.evaluation.scoring import read_cut
-from keyframe_asr.evaluation.speech_fit import Heard, errors_with, fit_speech_check
-from keyframe_asr.inference.longform import batches_by_length
+from keyframe_asr.evaluation.scoring import ReadCut, read_batches
+from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
+from keyframe_asr.evaluation.times import SpikeLeads
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, Mode, decode
 from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer
 from keyframe_asr.inference.speech_check import speech_stretches
 from keyframe_asr.results import Token, Word
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.text.tokenizer import SentencePieceTokenizer
-from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.timing import encoder_frame_seconds
 
 TOLERANCE = 0.002
 TRADE = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Tolerances that the report tries besides."""
-
-
-@dataclass(frozen=True)
-class _Spoken:
-    """A recording, what is said in it, and the half it is in."""
-
-    samples: Samples
-    text: str
-    half: int
 
 
 @dataclass
@@ -121,26 +110,15 @@ class Calibrator:
     ) -> None:
         """Recognise a manifest. Raises `ManifestError` if none of it can be."""
         cuts = list(load_manifest(manifest))
-        speakers = sorted({str(cut.supervisions[0].speaker) for cut in cuts})
-        sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
-        done = 0
-        for batch in batches_by_length(sizes):
-            spoken = []
-            for place in batch:
-                speaker = speakers.index(str(cuts[place].supervisions[0].speaker))
-                # one speaker alone is split by recordings
-                half = (speaker if len(speakers) > 1 else place) % 2
-                samples = read_cut(cuts[place])
-                if isinstance(samples, KeyframeError):
-                    self.failed.append(samples)
-                else:
-                    spoken.append(_Spoken(samples, text(cuts[place]), half))
-            if spoken:
-                self._hear(spoken)
-            done += len(batch)
-            progress(done, len(cuts))
-        if not self._speech:
-            raise ManifestError(f"{manifest}: none of its recordings can be read; check its paths")
+        names = [str(cut.supervisions[0].speaker) for cut in cuts]
+        speakers = sorted(set(names))
+        for batch in read_batches(manifest, cuts, self.failed, progress):
+            # one speaker alone is split by recordings
+            halves = [
+                (speakers.index(names[one.place]) if len(speakers) > 1 else one.place) % 2
+                for one in batch
+            ]
+            self._hear(batch, halves)
 
     def hear_sounds(self, sounds: Sequence[Sound]) -> None:
         """Recognise sounds that hold no speech."""
@@ -184,12 +162,11 @@ class Calibrator:
         }
         return Calibration(confidences, check, report, panels)
 
-    def _hear(self, spoken: Sequence[_Spoken]) -> None:
+    def _hear(self, batch: Sequence[ReadCut], halves: Sequence[int]) -> None:
         normalise = NORMALISATIONS[self.recognizer.config.normalisation]
-        texts = [normalise(one.text) for one in spoken]
+        texts = [normalise(text(one.cut)) for one in batch]
         targets = [tuple(self.recognizer.tokenizer.encode(one)) for one in texts]
-        halves = [one.half for one in spoken]
-        encoded = self.recognizer.encode([one.samples for one in spoken])
+        encoded = self.recognizer.encode([one.samples for one in batch])
         for mode in self.modes:
             found = self._decoded(encoded, mode)
             for row, (hypothesis, _) in enumerate(found):
@@ -200,7 +177,7 @@ class Calibrator:
                 self._words[mode].add([one.confidence for one in joined], right, halves[row])
             if mode == self.modes[0]:
                 self._speech += self._heard(encoded, found, targets, halves)
-                for one, (hypothesis, frames) in zip(spoken, found, strict=True):
+                for one, (hypothesis, frames) in zip(batch, found, strict=True):
                     spikes = [frames[position] * self._seconds for position in hypothesis.positions]
                     self._leads.add(one.samples, spikes)
 
@@ -253,8 +230,8 @@ class Calibrator:
         }
 
     def _crossed(self, tolerance: float | None) -> dict[str, float]:
-        """Token errors and tokens invented per hour, each half under the check of the other."""
-        errors = invented = 0
+        """Token errors and hallucinated tokens, each half under the check of the other."""
+        errors = hallucinated = 0
         for half in (0, 1):
             check = None
             if tolerance is not None:
@@ -264,10 +241,13 @@ class Calibrator:
                 )
                 check = fit_speech_check(speech, sounds, tolerance)
             errors += errors_with([one for one in self._speech if one.half == half], check)
-            invented += errors_with([one for one in self._sounds if one.half == half], check)
+            hallucinated += errors_with([one for one in self._sounds if one.half == half], check)
         tokens = sum(len(one.target) for one in self._speech)
         hours = sum(one.seconds for one in self._sounds) / 3600
-        return {"token_errors": errors / max(1, tokens), "tokens_per_hour": invented / hours}
+        return {
+            "token_errors": errors / max(1, tokens),
+            "hallucinated_tokens_per_hour": hallucinated / hours,
+        }
 
 
 def _calibration_report(before: Judged, after: Judged) -> dict[str, float]:

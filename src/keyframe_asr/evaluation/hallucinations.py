@@ -1,4 +1,4 @@
-"""Words (Mandarin: characters) that a model hears in sounds without speech, per hour of them."""
+"""Hallucinations: words (Mandarin: characters) recognised in non-speech, per hour of it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 
 @dataclass
-class Invented:
-    """Counts of one kind of sound, with what was written of each."""
+class Hallucinations:
+    """What was recognised in sounds of one kind: `units` are words or characters.
+
+    `texts` holds the text of each sound that got one, by the sound's name.
+    """
 
     sounds: int = 0
     seconds: float = 0.0
@@ -41,13 +44,13 @@ class Invented:
             "sounds": self.sounds,
             "seconds": round(self.seconds, 3),
             "with_text": self.with_text,
-            "invented": self.units,
+            "hallucinated": self.units,
             "per_hour": 3600 * self.units / self.seconds if self.seconds else 0.0,
             "texts": self.texts,
         }
 
 
-def count_invented(
+def count_hallucinations(
     recognizer: Recognizer, sounds: Sequence[Sound], modes: Iterable[Mode]
 ) -> dict[str, Any]:
     """The report: each mode in all and by kind, with the check for speech and without it.
@@ -79,7 +82,8 @@ def count_invented(
 def _count(recognizer: Recognizer, sounds: Sequence[Sound], mode: Mode) -> dict[str, Any]:
     normalise = NORMALISATIONS[recognizer.config.normalisation]
     split = split_words if normalise.language == "english" else split_characters
-    every, kinds = Invented(), {sound.kind: Invented() for sound in sounds}
+    every = Hallucinations()
+    kinds = {sound.kind: Hallucinations() for sound in sounds}
     results = recognizer.transcribe_each([sound.samples for sound in sounds], mode)
     for sound, result in zip(sounds, results, strict=True):
         if isinstance(result, KeyframeError):

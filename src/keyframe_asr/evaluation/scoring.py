@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from lhotse.cut import Cut
 
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
@@ -59,33 +58,17 @@ class Scoring:
             ManifestError: the manifest cannot be read, or none of its recordings can.
         """
         cuts = list(load_manifest(manifest))
-        sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
-        done = 0
-        for batch in batches_by_length(sizes):
-            self._recognise([cuts[place] for place in batch])
-            done += len(batch)
-            progress(done, len(cuts))
-        if not self.references:
-            raise ManifestError(
-                f"{manifest}: none of its {len(cuts)} recordings can be read; check its paths"
-            )
+        for batch in read_batches(manifest, cuts, self.failed, progress):
+            self._recognise(batch)
         decoded = {
             mode: Decoded(found, self.seconds[mode]) for mode, found in self.hypotheses.items()
         }
         return build_report(self._evaluated(manifest), decoded)
 
-    def _recognise(self, cuts: Sequence[Cut]) -> None:
+    def _recognise(self, batch: Sequence[ReadCut]) -> None:
         is_first = not self.references
-        recordings: list[npt.NDArray[np.float32]] = []
-        for cut in cuts:
-            samples = read_cut(cut)
-            if isinstance(samples, KeyframeError):
-                self.failed.append(samples)
-            else:
-                recordings.append(samples)
-                self.references.append(text(cut))
-        if not recordings:
-            return
+        recordings = [one.samples for one in batch]
+        self.references += [text(one.cut) for one in batch]
         if is_first:  # the first call of everything sets things up, which is not its speed
             shortest = min(recordings, key=len)
             for mode in self.modes:
@@ -121,7 +104,54 @@ class Scoring:
         )
 
 
-def read_cut(cut: Cut) -> npt.NDArray[np.float32] | KeyframeError:
+@dataclass(frozen=True)
+class ReadCut:
+    """A cut of a manifest, its place there, and its samples (S,) at 16 kHz."""
+
+    place: int
+    cut: Cut
+    samples: Samples
+
+
+def read_batches(
+    manifest: str,
+    cuts: Sequence[Cut],
+    failed: list[KeyframeError],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[list[ReadCut]]:
+    """The cuts of a manifest in batches of similar length; none is empty.
+
+    Args:
+        manifest: its name, for the error.
+        cuts: of the manifest.
+        failed: gets one error per recording that cannot be read.
+        progress: is told (done, total) utterances.
+
+    Raises:
+        ManifestError: no recording can be read.
+    """
+    sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
+    done = read = 0
+    for places in batches_by_length(sizes):
+        batch = []
+        for place in places:
+            samples = _read_cut(cuts[place])
+            if isinstance(samples, KeyframeError):
+                failed.append(samples)
+            else:
+                batch.append(ReadCut(place, cuts[place], samples))
+        if batch:
+            read += len(batch)
+            yield batch
+        done += len(places)
+        progress(done, len(cuts))
+    if not read:
+        raise ManifestError(
+            f"{manifest}: none of its {len(cuts)} recordings can be read; check its paths"
+        )
+
+
+def _read_cut(cut: Cut) -> Samples | KeyframeError:
     """Samples (S,) of a cut, which may be a part of its recording, or why there are none."""
     try:
         audio = read_samples(cut) if is_part(cut) else audio_path(cut)

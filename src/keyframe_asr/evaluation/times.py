@@ -1,9 +1,12 @@
-"""How well a model knows when words are said: errors of their starts and ends.
+"""How accurate a model's word times are: errors of starts and ends.
 
-The reference is a manifest's own alignments (`word` of its supervisions, as the self-made corpora
+The reference is a manifest's own alignments (`word` of its supervisions, as the synthetic corpora
 have them), or the forced alignment of the manifest's texts by another model. Words of reference
 and hypothesis are matched by edit distance (kaldialign); only those that are equal are compared.
-Where there is neither, the onsets of sound after pauses are a reference for the starts there.
+
+Without such a reference, token starts are compared with the onsets of sound after pauses: there a
+token begins where sound begins. CTC spikes steadily later (or, with wide attention, earlier) than
+that, and what holds after pauses is taken to hold for all tokens.
 """
 
 from __future__ import annotations
@@ -14,22 +17,102 @@ from typing import Any
 
 import kaldialign
 import numpy as np
+import numpy.typing as npt
 from lhotse.cut import Cut
 from rich import box
 from rich.table import Table
 
+from keyframe_asr.audio.loudness import SpeechLevel
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
-from keyframe_asr.evaluation.onsets import SpikeLeads, onsets_of
 from keyframe_asr.evaluation.report import machine
-from keyframe_asr.evaluation.scoring import read_cut
+from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.inference.alignment import align_samples, tokens_of
-from keyframe_asr.inference.longform import batches_by_length
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
-from keyframe_asr.inference.recognizer import Recognizer, Samples
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Token, Word
 from keyframe_asr.text.forms import NORMALISATIONS
-from keyframe_asr.timing import SAMPLE_RATE
+from keyframe_asr.timing import FRAMES_PER_SECOND
+
+PAUSE_SECONDS = 0.3
+"""Quiet before an onset. At the beginning of a recording a third of it will do."""
+
+SOUND_SECONDS = 0.05
+"""What is loud for a shorter time is a click."""
+
+EARLIEST_SECONDS, LATEST_SECONDS = 0.5, 1.0
+"""Before and after an onset: a spike outside of that, or nearer to the end of the sound before the
+pause, belongs to other sound."""
+
+FEWEST_ONSETS = 30
+"""Fewer say nothing."""
+
+
+@dataclass(frozen=True)
+class Onset:
+    """Where sound begins, and where the sound before it ended (-inf: there was none); seconds."""
+
+    seconds: float
+    before: float
+
+
+@dataclass
+class SpikeLeads:
+    """Seconds from the spikes of tokens after pauses to the onsets of their sound."""
+
+    values: list[float] = field(default_factory=list)
+
+    def add(self, samples: Samples, spikes: Sequence[float]) -> None:
+        """Take note of one recording: samples (S,) at 16 kHz, seconds of the spikes, ascending."""
+        found = onsets_of(samples)
+        ends = [*(one.seconds for one in found[1:]), np.inf]
+        for onset, end in zip(found, ends, strict=False):
+            # what spikes earlier may be the last token before the pause
+            first = max(onset.seconds - EARLIEST_SECONDS, (onset.before + onset.seconds) / 2)
+            near = [one for one in spikes if first <= one < end]
+            if near and near[0] <= onset.seconds + LATEST_SECONDS:
+                self.values.append(onset.seconds - near[0])
+
+    @property
+    def median(self) -> float | None:
+        """In seconds; None where there are too few onsets."""
+        enough = len(self.values) >= FEWEST_ONSETS
+        return round(float(np.median(self.values)), 3) if enough else None
+
+    def report(self) -> dict[str, Any]:
+        """How many onsets were heard, and by how many seconds the spikes are before them."""
+        if not self.values:
+            return {"count": 0}
+        tenth, half, most = np.percentile(self.values, [10, 50, 90])
+        return {
+            "count": len(self.values),
+            "median": round(float(half), 3),
+            "from_10_to_90_percent": [round(float(tenth), 3), round(float(most), 3)],
+        }
+
+
+def onsets_of(samples: Samples) -> list[Onset]:
+    """Where sound begins after a pause in samples (S,) at 16 kHz; nowhere if noise hides it."""
+    level = SpeechLevel.of_samples(samples)
+    return [] if level is None else onsets(level.loud)
+
+
+def onsets(loud: npt.NDArray[np.bool_]) -> list[Onset]:
+    """Where sound begins after a pause; `loud` (T,) tells each 10 ms."""
+    shortest = round(SOUND_SECONDS * FRAMES_PER_SECOND)
+    found: list[Onset] = []
+    quiet, needed, ended = 0, round(PAUSE_SECONDS / 3 * FRAMES_PER_SECOND), -np.inf
+    for place in range(loud.size):
+        sound = loud[place : place + shortest]
+        if not loud[place] or (quiet and not (sound.size == shortest and sound.all())):
+            quiet += 1
+            continue
+        if quiet >= needed:
+            found.append(Onset(place / FRAMES_PER_SECOND, ended))
+        quiet, needed = 0, round(PAUSE_SECONDS * FRAMES_PER_SECOND)
+        ended = (place + 1) / FRAMES_PER_SECOND
+    return found
 
 
 @dataclass
@@ -88,18 +171,15 @@ class TimeMeasurement:
     def run(
         self, manifest: str, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> dict[str, Any]:
-        """The report of `keyframe times --json`; `progress` is told (done, total) utterances.
+        """The report of `keyframe measure-times`; `progress` is told (done, total) utterances.
 
         Raises:
-            ManifestError: the manifest cannot be read, or no utterance has a reference.
+            ManifestError: the manifest or all of its recordings cannot be read, or no utterance has
+                a reference.
         """
         cuts = list(load_manifest(manifest))
-        sizes = {place: round(cut.duration * SAMPLE_RATE) for place, cut in enumerate(cuts)}
-        done = 0
-        for batch in batches_by_length(sizes):
-            self._measure([cuts[place] for place in batch])
-            done += len(batch)
-            progress(done, len(cuts))
+        for batch in read_batches(manifest, cuts, self.failed, progress):
+            self._measure(batch)
         if not self.words:
             raise ManifestError(
                 f"{manifest}: no word of it has a reference time; use a manifest with alignments "
@@ -116,19 +196,16 @@ class TimeMeasurement:
             "decode": {mode: _summary(errors) for mode, errors in self._errors.items()},
         }
 
-    def _measure(self, cuts: Sequence[Cut]) -> None:
+    def _measure(self, batch: Sequence[ReadCut]) -> None:
         recordings: list[Samples] = []
         references: list[list[Word]] = []
-        for cut in cuts:
+        for one in batch:
             try:
-                samples = read_cut(cut)
-                if isinstance(samples, KeyframeError):
-                    raise samples
-                reference = self._reference(cut, samples)
+                reference = self._reference(one.cut, one.samples)
             except KeyframeError as error:
                 self.failed.append(error)
                 continue
-            recordings.append(samples)
+            recordings.append(one.samples)
             references.append(reference)
             self.words += len(reference)
         if not recordings:

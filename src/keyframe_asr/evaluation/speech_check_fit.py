@@ -51,7 +51,7 @@ class Heard:
         )
 
     def errors(self, refused: Sequence[Stretch] = ()) -> int:
-        """Token errors of what is left; for a sound, tokens that were invented."""
+        """Token errors of what is left; for a sound, its hallucinated tokens."""
         return int(kaldialign.edit_distance(list(self.target), list(self.kept(refused)))["total"])
 
 

@@ -1,6 +1,6 @@
 """The page of `keyframe inspect --out FILE.html`: one recording to look into while listening.
 
-`inspection.html` beside this file is the page without its contents; the browser draws what is
+`inspection_page.html` beside this file is the page without its contents; the browser draws what is
 embedded as JSON. Nothing is loaded from elsewhere.
 """
 
@@ -21,12 +21,12 @@ import soundfile
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import Array, InspectionView
-from keyframe_asr.evaluation.picture import COLOURS, Spike, find_spikes
+from keyframe_asr.evaluation.inspection_picture import COLOURS, Spike, find_spikes
 from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
 
-TEMPLATE = "inspection.html"
+TEMPLATE = "inspection_page.html"
 
 
 def write_page(view: InspectionView, samples: Samples, name: str, path: Path | str) -> None:
