@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.config.model import (
     DecoderConfig,
     EncoderConfig,
@@ -22,7 +22,7 @@ from keyframe_asr.config.model import (
     SubsamplingConfig,
 )
 from keyframe_asr.data.manifest import audio_path, load_manifest
-from keyframe_asr.inference.recognizer import Recognizer, Samples
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import END, CharacterTokenizer

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyframe_asr.audio.voice_activity import HOP, LoudnessDetector, Samples, Scores
+from keyframe_asr.audio.reading import Samples
+from keyframe_asr.audio.voice_activity import HOP, LoudnessDetector, Scores
 from keyframe_asr.inference.segmentation import (
     PAUSE,
     SILENT_PEAK,

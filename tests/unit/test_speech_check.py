@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from fixtures.random_model import RATE, noise, random_model
-from keyframe_asr.audio.synthetic_noise import KINDS, LEVELS_DB, make_sounds, read_sounds
+from keyframe_asr.audio.synthetic_noise import (
+    KINDS,
+    LEVELS_DB,
+    make_synthetic_noise,
+    read_non_speech,
+)
 from keyframe_asr.config.calibration import SpeechCheckConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest
@@ -140,7 +145,7 @@ def test_wrong_text_of_speech_costs_nothing_to_lose_and_silence_needs_no_check()
 
 
 def test_self_made_sounds_are_the_same_each_time_and_of_every_kind() -> None:
-    first, again, other = (list(make_sounds(0.5, seed)) for seed in (0, 0, 1))
+    first, again, other = (list(make_synthetic_noise(0.5, seed)) for seed in (0, 0, 1))
     assert len(first) == 1 + len(KINDS) * len(LEVELS_DB)
     assert len({sound.name for sound in first}) == len(first)
     for one, same, different in zip(first, again, other, strict=True):
@@ -154,13 +159,13 @@ def test_self_made_sounds_are_the_same_each_time_and_of_every_kind() -> None:
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--non-speech"):
-        read_sounds(tmp_path, "--non-speech")
+        read_non_speech(tmp_path, "--non-speech")
 
 
 def test_hallucinations_are_counted_with_and_without_the_check() -> None:
     recognizer = Recognizer(random_model(), "cpu")
     recognizer.speech_check = NOTHING
-    sounds = list(make_sounds(1.0))
+    sounds = list(make_synthetic_noise(1.0))
     report = count_hallucinations(recognizer, sounds, ["axe"])
     found, without = report["decode"]["axe"], report["decode"]["axe"]["without_check"]
     assert (found["hallucinated"], found["per_hour"], found["with_text"]) == (0, 0.0, 0)
@@ -174,7 +179,7 @@ def test_hallucinations_are_counted_with_and_without_the_check() -> None:
 def test_shipped_models_hallucinate_less_than_without_their_check(name: str, share: float) -> None:
     """Sounds of other numbers than those that it was fitted to; demo's is the more careful one."""
     recognizer = load(name)
-    report = count_hallucinations(recognizer, list(make_sounds(5.0, seed=3)), ["axe"])
+    report = count_hallucinations(recognizer, list(make_synthetic_noise(5.0, seed=3)), ["axe"])
     found = report["decode"]["axe"]
     assert found["without_check"]["with_text"] > 5
     assert found["hallucinated"] < share * found["without_check"]["hallucinated"]

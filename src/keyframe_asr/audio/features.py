@@ -15,6 +15,7 @@ import kaldi_native_fbank
 import numpy as np
 import numpy.typing as npt
 
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.model import FeaturesConfig, PretrainedConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.timing import (
@@ -34,7 +35,7 @@ class FrontEnd(Protocol):
     def width(self) -> int:
         """F, the numbers in each frame."""
 
-    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute the features of a whole recording."""
 
 
@@ -67,7 +68,7 @@ class Fbank:
         """Mel bins."""
         return self.num_mel_bins
 
-    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute (T, num_mel_bins) float32 from samples (S,) in [-1, 1] at 16 kHz.
 
         T is 0 for fewer than 80 samples, half a frame shift.
@@ -118,7 +119,7 @@ class WhisperMel:
         extractor: Any = WhisperFeatureExtractor
         self._extractor = extractor(feature_size=num_mel_bins)
 
-    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute (S // 160, width) float32."""
         frames = samples.size // FRAME_SHIFT_SAMPLES
         if frames == 0:
@@ -141,7 +142,7 @@ class NormalisedWaveform:
 
     width = 1
 
-    def __call__(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute (S, 1) float32."""
         if samples.size == 0:
             return np.empty((0, 1), dtype=np.float32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.timing import (
     FRAME_LENGTH_MS,
     FRAME_SHIFT_SAMPLES,
@@ -47,7 +48,7 @@ class SpeechLevel:
     loud: npt.NDArray[np.bool_]
 
     @classmethod
-    def of_samples(cls, samples: npt.NDArray[np.float32]) -> SpeechLevel | None:
+    def of_samples(cls, samples: Samples) -> SpeechLevel | None:
         """Level of samples (S,) at 16 kHz; None where noise hides what is speech, or all is."""
         shifts = FRAME_LENGTH_MS * SAMPLE_RATE // 1000
         count = (samples.size - shifts) // FRAME_SHIFT_SAMPLES + 1

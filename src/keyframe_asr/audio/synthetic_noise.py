@@ -27,23 +27,23 @@ NOTE_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A sound: its `kind`, a `name` of its own, and its samples (S,) at 16 kHz."""
+class NonSpeech:
+    """A recording without speech: its `kind`, a `name` of its own, samples (S,) at 16 kHz."""
 
     kind: str
     name: str
     samples: Samples
 
 
-def make_sounds(seconds: float = 5.0, seed: int = 0) -> Iterator[Sound]:
+def make_synthetic_noise(seconds: float = 5.0, seed: int = 0) -> Iterator[NonSpeech]:
     """Every kind of sound at every loudness, each `seconds` long."""
     size = round(seconds * SAMPLE_RATE)
-    yield Sound("silence", "digital silence", np.zeros(size, dtype=np.float32))
+    yield NonSpeech("silence", "digital silence", np.zeros(size, dtype=np.float32))
     for number, (kind, make) in enumerate(KINDS.items()):
         for place, level in enumerate(LEVELS_DB):
             wave = make(size, np.random.default_rng([seed, number, place]))
             scale = 10 ** (level / 20) / max(float(np.abs(wave).max(initial=0.0)), 1e-9)
-            yield Sound(kind, f"{kind} at {level:g} dB", (scale * wave).astype(np.float32))
+            yield NonSpeech(kind, f"{kind} at {level:g} dB", (scale * wave).astype(np.float32))
 
 
 def _seconds(size: int) -> Wave:
@@ -120,7 +120,7 @@ KINDS: dict[str, Callable[[int, np.random.Generator], Wave]] = {
 }
 
 
-def read_sounds(folder: Path, key: str) -> list[Sound]:
+def read_non_speech(folder: Path, key: str) -> list[NonSpeech]:
     """The recordings in a folder and below it; the kind of each is the name of its own folder.
 
     Raises:
@@ -128,6 +128,6 @@ def read_sounds(folder: Path, key: str) -> list[Sound]:
         AudioError: a recording cannot be read.
     """
     return [
-        Sound(path.parent.name, str(path), read_audio(path))
+        NonSpeech(path.parent.name, str(path), read_audio(path))
         for path in find_recordings(folder, key)
     ]

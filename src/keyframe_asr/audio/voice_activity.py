@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import ModelError
 from keyframe_asr.timing import SAMPLE_RATE
 
-Samples = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 
 VoiceActivity = Literal["auto", "silero", "loudness"]

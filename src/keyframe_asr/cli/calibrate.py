@@ -85,7 +85,7 @@ def calibrate(
     """Fit confidences, check for speech and, with --starts, token starts of MODEL; store them."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
-    from keyframe_asr.audio.synthetic_noise import make_sounds, read_sounds
+    from keyframe_asr.audio.synthetic_noise import make_synthetic_noise, read_non_speech
     from keyframe_asr.evaluation.calibration import Calibrator
     from keyframe_asr.evaluation.inspection_picture import require_matplotlib
     from keyframe_asr.evaluation.reliability import draw_reliability
@@ -96,9 +96,9 @@ def calibrate(
     _check_place(place, model)
     if reports.picture is not None:
         require_matplotlib()
-    sounds = list(make_sounds())
+    sounds = list(make_synthetic_noise())
     if fitting.non_speech is not None:
-        sounds += read_sounds(fitting.non_speech, "--non-speech")
+        sounds += read_non_speech(fitting.non_speech, "--non-speech")
     recognizer = load(model, device)
     modes: list[Mode] = [mode.value for mode in decode or ()] or list(recognizer.modes)
     calibrator = Calibrator(recognizer, list(dict.fromkeys(modes)))

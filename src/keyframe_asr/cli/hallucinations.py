@@ -33,16 +33,16 @@ def hallucinations(
         raise typer.BadParameter(
             "without self-made sounds, give recordings", param_hint="RECORDINGS"
         )
-    from keyframe_asr.audio.synthetic_noise import make_sounds, read_sounds
+    from keyframe_asr.audio.synthetic_noise import make_synthetic_noise, read_non_speech
     from keyframe_asr.evaluation.hallucinations import count_hallucinations
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.loading import load
 
     recognizer = load(model, device)
-    sounds = [one for folder in recordings or () for one in read_sounds(folder, "recordings")]
+    sounds = [one for folder in recordings or () for one in read_non_speech(folder, "recordings")]
     if self_made:
         # other numbers than those that `keyframe calibrate` fits to
-        sounds += make_sounds(seconds, seed=1)
+        sounds += make_synthetic_noise(seconds, seed=1)
     modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
     report = count_hallucinations(recognizer, sounds, dict.fromkeys(modes))
     if json_file is not None:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from keyframe_asr.audio.features import FrontEnd
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, is_part, text
-from keyframe_asr.data.update_batches import Part
+from keyframe_asr.data.update_batches import UpdateBatch
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
@@ -212,10 +212,10 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         self._tokenizer = tokenizer
         self._augmented = augmented
 
-    def __getitem__(self, part: CutSet | Part) -> Batch | KeyframeError:
+    def __getitem__(self, part: CutSet | UpdateBatch) -> Batch | KeyframeError:
         """The batch, or why there is none: raised in a worker, it would gain a traceback."""
         try:
-            if isinstance(part, Part):
+            if isinstance(part, UpdateBatch):
                 return replace(self.collate(part.cuts), share=part.share, last=part.last)
             return self.collate(part)
         except KeyframeError as error:
@@ -257,7 +257,7 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
             num_buckets=max(2, min(20, len(cuts) // 100)),
             shuffle=True,
             seed=seed,
-            world_size=1,  # every process sees all batches; data/sharing.py deals them out
+            world_size=1,  # every process sees all batches; data/update_batches.py divides them
             rank=0,
         )
     sampler.set_epoch(epoch)
@@ -276,7 +276,7 @@ def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
 
 
 def batches(
-    dataset: SpeechDataset, sampler: Sampler[Part] | CutSampler, workers: int = 0
+    dataset: SpeechDataset, sampler: Sampler[UpdateBatch] | CutSampler, workers: int = 0
 ) -> Iterator[Batch]:
     """Collated batches in the sampler's order, loaded by `workers` processes beside this one.
 

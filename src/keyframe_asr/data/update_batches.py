@@ -1,8 +1,8 @@
-"""Shares the utterances of each update out among processes, so that their number changes nothing.
+"""The batches of each update, divided among processes so that their number changes nothing.
 
-An update is made of `accumulate` batches. With several processes, each trains some of them; where
-there are fewer batches than processes, or they do not come out even, the largest are cut in two.
-The gradient of the update stays that of the mean over all its utterances.
+An update is made of `accumulate` batches. With several processes, each trains on some of them;
+where there are fewer batches than processes, or one more than they can divide evenly, the largest
+are cut in two. The gradient of the update stays that of the mean over all its utterances.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.utils.data import Sampler
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one process reads and computes at a time.
+class UpdateBatch:
+    """What one process trains on at a time.
 
     Attributes:
         cuts: utterances.
         share: of the utterances of the update; 0 for a stand-in, given to a process for which
-            none are left, so that all processes take as many steps.
-        last: true for the last part that this process has in the update.
+            none are left, so that all processes take equally many steps.
+        last: true for the last batch that this process has in the update.
     """
 
     cuts: CutSet
@@ -31,8 +31,8 @@ class Part:
     last: bool
 
 
-class UpdateParts(Sampler[Part]):
-    """The parts of one process, update by update.
+class UpdateBatches(Sampler[UpdateBatch]):
+    """The batches of one process, update by update.
 
     Args:
         batches: the whole epoch's batches, the same in every process.
@@ -47,14 +47,14 @@ class UpdateParts(Sampler[Part]):
         self._batches, self._accumulate = batches, accumulate
         self._process, self._processes = process, processes
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[UpdateBatch]:
         batches = (cuts for cuts in self._batches)  # lhotse's own iterators begin again at the end
         while group := list(itertools.islice(batches, self._accumulate)):
-            yield from share_out(group, self._processes)[self._process]
+            yield from divide_update(group, self._processes)[self._process]
 
 
-def share_out(group: list[CutSet], processes: int) -> list[list[Part]]:
-    """The parts of each process in one update; every process gets equally many."""
+def divide_update(group: list[CutSet], processes: int) -> list[list[UpdateBatch]]:
+    """The batches of each process in one update; every process gets equally many."""
     cuts = [list(batch) for batch in group]
     total = sum(map(len, cuts))
     each = -(-len(cuts) // processes)
@@ -67,7 +67,7 @@ def share_out(group: list[CutSet], processes: int) -> list[list[Part]]:
     parts += [stand_in] * (each * processes - len(parts))
     return [
         [
-            Part(CutSet.from_cuts(part), share, last=place == each - 1)
+            UpdateBatch(CutSet.from_cuts(part), share, last=place == each - 1)
             for place, (part, share) in enumerate(parts[process::processes])
         ]
         for process in range(processes)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from keyframe_asr.audio.synthetic_noise import Sound
+from keyframe_asr.audio.synthetic_noise import NonSpeech
 from keyframe_asr.config.calibration import ConfidenceConfig, Confidences, SpeechCheckConfig
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
@@ -120,7 +120,7 @@ class Calibrator:
             ]
             self._hear(batch, halves)
 
-    def hear_sounds(self, sounds: Sequence[Sound]) -> None:
+    def hear_sounds(self, sounds: Sequence[NonSpeech]) -> None:
         """Recognise sounds that hold no speech."""
         kinds = sorted({one.kind for one in sounds})
         for place, sound in enumerate(sounds):

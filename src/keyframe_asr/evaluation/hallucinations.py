@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyframe_asr.audio.synthetic_noise import Sound
+from keyframe_asr.audio.synthetic_noise import NonSpeech
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.metrics import split_characters, split_words
 from keyframe_asr.evaluation.report import machine
@@ -29,7 +29,7 @@ class Hallucinations:
     with_text: int = 0
     texts: dict[str, str] = field(default_factory=dict)
 
-    def add(self, sound: Sound, text: str, units: int) -> None:
+    def add(self, sound: NonSpeech, text: str, units: int) -> None:
         """One more sound."""
         self.sounds += 1
         self.seconds += sound.samples.size / SAMPLE_RATE
@@ -51,7 +51,7 @@ class Hallucinations:
 
 
 def count_hallucinations(
-    recognizer: Recognizer, sounds: Sequence[Sound], modes: Iterable[Mode]
+    recognizer: Recognizer, sounds: Sequence[NonSpeech], modes: Iterable[Mode]
 ) -> dict[str, Any]:
     """The report: each mode in all and by kind, with the check for speech and without it.
 
@@ -79,7 +79,7 @@ def count_hallucinations(
     return report
 
 
-def _count(recognizer: Recognizer, sounds: Sequence[Sound], mode: Mode) -> dict[str, Any]:
+def _count(recognizer: Recognizer, sounds: Sequence[NonSpeech], mode: Mode) -> dict[str, Any]:
     normalise = NORMALISATIONS[recognizer.config.normalisation]
     split = split_words if normalise.language == "english" else split_characters
     every = Hallucinations()

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from keyframe_asr.audio.reading import announced_seconds, audio_blocks, read_audio
+from keyframe_asr.audio.reading import Samples, announced_seconds, audio_blocks, read_audio
 from keyframe_asr.audio.voice_activity import VoiceActivity, speech_detector
 from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.inference.joining import Recognised, join_stretches, segment_of
@@ -28,8 +27,6 @@ from keyframe_asr.inference.segmentation import (
 from keyframe_asr.io.malloc import give_freed_memory_back
 from keyframe_asr.results import Transcript
 from keyframe_asr.timing import SAMPLE_RATE
-
-Samples = npt.NDArray[np.float32]
 
 BATCH_SECONDS = 30.0
 """Seconds of audio, padding included, that are recognised at once: as long as one long stretch."""

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.loudness import SpeechLevel
-from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
 from keyframe_asr.decoding.confidence import with_scaling
 from keyframe_asr.decoding.hypothesis import Hypothesis
@@ -43,8 +43,6 @@ from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Alternative, Segment, Token, Transcript
 from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
-
-Samples = npt.NDArray[np.float32]
 
 LONGEST_SECONDS = 300.0
 """What is not cut into stretches is encoded whole, in memory that grows with its square."""

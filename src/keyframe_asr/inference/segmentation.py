@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keyframe_asr.audio.voice_activity import HOP, Samples, Scores, SpeechDetector, decibels
+from keyframe_asr.audio.reading import Samples
+from keyframe_asr.audio.voice_activity import HOP, Scores, SpeechDetector, decibels
 from keyframe_asr.timing import SAMPLE_RATE
 
 SPEECH, PAUSE = 0.5, 0.35

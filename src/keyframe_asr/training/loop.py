@@ -26,7 +26,7 @@ from keyframe_asr.data.dataset import (
     training_sampler,
 )
 from keyframe_asr.data.encoded_store import EncodedStore
-from keyframe_asr.data.update_batches import UpdateParts
+from keyframe_asr.data.update_batches import UpdateBatches
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer
@@ -163,7 +163,7 @@ class Trainer:
             self._store, self._tokenizer, functools.partial(change, draws=draws)
         )
         training, processes = self.recipe.training, self.processes
-        parts = UpdateParts(
+        parts = UpdateBatches(
             self._sampler(train, progress), training.accumulate, processes.number, processes.count
         )
         for batch in batches(dataset, parts, training.workers):

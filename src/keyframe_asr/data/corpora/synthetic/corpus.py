@@ -21,6 +21,7 @@ import soundfile
 from lhotse.cut import MonoCut
 from lhotse.supervision import AlignmentItem
 
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.corpora.summary import (
     CorpusSummary,
     begin,
@@ -33,7 +34,6 @@ from keyframe_asr.data.corpora.summary import (
 from keyframe_asr.data.corpora.synthetic import english as synthetic_english
 from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
 from keyframe_asr.data.corpora.synthetic.espeak import (
-    Samples,
     SpeechSynthesiser,
     SpeechSynthesisError,
     WordTime,

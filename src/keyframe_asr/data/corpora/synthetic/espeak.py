@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -27,8 +28,6 @@ CHARS_UTF8, PHONEMES = 1, 0x100
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE, PARAMETER_WORDGAP = 1, 3, 4, 7
 SLOWEST, FASTEST = 80, 450
 """Words a minute."""
-
-Samples = npt.NDArray[np.float32]
 
 
 class SpeechSynthesisError(KeyframeError):

@@ -1,4 +1,4 @@
-"""Updates shared out among processes: every utterance once, equally many steps for all."""
+"""Updates divided among processes: every utterance once, equally many steps for all."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 from lhotse import CutSet
 
 from keyframe_asr.data.manifest import make_cut
-from keyframe_asr.data.update_batches import Part, UpdateParts, share_out
+from keyframe_asr.data.update_batches import UpdateBatch, UpdateBatches, divide_update
 
 
 def batch(*names: str) -> CutSet:
     return CutSet.from_cuts(make_cut(name, "", "A", Path(f"{name}.wav"), 16000) for name in names)
 
 
-def names(part: Part) -> list[str]:
+def names(part: UpdateBatch) -> list[str]:
     return [cut.id for cut in part.cuts]
 
 
@@ -24,7 +24,7 @@ def names(part: Part) -> list[str]:
     "group", [["abc"], ["abcdefg", "hi"], ["a", "b", "c"], ["ab", "c", "defgh", "ij", "k"]]
 )
 def test_every_utterance_is_in_one_part(group: list[str], processes: int) -> None:
-    shared = share_out([batch(*one) for one in group], processes)
+    shared = divide_update([batch(*one) for one in group], processes)
     assert len(shared) == processes
     assert len({len(parts) for parts in shared}) == 1
     real = [part for parts in shared for part in parts if part.share > 0]
@@ -39,12 +39,12 @@ def test_every_utterance_is_in_one_part(group: list[str], processes: int) -> Non
 
 def test_one_process_gets_the_batches_as_they_are() -> None:
     group = [batch("a", "b"), batch("c")]
-    (parts,) = share_out(group, 1)
+    (parts,) = divide_update(group, 1)
     assert [names(part) for part in parts] == [["a", "b"], ["c"]]
 
 
 def test_batches_that_come_out_even_are_not_cut() -> None:
-    shared = share_out([batch("a", "b"), batch("c"), batch("d", "e"), batch("f")], 2)
+    shared = divide_update([batch("a", "b"), batch("c"), batch("d", "e"), batch("f")], 2)
     assert [[names(part) for part in parts] for parts in shared] == [
         [["a", "b"], ["d", "e"]],
         [["c"], ["f"]],
@@ -52,13 +52,13 @@ def test_batches_that_come_out_even_are_not_cut() -> None:
 
 
 def test_a_process_without_utterances_gets_a_stand_in_that_does_not_count() -> None:
-    shared = share_out([batch("a")], 2)
+    shared = divide_update([batch("a")], 2)
     assert names(shared[1][0]) == ["a"]
     assert (shared[0][0].share, shared[1][0].share) == (1.0, 0.0)
 
 
 def test_epochs_end_with_a_smaller_update() -> None:
     batches = [batch("a"), batch("b"), batch("c", "d")]
-    parts = [list(UpdateParts(batches, 2, process, 2)) for process in range(2)]
+    parts = [list(UpdateBatches(batches, 2, process, 2)) for process in range(2)]
     assert [[names(part) for part in mine] for mine in parts] == [[["a"], ["c"]], [["b"], ["d"]]]
     assert [[part.share for part in mine] for mine in parts] == [[0.5, 0.5], [0.5, 0.5]]
