@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from fixtures.errors import refused
 from keyframe_asr.errors import LossInputError
 from keyframe_asr.losses import axe_align, axe_loss
 
@@ -142,9 +143,9 @@ def test_values_that_are_not_finite_name_the_utterance(value: float, token: int)
     log_probs[1, 2, token] = value
     targets = torch.tensor([[1], [2], [3]])
     lengths = torch.tensor([4, 3, 4]), torch.tensor([1, 1, 1])
-    with pytest.raises(LossInputError, match=r"utterance 1 of the batch .* NaN or infinite"):
+    with refused(LossInputError, "utterance 1 "):
         axe_loss(log_probs, targets, *lengths)
-    with pytest.raises(LossInputError, match="utterance 1 of the batch"):
+    with refused(LossInputError, "utterance 1 "):
         axe_align(log_probs, targets, *lengths)
 
 
@@ -158,9 +159,9 @@ def test_values_that_no_path_can_read_may_be_anything() -> None:
 
 def test_targets_without_predictions_name_the_utterance() -> None:
     log_probs = torch.randn(2, 4, VOCABULARY).log_softmax(-1)
-    with pytest.raises(LossInputError, match=r"utterance 1 .* no predictions"):
+    with refused(LossInputError, "utterance 1 ", "0 predictions", "1 targets"):
         axe_loss(log_probs, torch.tensor([[1], [2]]), torch.tensor([4, 0]), torch.tensor([1, 1]))
-    with pytest.raises(LossInputError, match=r"utterance 0 .* no predictions"):
+    with refused(LossInputError, "utterance 0 ", "0 predictions", "1 targets"):
         axe_loss(
             log_probs[:, :0], torch.tensor([[1], [2]]), torch.tensor([0, 0]), torch.tensor([1, 1])
         )
@@ -168,5 +169,5 @@ def test_targets_without_predictions_name_the_utterance() -> None:
 
 @pytest.mark.parametrize("penalty", [0.0, -1.0, math.nan, math.inf])
 def test_penalty_must_be_positive(penalty: float) -> None:
-    with pytest.raises(LossInputError, match="skip_target_penalty"):
+    with refused(LossInputError, "skip_target_penalty", str(penalty)):
         loss_of(log_probs_of({1: 0.5}), [1], skip_target_penalty=penalty)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from fixtures.errors import refused
 from keyframe_asr.errors import LossInputError
 from keyframe_asr.losses import LossParts, label_smoothed_cross_entropy
 
@@ -43,13 +44,13 @@ def test_padding_has_no_weight_and_no_gradient() -> None:
 
 def test_refuses_wrong_shapes_and_smoothing() -> None:
     logits, targets, lengths = torch.zeros(2, 3, 4), torch.zeros(2, 3).long(), torch.tensor([3, 1])
-    with pytest.raises(LossInputError, match=r"smoothing is 1\.0"):
+    with refused(LossInputError, "smoothing", 1.0):
         label_smoothed_cross_entropy(logits, targets, lengths, 1.0)
-    with pytest.raises(LossInputError, match=r"\(2, 3, 4\), \(2, 2\), \(2,\)"):
+    with refused(LossInputError, "(2, 3, 4), (2, 2), (2,)"):
         label_smoothed_cross_entropy(logits, targets[:, :2], lengths)
-    with pytest.raises(LossInputError, match=r"\(2, 3\), \(2, 3\), \(2,\)"):
+    with refused(LossInputError, "(2, 3), (2, 3), (2,)"):
         label_smoothed_cross_entropy(logits[:, :, 0], targets, lengths)
-    with pytest.raises(LossInputError, match="reduction"):
+    with refused(LossInputError, "reduction", "'average'", "none, sum, mean"):
         label_smoothed_cross_entropy(logits, targets, lengths, reduction="average")
 
 
@@ -67,7 +68,7 @@ def test_parts_without_weight_stay_out_of_the_total() -> None:
 
 
 def test_refuses_parts_that_cannot_be_summed() -> None:
-    with pytest.raises(LossInputError, match="no weight for the loss head"):
+    with refused(LossInputError, "head", "decoder"):
         LossParts({"head": torch.tensor(1.0)}, {"decoder": 1.0})
-    with pytest.raises(LossInputError, match="no loss has a weight above 0"):
+    with refused(LossInputError, 0):
         LossParts({"head": torch.tensor(1.0)}, {"head": 0.0})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fixtures.errors import refused
 from keyframe_asr.errors import LossInputError
 from keyframe_asr.losses import axe_loss, ctc_loss, til_loss
 
@@ -33,32 +34,33 @@ def test_the_valid_call_is_accepted(loss: Callable[..., torch.Tensor]) -> None:
 
 @every_loss
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
-        ({"input_lengths": torch.tensor([4, 5, 4])}, r"utterance 1 .*input length"),
-        ({"input_lengths": torch.tensor([4, 3, -1])}, r"utterance 2 .*input length"),
-        ({"target_lengths": torch.tensor([3, 1, 2])}, r"utterance 0 .*target length"),
-        ({"target_lengths": torch.tensor([2, -1, 2])}, r"utterance 1 .*target length"),
-        ({"target_lengths": torch.tensor([2, 2, 2])}, r"utterance 1 .*blank or outside"),
-        ({"targets": torch.tensor([[1, 2], [3, 0], [4, 5]])}, r"utterance 2 .*blank or outside"),
-        ({"targets": torch.tensor([[-1, 2], [3, 0], [4, 4]])}, r"utterance 0 .*blank or outside"),
-        ({"blank": 3}, r"utterance 1 .*blank or outside"),
-        ({"blank": 5}, "blank is 5"),
-        ({"blank": -1}, "blank is -1"),
-        ({"targets": torch.tensor([1, 2, 3, 4, 4])}, "targets must be padded"),
-        ({"targets": torch.ones(3, 2)}, "targets must be integers"),
-        ({"target_lengths": torch.tensor([2.0, 1.0, 2.0])}, "target_lengths must be integers"),
-        ({"input_lengths": torch.tensor([4, 3])}, "input_lengths must have shape"),
-        ({"log_probs": torch.zeros(3, 5)}, "log_probs must be"),
-        ({"log_probs": torch.zeros(3, 4, 5, dtype=torch.long)}, "log_probs must be"),
-        ({"log_probs": torch.zeros(0, 4, 5)}, "batch is empty"),
-        ({"reduction": "average"}, "none, sum, mean"),
+        ({"input_lengths": torch.tensor([4, 5, 4])}, ["utterance 1 ", "input_lengths"]),
+        ({"input_lengths": torch.tensor([4, 3, -1])}, ["utterance 2 ", "input_lengths"]),
+        ({"target_lengths": torch.tensor([3, 1, 2])}, ["utterance 0 ", "target_lengths"]),
+        ({"target_lengths": torch.tensor([2, -1, 2])}, ["utterance 1 ", "target_lengths"]),
+        ({"target_lengths": torch.tensor([2, 2, 2])}, ["utterance 1 ", "blank"]),
+        ({"targets": torch.tensor([[1, 2], [3, 0], [4, 5]])}, ["utterance 2 ", "blank"]),
+        ({"targets": torch.tensor([[-1, 2], [3, 0], [4, 4]])}, ["utterance 0 ", "blank"]),
+        ({"blank": 3}, ["utterance 1 ", "blank"]),
+        ({"blank": 5}, ["blank", 5]),
+        ({"blank": -1}, ["blank", -1]),
+        ({"targets": torch.tensor([1, 2, 3, 4, 4])}, ["targets", "(3, ", "(5,)"]),
+        ({"targets": torch.ones(3, 2)}, ["targets", torch.float32]),
+        ({"target_lengths": torch.tensor([2.0, 1.0, 2.0])}, ["target_lengths", torch.float32]),
+        ({"input_lengths": torch.tensor([4, 3])}, ["input_lengths", "(3,)", "(2,)"]),
+        ({"log_probs": torch.zeros(3, 5)}, ["log_probs", "(3, 5)"]),
+        ({"log_probs": torch.zeros(3, 4, 5, dtype=torch.long)}, ["log_probs", torch.int64]),
+        ({"log_probs": torch.zeros(0, 4, 5)}, ["batch"]),
+        ({"reduction": "average"}, ["'average'", "none, sum, mean"]),
     ],
 )
-def test_refuses(loss: Callable[..., torch.Tensor], changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(LossInputError, match=message) as caught:
+def test_refuses(
+    loss: Callable[..., torch.Tensor], changes: dict[str, Any], named: list[object]
+) -> None:
+    with refused(LossInputError, *named):
         loss(**arguments(**changes))
-    assert "\n" not in str(caught.value)
 
 
 @every_loss
@@ -74,5 +76,5 @@ def test_the_padding_of_targets_may_be_anything(loss: Callable[..., torch.Tensor
 def test_a_nan_inside_the_utterance_is_named(loss: Callable[..., torch.Tensor], token: int) -> None:
     log_probs = arguments()["log_probs"].clone()
     log_probs[0, 3, token] = torch.nan
-    with pytest.raises(LossInputError, match=r"utterance 0 of the batch .* NaN"):
+    with refused(LossInputError, "utterance 0 "):
         loss(**arguments(log_probs=log_probs))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from fixtures.errors import refused
 from keyframe_asr.errors import LossInputError
 from keyframe_asr.losses import til_loss
 
@@ -73,13 +74,13 @@ def test_an_impossible_token_names_the_utterance() -> None:
     log_probs = torch.randn(2, 3, 4).log_softmax(-1)
     log_probs[1, :, 2] = -math.inf
     lengths = torch.tensor([3, 3]), torch.tensor([1, 1])
-    with pytest.raises(LossInputError, match="utterance 1 of the batch"):
+    with refused(LossInputError, "utterance 1 "):
         til_loss(log_probs, torch.tensor([[2], [2]]), *lengths)
     assert til_loss(log_probs, torch.tensor([[2], [3]]), *lengths).isfinite()
 
 
 def test_targets_without_predictions_name_the_utterance() -> None:
-    with pytest.raises(LossInputError, match=r"utterance 0 .* no predictions"):
+    with refused(LossInputError, "utterance 0 ", "0 predictions", "1 targets"):
         til_loss(torch.zeros(1, 0, 4), torch.tensor([[1]]), torch.tensor([0]), torch.tensor([1]))
 
 

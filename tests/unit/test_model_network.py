@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import MEL_BINS, MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
@@ -158,7 +159,7 @@ def test_features_are_normalised_inside() -> None:
 
 
 def test_nan_in_valid_frames_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch places \\[1\\]"):
+    with refused(ValueError, "[1]"):
         features = torch.randn(2, 40, MEL_BINS)
         features[1, 3] = torch.nan
         build().encode(features, torch.tensor([40, 40]))

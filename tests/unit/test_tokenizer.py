@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.errors import refused
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.errors import ManifestError, ModelError, RecipeError
 from keyframe_asr.text.forms import normalise_text
@@ -158,20 +159,19 @@ def test_sentencepiece_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_vocabulary_smaller_than_the_characters_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"vocab_size is 20, .* at least 31") as caught:
+    with refused(RecipeError, "tokenizer.vocab_size", 20, 31):
         train_tokenizer(small_corpus(), sentencepiece_config(20))
-    assert "\n" not in str(caught.value)
     train_tokenizer(small_corpus(), sentencepiece_config(31))
 
 
 def test_sentencepiece_without_vocabulary_size_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"tokenizer\.vocab_size is missing"):
+    with refused(RecipeError, "tokenizer.vocab_size"):
         train_tokenizer(small_corpus(), sentencepiece_config(None))
 
 
 @pytest.mark.parametrize("config", [CHARACTERS, sentencepiece_config(60)])
 def test_empty_texts_are_refused(config: TokenizerConfig) -> None:
-    with pytest.raises(ManifestError, match="all empty"):
+    with refused(ManifestError):
         train_tokenizer(["", "  "], config)
 
 
@@ -203,7 +203,7 @@ def test_repeated_symbols_are_refused() -> None:
 
 
 def test_missing_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"tokenizer\.txt nor tokenizer\.model"):
+    with refused(ModelError, f"{tmp_path}: ", "tokenizer.txt", "tokenizer.model"):
         load_tokenizer(tmp_path)
 
 
@@ -221,10 +221,8 @@ def test_missing_tokenizer_is_refused(tmp_path: Path) -> None:
 )
 def test_damaged_tokenizer_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ModelError) as caught:
+    with refused(ModelError, f"{tmp_path / name}: "):
         load_tokenizer(tmp_path)
-    assert str(caught.value).startswith(str(tmp_path / name))
-    assert "\n" not in str(caught.value)
 
 
 def test_truncated_sentencepiece_model_is_refused(tmp_path: Path) -> None:
@@ -233,7 +231,7 @@ def test_truncated_sentencepiece_model_is_refused(tmp_path: Path) -> None:
     save(tokenizer, tmp_path)
     path = tmp_path / "tokenizer.model"
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(ModelError, match="not a sentencepiece model"):
+    with refused(ModelError, f"{path}: "):
         load_tokenizer(tmp_path)
 
 
