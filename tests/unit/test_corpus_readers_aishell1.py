@@ -13,7 +13,7 @@ import soundfile
 
 from fixtures.corpus_trees import counts, lines, names, pack, recording
 from keyframe_asr.data.corpora import aishell1
-from keyframe_asr.data.corpora.completeness import PartSize
+from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
 
 SPEAKERS = {"S0002": "train", "S0003": "train", "S0724": "dev", "S0764": "test"}

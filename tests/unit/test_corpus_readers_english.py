@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.corpus_trees import counts, lines, names, recording
 from keyframe_asr.data.corpora import commonvoice, librispeech, speechocean762
-from keyframe_asr.data.corpora.completeness import PartSize
+from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
 
 

@@ -9,7 +9,7 @@ import soundfile
 
 from fixtures.corpus_trees import counts, lines, names, recording
 from keyframe_asr.data.corpora import aishell2, thchs30
-from keyframe_asr.data.corpora.completeness import PartSize
+from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
 
 

@@ -12,16 +12,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from keyframe_asr.data.corpora.archive import unpack
-from keyframe_asr.data.corpora.completeness import PartSize, check_complete, some_of
-from keyframe_asr.data.corpora.layout import (
+from keyframe_asr.data.corpora.download import unpack
+from keyframe_asr.data.corpora.listing import (
     SPLITS,
+    CorpusListing,
+    ListedUtterance,
+    PartSize,
+    Split,
+    check_complete,
     files_below,
     find_root,
     list_pairs,
     read_keyed_lines,
+    some_of,
 )
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
 
 TRANSCRIPT = "transcript/aishell_transcript_v0.8.txt"
 EXPECTED: dict[Split, PartSize] = {

@@ -15,8 +15,13 @@ from pathlib import Path
 
 import soundfile
 
-from keyframe_asr.data.corpora.layout import list_pairs, read_keyed_lines
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.corpora.listing import (
+    CorpusListing,
+    ListedUtterance,
+    Split,
+    list_pairs,
+    read_keyed_lines,
+)
 from keyframe_asr.errors import ManifestError
 
 FOLDERS: dict[Split, tuple[str, ...]] = {

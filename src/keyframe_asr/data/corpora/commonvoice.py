@@ -13,8 +13,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyframe_asr.data.corpora.layout import SPLITS, files_below
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.corpora.listing import (
+    SPLITS,
+    CorpusListing,
+    ListedUtterance,
+    Split,
+    files_below,
+)
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import Language
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from lhotse.cut import Cut
 
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
-from keyframe_asr.data.corpora.places import find_splits
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
 from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, speaker, text
 from keyframe_asr.text.forms import Language
 

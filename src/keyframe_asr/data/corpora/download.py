@@ -1,23 +1,44 @@
 """Download of the corpora that OpenSLR hosts: resumed, checked, then unpacked.
 
-The MD5 sums are OpenSLR's own where it publishes them: LibriSpeech and Mini LibriSpeech, in
-`md5sum.txt`. Those of AISHELL-1 and THCHS-30 are the ones that PaddleSpeech's recipes check. For
-speechocean762 there is none: only its archive's size is checked, against what the server says.
+lhotse's `resumable_download` fetches and `safe_extract` unpacks. What is here decides whether a
+file is complete: its size has to be what the server announces, its MD5 sum what was published. The
+sums are OpenSLR's own for LibriSpeech and Mini LibriSpeech (`md5sum.txt`); those of AISHELL-1 and
+THCHS-30 are the ones that PaddleSpeech's recipes check. For speechocean762 none is known.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Sequence
+import http.client
+import os
+import shutil
+import socket
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyframe_asr.data.corpora.archive import unpack
-from keyframe_asr.data.corpora.fetch import Progress, fetch
+from lhotse.utils import resumable_download, safe_extract
+
 from keyframe_asr.errors import ManifestError
 
 SERVER = "https://www.openslr.org/resources"
 CHUNK = 1 << 20
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection is given up."""
+ATTEMPTS = 5
+"""Connections in a row that bring nothing before the server is given up."""
+PAUSE = 3.0
+"""Seconds before the next of them."""
+BUSY = (408, 429)
+"""Answers below 500 after which it is worth trying again."""
+UNSUPPORTED = (405, 501)
+"""Answers of a server that does not say how long a file is without sending it."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +88,9 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
 
 
 def download(
-    corpus: str,
-    folder: Path,
-    progress: Progress | None = None,
-    *,
-    parts: Sequence[str] | None = None,
-    server: str = SERVER,
+    corpus: str, folder: Path, *, parts: Sequence[str] | None = None, server: str = SERVER
 ) -> Path:
-    """Download a corpus into `folder` and unpack it there.
+    """Download a corpus into `folder` and unpack it there; the progress goes to standard error.
 
     Call it again after an interruption: it goes on where it was, in the middle of a file too. An
     archive is deleted once it is unpacked, unless it was there before.
@@ -82,7 +98,6 @@ def download(
     Args:
         corpus: one of `ARCHIVES`.
         folder: where to; it is made if need be.
-        progress: hears of every file as it comes in.
         parts: of LibriSpeech, those to get, such as `train-clean-100`; all by default.
         server: address below which a corpus is found by its number on OpenSLR.
 
@@ -106,7 +121,7 @@ def download(
         if own := path.is_file():
             _check(path, archive.md5)
         else:
-            _fetch_checked(f"{server}/{archive.resource}/{archive.name}", path, archive, progress)
+            _fetch_checked(f"{server}/{archive.resource}/{archive.name}", path, archive.md5)
         unpack(path, folder)
         if not (folder / archive.holds).is_dir():
             raise ManifestError(f"{path}: holds no {archive.holds}; delete it and download again")
@@ -129,10 +144,99 @@ def _wanted(corpus: str, parts: Sequence[str] | None) -> list[Archive]:
     return [archive for part, archive in archives.items() if parts is None or part in parts]
 
 
-def _fetch_checked(address: str, path: Path, archive: Archive, progress: Progress | None) -> None:
-    partial = fetch(address, path.with_name(f"{path.name}.part"), progress)
+def fetch(address: str, partial: Path) -> None:
+    """Fetch `address` (http or https) into the file `partial`, or what is still missing of it.
+
+    A server without byte ranges sends everything anew. Whether the bytes are right is not known
+    afterwards, only that they are as many as the server says.
+
+    Raises:
+        ManifestError: the server refuses or cannot be reached, or the file cannot be written. What
+            was received stays.
+    """
+    failures = 0
+    size: int | None = None
+    while failures < ATTEMPTS:
+        if failures:
+            time.sleep(PAUSE)
+        before = _size(partial)
+        try:
+            with _timeout(TIMEOUT):
+                size = _announced_size(address)
+                if size is not None and before > size:
+                    partial.unlink()  # a server without byte ranges sent all of it once more
+                    before = 0
+                _check_room(partial, size, before)
+                resumable_download(address, partial, completed_file_size=size)
+            if size is None or _size(partial) == size:
+                return
+            reason = "connection closed"
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in BUSY:
+                raise ManifestError(
+                    f"{address}: the server answers {error.code} {error.reason}; check the "
+                    "address, or download the file by hand"
+                ) from None
+            reason = f"{error.code} {error.reason}"
+        except (OSError, http.client.HTTPException) as error:
+            if getattr(error, "errno", None) in _DISK_ERRORS:
+                raise ManifestError(f"{partial}: cannot be written ({error})") from None
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        failures = 1 if _size(partial) > before else failures + 1
+    raise ManifestError(
+        f"{address}: cannot be downloaded ({reason}); run again to go on after "
+        f"{_size(partial)} bytes"
+    )
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar archive, compressed or not, into `folder`.
+
+    Everything is unpacked beside its place first, then moved there: folders that do not exist yet
+    in one piece, files over files of the same name. What was left by an interruption is cleared
+    away the next time. Members that would land outside `folder` are refused.
+
+    Raises:
+        ManifestError: the archive is damaged or unsafe, or `folder` cannot be written.
+    """
+    scratch = folder / f".{archive.name}.unpacking"
     try:
-        _check(partial, archive.md5)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            with tarfile.open(archive) as content:
+                content.extraction_filter = tarfile.data_filter  # links are looked at as well
+                safe_extract(content, scratch)
+            _move_into(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise ManifestError(
+            f"{archive}: cannot be unpacked into {folder} ({error.strerror or error}); free or "
+            "grant the place, or unpack it by hand"
+        ) from None
+    except Exception as error:  # what safe_extract raises has no type of its own
+        raise ManifestError(
+            f"{archive}: damaged or unsafe archive ({error}); get it again"
+        ) from None
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Move all that is in a folder into another one on the same disk."""
+    for path in sorted(source.iterdir()):
+        place = target / path.name
+        if path.is_dir() and not path.is_symlink() and place.is_dir():
+            _move_into(path, place)
+        else:
+            os.replace(path, place)
+
+
+def _fetch_checked(address: str, path: Path, md5: str | None) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    fetch(address, partial)
+    try:
+        _check(partial, md5)
     except ManifestError:
         # Going on with it would never mend it.
         partial.unlink()
@@ -152,3 +256,42 @@ def _check(path: Path, md5: str | None) -> None:
             f"{path}: not the file that was published (MD5 sum {digest.hexdigest()} instead of "
             f"{md5}); delete it if it is still there, and download it again"
         )
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """No connection made meanwhile waits longer for a byte; lhotse sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _announced_size(address: str) -> int | None:
+    """Bytes of the file, None if the server does not say."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD")) as response:
+            length = response.headers.get("Content-Length", "")
+    except urllib.error.HTTPError as error:
+        if error.code not in UNSUPPORTED:
+            raise
+        length = ""
+    return int(length) if length.isdigit() else None
+
+
+def _check_room(partial: Path, whole: int | None, there: int) -> None:
+    free = shutil.disk_usage(partial.parent).free
+    if whole is not None and whole - there > free:
+        raise ManifestError(
+            f"{partial}: {(whole - there) / 1e9:.1f} GB are still to come, but only "
+            f"{free / 1e9:.1f} GB are free; make room or choose another folder"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

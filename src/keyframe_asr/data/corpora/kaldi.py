@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
-from keyframe_asr.data.corpora.places import find_splits
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import Language
 

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keyframe_asr.data.corpora.completeness import PartSize, check_complete
-from keyframe_asr.data.corpora.layout import files_below, find_root, list_pairs, read_keyed_lines
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.corpora.listing import (
+    CorpusListing,
+    ListedUtterance,
+    PartSize,
+    Split,
+    check_complete,
+    files_below,
+    find_root,
+    list_pairs,
+    read_keyed_lines,
+)
 from keyframe_asr.errors import ManifestError
 
 EXPECTED = {

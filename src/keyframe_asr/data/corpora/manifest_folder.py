@@ -6,8 +6,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from keyframe_asr.data.corpora.layout import SPLITS
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
+from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import Language

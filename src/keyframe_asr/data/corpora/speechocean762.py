@@ -13,9 +13,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keyframe_asr.data.corpora.completeness import PartSize, check_complete
-from keyframe_asr.data.corpora.layout import find_root, list_pairs, read_keyed_lines
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.corpora.listing import (
+    CorpusListing,
+    ListedUtterance,
+    PartSize,
+    Split,
+    check_complete,
+    find_root,
+    list_pairs,
+    read_keyed_lines,
+)
 from keyframe_asr.data.corpora.manifest_folder import TABLE, read_manifest_folder
 
 EXPECTED = {"train": PartSize(2_500, 125), "test": PartSize(2_500, 125)}

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
-from keyframe_asr.data.corpora.places import find_splits
+from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
 from keyframe_asr.data.manifest import read_rows
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import Language

@@ -12,9 +12,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keyframe_asr.data.corpora.completeness import PartSize, check_complete
-from keyframe_asr.data.corpora.layout import SPLITS, files_below, find_root, list_pairs
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
+from keyframe_asr.data.corpora.listing import (
+    SPLITS,
+    CorpusListing,
+    ListedUtterance,
+    PartSize,
+    Split,
+    check_complete,
+    files_below,
+    find_root,
+    list_pairs,
+)
 
 EXPECTED: dict[Split, PartSize] = {
     "train": PartSize(10_000),
