@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lhotse import SupervisionSegment, SupervisionSet
 
 from keyframe_asr.formats import render
-from keyframe_asr.formats.cues import LONGEST, cues_of, width
+from keyframe_asr.formats.subtitles import LONGEST, cues_of, width
 from keyframe_asr.results import Token, Transcript, Word
 
 TEXTS = st.one_of(

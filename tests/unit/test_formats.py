@@ -16,7 +16,7 @@ import webvtt
 from lhotse import SupervisionSegment, SupervisionSet
 
 from keyframe_asr.formats import FORMATS, json_line, render
-from keyframe_asr.formats.cues import cues_of, width
+from keyframe_asr.formats.subtitles import cues_of, width
 from keyframe_asr.results import Segment, Token, Transcript, Word
 
 

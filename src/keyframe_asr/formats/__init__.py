@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyframe_asr.formats.ctm import to_ctm
-from keyframe_asr.formats.json import json_line, to_json
-from keyframe_asr.formats.srt import to_srt
-from keyframe_asr.formats.text import to_text
+from keyframe_asr.formats.plain import json_line, to_json, to_text
+from keyframe_asr.formats.subtitles import to_srt, to_vtt
 from keyframe_asr.formats.textgrid import to_textgrid
-from keyframe_asr.formats.vtt import to_vtt
 from keyframe_asr.results import Transcript
 
 __all__ = ["FORMATS", "OutputFormat", "json_line", "render"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from keyframe_asr.formats.spans import MILLISECONDS, clean, words_of
+from keyframe_asr.formats.timed_text import MILLISECONDS, clean, words_of
 from keyframe_asr.results import Transcript
 
 CHANNEL = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keyframe_asr.formats.spans import MICROSECONDS, Span, spans, words_of
+from keyframe_asr.formats.timed_text import MICROSECONDS, TimedText, timed_texts, words_of
 from keyframe_asr.results import Token, Transcript, Word
 
 SHORTEST = MICROSECONDS // 1000
@@ -15,8 +15,8 @@ def to_textgrid(transcript: Transcript, name: str) -> str:
     """Both tiers from 0 to the duration without gaps: where nothing is said, the text is empty."""
     del name
     found = {
-        "words": _spans(words_of(transcript), transcript.duration),
-        "tokens": _spans(transcript.tokens, transcript.duration),
+        "words": _intervals(words_of(transcript), transcript.duration),
+        "tokens": _intervals(transcript.tokens, transcript.duration),
     }
     total = max(round(transcript.duration * MICROSECONDS), SHORTEST)
     total = max(total, *(one[-1].end if one else 0 for one in found.values()))
@@ -35,25 +35,25 @@ def to_textgrid(transcript: Transcript, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _spans(items: Sequence[Word] | Sequence[Token], duration: float) -> list[Span]:
-    return spans(items, MICROSECONDS, duration, SHORTEST)
+def _intervals(items: Sequence[Word] | Sequence[Token], duration: float) -> list[TimedText]:
+    return timed_texts(items, MICROSECONDS, duration, SHORTEST)
 
 
-def _gapless(said: Sequence[Span], total: int) -> list[Span]:
+def _gapless(said: Sequence[TimedText], total: int) -> list[TimedText]:
     """With an empty interval wherever there is none; a rounding error of time is no gap."""
-    filled: list[Span] = []
+    filled: list[TimedText] = []
     free = 0
     for span in said:
         if span.start > free:
-            filled.append(Span("", free, span.start))
+            filled.append(TimedText("", free, span.start))
         filled.append(span)
         free = span.end
     if free < total:
-        filled.append(Span("", free, total))
+        filled.append(TimedText("", free, total))
     return filled
 
 
-def _tier(name: str, intervals: Sequence[Span], total: int) -> list[str]:
+def _tier(name: str, intervals: Sequence[TimedText], total: int) -> list[str]:
     lines = [
         '        class = "IntervalTier"',
         f'        name = "{name}"',

@@ -1,4 +1,4 @@
-"""Words and their times in the form that files want: clean text, whole ticks, no overlap."""
+"""Words and tokens with their times as files need them: clean text, whole ticks, no overlap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
 
 
 @dataclass(frozen=True)
-class Span:
+class TimedText:
     """A text from tick `start` to tick `end`."""
 
     text: str
@@ -31,39 +31,41 @@ def words_of(transcript: Transcript) -> Sequence[Word]:
     return [Word(text, place * step, (place + 1) * step, 1.0) for place, text in enumerate(texts)]
 
 
-def spans(
+def timed_texts(
     items: Sequence[Word] | Sequence[Token], ticks: int, duration: float, shortest: int
-) -> list[Span]:
+) -> list[TimedText]:
     """What is said, in order, without overlap, each at least `shortest` ticks long.
 
     Times change only where they must: tokens of one frame are put one after another. All end
-    within the duration unless even the shortest spans have no room in it.
+    within the duration unless even the shortest have no room in it.
     """
     cleaned = [(clean(item.text), item) for item in items]
     raw = [
-        Span(text, max(0, round(item.start * ticks)), max(0, round(item.end * ticks)))
+        TimedText(text, max(0, round(item.start * ticks)), max(0, round(item.end * ticks)))
         for text, item in cleaned
         if text
     ]
     return separated(raw, round(duration * ticks), shortest)
 
 
-def separated(raw: Sequence[Span], total: int, shortest: int) -> list[Span]:
-    """The spans moved and cut so that none overlap and each has at least `shortest` ticks."""
+def separated(raw: Sequence[TimedText], total: int, shortest: int) -> list[TimedText]:
+    """The texts moved and cut so that none overlap and each has at least `shortest` ticks."""
     starts = [0] * len(raw)
     ends = [0] * len(raw)
     free = 0
-    for place, span in enumerate(raw):
-        following = raw[place + 1].start if place + 1 < len(raw) else span.end
-        starts[place] = max(span.start, free)
-        ends[place] = max(min(span.end, following), starts[place] + shortest)
+    for place, one in enumerate(raw):
+        following = raw[place + 1].start if place + 1 < len(raw) else one.end
+        starts[place] = max(one.start, free)
+        ends[place] = max(min(one.end, following), starts[place] + shortest)
         free = ends[place]
     limit = max(total, shortest * len(raw))
     for place in reversed(range(len(raw))):
         ends[place] = min(ends[place], limit)
         starts[place] = min(starts[place], ends[place] - shortest)
         limit = starts[place]
-    return [Span(span.text, start, end) for span, start, end in zip(raw, starts, ends, strict=True)]
+    return [
+        TimedText(one.text, start, end) for one, start, end in zip(raw, starts, ends, strict=True)
+    ]
 
 
 def clean(text: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON: every field of the transcript under its own name, and the recording's as `audio`."""
+"""Plain text, one line a recording, and JSON, every field of the transcript by its name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ DECIMALS = 4
 """Of times, in seconds, confidences and scores."""
 
 
+def to_text(transcript: Transcript, name: str) -> str:
+    """The text as one line, an empty one where nothing was said."""
+    del name
+    return " ".join(transcript.text.split()) + "\n"
+
+
 def to_json(transcript: Transcript, name: str) -> str:
-    """For a file: indented."""
+    """For a file: indented, with the name of the recording as `audio`."""
     return json.dumps(_described(transcript, name), ensure_ascii=False, indent=2) + "\n"
 
 

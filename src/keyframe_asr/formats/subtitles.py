@@ -1,4 +1,4 @@
-"""Subtitle cues from timed words, by rules that subtitle editors check.
+"""Subtitles: SRT (SubRip) and WebVTT (W3C), of cues made by rules that subtitle editors check.
 
 At most two lines of 42 columns, or of 32 (16 Han characters, each two columns wide) where there
 are wide characters; 0.8 to 7 seconds long and two frames apart as far as the speech allows; never
@@ -12,7 +12,13 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from keyframe_asr.formats.spans import MILLISECONDS, Span, separated, spans, words_of
+from keyframe_asr.formats.timed_text import (
+    MILLISECONDS,
+    TimedText,
+    separated,
+    timed_texts,
+    words_of,
+)
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.scripts import is_han
 
@@ -33,6 +39,9 @@ FLASH = 40
 """Milliseconds; one video frame, the least that a cue can be seen at all."""
 
 
+_VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
 @dataclass(frozen=True)
 class Cue:
     """One or two lines of text, seen from `start` to `end` in milliseconds."""
@@ -42,12 +51,35 @@ class Cue:
     end: int
 
 
+def to_srt(transcript: Transcript, name: str) -> str:
+    """Numbered cues; "" where nothing was said.
+
+    The format has no way to escape; of the text only the arrow that marks times is replaced.
+    """
+    del name
+    blocks = [
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_srt_text(cue)}\n"
+        for number, cue in enumerate(cues_of(transcript), 1)
+    ]
+    return "\n".join(blocks)
+
+
+def to_vtt(transcript: Transcript, name: str) -> str:
+    """The header, then the cues, with the characters of WebVTT's markup escaped."""
+    del name
+    blocks = ["WEBVTT\n"]
+    for cue in cues_of(transcript):
+        text = "\n".join(cue.lines).translate(_VTT_ESCAPES)
+        blocks.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{text}\n")
+    return "\n".join(blocks)
+
+
 def cues_of(transcript: Transcript) -> list[Cue]:
     """The cues of a transcript, in order of time, without overlap."""
     duration = transcript.duration
     words = [
         part
-        for word in spans(words_of(transcript), MILLISECONDS, duration, shortest=1)
+        for word in timed_texts(words_of(transcript), MILLISECONDS, duration, shortest=1)
         for part in _that_fit_a_line(word)
     ]
     cues = [Cue(tuple(wrapped(group)), group[0].start, group[-1].end) for group in _groups(words)]
@@ -61,7 +93,7 @@ def width(text: str) -> int:
     )
 
 
-def wrapped(words: Sequence[Span]) -> list[str]:
+def wrapped(words: Sequence[TimedText]) -> list[str]:
     """One line if the words fit, else the two lines of most equal width; empty if they do not."""
     whole = _joined(words)
     if width(whole) <= _limit(whole):
@@ -73,10 +105,10 @@ def wrapped(words: Sequence[Span]) -> list[str]:
     return list(min(fitting, key=lambda pair: max(map(width, pair))))
 
 
-def _groups(words: Sequence[Span]) -> list[list[Span]]:
+def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:
     """The words of each cue."""
-    groups: list[list[Span]] = []
-    group: list[Span] = []
+    groups: list[list[TimedText]] = []
+    group: list[TimedText] = []
     for word in words:
         if group and _pauses(group, word):
             groups.append(group)
@@ -89,17 +121,17 @@ def _groups(words: Sequence[Span]) -> list[list[Span]]:
     return [*groups, group] if group else groups
 
 
-def _pauses(group: Sequence[Span], word: Span) -> bool:
+def _pauses(group: Sequence[TimedText], word: TimedText) -> bool:
     silence = word.start - group[-1].end
     long_enough = word.start - FRAME_GAP - group[0].start >= SHORTEST
     return silence >= LONG_PAUSE or (silence >= PAUSE and long_enough)
 
 
-def _fits(group: Sequence[Span]) -> bool:
+def _fits(group: Sequence[TimedText]) -> bool:
     return group[-1].end - group[0].start <= LONGEST and bool(wrapped(group))
 
 
-def _longest_gap(group: Sequence[Span]) -> int:
+def _longest_gap(group: Sequence[TimedText]) -> int:
     """Where to break a group whose last word is one too many: never before its middle."""
     last = len(group) - 1
     places = [
@@ -112,7 +144,7 @@ def _longest_gap(group: Sequence[Span]) -> int:
 
 def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
     """Long enough to be read, apart from each other, inside the recording where there is room."""
-    apart = separated([Span("", cue.start, cue.end) for cue in cues], total, FLASH)
+    apart = separated([TimedText("", cue.start, cue.end) for cue in cues], total, FLASH)
     timed: list[Cue] = []
     for place, (cue, span) in enumerate(zip(cues, apart, strict=True)):
         following = apart[place + 1].start if place + 1 < len(apart) else None
@@ -128,7 +160,7 @@ def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
     return timed
 
 
-def _that_fit_a_line(word: Span) -> list[Span]:
+def _that_fit_a_line(word: TimedText) -> list[TimedText]:
     """The word; only one that is longer than a line is broken, its time shared out evenly."""
     parts: list[str] = [""]
     for character in word.text:
@@ -138,10 +170,10 @@ def _that_fit_a_line(word: Span) -> list[Span]:
         else:
             parts[-1] = longer
     times = [word.start + (word.end - word.start) * n // len(parts) for n in range(len(parts) + 1)]
-    return [Span(part, times[place], times[place + 1]) for place, part in enumerate(parts)]
+    return [TimedText(part, times[place], times[place + 1]) for place, part in enumerate(parts)]
 
 
-def _joined(words: Sequence[Span]) -> str:
+def _joined(words: Sequence[TimedText]) -> str:
     """Spaces between words, but none beside a Han character."""
     text = ""
     for word in words:
@@ -156,3 +188,15 @@ def _limit(line: str) -> int:
 
 def _is_wide(character: str) -> bool:
     return unicodedata.east_asian_width(character) in "WF"
+
+
+def _srt_text(cue: Cue) -> str:
+    return "\n".join(cue.lines).replace("-->", "→")
+
+
+def _clock(milliseconds: int, separator: str) -> str:
+    """Hours, minutes, seconds and thousandths: 00:01:02,345."""
+    seconds, rest = divmod(milliseconds, MILLISECONDS)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour:02}:{minute:02}:{second:02}{separator}{rest:03}"
