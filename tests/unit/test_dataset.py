@@ -12,6 +12,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import LETTERS, MEL_BINS, random_texts, small_corpus, tones, write_corpus
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
@@ -25,7 +26,7 @@ from keyframe_asr.data.dataset import (
     training_sampler,
 )
 from keyframe_asr.data.manifest import load_manifest, make_cut
-from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
+from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -148,9 +149,9 @@ def test_a_part_at_another_rate(tmp_path: Path, speed: float) -> None:
 
 def test_a_part_beyond_the_end_of_its_file(tmp_path: Path) -> None:
     path = noise_at(tmp_path, SAMPLE_RATE, 1.0)
-    with pytest.raises(ManifestError, match=r"noise\.wav: utterance 'part' has 0\.30 s of audio"):
+    with refused(ManifestError, f"{path}: ", "'part'", "0.30 s"):
         read_samples(part_of(path, SAMPLE_RATE, 0.7, 1.9))
-    with pytest.raises(ManifestError, match=r"has 0\.00 s of audio"):
+    with refused(ManifestError, f"{path}: ", "'part'", "0.00 s"):
         read_samples(part_of(path, SAMPLE_RATE, 1.5, 1.9))
 
 
@@ -194,22 +195,20 @@ def bad_corpus(folder: Path) -> Path:
 def test_broken_recording_is_one_line_that_names_it(tmp_path: Path, workers: int) -> None:
     loaded = load_manifest(f"{bad_corpus(tmp_path)}:train")
     sampler = evaluation_sampler(loaded, 100.0)
-    with pytest.raises(AudioError, match=r"train-001\.wav") as error:
+    with refused(AudioError, "train-001.wav: "):
         list(batches(SpeechDataset(store(), TOKENIZER), sampler, workers))
-    assert "\n" not in str(error.value)
 
 
 def test_missing_recording_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"gone\.wav: no such file"):
+    with refused(AudioError, f"{tmp_path / 'gone.wav'}: "):
         store()(cut_of(tmp_path / "gone.wav", 1.0))
 
 
 @pytest.mark.parametrize("claimed", [0.5, 3.0])
 def test_length_that_the_manifest_gets_wrong(tmp_path: Path, claimed: float) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
-    with pytest.raises(ManifestError, match=r"a\.wav: utterance 'one' has 1\.00 s") as error:
+    with refused(ManifestError, f"{tmp_path / 'a.wav'}: ", "'one'", "1.00 s"):
         store()(cut_of(tmp_path / "a.wav", claimed))
-    assert isinstance(error.value, KeyframeError)
 
 
 def test_same_names_in_two_manifests_stay_apart(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from lhotse.kaldi import load_kaldi_data_dir
 
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import kaldi
 from keyframe_asr.data.corpora.listing import CorpusListing
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
@@ -50,14 +51,6 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def message(source: Path, **names: str) -> str:
-    with pytest.raises(ManifestError) as error:
-        kaldi.read(source, "english", **names)
-    line = str(error.value)
-    assert "\n" not in line
-    return line
-
-
 def described(listing: CorpusListing) -> dict[str, list[tuple[object, ...]]]:
     return {
         split: [(u.id, u.speaker, u.text, u.audio.name, u.start, u.end) for u in utterances]
@@ -97,9 +90,8 @@ def test_folders_of_other_names(source: Path) -> None:
     listing = kaldi.read(source, "mandarin", train="test", dev="train")
     assert [u.id for u in listing.splits["train"]] == ["u1", "u2"]
     assert [u.id for u in listing.splits["dev"]] == ["call-a", "call-b"]
-    assert f"{source / 'nowhere'}: no such data folder; give --dev" in message(
-        source, dev="nowhere"
-    )
+    with refused(ManifestError, f"{source / 'nowhere'}: ", "--dev"):
+        kaldi.read(source, "english", dev="nowhere")
 
 
 def test_relative_paths(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +116,8 @@ def test_what_does_not_fit_together_is_named(source: Path) -> None:
         "u2",
         "u3",
     }
-    assert "call-b: recording 'gone' is not in wav.scp" in problems
+    (unlisted,) = (problem for problem in problems if problem.startswith("call-b: "))
+    assert "'gone'" in unlisted and "wav.scp" in unlisted
 
 
 @pytest.mark.parametrize(
@@ -137,22 +130,27 @@ def test_what_does_not_fit_together_is_named(source: Path) -> None:
 )
 def test_recordings_that_are_no_files(source: Path, place: str, expected: str) -> None:
     (source / "test" / "wav.scp").write_text(f"u1 {place}\n")
-    line = message(source)
-    assert line.startswith(f"{source / 'test' / 'wav.scp'}: recording 'u1' ")
-    assert expected in line and "wav-copy" in line
+    with refused(ManifestError, f"{source / 'test' / 'wav.scp'}: ", "'u1'", expected, "wav-copy"):
+        kaldi.read(source, "english")
 
 
 @pytest.mark.parametrize("times", ["0.5", "0.5 x", "-1 2", "nan 2", "0 inf"])
 def test_bad_segments(source: Path, times: str) -> None:
     (source / "train" / "segments").write_text(f"call-a call 0 1\ncall-b call {times}\n")
-    assert f"{source / 'train' / 'segments'}:2: not 'UTTERANCE" in message(source)
+    with refused(ManifestError, f"{source / 'train' / 'segments'}:2: ", "'UTTERANCE"):
+        kaldi.read(source, "english")
 
 
 def test_bad_folders(source: Path, tmp_path: Path) -> None:
-    assert "holds no data folder; expected train" in message(tmp_path / "my audio")
-    (source / "test" / "text").write_text("u1 yes\nu1 no\n")
-    assert f"{source / 'test' / 'text'}:2: 'u1' occurs twice" in message(source)
-    (source / "test" / "text").write_bytes("u1 ж\n".encode("koi8-r"))
-    assert "cannot be read as UTF-8" in message(source)
-    (source / "test" / "text").unlink()
-    assert f"{source / 'test' / 'text'}: no such file" in message(source)
+    with refused(ManifestError, f"{tmp_path / 'my audio'}: ", "train"):
+        kaldi.read(tmp_path / "my audio", "english")
+    texts = source / "test" / "text"
+    texts.write_text("u1 yes\nu1 no\n")
+    with refused(ManifestError, f"{texts}:2: ", "'u1'"):
+        kaldi.read(source, "english")
+    texts.write_bytes("u1 ж\n".encode("koi8-r"))
+    with refused(ManifestError, f"{texts}: ", "UTF-8"):
+        kaldi.read(source, "english")
+    texts.unlink()
+    with refused(ManifestError, f"{texts}: "):
+        kaldi.read(source, "english")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lhotse.cut import Cut
 
+from fixtures.errors import refused
 from keyframe_asr.data.manifest import (
     audio_path,
     is_part,
@@ -73,7 +74,8 @@ def test_suffix_picks_a_split(tmp_path: Path) -> None:
     path = table(tmp_path, "a\tx\t1\ta.wav\tA\ttrain\nb\tx\t1\tb.wav\tB\ttest\n")
     assert [cut.id for cut in load_manifest(f"{path}:test")] == ["b"]
     assert [cut.id for cut in load_manifest(path)] == ["a", "b"]
-    assert message(f"{path}:dev") == f"{path}: no row has the split 'dev'; it has test, train"
+    with refused(ManifestError, f"{path}: ", "'dev'", "test, train"):
+        load_manifest(f"{path}:dev")
 
 
 @pytest.mark.parametrize(
@@ -96,18 +98,22 @@ def test_bad_rows_are_named(tmp_path: Path, rows: str, expected: str) -> None:
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = table(tmp_path, "", header="utt_id\tspeaker\tpath\tsplit\n")
-    assert f"{path}: missing columns duration_s, text;" in message(path)
+    assert " duration_s, text;" in message(path)
     path.write_text("", encoding="utf-8")
-    assert "missing columns utt_id, speaker, duration_s, path, text, split" in message(path)
+    assert "utt_id, speaker, duration_s, path, text, split" in message(path)
 
 
 def test_files_that_are_no_manifest(tmp_path: Path) -> None:
-    assert message(tmp_path / "none.tsv").startswith(f"{tmp_path / 'none.tsv'}: no such manifest")
-    assert "no such manifest" in message(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
-    assert "neither a lhotse cuts file" in message(tmp_path / "notes.txt")
     (tmp_path / "wide.tsv").write_bytes(HEADER.encode("utf-16"))
-    assert "cannot be read as UTF-8 text" in message(tmp_path / "wide.tsv")
+    for path, named in (
+        (tmp_path / "none.tsv", ()),
+        (tmp_path, ()),
+        (tmp_path / "notes.txt", (".jsonl", ".tsv")),
+        (tmp_path / "wide.tsv", ("UTF-8",)),
+    ):
+        with refused(ManifestError, f"{path}: ", *named):
+            load_manifest(path)
 
 
 @pytest.mark.parametrize("name", ["cuts.jsonl", "cuts.jsonl.gz"])
@@ -117,7 +123,8 @@ def test_cuts_come_back_as_they_were_saved(tmp_path: Path, name: str) -> None:
     assert list(load_manifest(path)) == cuts()
     content = path.read_bytes()
     assert "打开灯" in (gzip.decompress(content) if name.endswith("gz") else content).decode()
-    assert "only a .tsv table has splits" in message(f"{path}:train")
+    with refused(ManifestError, path, ".tsv"):
+        load_manifest(f"{path}:train")
 
 
 def test_saving_is_whole_or_not_at_all_and_repeatable(tmp_path: Path) -> None:
@@ -141,18 +148,18 @@ def test_truncated_and_malformed_cuts(tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl.gz"
     save_manifest(cuts(50), path)
     path.write_bytes(path.read_bytes()[:-20])
-    assert f"{path}: cannot be read" in message(path)
+    assert message(path).startswith(f"{path}: ")
     path.write_text("not compressed")
-    assert f"{path}: cannot be read" in message(path)
+    assert message(path).startswith(f"{path}: ")
 
     plain = tmp_path / "cuts.jsonl"
     save_manifest(cuts(1), plain)
     plain.write_text(plain.read_text() + "{half\n")
-    assert f"{plain}:2: no lhotse cut" in message(plain)
+    assert message(plain).startswith(f"{plain}:2: ")
     plain.write_text('{"id": "a", "type": "MonoCut"}\n')
-    assert f"{plain}:1: no lhotse cut" in message(plain)
+    assert message(plain).startswith(f"{plain}:1: ")
     plain.write_text("\n")
-    assert "holds no utterances" in message(plain)
+    assert message(plain).startswith(f"{plain}: ")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +197,8 @@ def test_a_part_of_a_stereo_recording_is_refused(tmp_path: Path) -> None:
     data["recording"]["sources"][0]["channels"] = [0, 1]
     data["recording"]["channel_ids"] = [0, 1]
     path.write_text(json.dumps(data) + "\n")
-    assert "cut 'u' is a part of a recording with 2 channels" in message(path)
+    with refused(ManifestError, f"{path}:1: ", "'u'", "2 channels"):
+        load_manifest(path)
 
 
 def test_a_cut_without_audio_is_refused(tmp_path: Path) -> None:
@@ -200,10 +208,12 @@ def test_a_cut_without_audio_is_refused(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     del data["recording"]
     path.write_text(json.dumps(data) + "\n")
-    assert "cut 'u0' does not name one audio file" in message(path)
+    with refused(ManifestError, f"{path}:1: ", "'u0'"):
+        load_manifest(path)
 
 
 def test_another_kind_of_cut_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl"
     save_manifest([cuts(1)[0].pad(duration=3.0)], path)
-    assert "only lhotse's MonoCut is read" in message(path)
+    with refused(ManifestError, f"{path}:1: ", "MonoCut"):
+        load_manifest(path)

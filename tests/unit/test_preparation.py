@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.errors import refused
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
@@ -154,7 +155,7 @@ def test_another_tokenizer_leaves_none_of_the_first(corpus: CorpusListing, tmp_p
 
 
 def test_too_few_pieces(corpus: CorpusListing, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="vocab_size is 9"):
+    with refused(RecipeError, "vocab_size", 9):
         prepare_corpus(corpus, tmp_path / "out", PreparationOptions("unigram", 9))
     assert read_summary(tmp_path / "out") is None
 
@@ -212,7 +213,7 @@ def test_damage_in_the_middle_is_found_by_the_statistics(
     train = [*corpus.splits["train"], ListedUtterance("inf", "", "坏", tmp_path / "inf.wav")]
     listing = replace(corpus, splits=corpus.splits | {"train": train})
     summary = prepare_corpus(listing, tmp_path / "out", LENIENT).summary
-    assert "not finite" in problems(tmp_path / "out")["inf"]
+    assert str(tmp_path / "inf.wav") in problems(tmp_path / "out")["inf"]
     assert summary.splits["train"].utterances == len(TEXTS)
     assert load_tokenizer(tmp_path / "out").encode("坏") == [1]
 
@@ -248,9 +249,9 @@ def test_transcripts_that_cannot_be_trusted(corpus: CorpusListing, tmp_path: Pat
     more = [ListedUtterance(name, "", text, path) for name, text in said.items()]
     line = failure(with_more(corpus, *more), tmp_path / "out", DEFAULT_OPTIONS)
     assert "3 of 17" in line and "--digits keep" in line
-    refused = problems(tmp_path / "out")
-    assert refused.keys() == {"ascii", "wide", "silent"}
-    assert "has digits" in refused["wide"] and "says nothing" in refused["silent"]
+    reasons = problems(tmp_path / "out")
+    assert reasons.keys() == {"ascii", "wide", "silent"}
+    assert len(set(reasons.values())) == 2, "digits, or nothing said"
     keep = PreparationOptions(digits="keep", allow_incomplete=True)
     summary = prepare_corpus(with_more(corpus, *more), tmp_path / "out", keep).summary
     assert problems(tmp_path / "out").keys() == {"silent"}
@@ -268,13 +269,13 @@ def test_english_digits_and_foreign_letters(tmp_path: Path) -> None:
     assert refusing.summary.normalisation == "english"
     assert [text(cut) for cut in load_manifest(out / "train.jsonl.gz")] == ["CAFE ZOE", "DON'T"]
     assert problems(out).keys() == {"train-0", "train-2", "train-4"}
-    assert "has Ł, foreign to english" in problems(out)["train-2"]
+    assert "Ł" in problems(out)["train-2"] and "english" in problems(out)["train-2"]
 
     keeping = prepare_corpus(listing, out, replace(lenient, digits="keep"))
     assert keeping.summary.normalisation == "english-digits"
     cuts = load_manifest(out / "train.jsonl.gz")
     assert [text(cut) for cut in cuts] == ["ROOM 42 PLEASE", "CAFE ZOE", "DON'T"]
-    assert "has ٣, foreign" in problems(out)["train-4"]
+    assert "٣" in problems(out)["train-4"]
 
 
 def test_parts_of_one_recording(corpus: CorpusListing, tmp_path: Path) -> None:
@@ -293,21 +294,22 @@ def test_parts_of_one_recording(corpus: CorpusListing, tmp_path: Path) -> None:
     assert spans == {"first": (0.5, 0.75), "last": (3.5, 0.5), "rounded": (3.0, 1.0)}
     samples, _ = soundfile.read(path, dtype="float32")
     assert np.array_equal(read_samples(found["first"]), samples[8000:20000])
-    refused = problems(tmp_path / "out")
-    assert refused.keys() == {"late", "beyond", "backwards"}
-    assert "ends at 4.00 s, the utterance at 5.00 s" in refused["late"]
+    reasons = problems(tmp_path / "out")
+    assert reasons.keys() == {"late", "beyond", "backwards"}
+    assert "4.00 s" in reasons["late"] and "5.00 s" in reasons["late"]
 
 
 def test_a_name_twice_and_nothing_at_all(corpus: CorpusListing, tmp_path: Path) -> None:
     twice = with_more(corpus, corpus.splits["train"][0])
-    assert "utterance 'train-0' is listed twice" in failure(twice, tmp_path / "out", LENIENT)
+    assert "'train-0'" in failure(twice, tmp_path / "out", LENIENT)
     nothing = CorpusListing("none", "english", {"train": []})
-    assert "none: lists no utterances" in failure(nothing, tmp_path / "out", LENIENT)
+    assert failure(nothing, tmp_path / "out", LENIENT).startswith("none: ")
 
 
 def test_a_place_that_cannot_be_written(corpus: CorpusListing, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in failure(corpus, tmp_path / "file" / "out", DEFAULT_OPTIONS)
+    out = tmp_path / "file" / "out"
+    assert str(out) in failure(corpus, out, DEFAULT_OPTIONS)
 
 
 def test_a_corpus_to_be_tested_on_only(corpus: CorpusListing, tmp_path: Path) -> None:
