@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fixtures.errors import refused
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.checkpoint import Progress
@@ -18,10 +19,6 @@ from keyframe_asr.training.checkpoint import Progress
 
 def weights(value: float) -> dict[str, Tensor]:
     return {"a": torch.full((3,), value), "b": torch.full((2, 2), -value)}
-
-
-def is_one_line(error: pytest.ExceptionInfo[TrainingError]) -> bool:
-    return "\n" not in str(error.value)
 
 
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -50,9 +47,8 @@ def test_failing_write_leaves_what_was_there(tmp_path: Path, failure: Exception)
         temporary.write_bytes(before[: len(before) // 2])
         raise failure
 
-    with pytest.raises(TrainingError, match=r"state\.pt: cannot be written") as error:
+    with refused(TrainingError, f"{path}: "):
         checkpoint.write_atomically(path, half)
-    assert is_one_line(error)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
@@ -66,7 +62,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with refused(TrainingError, f"{tmp_path / 'run'}"):
         checkpoint.save_weights(weights(1.0), tmp_path / "run" / "x.safetensors")
 
 
@@ -76,9 +72,8 @@ def test_damaged_state_is_one_line(tmp_path: Path, share: float) -> None:
     path = tmp_path / checkpoint.STATE_FILE
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(TrainingError, match=r"state\.pt: cannot be read") as error:
+    with refused(TrainingError, f"{path}: "):
         checkpoint.load_state(tmp_path)
-    assert is_one_line(error)
 
 
 def test_average_is_the_mean(tmp_path: Path) -> None:
@@ -101,9 +96,8 @@ def test_average_of_a_damaged_file(tmp_path: Path, content: bytes | None) -> Non
     path = tmp_path / "epoch-0001.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"epoch-0001\.safetensors: cannot be read") as error:
+    with refused(TrainingError, f"{path}: "):
         checkpoint.average_weights([path])
-    assert is_one_line(error)
 
 
 def keep(progress: Progress, scores: list[float], folder: Path, count: int) -> None:

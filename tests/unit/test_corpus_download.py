@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from fixtures.corpus_trees import lines, pack, recording
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import download as downloads
 from keyframe_asr.data.corpora import speechocean762
 from keyframe_asr.data.corpora.download import Archive, download, fetch, unpack
@@ -191,9 +192,8 @@ def test_a_server_that_never_finishes_is_given_up(
     server.cuts = [1000] + [0] * 50
     partial = tmp_path / "file.bin.part"
     address = server.address("/file.bin")
-    with pytest.raises(ManifestError) as error:
+    with refused(ManifestError, address, "1000 bytes"):
         fetch(address, partial)
-    assert address in str(error.value) and " 1000 bytes" in str(error.value)
     assert len(server.asked) == downloads.ATTEMPTS
     server.cuts = []
     fetch(address, partial)
@@ -206,18 +206,18 @@ def test_a_silent_server_is_given_up(
     monkeypatch.setattr(downloads, "TIMEOUT", 0.1)
     monkeypatch.setattr(downloads, "ATTEMPTS", 2)
     server.delay = 0.4
-    with pytest.raises(ManifestError, match="timed out"):
+    with refused(ManifestError, "/file.bin: "):
         fetch(server.address("/file.bin"), tmp_path / "file.bin.part")
     assert socket.getdefaulttimeout() is None
 
 
 def test_refusals_are_told(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"/none: .* 404 "):
+    with refused(ManifestError, "/none: ", 404):
         fetch(server.address("/none"), tmp_path / "none.part")
     assert server.asked == []
     with Server() as closed:
         address = closed.address("/file.bin")
-    with pytest.raises(ManifestError, match="refused"):
+    with refused(ManifestError, f"{address}: "):
         fetch(address, tmp_path / "file.part")
     assert not list(tmp_path.iterdir())
 
@@ -226,11 +226,11 @@ def test_what_cannot_be_written_is_told(
     server: Server, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "folder.part").mkdir()
-    with pytest.raises(ManifestError, match=r"folder\.part: cannot be written"):
+    with refused(ManifestError, "folder.part: "):
         fetch(server.address("/file.bin"), tmp_path / "folder.part")
     usage = shutil.disk_usage(tmp_path)._replace(free=SIZE - 1)
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ManifestError, match=r"file\.bin\.part: .* 0\.0 GB are free"):
+    with refused(ManifestError, "file.bin.part: ", "0.0 GB"):
         fetch(server.address("/file.bin"), tmp_path / "file.bin.part")
 
 
@@ -278,7 +278,7 @@ def test_a_wrong_checksum_is_told_and_mended(
     path = f"/101/{corpus.name}"
     right = server.files[path]
     server.files[path] = right[:-1] + bytes([right[-1] ^ 1])
-    with pytest.raises(ManifestError, match=f"instead of {corpus.md5}"):
+    with refused(ManifestError, corpus.name, corpus.md5):
         download("speechocean762", folder, server=server.address())
     assert not list(folder.iterdir())
     server.files[path] = right
@@ -291,7 +291,7 @@ def test_an_archive_that_was_there_stays(server: Server, corpus: Archive, tmp_pa
     folder.mkdir()
     archive = folder / corpus.name
     archive.write_bytes(server.files[f"/101/{corpus.name}"][:-5])
-    with pytest.raises(ManifestError, match="not the file that was published"):
+    with refused(ManifestError, f"{archive}: "):
         download("speechocean762", folder, server=server.address())
     archive.write_bytes(server.files[f"/101/{corpus.name}"])
     download("speechocean762", folder, server=server.address())
@@ -318,11 +318,9 @@ def test_parts_of_librispeech_come_on_their_own(
     download("librispeech", folder, server=server.address())
     assert [path for path, _ in server.asked] == ["/12/test-clean.tar.gz", "/12/dev-clean.tar.gz"]
     assert (folder / "LibriSpeech/dev-clean/1/2/1-2.trans.txt").is_file()
-    with pytest.raises(ManifestError, match="no part 'dev'; choose from dev-clean, test-clean"):
+    with refused(ManifestError, "'dev'", "dev-clean, test-clean"):
         download("librispeech", folder, parts=["dev"])
-    with pytest.raises(
-        ManifestError, match="'aishell2' cannot be downloaded; choose from aishell1"
-    ):
+    with refused(ManifestError, "'aishell2'", "aishell1"):
         download("aishell2", folder)
 
 
@@ -349,7 +347,7 @@ def test_archives_cannot_write_elsewhere(name: str, tmp_path: Path) -> None:
             entry.size = 1
             content.addfile(entry, io.BytesIO(b"x"))
     folder = tmp_path / "folder"
-    with pytest.raises(ManifestError, match=r"bad\.tar: damaged or unsafe"):
+    with refused(ManifestError, "bad.tar: "):
         unpack(archive, folder)
     assert not list(folder.iterdir())
     assert not (tmp_path / "outside.txt").exists()
@@ -361,7 +359,7 @@ def test_links_cannot_lead_elsewhere(tmp_path: Path) -> None:
         entry = tarfile.TarInfo("link")
         entry.type, entry.linkname = tarfile.SYMTYPE, str(tmp_path)
         content.addfile(entry)
-    with pytest.raises(ManifestError, match=r"bad\.tar: damaged or unsafe"):
+    with refused(ManifestError, "bad.tar: "):
         unpack(archive, tmp_path / "folder")
     assert not list((tmp_path / "folder").iterdir())
 
@@ -378,5 +376,5 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     archive = pack(tmp_path / "a.tar.gz", lines(tmp_path / "tree/a.txt", "a").parent, "a.txt")
     lines(tmp_path / "folder", "a file where the folder should be")
-    with pytest.raises(ManifestError, match=r"a\.tar\.gz: cannot be unpacked into"):
+    with refused(ManifestError, "a.tar.gz: ", tmp_path / "folder"):
         unpack(archive, tmp_path / "folder")

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from fixtures.corpus_trees import counts, lines, names, pack, recording
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import aishell1
 from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
@@ -138,7 +139,7 @@ def test_a_damaged_archive_is_named(source: Path) -> None:
     pack_speakers(source, "S0003")
     archive = wav(source) / "S0003.tar.gz"
     archive.write_bytes(archive.read_bytes()[:200])
-    with pytest.raises(ManifestError, match=r"S0003\.tar\.gz: damaged or unsafe archive"):
+    with refused(ManifestError, f"{archive}: "):
         aishell1.read(source)
     assert not (wav(source) / "train/S0003").exists()
     assert not list(wav(source).glob(".*"))
@@ -147,16 +148,9 @@ def test_a_damaged_archive_is_named(source: Path) -> None:
 def test_incomplete_copies_are_refused_with_what_is_missing(source: Path) -> None:
     shutil.rmtree(wav(source) / "train/S0002")
     (wav(source) / "dev/S0724/BAC009S0724W0123.wav").unlink()
-    with pytest.raises(ManifestError) as raised:
+    train, dev = "2 of 4 utterances and 1 of 2 speakers", "1 of 2 utterances;"
+    with refused(ManifestError, train, dev, "S0002", "S0724 (1)", "--allow-incomplete"):
         aishell1.read(source)
-    message = str(raised.value)
-    assert "train has 2 of 4 utterances and 1 of 2 speakers" in message
-    assert "dev has 1 of 2 utterances;" in message
-    assert "test has" not in message
-    assert "speakers without recordings: S0002" in message
-    assert "speakers that lack recordings: S0724 (1)" in message
-    assert "--allow-incomplete" in message
-    assert "\n" not in message
 
     listing = aishell1.read(source, allow_incomplete=True)
     assert counts(listing) == {"train": 2, "dev": 1, "test": 2}
@@ -168,10 +162,10 @@ def test_incomplete_copies_are_refused_with_what_is_missing(source: Path) -> Non
 def test_a_cut_off_transcript_is_told_from_missing_recordings(source: Path) -> None:
     transcript = source / "data_aishell/transcript/aishell_transcript_v0.8.txt"
     transcript.write_text("".join(transcript.read_text("utf-8").splitlines(True)[:3]), "utf-8")
-    with pytest.raises(ManifestError, match="recordings without a transcript, left out: 5"):
+    with refused(ManifestError, 5):
         aishell1.read(source)
     transcript.unlink()
-    with pytest.raises(ManifestError, match=r"aishell_transcript_v0\.8\.txt: no such file"):
+    with refused(ManifestError, f"{transcript}: "):
         aishell1.read(source, allow_incomplete=True)
 
 
@@ -190,12 +184,12 @@ def test_conflicting_transcripts_are_refused(source: Path) -> None:
     lines(transcript, *entries, entries[0])
     aishell1.read(source)
     lines(transcript, *entries, "BAC009S0002W0122 别 的")
-    with pytest.raises(ManifestError, match=r"v0\.8\.txt:9: 'BAC009S0002W0122' has two"):
+    with refused(ManifestError, f"{transcript}:9: ", "'BAC009S0002W0122'"):
         aishell1.read(source)
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="holds no AISHELL-1"):
+    with refused(ManifestError, f"{tmp_path}: ", "AISHELL-1"):
         aishell1.read(tmp_path)
-    with pytest.raises(ManifestError, match="no such folder"):
+    with refused(ManifestError, f"{tmp_path / 'nowhere'}: "):
         aishell1.read(tmp_path / "nowhere")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.corpus_trees import counts, lines, names, recording
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import commonvoice, librispeech, speechocean762
 from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
@@ -51,12 +52,10 @@ def test_librispeech_takes_the_usual_parts(libri: Path, inner: str) -> None:
 def test_librispeech_takes_the_parts_asked_for(libri: Path) -> None:
     listing = librispeech.read(libri, parts=["dev-other", "train-clean-100", "dev-clean"])
     assert counts(listing) == {"train": 2, "dev": 4, "test": 0}
-    assert "test: no part is there" in listing.notes
-    with pytest.raises(
-        ManifestError, match="no part 'train-clean-10'; choose from train-clean-100"
-    ):
+    assert any(note.startswith("test: ") for note in listing.notes)
+    with refused(ManifestError, "'train-clean-10'", "train-clean-100"):
         librispeech.read(libri, parts=["train-clean-10"])
-    with pytest.raises(ManifestError, match="train-clean-360: no such folder"):
+    with refused(ManifestError, "train-clean-360: "):
         librispeech.read(libri, parts=["train-clean-360"])
 
 
@@ -69,22 +68,22 @@ def test_mini_librispeech(tmp_path: Path, libri: Path) -> None:
     librispeech_part(libri / "LibriSpeech", "train-clean-5", 19)
     listing = librispeech.read(libri)
     assert counts(listing)["train"] == 4
-    assert "not used: train-clean-5 dev-other" in listing.notes
-    with pytest.raises(ManifestError, match="train-clean-5 repeats utterances of train-clean-100"):
+    assert any("train-clean-5 dev-other" in note for note in listing.notes)
+    with refused(ManifestError, "train-clean-5 ", "train-clean-100"):
         librispeech.read(libri, parts=["train-clean-5", "train-clean-100"])
 
 
 def test_librispeech_incomplete(libri: Path) -> None:
     (libri / "LibriSpeech/dev-clean/21/198/21-198-0001.flac").unlink()
-    with pytest.raises(ManifestError, match="incomplete: dev-clean has 1 of 2 utterances"):
+    with refused(ManifestError, "dev-clean ", "1 of 2 utterances"):
         librispeech.read(libri)
     listing = librispeech.read(libri, allow_incomplete=True)
     assert listing.problems == ["21-198-0001: no recording"]
-    assert "incomplete copy: dev-clean has 1 of 2 utterances" in listing.notes
+    assert any("dev-clean has 1 of 2 utterances" in note for note in listing.notes)
     lines(libri / "LibriSpeech/dev-clean/21/198/21-198.trans.txt", "21-198-0001 A")
     listing = librispeech.read(libri, allow_incomplete=True)
     assert listing.problems == ["21-198-0000: no transcript", "21-198-0001: no recording"]
-    with pytest.raises(ManifestError, match="holds no LibriSpeech"):
+    with refused(ManifestError, f"{libri / 'LibriSpeech/dev-clean'}: ", "LibriSpeech"):
         librispeech.read(libri / "LibriSpeech/dev-clean")
 
 
@@ -127,14 +126,12 @@ def test_speechocean762_incomplete(speechocean: Path) -> None:
     root = speechocean / "speechocean762"
     for path in (root / "WAVE/SPEAKER0501").iterdir():
         path.unlink()
-    with pytest.raises(
-        ManifestError, match="test has 2 of 4 utterances and 1 of 2 speakers; get what is missing"
-    ):
+    with refused(ManifestError, "2 of 4 utterances and 1 of 2 speakers"):
         speechocean762.read(speechocean)
     listing = speechocean762.read(speechocean, allow_incomplete=True)
     assert listing.problems == ["005010011: no recording", "005010035: no recording"]
     (root / "train/utt2spk").unlink()
-    with pytest.raises(ManifestError, match=r"train/utt2spk: no such file"):
+    with refused(ManifestError, "train/utt2spk: "):
         speechocean762.read(speechocean, allow_incomplete=True)
 
 
@@ -175,13 +172,13 @@ def test_common_voice_languages(tmp_path: Path) -> None:
         common_voice(tmp_path / language)
     assert commonvoice.read(tmp_path, language="zh-CN").language == "mandarin"
     assert commonvoice.read(tmp_path, language="en").notes == ["Common Voice, en"]
-    with pytest.raises(ManifestError, match=r"more than once \(de, en, zh-CN\)"):
+    with refused(ManifestError, "de, en, zh-CN"):
         commonvoice.read(tmp_path)
-    with pytest.raises(ManifestError, match="'de' is not supported; use one of en, zh-CN"):
+    with refused(ManifestError, "'de'", "en, zh-CN"):
         commonvoice.read(tmp_path, language="de")
-    with pytest.raises(ManifestError, match="no Common Voice in 'fr'"):
+    with refused(ManifestError, "'fr'"):
         commonvoice.read(tmp_path, language="fr")
-    with pytest.raises(ManifestError, match="no Common Voice"):
+    with refused(ManifestError, f"{tmp_path / 'nowhere'}: ", "Common Voice"):
         commonvoice.read(tmp_path / "nowhere")
 
 
@@ -197,9 +194,9 @@ def test_common_voice_names_what_is_unusable(tmp_path: Path) -> None:
     ]
     assert names(listing, "dev") == ["common_voice_en_dev1"]
     lines(folder / "dev.tsv", "client_id\tpath")
-    with pytest.raises(ManifestError, match=r"dev\.tsv: missing column sentence"):
+    with refused(ManifestError, "dev.tsv: ", "sentence"):
         commonvoice.read(tmp_path)
     (folder / "test.tsv").unlink()
     lines(folder / "dev.tsv", header)
-    with pytest.raises(ManifestError, match=r"test\.tsv: no such file"):
+    with refused(ManifestError, "test.tsv: "):
         commonvoice.read(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from fixtures.corpus_trees import counts, lines, names, recording
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import aishell2, thchs30
 from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
@@ -64,13 +65,13 @@ def test_aishell2_names_what_is_unusable(aishell2_source: Path) -> None:
 
 def test_aishell2_without_dev_and_test(tmp_path: Path) -> None:
     aishell2_set(tmp_path / "AISHELL-2/iOS/data", "C", 2)
-    with pytest.raises(ManifestError, match=r"wav\.scp and trans\.txt for dev, test"):
+    with refused(ManifestError, "wav.scp", "trans.txt", "dev, test"):
         aishell2.read(tmp_path)
     listing = aishell2.read(tmp_path, allow_incomplete=True)
     assert counts(listing) == {"train": 2, "dev": 0, "test": 0}
     assert listing.notes == ["dev: not there", "test: not there"]
     (tmp_path / "AISHELL-2/iOS/data/trans.txt").unlink()
-    with pytest.raises(ManifestError, match="for train, dev, test"):
+    with refused(ManifestError, "train, dev, test"):
         aishell2.read(tmp_path, allow_incomplete=True)
 
 
@@ -85,10 +86,10 @@ def test_aishell2_draws_hours(aishell2_source: Path, monkeypatch: pytest.MonkeyP
     assert set(names(aishell2.read(aishell2_source, hours=2 / 3600), "train")) < set(drawn)
     assert listing.notes == ["train: 8 utterances, 0.00111111 hours, drawn with seed 1"]
 
-    with pytest.raises(ManifestError, match=r"has 0\.00 hours, less than the 1 asked for"):
+    with refused(ManifestError, "0.00 hours", 1):
         aishell2.read(aishell2_source, hours=1)
     for hours in (0.0, -1.0, float("nan")):
-        with pytest.raises(ManifestError, match="more than 0"):
+        with refused(ManifestError, str(hours), 0):
             aishell2.read(aishell2_source, hours=hours)
 
     broken = aishell2_source / "AISHELL-2/iOS/data/wav/C0000/IC0000W0000.wav"
@@ -150,10 +151,10 @@ def test_thchs30_incomplete(thchs30_source: Path) -> None:
     for folder in ("data", "test"):
         (root / folder / "D4_750.wav").unlink()
         (root / folder / "D4_751.wav.trn").unlink()
-    with pytest.raises(ManifestError, match="incomplete: test has 0 of 2 utterances; get what"):
+    with refused(ManifestError, "0 of 2 utterances"):
         thchs30.read(thchs30_source)
     listing = thchs30.read(thchs30_source, allow_incomplete=True)
     assert counts(listing) == {"train": 3, "dev": 1, "test": 0}
     assert listing.problems == ["D4_750: no recording", "D4_751: no transcript"]
-    with pytest.raises(ManifestError, match="holds no THCHS-30"):
+    with refused(ManifestError, "THCHS-30"):
         thchs30.read(thchs30_source / "data_thchs30/data")

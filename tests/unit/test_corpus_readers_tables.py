@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from fixtures.corpus_trees import counts, lines, recording
+from fixtures.errors import refused
 from keyframe_asr.data.corpora import aishell_sample, audio_cmn, speechocean762
 from keyframe_asr.data.corpora.manifest_folder import read_manifest_folder
 from keyframe_asr.errors import ManifestError
@@ -55,12 +56,10 @@ def test_bad_tables_are_refused(folder: Path) -> None:
     table = folder / "manifest.tsv"
     content = table.read_text("utf-8").splitlines()
     lines(table, *content, content[1].replace("\ttrain", "\ttest"))
-    with pytest.raises(ManifestError, match="'train1' occurs twice"):
+    with refused(ManifestError, table, "'train1'"):
         read_manifest_folder(folder, "some", "mandarin")
     table.unlink()
-    with pytest.raises(
-        ManifestError, match=r"manifest\.tsv: no such file; give the folder of some"
-    ):
+    with refused(ManifestError, f"{table}: ", "some"):
         read_manifest_folder(folder, "some", "mandarin")
 
 
