@@ -94,7 +94,7 @@ class StartConfig(Strict):
 
     initial: str | None = None
     """Model, by folder or name, or `.safetensors` weights."""
-    forget: list[str] = Field(default_factory=list)
+    reinitialise: list[str] = Field(default_factory=list)
     """Parts of the network, for instance encoder2, that `initial` leaves at random weights."""
     stage: str | None = None
     """Stage of the recipe that is trained once, with the first seed, for all variants: from
@@ -104,8 +104,10 @@ class StartConfig(Strict):
     def _check(self) -> StartConfig:
         if self.initial is None and self.stage is None:
             raise ValueError("name a model to start from (initial), a stage to train, or both")
-        if self.forget and self.initial is None:
-            raise ValueError("forget names parts of initial; name a model there, or forget nothing")
+        if self.reinitialise and self.initial is None:
+            raise ValueError(
+                "reinitialise names parts of initial; name a model there, or leave it out"
+            )
         return self
 
 
@@ -125,7 +127,7 @@ class VariantConfig(Strict):
     @property
     def begins_alike(self) -> bool:
         """Whether it goes on with all the weights of the study's start."""
-        return not self.from_nothing and not any(".forget=" in one for one in self.set)
+        return not self.from_nothing and not any(".reinitialise=" in one for one in self.set)
 
 
 class TrainingStudy(StudyDefinition):

@@ -35,7 +35,7 @@ FIRST_SEED = 1
 AVERAGED = "averaged.safetensors"
 
 Start = tuple[str | Path | None, Sequence[str]]
-"""Model or weights to begin as, and the parts of them to forget."""
+"""Model or weights to start from, and the parts of the network that they leave at random."""
 
 
 class TrainingMeasurement:
@@ -143,14 +143,16 @@ class TrainingMeasurement:
         }
 
     def _start(self) -> Start:
-        """What variants start from, trained now if it is not there, and what of it they forget."""
+        """What variants start from, trained now if need be, and the parts left at random."""
         start = self.study.start
         if start is None:
             return _nothing()
         recipe = self.start_recipe()
         if recipe is None:
-            return start.initial, start.forget
-        model = self._train(recipe, self._start_setting, lambda: (start.initial, start.forget))
+            return start.initial, start.reinitialise
+        model = self._train(
+            recipe, self._start_setting, lambda: (start.initial, start.reinitialise)
+        )
         return model.parent / AVERAGED, ()
 
     @functools.cached_property
@@ -159,7 +161,7 @@ class TrainingMeasurement:
         if start is None:
             return None
         recipe = self.start_recipe()
-        return start.model_dump(include={"initial", "forget"}) | {
+        return start.model_dump(include={"initial", "reinitialise"}) | {
             "weights": start.initial and weights_digest(start.initial),
             "recipe": recipe and _described(recipe),
         }
@@ -175,8 +177,10 @@ class TrainingMeasurement:
         with FileLock(f"{folder}.lock"):  # another process may train the same
             if model.is_dir():
                 return model
-            initial, forget = begin()
-            return train_recipe(recipe, folder, resume=True, initial=initial, forget=forget)
+            initial, reinitialise = begin()
+            return train_recipe(
+                recipe, folder, resume=True, initial=initial, reinitialise=reinitialise
+            )
 
     def _recipe(
         self, stages: list[str], epochs: dict[str, int], sets: list[str], name: str
@@ -221,13 +225,13 @@ class TrainingMeasurement:
 def _described(recipe: Recipe) -> dict[str, Any]:
     """The recipe without the place where encodings are kept, on which nothing depends.
 
-    Stages that forget nothing do not say so: there are records from before they could.
+    Stages that re-initialise nothing do not say so: there are records from before they could.
     """
     described = recipe.model_dump(mode="json")
     del described["training"]["encodings"]
     for stage in described["stages"]:
-        if not stage["forget"]:
-            del stage["forget"]
+        if not stage["reinitialise"]:
+            del stage["reinitialise"]
     return described
 
 

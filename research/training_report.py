@@ -93,8 +93,8 @@ class TrainingReport:
         if start.initial is None:
             return stage
         model = f"`{start.initial}`"
-        if start.forget:
-            model += f" without {', '.join(start.forget)}"
+        if start.reinitialise:
+            model += f" without {', '.join(start.reinitialise)}"
         return f"{stage}, begun as {model}," if stage else model
 
     def _measured(self) -> str:

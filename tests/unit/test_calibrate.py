@@ -74,18 +74,18 @@ def test_starts_follow_the_onsets_of_sound(tmp_path: Path) -> None:
     shutil.copytree(shipped_models()["demo"], folder)
     config = folder / "config.yaml"
     config.write_text(
-        config.read_text().replace("spike_lead_seconds: 0.15", "spike_lead_seconds: 1.15")
+        config.read_text().replace("emission_delay_seconds: -0.15", "emission_delay_seconds: -1.15")
     )
-    assert load_model_folder(folder).config.spike_lead_seconds > 1
+    assert load_model_folder(folder).config.emission_delay_seconds < -1
     result = keyframe(
         *("calibrate", folder, spoken, "--decode", "axe", "--starts", "--in-place"),
         *("--json", tmp_path / "report.json"),
     )
     assert result.exit_code == 0, result.output
     heard = json.loads((tmp_path / "report.json").read_text())["onsets"]
-    stored = load_model_folder(folder).config.spike_lead_seconds
+    stored = load_model_folder(folder).config.emission_delay_seconds
     assert stored == heard["median"] and heard["count"] >= 30
-    assert 0.1 < stored < 0.4  # this model spikes before the sound
+    assert -0.4 < stored < -0.1  # this model spikes before the sound
     result = keyframe("times", folder, spoken, "--decode", "axe", "--onsets", "--json",
                       tmp_path / "times.json")  # fmt: skip
     assert result.exit_code == 0, result.output

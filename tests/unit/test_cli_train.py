@@ -84,10 +84,10 @@ def test_parts_that_are_forgotten(plan: list[str], tmp_path: Path) -> None:
     recipe.write_text(json.dumps(recipe_data(table, [stage("baseline", 1)])))
     here = [recipe, *plan, "--out", tmp_path / "run"]
     model = save_random_model(tmp_path / "model")
-    unknown = keyframe("train", *here, "--initial", model, "--forget", "encoder3")
+    unknown = keyframe("train", *here, "--initial", model, "--reinitialise", "encoder3")
     assert unknown.exit_code == 1
-    assert "no part 'encoder3' to forget" in unknown.stderr.splitlines()[-1]
-    nothing = keyframe("train", *here, "--forget", "encoder2")
+    assert "no part 'encoder3' to re-initialise" in unknown.stderr.splitlines()[-1]
+    nothing = keyframe("train", *here, "--reinitialise", "encoder2")
     assert nothing.exit_code == 2
     assert "--initial" in nothing.stderr
 

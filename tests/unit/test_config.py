@@ -188,21 +188,21 @@ def test_decoder_loss_without_a_decoder() -> None:
         ({"decoder": None}, "decoder", "model.decoder is null"),
     ],
 )
-def test_what_is_not_there_cannot_be_forgotten(
+def test_what_is_not_there_cannot_be_reinitialised(
     model: dict[str, Any], part: str, problem: str
 ) -> None:
-    data = changed("stages.2.forget", [part]) | {"model": model}
+    data = changed("stages.2.reinitialise", [part]) | {"model": model}
     for stage in data["stages"]:
         stage["losses"] = stage["losses"] | {"decoder": 0}
-    assert f"stage 'keyframes' forgets '{part}', but {problem}" in refusal(data)
-    data["stages"][2]["forget"] = ["encoder2", "head"]
+    assert f"stage 'keyframes' re-initialises '{part}', but {problem}" in refusal(data)
+    data["stages"][2]["reinitialise"] = ["encoder2", "head"]
     parse_config(Recipe, data, "recipe.yaml")
 
 
 @pytest.mark.parametrize("part", ["inter_ctc", "encoder1", "normalisation", "encoder3"])
-def test_what_chooses_the_keyframes_cannot_be_forgotten(part: str) -> None:
-    message = refusal(changed("stages.2.forget", [part]))
-    assert "stages.2.forget" in message
+def test_what_chooses_the_keyframes_cannot_be_reinitialised(part: str) -> None:
+    message = refusal(changed("stages.2.reinitialise", [part]))
+    assert "stages.2.reinitialise" in message
     assert "'encoder2'" in message
 
 
@@ -281,6 +281,43 @@ def test_bad_override_is_refused(tmp_path: Path, override: str, problem: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_an_old_name_of_a_key_is_read_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, changed("stages.2.forget", ["head"]))
+    assert [stage.reinitialise for stage in load_recipe(path).stages] == [[], [], ["head"]]
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1
+    for named in (str(path), "'stages.2.forget'", "'reinitialise: ['head']'"):
+        assert named in note
+    load_recipe(path)
+    assert capsys.readouterr().err == "", "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("present", "override"),
+    [
+        ("reinitialise", "stages.2.forget=[encoder2]"),
+        ("forget", "stages.2.reinitialise=[encoder2]"),
+        ("forget", "stages.2.forget=[encoder2]"),
+    ],
+)
+def test_an_override_wins_whichever_name_the_key_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], present: str, override: str
+) -> None:
+    path = write(tmp_path, changed(f"stages.2.{present}", ["head"]))
+    assert load_recipe(path, [override]).stages[2].reinitialise == ["encoder2"]
+    assert (str(path) in capsys.readouterr().err) == (present == "forget")
+
+
+def test_a_key_under_both_of_its_names_is_refused() -> None:
+    data = changed("stages.2.forget", ["head"])
+    data["stages"][2]["reinitialise"] = ["head"]
+    message = refusal(data)
+    assert "'stages.2.forget'" in message
+    assert "'reinitialise'" in message
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -319,3 +356,21 @@ def test_model_folder_config(tmp_path: Path) -> None:
     assert load_model_folder_config(write(tmp_path, config.model_dump())) == config
     with pytest.raises(RecipeError, match="'language'"):
         load_model_folder_config(write(tmp_path, config.model_dump() | {"language": "french"}))
+
+
+@pytest.mark.parametrize(("lead", "delay"), [(0.155, -0.155), (-0.3, 0.3), (1, -1.0), (0.0, 0.0)])
+def test_older_model_folders_name_the_lead_of_spikes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lead: float, delay: float
+) -> None:
+    data = {"name": "demo", "language": "mandarin", "vocab_size": 30, "keyframes": True}
+    data |= {"fusion": True, "model": {}}
+    (tmp_path / "new").mkdir()
+    new = write(tmp_path / "new", data | {"emission_delay_seconds": delay})
+    old = write(tmp_path, data | {"spike_lead_seconds": lead})
+    assert load_model_folder_config(old) == load_model_folder_config(new)
+    assert str(load_model_folder_config(old).emission_delay_seconds) == str(delay), "and its sign"
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1
+    assert f"'emission_delay_seconds: {delay}'" in note
+    with pytest.raises(RecipeError, match="'emission_delay_seconds'"):
+        load_model_folder_config(write(tmp_path, data | {"spike_lead_seconds": "late"}))

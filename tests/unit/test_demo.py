@@ -25,7 +25,7 @@ def test_recipe_trains_what_the_table_shows_for_equally_long() -> None:
     assert all(name in stages for name, _, _ in STAGES)
     for name in ("til", "axe"):
         assert stages[name].start_from == "fusion"
-        assert stages[name].forget == ["encoder2", "head"]
+        assert stages[name].reinitialise == ["encoder2", "head"]
         assert stages[name].keyframes and stages[name].losses.head_loss == name
         further = stages["fusion"].epochs + stages[name].epochs
         assert stages["baseline-longer"].epochs == further

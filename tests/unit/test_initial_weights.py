@@ -108,17 +108,17 @@ def test_forgotten_parts_stay_as_they_are(tmp_path: Path) -> None:
     source, target = network(5), network(5)
     before = {name: one.clone() for name, one in target.state_dict().items()}
     save_file(source.state_dict(), tmp_path / "weights.safetensors")
-    forget = ["encoder2", "head"]
-    assert load_matching(target, tmp_path / "weights.safetensors", forget) == []
+    reinitialise = ["encoder2", "head"]
+    assert load_matching(target, tmp_path / "weights.safetensors", reinitialise) == []
     for name, one in target.state_dict().items():
-        expected = before if name.split(".")[0] in forget else source.state_dict()
+        expected = before if name.split(".")[0] in reinitialise else source.state_dict()
         torch.testing.assert_close(one, expected[name])
     assert not torch.equal(before["head.weight"], source.state_dict()["head.weight"])
-    with pytest.raises(TrainingError, match="no part 'encoder3' to forget; its parts are"):
+    with pytest.raises(TrainingError, match="no part 'encoder3' to re-initialise; its parts are"):
         load_matching(target, tmp_path / "weights.safetensors", ["encoder3"])
 
 
-def test_every_part_that_a_stage_may_forget_is_one_of_the_network() -> None:
+def test_every_part_that_a_stage_may_reinitialise_is_one_of_the_network() -> None:
     conditioned = EncoderConfig(dim=16, heads=2, layers=2, keyframe_layer=1, self_conditioning=True)
     whole = KeyframeNetwork(ModelConfig(encoder=conditioned), 80, VOCABULARY)
     parts = {name for name, _ in whole.named_children()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keyframe_asr.evaluation.times import Onset, SpikeLeads, onsets
+from keyframe_asr.evaluation.times import EmissionDelays, Onset, onsets
 
 RATE = 16_000
 
@@ -44,23 +44,23 @@ def test_what_begins_with_sound_has_no_onset_there() -> None:
 
 
 def test_the_last_token_before_a_short_pause_is_not_the_first_after_it() -> None:
-    leads = SpikeLeads()
+    delays = EmissionDelays()
     sound = recording((False, 0.5), (True, 1.0), (False, 0.35), (True, 1.0), (False, 0.5))
-    leads.add(sound, [0.7, 1.4, 2.05])
-    assert leads.values == pytest.approx([-0.2, -0.2], abs=0.03)
+    delays.add(sound, [0.7, 1.4, 2.05])
+    assert delays.values == pytest.approx([0.2, 0.2], abs=0.03)
 
 
-def test_the_lead_is_that_of_the_first_spike_at_each_onset() -> None:
-    leads = SpikeLeads()
+def test_the_delay_is_that_of_the_first_spike_at_each_onset() -> None:
+    delays = EmissionDelays()
     sound = recording((False, 0.5), (True, 1.0), (False, 0.6), (True, 1.0), (False, 0.5))
-    leads.add(sound, [0.7, 1.1, 2.3, 2.8])
-    assert leads.values == pytest.approx([-0.2, -0.2], abs=0.03)
-    leads.add(sound, [0.4, 1.1])  # the second is nobody's
-    assert leads.values[2:] == pytest.approx([0.1], abs=0.03)
-    leads.add(sound, [])
-    leads.add(np.zeros(RATE, dtype=np.float32), [0.5])
-    assert len(leads.values) == 3 and leads.median is None
+    delays.add(sound, [0.7, 1.1, 2.3, 2.8])
+    assert delays.values == pytest.approx([0.2, 0.2], abs=0.03)
+    delays.add(sound, [0.4, 1.1])  # the second is nobody's
+    assert delays.values[2:] == pytest.approx([-0.1], abs=0.03)
+    delays.add(sound, [])
+    delays.add(np.zeros(RATE, dtype=np.float32), [0.5])
+    assert len(delays.values) == 3 and delays.median is None
     for _ in range(14):
-        leads.add(sound, [0.7, 2.3])
-    assert leads.median == pytest.approx(-0.2, abs=0.03)
-    assert leads.report()["count"] == 31
+        delays.add(sound, [0.7, 2.3])
+    assert delays.median == pytest.approx(0.2, abs=0.03)
+    assert delays.report()["count"] == 31

@@ -292,12 +292,12 @@ def test_without_matplotlib_one_line_says_what_to_install(
     assert "matplotlib" in said and "pip install 'keyframe-asr[plot]'" in said
 
 
-def test_tokens_hang_on_their_keyframes_when_spikes_lead(tmp_path: Path) -> None:
-    """A token's start is its spike moved by the lead; no keyframe is left without its token."""
+def test_tokens_hang_on_their_keyframes_whatever_the_delay(tmp_path: Path) -> None:
+    """A token's start is its spike moved by the delay; no keyframe is left without its token."""
     view = inspection_view(load("demo"), speech_of_the_demo(tmp_path))
-    assert view.spike_lead != 0
+    assert view.emission_delay != 0
     frames = {
-        round((token.start - view.spike_lead) / view.frame_seconds)
+        round((token.start + view.emission_delay) / view.frame_seconds)
         for token in view.transcript.tokens
     }
     assert frames
@@ -309,10 +309,10 @@ def speech_of_the_demo(folder: Path) -> Path:
     return audio_path(next(iter(load_manifest(make_corpus(folder, recipe)["test"]))))
 
 
-@pytest.mark.parametrize("lead", [-0.3, 0.0, 0.1])
-def test_tokens_are_drawn_at_their_spikes_even_where_starts_were_moved(lead: float) -> None:
+@pytest.mark.parametrize("delay", [0.3, 0.0, -0.1])
+def test_tokens_are_drawn_at_their_spikes_even_where_starts_were_moved(delay: float) -> None:
     frames, seconds = [1, 3, 6, 9], 0.08
-    starts = [max(frame * seconds + lead, 0.0) for frame in frames]
+    starts = [max(frame * seconds - delay, 0.0) for frame in frames]
     tokens = [Token("A", start, start, 1.0) for start in starts]
     view = InspectionView(
         fbank=np.zeros((100, 80), dtype=np.float32),
@@ -321,6 +321,6 @@ def test_tokens_are_drawn_at_their_spikes_even_where_starts_were_moved(lead: flo
         transcript=Transcript("AAAA", tokens, 1.0),
         pieces="_ABC",
         frame_seconds=seconds,
-        spike_lead=lead,
+        emission_delay=delay,
     )
     assert view.token_frames == frames

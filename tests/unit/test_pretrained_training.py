@@ -115,7 +115,7 @@ def test_embeddings_are_as_many_as_keyframes(trained: Path) -> None:
     assert found.vectors.shape == (int(kept.lengths[0]), 16)
     np.testing.assert_allclose(found.times, kept.index[0].numpy() * 0.04)
     assert (np.diff(found.times) > 0).all() and found.times[-1] <= found.duration
-    recognizer.config = recognizer.config.model_copy(update={"spike_lead_seconds": -0.1})
+    recognizer.config = recognizer.config.model_copy(update={"emission_delay_seconds": 0.1})
     moved = np.maximum(kept.index[0].numpy() * 0.04 - 0.1, 0)
     np.testing.assert_allclose(recognizer.embed(samples).times, moved)
     silent = recognizer.embed(np.zeros(8000, "f4"))

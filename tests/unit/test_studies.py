@@ -474,10 +474,10 @@ def test_bad_systems(systems: str, message: str) -> None:
     [
         ({"stage": "longer"}, [("start", None, [], 3), ("axe", "averaged.safetensors", (), 1)]),
         (
-            {"stage": "longer", "initial": "demo", "forget": ["head"]},
+            {"stage": "longer", "initial": "demo", "reinitialise": ["head"]},
             [("start", "demo", ["head"], 1), ("axe", "averaged.safetensors", (), 1)],
         ),
-        ({"initial": "demo", "forget": ["head"]}, [("axe", "demo", ["head"], 1)]),
+        ({"initial": "demo", "reinitialise": ["head"]}, [("axe", "demo", ["head"], 1)]),
     ],
 )
 def test_what_variants_start_from(
@@ -492,9 +492,11 @@ def test_what_variants_start_from(
     study.write_text(yaml.safe_dump(described))
     model, calls = save_random_model(tmp_path / "model"), []
 
-    def record(recipe: Recipe, folder: Path, *, resume: bool, initial: Any, forget: Any) -> Path:
+    def record(
+        recipe: Recipe, folder: Path, *, resume: bool, initial: Any, reinitialise: Any
+    ) -> Path:
         name = Path(initial).name if initial is not None else None
-        calls.append((recipe.name, name, forget, len(recipe.stages)))
+        calls.append((recipe.name, name, reinitialise, len(recipe.stages)))
         assert resume and all(stage.learning_rate == 0.25 for stage in recipe.stages)
         return model
 

@@ -97,7 +97,7 @@ def test_what_the_ablation_changes(name: str, in_repository: None) -> None:
     assert found["first"].model.keyframes.keep == "first"
     assert found["sequence"].model.keyframes.positions == "sequence"
     assert found["from-nothing"].stages[0].keyframes
-    assert [stage.forget for stage in found["head-anew"].stages] == [[], ["head"]]
+    assert [stage.reinitialise for stage in found["head-anew"].stages] == [[], ["head"]]
 
 
 @pytest.mark.parametrize("name", ["units", "english", "future", "ablation_mandarin", "encoder"])
@@ -123,7 +123,7 @@ def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None
     (recipe, *_) = recipes(name).values()
     network = KeyframeNetwork(with_architecture(recipe).model, 80, 100)
     assert start is not None
-    assert set(start.forget) <= {part for part, _ in network.named_children()}
+    assert set(start.reinitialise) <= {part for part, _ in network.named_children()}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None
         ("kind=[training]", r"\['training'\] is none of stress, cost, training, dropped"),
         ("reference=nobody", "'nobody' is none of the variants"),
         ("start={stage: null}", "name a model to start from"),
-        ("start={stage: frozen, forget: [head]}", "forget names parts of initial"),
+        ("start={stage: frozen, reinitialise: [head]}", "reinitialise names parts of initial"),
         ("compares=axe", "unknown key 'compares'; did you mean 'compare'"),
     ],
 )

@@ -199,14 +199,14 @@ def test_stage_starts_from_the_named_one(corpus: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(after, branch, rtol=0, atol=1e-9)
 
 
-def test_stage_begins_forgotten_parts_anew(corpus: Path, tmp_path: Path) -> None:
+def test_stage_reinitialises_parts(corpus: Path, tmp_path: Path) -> None:
     """With what a new network of the recipe's seed has there, and all else as it was."""
     stages = [
         stage("untrained", 1, **FROZEN),
         stage("trained", 1),
-        stage("next", 1, forget=["head", "decoder"], **FROZEN),
+        stage("next", 1, reinitialise=["head", "decoder"], **FROZEN),
         stage("more", 1),
-        stage("branch", 1, start_from="trained", forget=["head"], **FROZEN),
+        stage("branch", 1, start_from="trained", reinitialise=["head"], **FROZEN),
     ]
     train_recipe(tone_recipe(corpus, stages, weight_decay=0.0), tmp_path, quiet=True)
     weights = {
@@ -218,12 +218,12 @@ def test_stage_begins_forgotten_parts_anew(corpus: Path, tmp_path: Path) -> None
     ]
     assert all({"encoder1", "encoder2", "head", "decoder"} <= parts for parts in apart)
     for found in ("next", "branch"):
-        anew = next(one["forget"] for one in stages if one["name"] == found)
+        parts = next(one["reinitialise"] for one in stages if one["name"] == found)
         for name, weight in weights[found].items():
-            expected = weights["untrained" if name.split(".")[0] in anew else "trained"]
+            expected = weights["untrained" if name.split(".")[0] in parts else "trained"]
             torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-9)
     card = (tmp_path / "next" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "next (at most 1 epochs, head and decoder begun anew)" in card
+    assert "next (at most 1 epochs, head and decoder re-initialised)" in card
 
 
 def moved(one: Tensor, other: Tensor) -> bool:

@@ -27,7 +27,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stages_of_one_epoch() -> list[dict[str, Any]]:
     stages = three_stages(epochs=1)
-    stages[-1]["forget"] = ["encoder2", "head"]
+    stages[-1]["reinitialise"] = ["encoder2", "head"]
     return stages
 
 

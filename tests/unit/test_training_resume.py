@@ -8,6 +8,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from safetensors.torch import load_file
 
 from fixtures.killed_run import Moment, train_and_die, train_until_killed
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
-from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train_recipe
@@ -34,7 +35,7 @@ STAGES = ("baseline", "fusion", "keyframes")
 def recipe_of(table: Path) -> Recipe:
     # An odd number of batches for accumulation, dropout, speeds and masks: all that is random.
     stages = three_stages(epochs=2)
-    stages[-1] |= {"start_from": "baseline", "forget": ["encoder2", "head"]}
+    stages[-1] |= {"start_from": "baseline", "reinitialise": ["encoder2", "head"]}
     return tone_recipe(table, stages, accumulate=2, batch_seconds=3.0)
 
 
@@ -107,7 +108,7 @@ KILLS: list[tuple[int, Moment, tuple[int, int]]] = [
     (5, "half", (1, 0)),  # the first state of the next stage
     (4, "half", (1, 1)),  # weights
     (4, "half", (1, 2)),  # the average
-    (5, "half", (2, 0)),  # the first state of a stage that begins parts anew
+    (5, "half", (2, 0)),  # the first state of a stage that re-initialises parts
     (3, "after", (2, 1)),
     (3, "before", (2, 1)),
     (2, "after", (2, 1)),
@@ -193,7 +194,8 @@ def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
         timeout=240,
     )
     assert done.returncode == 1
-    assert re.search(r"state\.pt: cannot be written .* --resume$", done.stderr.splitlines()[-1])
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"state\.pt: cannot be written .* --resume$", last), done.stderr
     assert not list((tmp_path / "run").glob(".state.pt*"))
     train_recipe(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
     assert_same_run(tmp_path / "run", undisturbed)
@@ -209,6 +211,21 @@ def test_resuming_a_finished_run_trains_nothing(corpus: Path, undisturbed: Path)
     model = train_recipe(recipe_of(corpus), undisturbed, resume=True, quiet=True)
     assert model == undisturbed / "keyframes" / "model"
     assert (undisturbed / "log.jsonl").read_text() == log
+
+
+def test_a_run_whose_recipe_has_old_names_of_keys_is_resumed(
+    corpus: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    stored = (undisturbed / "recipe.yaml").read_text()
+    assert "reinitialise:" in stored
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    (run / "recipe.yaml").write_text(stored.replace("reinitialise:", "forget:"))
+    recipe = load_recipe(run / "recipe.yaml")
+    assert recipe == recipe_of(corpus)
+    train_recipe(recipe, run, resume=True, quiet=True)
+    assert_same_run(run, undisturbed)
+    assert (run / "recipe.yaml").read_text() == stored
 
 
 def test_existing_run_is_refused_without_resume(corpus: Path, undisturbed: Path) -> None:
@@ -243,7 +260,7 @@ def test_run_killed_before_its_first_epoch_leaves_no_tokenizer_behind(
         ({"model": {"encoder": {"dim": 24}}}, "model"),
         ({"features": {"num_mel_bins": 20}}, "features"),
         ({"stages": three_stages()[1:]}, "the names of the stages"),
-        ({"stages": three_stages()}, "what the stages start from, what the stages forget"),
+        ({"stages": three_stages()}, "what the stages start from, what the stages re-initialise"),
     ],
     ids=["model", "features", "stages", "beginnings"],
 )

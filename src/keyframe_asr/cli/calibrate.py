@@ -103,7 +103,7 @@ def calibrate(
     modes: list[Mode] = [mode.value for mode in decode or ()] or list(recognizer.modes)
     calibrator = Calibrator(recognizer, list(dict.fromkeys(modes)))
     calibrator.hear_speech(manifest)
-    if fitting.starts and calibrator.spike_lead_seconds is None:
+    if fitting.starts and calibrator.emission_delay_seconds is None:
         raise ManifestError(
             f"{manifest}: has too few pauses to tell where tokens start; give more recordings, or "
             "leave out --starts"
@@ -117,7 +117,7 @@ def calibrate(
         "speech_check": found.speech_check,
     }
     if fitting.starts:
-        changes["spike_lead_seconds"] = calibrator.spike_lead_seconds
+        changes["emission_delay_seconds"] = calibrator.emission_delay_seconds
     _store(model, recognizer.config.model_copy(update=changes), place)
     if reports.picture is not None:
         draw_reliability(found.panels, reports.picture)
@@ -180,10 +180,10 @@ def _print(found: Calibration) -> None:
     console = Console()
     console.print(table)
     if heard := report["onsets"]["count"]:
-        lead = 1000 * report["onsets"]["median"]
+        delay = 1000 * report["onsets"]["median"]
         console.print(
-            f"spikes lie {abs(lead):.0f} ms {'before' if lead > 0 else 'after'} the onset of sound "
-            f"(median of {heard} onsets after pauses)"
+            f"spikes lie {abs(delay):.0f} ms {'before' if delay < 0 else 'after'} the onset of "
+            f"sound (median of {heard} onsets after pauses)"
         )
     if (check := report["speech_check"]) is None:
         console.print("sounds without speech got no text, so nothing is refused")

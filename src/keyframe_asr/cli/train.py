@@ -30,11 +30,11 @@ def train(
             "hardly any do."
         ),
     ] = None,
-    forget: Annotated[
+    reinitialise: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help="Part of the network that begins anew all the same (several times): "
+            help="Part of the network that keeps random weights all the same (several times): "
             "for example encoder2.",
         ),
     ] = None,
@@ -46,25 +46,27 @@ def train(
 
     Several devices or machines: torchrun --nproc-per-node N -m keyframe_asr.cli.main train RECIPE
     """
-    if forget and initial is None:
+    if reinitialise and initial is None:
         raise typer.BadParameter(
-            "names parts of the model to start from; add --initial", param_hint="--forget"
+            "names parts of the model to start from; add --initial", param_hint="--reinitialise"
         )
     from keyframe_asr.config.recipe import load_recipe
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, overrides or ())
     from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
 
     if plan:
-        _print_plan(loaded, initial, forget or ())
+        _print_plan(loaded, initial, reinitialise or ())
         return
     folder = out or Path("runs") / loaded.name
-    model = train_recipe(loaded, folder, resume=resume, initial=initial, forget=forget or ())
+    model = train_recipe(
+        loaded, folder, resume=resume, initial=initial, reinitialise=reinitialise or ()
+    )
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several, one of which may speak
         typer.echo(model)
 
 
-def _print_plan(recipe: Recipe, initial: str | None, forget: Sequence[str]) -> None:
+def _print_plan(recipe: Recipe, initial: str | None, reinitialise: Sequence[str]) -> None:
     import tempfile
 
     from rich.console import Console
@@ -73,4 +75,4 @@ def _print_plan(recipe: Recipe, initial: str | None, forget: Sequence[str]) -> N
     from keyframe_asr.training.run import plan_recipe
 
     with tempfile.TemporaryDirectory() as scratch:
-        show(plan_recipe(recipe, Path(scratch), initial, forget), Console())
+        show(plan_recipe(recipe, Path(scratch), initial, reinitialise), Console())

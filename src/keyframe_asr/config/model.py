@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
-from keyframe_asr.config.strict import Strict, parse_config, read_yaml
+from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 
 NormalisationName = Literal["english", "english-digits", "mandarin"]
 """Normal forms of transcripts, which `keyframe_asr.text.forms` describes."""
@@ -125,8 +126,17 @@ class ModelConfig(Strict):
     decoder: DecoderConfig | None = DecoderConfig()
 
 
+def _negative(number: Any) -> Any:
+    # 0.0 stays without a sign; what is no number is refused with the other problems
+    return 0.0 - number if type(number) in (int, float) else number
+
+
 class ModelFolderConfig(Strict):
     """`config.yaml` of a model folder: what is needed to rebuild the network."""
+
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {
+        "spike_lead_seconds": Renamed("emission_delay_seconds", _negative)
+    }
 
     name: str
     language: Literal["english", "mandarin"]
@@ -136,8 +146,11 @@ class ModelFolderConfig(Strict):
     keyframes: bool
     fusion: bool
     """Whether keyframe selection and frame fusion are on in these weights."""
-    spike_lead_seconds: float = 0.0
-    """How long before the start of its token a spike lies in the median, where that is known."""
+    emission_delay_seconds: float = 0.0
+    """Median of (time of a CTC spike - start of its token), where that is known.
+
+    Positive where spikes come after the starts of their tokens, negative where they come before.
+    """
     confidences: Confidences = Field(default_factory=dict)
     """By decode mode: what makes confidences as high as the share of tokens that are right."""
     speech_check: SpeechCheckConfig | None = None

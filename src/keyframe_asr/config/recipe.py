@@ -6,8 +6,9 @@ contradict each other are refused before any work, naming the key and the neares
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,7 +19,7 @@ from keyframe_asr.config.model import (
     NormalisationName,
     check_normalisation,
 )
-from keyframe_asr.config.strict import Strict, apply_override, parse_config, read_yaml
+from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 
 
 class DataConfig(Strict):
@@ -84,11 +85,13 @@ class CollapseConfig(Strict):
 
 
 PartAboveKeyframes = Literal["conditioning", "fusion", "encoder2", "head", "decoder"]
-"""Parts of the network that a stage may begin anew; those below them choose the keyframes."""
+"""Parts of the network that a stage may re-initialise; those below them choose the keyframes."""
 
 
 class StageConfig(Strict):
     """One stage of training; it starts from the averaged weights of the one before."""
+
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {"forget": Renamed("reinitialise")}
 
     name: str
     epochs: int = Field(ge=1)
@@ -96,8 +99,8 @@ class StageConfig(Strict):
     """Other training manifests than the recipe's, for instance to warm up on other speech."""
     start_from: str | None = None
     """Earlier stage whose averaged weights this one starts from; `null`: the one before."""
-    forget: list[PartAboveKeyframes] = Field(default_factory=list)
-    """Parts that begin this stage with random weights, those of a new network of the seed."""
+    reinitialise: list[PartAboveKeyframes] = Field(default_factory=list)
+    """Parts that start this stage with random weights, those of a new network of the seed."""
     keyframes: bool = False
     fusion: bool = False
     losses: LossConfig
@@ -120,7 +123,7 @@ class StageConfig(Strict):
 
     @property
     def manifests(self) -> list[str]:
-        """Training manifests of its own; none where it hears those of the recipe."""
+        """Training manifests of its own; none where it is trained on those of the recipe."""
         return [self.train] if isinstance(self.train, str) else self.train or []
 
     @model_validator(mode="after")
@@ -202,7 +205,7 @@ class Recipe(Strict):
                     f"stage '{stage.name}' unfreezes layers of a pretrained encoder, but "
                     "model.pretrained is null; remove unfreeze_from_layer or name an encoder"
                 )
-            _check_forgotten(stage, self.model)
+            _check_reinitialised(stage, self.model)
         names = [stage.name for stage in self.stages]
         for index, stage in enumerate(self.stages):
             if stage.start_from is not None and stage.start_from not in names[:index]:
@@ -215,24 +218,22 @@ class Recipe(Strict):
         return self
 
 
-def _check_forgotten(stage: StageConfig, model: ModelConfig) -> None:
+def _check_reinitialised(stage: StageConfig, model: ModelConfig) -> None:
     absent = {
         "conditioning": "" if model.encoder.self_conditioning else "self_conditioning is false",
         "decoder": "model.decoder is null" if model.decoder is None else "",
     }
-    for part in stage.forget:
+    for part in stage.reinitialise:
         if why := absent.get(part):
-            raise ValueError(f"stage '{stage.name}' forgets '{part}', but {why}; leave it out")
+            raise ValueError(
+                f"stage '{stage.name}' re-initialises '{part}', but {why}; leave it out"
+            )
 
 
-def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply `key.sub=value` overrides (list entries by their number).
 
     Raises:
         RecipeError: the file cannot be read, or a key or value is not valid.
     """
-    path = Path(path)
-    data = read_yaml(path)
-    for override in overrides or []:
-        apply_override(data, override)
-    return parse_config(Recipe, data, str(path))
+    return parse_config(Recipe, read_yaml(Path(path)), str(path), overrides)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import reprlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,15 +20,42 @@ from keyframe_asr.errors import RecipeError
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """What has become of a key: its present name, and the present value of one written before."""
+
+    name: str
+    convert: Callable[[Any], Any] = lambda value: value
+
+
 class Strict(BaseModel):
     """Data in which nothing is converted and no key is unknown."""
 
     # strict: `true` is no number and "12" no integer, though pydantic would convert them
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {}
+    """Old names of keys, which are still read; a line on standard error tells the present ones."""
 
-def parse_config(kind: type[ConfigT], data: Any, where: str) -> ConfigT:
-    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key."""
+
+def parse_config(
+    kind: type[ConfigT], data: Any, where: str, overrides: Sequence[str] = ()
+) -> ConfigT:
+    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key.
+
+    Args:
+        kind: what the data has to be.
+        data: as read.
+        where: the file, for messages.
+        overrides: `key.sub=value`, applied to the data one after another.
+
+    Raises:
+        RecipeError: a key or value is not valid.
+    """
+    data = _with_present_names(kind, data, where)
+    for override in overrides:
+        apply_override(data, override)
+        data = _with_present_names(kind, data, f"--set {override}", replace=True)
     if not isinstance(data, dict):
         raise RecipeError(f"{where}: expected a mapping of keys to values, found {data!r}")
     try:
@@ -96,6 +127,55 @@ def _place(node: Any, step: str, override: str) -> int | str:
     )
 
 
+def _with_present_names(
+    kind: type[BaseModel], data: Any, where: str, place: str = "", replace: bool = False
+) -> Any:
+    """A copy of the data in which no key has an old name.
+
+    With `replace` a value under an old name takes the place of that under the present one, for it
+    was set later; otherwise only one of the two may be there.
+    """
+    if isinstance(data, list):
+        return [
+            _with_present_names(kind, one, where, f"{place}{number}.", replace)
+            for number, one in enumerate(data)
+        ]
+    if not isinstance(data, dict):
+        return data
+    found = dict(data)
+    old_names = kind.renamed_keys if issubclass(kind, Strict) else {}
+    for old, renamed in old_names.items():
+        if old not in found:
+            continue
+        if renamed.name in found and not replace:
+            raise RecipeError(
+                f"{where}: '{place}{old}' is an old name of '{renamed.name}', which is there too; "
+                "keep one of them"
+            )
+        value = found[renamed.name] = renamed.convert(found.pop(old))
+        _note(f"{where}: '{place}{old}' is an old name; read as '{renamed.name}: {value}'")
+    for name, field in kind.model_fields.items():
+        if name in found:
+            for nested in _models(field.annotation):
+                found[name] = _with_present_names(
+                    nested, found[name], where, f"{place}{name}.", replace
+                )
+    return found
+
+
+@functools.cache  # a file may be read several times
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The kinds of data that an annotation such as `list[StageConfig] | None` is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
 def _describe(kind: type[BaseModel], problem: Any) -> str:
     location = problem["loc"]
     key = ".".join(str(part) for part in location) or "recipe"
@@ -110,11 +190,7 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
 
 
 def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    current: Any = kind
     for part in location:
-        if isinstance(part, int):
-            continue
-        current = current.model_fields[part].annotation
-        candidates = [current, *getattr(current, "__args__", ())]
-        current = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(current.model_fields)
+        if not isinstance(part, int):
+            kind = next(_models(kind.model_fields[part].annotation))
+    return list(kind.model_fields)

@@ -27,7 +27,7 @@ def timed_tokens(
     frame_seconds: float,
     duration: float,
     piece: Callable[[int], str],
-    spike_lead: float = 0.0,
+    emission_delay: float = 0.0,
     level: SpeechLevel | None = None,
 ) -> list[Token]:
     """One token per id, start times non-decreasing and within the recording.
@@ -38,14 +38,15 @@ def timed_tokens(
         frame_seconds: seconds between two encoder frames.
         duration: of the recording in seconds.
         piece: display form of a token id.
-        spike_lead: seconds that spikes lie before the start of their tokens: a steady property of
-            trained weights, since CTC does not care where within its sound a token spikes.
+        emission_delay: seconds from the start of a token to its spike, negative where spikes come
+            before it: a steady property of trained weights, since CTC does not care where within
+            its sound a token spikes.
         level: how loud the recording is, which tells where tokens end; without it they end at the
             next start, or after `LONGEST_TOKEN_SECONDS`.
     """
     starts: list[float] = []
     for position in hypothesis.positions:
-        start = max(frames[position] * frame_seconds + spike_lead, 0.0)
+        start = max(frames[position] * frame_seconds - emission_delay, 0.0)
         starts.append(max(min(start, duration), starts[-1] if starts else 0.0))
     following = [*starts[1:], duration] if starts else []
     ends = [_end(start, limit, level) for start, limit in zip(starts, following, strict=True)]

@@ -27,7 +27,7 @@ from keyframe_asr.evaluation.reliability import Judged, reliability
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
-from keyframe_asr.evaluation.times import SpikeLeads
+from keyframe_asr.evaluation.times import EmissionDelays
 from keyframe_asr.inference.modes import DEFAULT_OPTIONS, Mode, decode
 from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer
 from keyframe_asr.inference.speech_check import speech_stretches
@@ -100,7 +100,7 @@ class Calibrator:
         self.failed: list[KeyframeError] = []
         self._speech: list[Heard] = []
         self._sounds: list[Heard] = []
-        self._leads = SpikeLeads()
+        self._delays = EmissionDelays()
         self._seconds = encoder_frame_seconds(recognizer.network.subsampling.factor)
         self._tokens: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
         self._words: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
@@ -130,9 +130,9 @@ class Calibrator:
             self._sounds += self._heard(encoded, found, [()], [half])
 
     @property
-    def spike_lead_seconds(self) -> float | None:
-        """Median from spikes to the onsets of sound; None where too few of them were heard."""
-        return self._leads.median
+    def emission_delay_seconds(self) -> float | None:
+        """Median from the onsets of sound to spikes; None where too few of them were heard."""
+        return self._delays.median
 
     def fit(self, tolerance: float = TOLERANCE) -> Calibration:
         """Scalings and the check for speech, with what they are worth."""
@@ -158,7 +158,7 @@ class Calibrator:
             "machine": machine(self.recognizer.device_name),
             "decode": decoded,
             "speech_check": self._check_report(check, tolerance) if check else None,
-            "onsets": self._leads.report(),
+            "onsets": self._delays.report(),
         }
         return Calibration(confidences, check, report, panels)
 
@@ -179,7 +179,7 @@ class Calibrator:
                 self._speech += self._heard(encoded, found, targets, halves)
                 for one, (hypothesis, frames) in zip(batch, found, strict=True):
                     spikes = [frames[position] * self._seconds for position in hypothesis.positions]
-                    self._leads.add(one.samples, spikes)
+                    self._delays.add(one.samples, spikes)
 
     def _joined(self, hypothesis: Hypothesis) -> list[Word]:
         """Words of a hypothesis; none where the tokens do not say where words begin."""

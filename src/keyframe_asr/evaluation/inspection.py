@@ -30,7 +30,8 @@ class InspectionView:
         transcript: the text, and its tokens with their times.
         pieces: display form of each of the V labels.
         frame_seconds: seconds between two encoder frames.
-        spike_lead: seconds that spikes lie before the starts of their tokens.
+        emission_delay: seconds from the start of a token to its spike; negative where it comes
+            before.
     """
 
     fbank: Array
@@ -39,7 +40,7 @@ class InspectionView:
     transcript: Transcript
     pieces: Sequence[str]
     frame_seconds: float
-    spike_lead: float = 0.0
+    emission_delay: float = 0.0
 
     @property
     def all_kept(self) -> bool:
@@ -50,7 +51,7 @@ class InspectionView:
     def token_frames(self) -> list[int]:
         """The encoder frame of each token's spike."""
         early = [
-            frame for frame in self.keyframes if frame * self.frame_seconds + self.spike_lead <= 0
+            frame for frame in self.keyframes if frame * self.frame_seconds <= self.emission_delay
         ]
         found: list[int] = []
         for token in self.transcript.tokens:
@@ -58,7 +59,7 @@ class InspectionView:
                 # several spikes may be moved to the beginning of the recording
                 found.append(early[len(found)])
             else:
-                found.append(round((token.start - self.spike_lead) / self.frame_seconds))
+                found.append(round((token.start + self.emission_delay) / self.frame_seconds))
         return found
 
 
@@ -84,7 +85,7 @@ def inspection_view(
         transcript=recognizer.decode(result, mode or recognizer.modes[0])[0],
         pieces=tuple(tokenizer.piece(token) for token in range(tokenizer.vocab_size)),
         frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
-        spike_lead=recognizer.config.spike_lead_seconds,
+        emission_delay=recognizer.config.emission_delay_seconds,
     )
 
 

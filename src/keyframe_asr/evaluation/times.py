@@ -58,8 +58,8 @@ class Onset:
 
 
 @dataclass
-class SpikeLeads:
-    """Seconds from the spikes of tokens after pauses to the onsets of their sound."""
+class EmissionDelays:
+    """Seconds from the onsets of sound after pauses to the spikes of the tokens there."""
 
     values: list[float] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class SpikeLeads:
             first = max(onset.seconds - EARLIEST_SECONDS, (onset.before + onset.seconds) / 2)
             near = [one for one in spikes if first <= one < end]
             if near and near[0] <= onset.seconds + LATEST_SECONDS:
-                self.values.append(onset.seconds - near[0])
+                self.values.append(near[0] - onset.seconds)
 
     @property
     def median(self) -> float | None:
@@ -81,7 +81,7 @@ class SpikeLeads:
         return round(float(np.median(self.values)), 3) if enough else None
 
     def report(self) -> dict[str, Any]:
-        """How many onsets were heard, and by how many seconds the spikes are before them."""
+        """How many onsets were heard, and by how many seconds the spikes come after them."""
         if not self.values:
             return {"count": 0}
         tenth, half, most = np.percentile(self.values, [10, 50, 90])
@@ -137,9 +137,9 @@ class TimeErrors:
 
     def count_onsets(self, samples: Samples, tokens: Sequence[Token]) -> None:
         """Add the starts of the tokens of one recording that come after pauses."""
-        leads = SpikeLeads()
-        leads.add(samples, [token.start for token in tokens])
-        self.starts += [-lead for lead in leads.values]
+        delays = EmissionDelays()
+        delays.add(samples, [token.start for token in tokens])
+        self.starts += delays.values
 
 
 @dataclass

@@ -201,7 +201,7 @@ class Recognizer:
         return SpeechEmbeddings(
             vectors=found.encoded.memory[0, : len(kept)].float().cpu().numpy()[kept],
             # as the starts of tokens
-            times=np.clip(spikes + self.config.spike_lead_seconds, 0.0, found.seconds[0]),
+            times=np.clip(spikes - self.config.emission_delay_seconds, 0.0, found.seconds[0]),
             duration=found.seconds[0],
         )
 
@@ -264,7 +264,7 @@ class Recognizer:
             encoder_frame_seconds(self.network.subsampling.factor),
             duration,
             self._piece,
-            self.config.spike_lead_seconds,
+            self.config.emission_delay_seconds,
             audio.levels[row] if audio.levels else None,
         )
         text, said = self.tokenizer.decode(found.tokens), words(tokens)

@@ -23,23 +23,23 @@ FEWEST_TOKENS = 30
 
 
 @torch.inference_mode()
-def measure_spike_lead(
+def measure_emission_delay(
     network: KeyframeNetwork, tokenizer: Tokenizer, store: Store, cuts: Iterable[Cut]
 ) -> float:
-    """Median of (start of the token - time of its spike) in seconds; 0 where nothing is known.
+    """Median of (time of a spike - start of its token) in seconds; 0 where nothing is known.
 
     Counts utterances with word times whose tokens are recognised right, one token a word.
     """
     training = network.training
     network.eval()
-    leads = [
-        lead
+    delays = [
+        delay
         for cut in cuts
         if (words := _word_starts(cut))
-        for lead in _leads(network, tokenizer, store, cut, words)
+        for delay in _delays(network, tokenizer, store, cut, words)
     ]
     network.train(training)
-    return round(median(leads), 3) if len(leads) >= FEWEST_TOKENS else 0.0
+    return round(median(delays), 3) if len(delays) >= FEWEST_TOKENS else 0.0
 
 
 def _word_starts(cut: Cut) -> list[tuple[str, float]]:
@@ -47,7 +47,7 @@ def _word_starts(cut: Cut) -> list[tuple[str, float]]:
     return [(item.symbol, item.start) for item in alignment.get("word", [])]
 
 
-def _leads(
+def _delays(
     network: KeyframeNetwork,
     tokenizer: Tokenizer,
     store: Store,
@@ -64,6 +64,6 @@ def _leads(
     frames = encoded.keyframes.index[0].tolist()
     seconds = encoder_frame_seconds(network.subsampling.factor)
     return [
-        start - frames[position] * seconds
+        frames[position] * seconds - start
         for position, (_, start) in zip(found.positions, words, strict=True)
     ]

@@ -75,26 +75,29 @@ def parts_of_other_units(network: KeyframeNetwork, path: Path, tokenizer: Tokeni
     return [name for name, _ in network.named_children() if name in _PARTS_OF_UNITS]
 
 
-def load_matching(network: KeyframeNetwork, path: Path, forget: Sequence[str] = ()) -> list[str]:
+def load_matching(
+    network: KeyframeNetwork, path: Path, reinitialise: Sequence[str] = ()
+) -> list[str]:
     """Load the tensors of a file that fit the network; returns the names of those it lacks.
 
-    Parts of the network named in `forget` are left as they are, and are not among the names.
+    Parts of the network named in `reinitialise` are left as they are, and are not among the names.
 
     Depthwise kernels over more or fewer frames are cut or padded around their middle.
 
     Raises:
         TrainingError: the file cannot be read, or next to nothing in it fits; the network has no
-            such part to forget.
+            such part.
     """
     parts = [name for name, _ in network.named_children()]
-    if unknown := [name for name in forget if name not in parts]:
+    if unknown := [name for name in reinitialise if name not in parts]:
         raise TrainingError(
-            f"the network has no part '{unknown[0]}' to forget; its parts are {', '.join(parts)}"
+            f"the network has no part '{unknown[0]}' to re-initialise; its parts are "
+            f"{', '.join(parts)}"
         )
     own = {
         name: weight
         for name, weight in network.state_dict().items()
-        if name.split(".")[0] not in forget
+        if name.split(".")[0] not in reinitialise
     }
     weights = without_quantised(load_weights(path))
     centred = {
@@ -119,7 +122,7 @@ def new_network(recipe: Recipe, vocab_size: int) -> KeyframeNetwork:
     return KeyframeNetwork(recipe.model, recipe.features.num_mel_bins, vocab_size)
 
 
-def begin_anew(network: KeyframeNetwork, parts: Sequence[str], recipe: Recipe) -> None:
+def reinitialise_parts(network: KeyframeNetwork, parts: Sequence[str], recipe: Recipe) -> None:
     """Give parts of the network the weights of a new one, which is built whole for it."""
     fresh = new_network(recipe, network.vocab_size)
     for part in parts:

@@ -35,7 +35,7 @@ from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
-from keyframe_asr.training.initial import begin_anew
+from keyframe_asr.training.initial import reinitialise_parts
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.report import EpochReport, TrainingReport
 from keyframe_asr.training.stages import Masking, StageObjective
@@ -183,12 +183,12 @@ class Trainer:
         return validate(objective, loaded, device, stage.name, add_up)
 
     def prepare_weights(self, stage: StageConfig) -> None:
-        """Those of the stage it starts from, the ones that are there by default; some anew."""
+        """Those of the stage it starts from, by default the present ones; some re-initialised."""
         if stage.start_from is not None:
             path = self.folder / stage.start_from / "averaged.safetensors"
             self._load(checkpoint.load_weights(path), path)
-        if stage.forget:
-            begin_anew(self.network, stage.forget, self.recipe)
+        if stage.reinitialise:
+            reinitialise_parts(self.network, stage.reinitialise, self.recipe)
 
     def _sampler(self, train: CutSet, progress: Progress) -> CutSampler:
         """Batches of the cuts of an epoch."""

@@ -24,7 +24,7 @@ from keyframe_asr.training import checkpoint
 from keyframe_asr.training.confidences import measure_confidences
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.emission_delay import measure_spike_lead
+from keyframe_asr.training.emission_delay import measure_emission_delay
 from keyframe_asr.training.initial import (
     initial_weights,
     load_encoder,
@@ -49,7 +49,7 @@ def train_recipe(
     *,
     resume: bool = False,
     initial: str | Path | None = None,
-    forget: Sequence[str] = (),
+    reinitialise: Sequence[str] = (),
     quiet: bool = False,
 ) -> Path:
     """Train all stages and write a model folder for each; returns the last one.
@@ -60,7 +60,8 @@ def train_recipe(
         resume: go on from the last checkpoint in `folder`.
         initial: what to start from, a model (by folder or name) or `.safetensors` weights; tensors
             of other shapes stay as they are.
-        forget: parts of the network, for instance "encoder2", that `initial` leaves as they are.
+        reinitialise: parts of the network, for instance "encoder2", that do not take the weights of
+            `initial`.
         quiet: no progress on standard error.
 
     Raises:
@@ -74,7 +75,7 @@ def train_recipe(
     start = None if initial is None or resumed else initial_weights(initial)
     # a run that is resumed has the encoder's weights, and its statistics, in its own folder
     original = None if resumed else original_encoder(recipe)
-    if original is not None and start is not None and "pretrained" not in forget:
+    if original is not None and start is not None and "pretrained" not in reinitialise:
         load_encoder(original, start)
     _make_folder(folder)
     if resumed:
@@ -88,7 +89,7 @@ def train_recipe(
         inputs = _inputs(recipe, folder, measured, processes, report, resumed)
         network = _network(recipe, inputs, original)
         if start is not None:
-            _load_initial(network, start, inputs, forget, report)
+            _load_initial(network, start, inputs, reinitialise, report)
             _normalise(network, inputs)
         encodings = encodings_folder(recipe, folder)
         trainer = Trainer(recipe, network, inputs.tokenizer, store, folder, processes, encodings)
@@ -165,14 +166,14 @@ def _load_initial(
     network: KeyframeNetwork,
     start: Path,
     inputs: Inputs,
-    forget: Sequence[str],
+    reinitialise: Sequence[str],
     report: TrainingReport,
 ) -> None:
     """Load what fits of the weights to start from, and say what does not."""
     strangers = parts_of_other_units(network, start, inputs.tokenizer)
     if strangers:
         report.warn(f"{start.parent}: has other units; {', '.join(strangers)} begin at random")
-    if others := load_matching(network, start, [*forget, *strangers]):
+    if others := load_matching(network, start, [*reinitialise, *strangers]):
         every = len(network.state_dict())
         parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in others))
         report.warn(
@@ -210,14 +211,14 @@ def plan_recipe(
     recipe: Recipe,
     scratch: Path,
     initial: str | Path | None = None,
-    forget: Sequence[str] = (),
+    reinitialise: Sequence[str] = (),
 ) -> TrainingPlan:
     """What `train_recipe` would do, from the same inputs; trains nothing.
 
     Args:
         recipe: the run.
         scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
-        initial, forget: as in `train_recipe`; what does not fit is said on standard error.
+        initial, reinitialise: as in `train_recipe`; what does not fit is said on standard error.
 
     Raises:
         ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
@@ -233,7 +234,7 @@ def plan_recipe(
     network = new_network(recipe, inputs.tokenizer.vocab_size)
     if start is not None:
         with TrainingReport(scratch) as report:
-            _load_initial(network, start, inputs, forget, report)
+            _load_initial(network, start, inputs, reinitialise, report)
     trainer = Trainer(recipe, network, inputs.tokenizer, store, scratch, processes)
     stages = []
     for index, (stage, cuts) in enumerate(zip(recipe.stages, inputs.train, strict=True)):
@@ -264,7 +265,7 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
     """Refuse to resume a run with a recipe that its weights or its stages do not fit.
 
     Epochs, learning rates, batches and data may change, and stages may be added at the end; what
-    the stages are called, start from and forget may not.
+    the stages are called, start from and re-initialise may not.
 
     Raises:
         TrainingError: names what differs.
@@ -280,7 +281,7 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
     for key, what in (
         ("name", "the names of the stages"),
         ("start_from", "what the stages start from"),
-        ("forget", "what the stages forget"),
+        ("reinitialise", "what the stages re-initialise"),
     ):
         then = [getattr(stage, key) for stage in before.stages]
         if [getattr(stage, key) for stage in recipe.stages][: len(then)] != then:
@@ -310,7 +311,7 @@ def save_stage_model(
         vocab_size=inputs.tokenizer.vocab_size,
         keyframes=stage.keyframes,
         fusion=stage.fusion,
-        spike_lead_seconds=measure_spike_lead(network, inputs.tokenizer, store, inputs.dev),
+        emission_delay_seconds=measure_emission_delay(network, inputs.tokenizer, store, inputs.dev),
         confidences=measure_confidences(network, inputs.tokenizer, store, inputs.dev),
         features=recipe.features,
         model=recipe.model,
@@ -328,8 +329,8 @@ def save_stage_model(
 
 
 def _as_words(stage: StageConfig) -> str:
-    anew = f", {' and '.join(stage.forget)} begun anew" if stage.forget else ""
-    return f"{stage.name} (at most {stage.epochs} epochs{anew})"
+    parts = f", {' and '.join(stage.reinitialise)} re-initialised" if stage.reinitialise else ""
+    return f"{stage.name} (at most {stage.epochs} epochs{parts})"
 
 
 def _ancestry(recipe: Recipe, stage: StageConfig) -> list[StageConfig]:
