@@ -22,8 +22,11 @@ from keyframe_asr.model.attention import (
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.convolution import ConvolutionModule
 from keyframe_asr.model.masks import attention_mask, length_mask
-from keyframe_asr.model.normalisation import GlobalNormalisation
-from keyframe_asr.model.subsampling import ConvolutionalSubsampling, subsampled_lengths
+from keyframe_asr.model.subsampling import (
+    ConvolutionalSubsampling,
+    GlobalNormalisation,
+    subsampled_lengths,
+)
 
 BINS, DIM = 12, 16
 

@@ -34,8 +34,8 @@ from keyframe_asr.errors import ModelError
 from keyframe_asr.io import pretrained_source
 from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original, with_architecture
 from keyframe_asr.io.quantised_weights import with_quantised
-from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder, build_pretrained
+from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
+from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.whisper import WhisperEncoder
 
 ARCHITECTURES = {"whisper": WHISPER, "wav2vec2": WAV2VEC2, "stable": STABLE_WAV2VEC2}

@@ -12,14 +12,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.model import ModelConfig, PretrainedConfig
+from keyframe_asr.errors import ModelError
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
-from keyframe_asr.model.normalisation import GlobalNormalisation
-from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder, build_pretrained
-from keyframe_asr.model.subsampling import ConvolutionalSubsampling, EncodingSubsampling
+from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
+from keyframe_asr.model.subsampling import (
+    ConvolutionalSubsampling,
+    EncodingSubsampling,
+    GlobalNormalisation,
+)
+from keyframe_asr.model.wav2vec2 import Wav2Vec2Encoder
+from keyframe_asr.model.whisper import WhisperEncoder
 
 
 @dataclass(frozen=True)
@@ -167,3 +173,26 @@ class KeyframeNetwork(nn.Module):
         return torch.arange(keyframes.index.size(1), device=keyframes.index.device).expand_as(
             keyframes.index
         )
+
+
+def build_pretrained(config: PretrainedConfig) -> PretrainedEncoder:
+    """The encoder of that architecture with random weights, frozen.
+
+    Raises:
+        ModelError: `transformers` is not installed, or the architecture is missing or wrong.
+    """
+    if config.architecture is None:
+        raise ModelError(
+            f"the architecture of '{config.source}' is not known; train with its folder at hand"
+        )
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        raise ModelError(
+            f"a pretrained encoder ({config.family}) needs transformers; "
+            "pip install 'keyframe-asr[pretrained]'"
+        ) from None
+    kind = WhisperEncoder if config.family == "whisper" else Wav2Vec2Encoder
+    encoder: PretrainedEncoder = kind(config)
+    encoder.unfreeze_from(None)
+    return encoder

@@ -98,33 +98,6 @@ class LayerSum(nn.Module):
         return (layers * weights.unsqueeze(-1)).sum(dim=-2)
 
 
-def build_pretrained(config: PretrainedConfig) -> PretrainedEncoder:
-    """The encoder of that architecture with random weights, frozen.
-
-    Raises:
-        ModelError: `transformers` is not installed, or the architecture is missing or wrong.
-    """
-    if config.architecture is None:
-        raise ModelError(
-            f"the architecture of '{config.source}' is not known; train with its folder at hand"
-        )
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
-        raise ModelError(
-            f"a pretrained encoder ({config.family}) needs transformers; "
-            "pip install 'keyframe-asr[pretrained]'"
-        ) from None
-    # imported here because they are built on this file
-    from keyframe_asr.model.wav2vec2 import Wav2Vec2Encoder
-    from keyframe_asr.model.whisper import WhisperEncoder
-
-    kind = WhisperEncoder if config.family == "whisper" else Wav2Vec2Encoder
-    encoder: PretrainedEncoder = kind(config)
-    encoder.unfreeze_from(None)
-    return encoder
-
-
 def chosen_layers(config: PretrainedConfig, layers: int) -> tuple[int, ...]:
     """Numbers of the layers a recipe chooses, of an encoder that has so many, ascending.
 

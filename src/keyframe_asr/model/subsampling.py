@@ -1,6 +1,7 @@
-"""Convolutional subsampling in time, to 25 Hz (factor 4) or 12.5 Hz (factor 8).
+"""From features to encoder frames: normalisation, then convolutional subsampling in time.
 
-Of fbank at 100 Hz, or of a pretrained encoder's outputs at 50 Hz, which is half of the factor.
+Subsampling gives 25 Hz (factor 4) or 12.5 Hz (factor 8), of fbank at 100 Hz or of a pretrained
+encoder's outputs at 50 Hz, which is half of the factor.
 """
 
 from __future__ import annotations
@@ -16,6 +17,27 @@ from keyframe_asr.model.masks import length_mask
 def subsampled_lengths(lengths: Tensor, factor: int) -> Tensor:
     """Encoder frames of so many fbank frames: ceil(lengths / factor), for factors of two."""
     return (lengths + factor - 1) // factor
+
+
+class GlobalNormalisation(nn.Module):
+    """Global cepstral mean and variance normalisation (CMVN), stored with the weights.
+
+    Shift and scale each mel bin by statistics of the training set; identity until they are set.
+
+    Buffers: `mean` (F,) and `inverse_std` (F,), both float32.
+    """
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, num_mel_bins: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_mel_bins))
+        self.register_buffer("inverse_std", torch.ones(num_mel_bins))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, T, F) to the same shape."""
+        return (features - self.mean) * self.inverse_std
 
 
 class ConvolutionalSubsampling(nn.Module):

@@ -18,8 +18,8 @@ from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.model_folder import save_model_folder
 from keyframe_asr.io.pretrained_source import load_original, with_architecture
-from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.model.pretrained import PretrainedEncoder, build_pretrained
+from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
+from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.confidences import measure_confidences
 from keyframe_asr.training.curves import draw_curves
