@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test study format clean
+.PHONY: help install demo test study docs format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make demo      recognise speech, then train the three stages on a corpus made on the spot"
 	@echo "make test      formatting, lint, types, import rules and all tests"
 	@echo "make study     measure one of research/studies: make study NAME=future"
+	@echo "make docs      build the documentation into site/"
 	@echo "make format    put the code into the project's format"
 	@echo "make clean     remove .venv and caches"
 
@@ -32,7 +33,7 @@ $(STAMP): pyproject.toml Makefile
 		     "name one that is: make install PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install '$(TORCH)' || $(PIP) install '$(TORCH)'
-	$(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,vad,dev]' || $(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,vad,dev]'
+	$(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,vad,docs,dev]' || $(PIP) install '$(TORCH)' -e '.[demo,plot,pretrained,vad,docs,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)
@@ -48,9 +49,12 @@ test: $(STAMP)
 study: $(STAMP)
 	$(BIN)/python -m research $(NAME) $(ARGUMENTS)
 
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build site

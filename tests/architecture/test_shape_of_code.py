@@ -10,7 +10,7 @@ import pytest
 
 from architecture.source_tree import SOURCE, functions_of, project_files, source_files
 
-FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 9
+FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 8
 EMPTY_NAMES = {"base", "common", "core", "helper", "helpers", "misc", "util", "utils"}
 MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:work|home|root|tmp|Users|mnt)/")
 TEXT_ENDINGS = {
