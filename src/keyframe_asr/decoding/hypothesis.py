@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
+from keyframe_asr.text.tokenizer import BLANK
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -39,3 +44,14 @@ def with_alternatives(ranked: Sequence[Hypothesis], count: int) -> Hypothesis:
 
 EMPTY = Hypothesis()
 """Nothing was said."""
+
+
+def padded(
+    sequences: Sequence[Sequence[int]], device: torch.device, fill: int = BLANK
+) -> tuple[Tensor, Tensor]:
+    """Token ids (N, L), filled up to the longest sequence, and the lengths (N,)."""
+    lengths = [len(one) for one in sequences]
+    longest = max(lengths, default=0)
+    rows = [[*one, *[fill] * (longest - len(one))] for one in sequences]
+    ids = torch.tensor(rows, dtype=torch.long, device=device).reshape(len(rows), longest)
+    return ids, torch.tensor(lengths, dtype=torch.long, device=device)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.hypothesis import Hypothesis, with_alternatives
+from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.model.decoder import AttentionDecoder
@@ -128,16 +128,11 @@ def token_scores(
     """Per hypothesis the log-probability of each token and of the end of sentence, (L + 1,)."""
     if not hypotheses:
         return []
-    sizes = [len(hypothesis.tokens) + 1 for hypothesis in hypotheses]
-    longest = max(sizes)
-    padded = torch.tensor(
-        [[END, *h.tokens, *[END] * (longest - len(h.tokens))] for h in hypotheses],
-        device=memory.device,
-    )
-    prefix, following = padded[:, :-1], padded[:, 1:]
-    logits = decoder(prefix, torch.tensor(sizes, device=memory.device), memory, lengths)
+    whole, sizes = padded([(END, *one.tokens, END) for one in hypotheses], memory.device, END)
+    prefix, following, sizes = whole[:, :-1], whole[:, 1:], sizes - 1
+    logits = decoder(prefix, sizes, memory, lengths)
     scores = logits.float().log_softmax(dim=-1).gather(2, following.unsqueeze(2)).squeeze(2).cpu()
-    return [row[:size] for row, size in zip(scores, sizes, strict=True)]
+    return [row[:size] for row, size in zip(scores, sizes.tolist(), strict=True)]
 
 
 def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Tensor:
@@ -149,22 +144,16 @@ def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]])
     device = ctc.log_probs.device
     if not sentences:
         return torch.zeros(0, device=device)
-    longest = max(map(len, sentences))
-    fill = [BLANK] * longest
-    labels = torch.tensor([[BLANK, *one, *fill[len(one) :]] for one in sentences], device=device)
-    targets = torch.tensor(
-        [[*(one.index(token) + 1 for token in one), *fill[len(one) :]] for one in sentences],
-        dtype=torch.long,
-        device=device,
-    )
+    labels, _ = padded([(BLANK, *one) for one in sentences], device)
+    targets, sizes = padded([[one.index(it) + 1 for it in one] for one in sentences], device)
     column = torch.arange(ctc.log_probs.shape[1], device=device).unsqueeze(1)
     row = torch.tensor(rows, device=device)[:, None, None]
     own = ctc.log_probs.float()[row, column, labels.unsqueeze(1)]
     found = -torch.nn.functional.ctc_loss(
         own.transpose(0, 1),
-        targets.reshape(len(sentences), longest),
+        targets,
         ctc.lengths[rows],
-        torch.tensor([len(one) for one in sentences], device=device),
+        sizes,
         blank=0,
         reduction="none",
     )

@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from keyframe_asr.decoding.hypothesis import padded
+
 
 class Scorer(Protocol):
     """Adds to the score of a hypothesis as its tokens come; it is already weighted."""
@@ -70,17 +72,11 @@ class ShallowFusion:
 
     def score(self, sentences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
         """Scores (N,) of whole token sequences, their ends included."""
-        longest = max((len(one) for one in sentences), default=0)
-        tokens = torch.tensor(
-            [[*one, *[0] * (longest - len(one))] for one in sentences],
-            dtype=torch.long,
-            device=device,
-        ).reshape(len(sentences), longest)
-        lengths = torch.tensor([len(one) for one in sentences], device=device)
+        tokens, lengths = padded(sentences, device)
         states = torch.tensor(self.start, dtype=torch.long, device=device)
         states = states.expand(len(sentences), -1)
         total = torch.zeros(len(sentences), device=device)
-        for place in range(longest):
+        for place in range(tokens.shape[1]):
             added, after = self.extend(states, tokens[:, place])
             going_on = place < lengths
             total = total + added.masked_fill(~going_on, 0.0)

@@ -13,7 +13,6 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,33 +71,11 @@ class NgramModel:
                 own.append([known[word] for word in ngram], *entry)
         return NgramModel(tuple(known), _packed(columns))
 
-    @cached_property
-    def entries(self) -> tuple[dict[Words, Entry], ...]:
-        """The same by n-gram, for looking at a few of them."""
-        return tuple(
-            {
-                tuple(self.words[number] for number in ngram): (log10, weight)
-                for ngram, log10, weight in zip(*_listed(ngrams), strict=True)
-            }
-            for ngrams in self.orders
-        )
-
     def __contains__(self, ngram: Words) -> bool:
         if not 0 < len(ngram) <= len(self.orders) or not set(ngram) <= set(self.words):
             return False
         numbers = [self.words.index(word) for word in ngram]
         return bool((self.orders[len(ngram) - 1].word_ids == numbers).all(axis=1).any())
-
-    def log10(self, history: Words, word: str) -> float:
-        """Base-10 log-probability of a word after a history, one n-gram at a time."""
-        history = history[max(0, len(history) - len(self.orders) + 1) :]
-        found = self.entries[len(history)].get((*history, word))
-        if found is not None:
-            return found[0]
-        if not history:
-            return NEVER if word == UNKNOWN_WORD else self.log10((), UNKNOWN_WORD)
-        weight = self.entries[len(history) - 1].get(history, (0.0, 0.0))[1]
-        return weight + self.log10(history[1:], word)
 
 
 @dataclass

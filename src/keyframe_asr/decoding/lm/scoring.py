@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from keyframe_asr.decoding.hypothesis import padded
 from keyframe_asr.decoding.lm.arpa import (
     START,
     STOP,
@@ -112,8 +113,7 @@ class UnitScorer:
             [table.word_ids.get(one, table.unknown) for one in several or unknown]
             for several in units
         ]
-        padded = [[*row, *[-1] * (longest - len(row))] for row in ids]
-        self._units = torch.tensor(padded, device=device)
+        self._units, _ = padded(ids, device, fill=-1)
         never = len(table.word_ids)
         self._skipped = table.word_ids.get(BOUNDARY, table.unknown) if skips_boundary else never
 
