@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -15,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.command_line import Ran, keyframe
 from fixtures.errors import refused
 from fixtures.tone_corpus import HEADER, LETTERS, tones
-from keyframe_asr.cli.main import main
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.checks.finding import KINDS, Severity
@@ -133,7 +131,7 @@ def test_audio_that_cannot_be_used(corpus: Corpus) -> None:
     assert kinds.pop("text-empty") == ["none-promised"]
     kinds.pop("duration-outlier")  # those with a wrong duration
     assert kinds == {}
-    assert "has 1.52 s of audio" in details(report, "audio-duration")[0]
+    assert "1.52 s" in details(report, "audio-duration")[0]
     assert len(report.of(Severity.error)) == 5
 
 
@@ -346,73 +344,47 @@ def test_json_for_programs(corpus: Corpus) -> None:
     assert written["manifests"][0]["sample_rates"] == {"16000": 24}
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    output: str
-    errors: str
+def check_data(*arguments: object) -> Ran:
+    return keyframe("check-data", *arguments)
 
 
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`keyframe check-data` with some arguments, in this process: a new one takes seconds."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["keyframe", "check-data", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return Result(ended.value.code, *capsys.readouterr())
-
-    return run
-
-
-def test_command_on_clean_data_and_on_warnings(corpus: Corpus, command: Command) -> None:
-    clean = command(*corpus.names())
-    assert (clean.code, clean.errors) == (0, "")
-    assert "nothing was found to be wrong" in clean.output
+def test_command_on_clean_data_and_on_warnings(corpus: Corpus) -> None:
+    clean = check_data(*corpus.names())
+    assert (clean.exit_code, clean.stderr) == (0, "")
     assert "corpus.tsv:train" in clean.output and str(corpus.folder) not in clean.output
     corpus.add("test", "odd", "[red]BEAD", samples=tones("BEAD"), speaker="speaker-train")
-    warned = command(*corpus.names(), "--workers", 1)
-    assert (warned.code, warned.errors) == (0, "")
-    assert "the same speaker in two splits" in warned.output
+    warned = check_data(*corpus.names(), "--workers", 1)
+    assert (warned.exit_code, warned.stderr) == (0, "")
+    title = KINDS["split-speaker"].title
+    assert title in warned.output and title not in clean.output
 
 
-def test_command_on_errors(corpus: Corpus, tmp_path: Path, command: Command) -> None:
+def test_command_on_errors(corpus: Corpus, tmp_path: Path) -> None:
     shutil.copy(corpus.folder / "train-train-000.wav", corpus.add("test", "copy", "FE"))
     (tmp_path / "tokenizer.txt").write_bytes(CharacterTokenizer("ABCDE").content())
     options = ["--tokenizer", tmp_path, "--language", "english"]
     target = tmp_path / "new" / "report.json"
-    result = command(*corpus.names(), *options, "--json", target)
-    assert result.code == 1
-    (line,) = result.errors.splitlines()
-    assert line.startswith("keyframe: error: the data have errors: ")
-    assert "the same audio in two splits (1)" in line
-    assert "the same audio in two splits" in result.output and "copy" in result.output
+    result = check_data(*corpus.names(), *options, "--json", target)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    title = KINDS["split-audio"].title
+    assert line.startswith("keyframe: error: ") and f"{title} (1)" in line
+    assert title in result.stdout and "copy" in result.stdout
     written = json.loads(target.read_text())
     assert {one["kind"] for one in written["findings"]} == {"split-audio", "text-unknown"}
     assert [path.name for path in target.parent.iterdir()] == ["report.json"]
-    shown = command(*corpus.names(), *options, "--json", "-")
-    assert (shown.code, json.loads(shown.output)) == (1, written)
+    shown = check_data(*corpus.names(), *options, "--json", "-")
+    assert (shown.exit_code, json.loads(shown.stdout)) == (1, written)
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.tsv", "a.tsv"], ["a.tsv", "--language", "latin"]])
-def test_wrong_usage(arguments: list[str], command: Command) -> None:
-    result = command(*arguments)
-    assert (result.code, result.output) == (2, "")
+def test_wrong_usage(arguments: list[str]) -> None:
+    assert check_data(*arguments).usage_error
 
 
-def test_mistakes_are_one_line(corpus: Corpus, tmp_path: Path, command: Command) -> None:
-    for arguments in (["gone.tsv"], [*corpus.names(), "--tokenizer", tmp_path]):
-        result = command(*arguments)
-        assert (result.code, result.output) == (1, "")
-        assert len(result.errors.splitlines()) == 1
+def test_mistakes_are_one_line(corpus: Corpus, tmp_path: Path) -> None:
+    assert "gone.tsv: " in check_data("gone.tsv").error
+    assert f"{tmp_path}: " in check_data(*corpus.names(), "--tokenizer", tmp_path).error
 
 
 @pytest.mark.corpus

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fixtures.errors import refused
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
@@ -86,7 +87,7 @@ def test_good_recipe_gets_the_defaults_of_the_paper() -> None:
 )
 def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
     message = refusal(changed(key, 1))
-    assert f"unknown key '{key}'; did you mean '{nearest}'?" in message
+    assert f"'{key}'" in message and f"'{nearest}'" in message
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_wrong_type_or_value_names_the_key_and_what_was_found(key: str, value: A
     node[int(last) if isinstance(node, list) else last] = value
     message = refusal(data)
     assert f"'{key}'" in message
-    assert f"found {value!r}" in message
+    assert repr(value) in message
 
 
 @pytest.mark.parametrize("key", ["name", "data.dev", "stages", "stages.0.losses"])
@@ -133,7 +134,7 @@ def test_missing_key_is_named(key: str) -> None:
     for parent in parents:
         node = node[int(parent)] if isinstance(node, list) else node[parent]
     del node[last]
-    assert f"'{key}': Field required" in refusal(data)
+    assert f"'{key}': " in refusal(data)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -146,55 +147,52 @@ def test_all_problems_are_told_at_once() -> None:
 
 def test_layer_split_larger_than_the_layers() -> None:
     message = refusal(changed("model.encoder", {"layers": 4, "keyframe_layer": 6}))
-    assert "'model.encoder': keyframe_layer (6) is larger than layers (4)" in message
+    assert "'model.encoder': keyframe_layer (6)" in message and "layers (4)" in message
 
 
 @pytest.mark.parametrize(
-    ("encoder", "problem"),
-    [
-        ({"dim": 100, "heads": 3}, "dim (100) must be an even multiple of heads (3)"),
-        ({"dim": 12, "heads": 4}, "dim (12) must be an even multiple of heads (4)"),
-        ({"kernel": 14}, "kernel (14) must be odd"),
-    ],
+    "encoder", [{"dim": 100, "heads": 3}, {"dim": 12, "heads": 4}, {"kernel": 14}]
 )
-def test_encoder_sizes_that_do_not_fit(encoder: dict[str, int], problem: str) -> None:
-    assert problem in refusal(changed("model.encoder", encoder))
+def test_encoder_sizes_that_do_not_fit(encoder: dict[str, int]) -> None:
+    message = refusal(changed("model.encoder", encoder))
+    assert all(f"{key} ({value})" in message for key, value in encoder.items())
 
 
 @pytest.mark.parametrize("loss", ["axe", "til"])
 def test_length_similar_loss_without_keyframes(loss: str) -> None:
     message = refusal(changed("stages.0.losses.head_loss", loss))
-    assert f"stage 'baseline' has head_loss '{loss}' without keyframes" in message
+    assert "'baseline'" in message and "head_loss" in message and f"'{loss}'" in message
 
 
 def test_ctc_on_keyframes() -> None:
     message = refusal(changed("stages.2.losses.head_loss", "ctc"))
-    assert "stage 'keyframes' has keyframes on with head_loss 'ctc'" in message
+    assert "'keyframes'" in message and "head_loss 'ctc'" in message
 
 
 def test_decoder_loss_without_a_decoder() -> None:
     data = changed("model.decoder", None)
     message = refusal(data)
-    assert "stage 'baseline' weighs the decoder loss by 0.7, but model.decoder is null" in message
+    assert "'baseline'" in message and "0.7" in message and "model.decoder" in message
     for stage in data["stages"]:
         stage["losses"] = stage["losses"] | {"decoder": 0}
     assert parse_config(Recipe, data, "recipe.yaml").model.decoder is None
 
 
 @pytest.mark.parametrize(
-    ("model", "part", "problem"),
+    ("model", "part", "key"),
     [
-        ({}, "conditioning", "self_conditioning is false"),
-        ({"decoder": None}, "decoder", "model.decoder is null"),
+        ({}, "conditioning", "self_conditioning"),
+        ({"decoder": None}, "decoder", "model.decoder"),
     ],
 )
 def test_what_is_not_there_cannot_be_reinitialised(
-    model: dict[str, Any], part: str, problem: str
+    model: dict[str, Any], part: str, key: str
 ) -> None:
     data = changed("stages.2.reinitialise", [part]) | {"model": model}
     for stage in data["stages"]:
         stage["losses"] = stage["losses"] | {"decoder": 0}
-    assert f"stage 'keyframes' re-initialises '{part}', but {problem}" in refusal(data)
+    message = refusal(data)
+    assert "'keyframes'" in message and f"'{part}'" in message and key in message
     data["stages"][2]["reinitialise"] = ["encoder2", "head"]
     parse_config(Recipe, data, "recipe.yaml")
 
@@ -207,12 +205,12 @@ def test_what_chooses_the_keyframes_cannot_be_reinitialised(part: str) -> None:
 
 
 def test_two_stages_of_one_name() -> None:
-    assert "same name" in refusal(changed("stages.1.name", "baseline"))
+    assert "baseline, baseline, keyframes" in refusal(changed("stages.1.name", "baseline"))
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 3])
 def test_recipe_that_is_no_mapping(data: Any) -> None:
-    assert "expected a mapping" in refusal(data)
+    assert repr(data) in refusal(data)
 
 
 def test_recipe_cannot_be_changed_afterwards() -> None:
@@ -260,25 +258,23 @@ def test_overrides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "problem"),
+    ("override", "named"),
     [
-        ("seed", "expected key=value"),
-        ("sede=1", "did you mean 'seed'?"),
-        ("model.encodr.layers=1", "unknown key 'model.encodr'; did you mean 'encoder'?"),
-        ("stages.3.epochs=1", "'3' is no entry of a list of 3"),
-        ("stages.first.epochs=1", "'first' is no entry of a list of 3"),
-        ("stages.3={}", "'3' is no entry of a list of 3"),
-        ("name.first=1", "'first' would be a key of 'test'"),
-        ("name=[", "is not a YAML value"),
-        ("seed=", "'seed'"),
-        ("model.encoder.layers=six", "found 'six'"),
+        ("seed", ["key=value"]),
+        ("sede=1", ["'sede'", "'seed'"]),
+        ("model.encodr.layers=1", ["'model.encodr'", "'encoder'"]),
+        ("stages.3.epochs=1", ["'3'", 3]),
+        ("stages.first.epochs=1", ["'first'", 3]),
+        ("stages.3={}", ["'3'", 3]),
+        ("name.first=1", ["'first'", "'test'"]),
+        ("name=[", ["name=[", "YAML"]),
+        ("seed=", ["'seed'"]),
+        ("model.encoder.layers=six", ["'model.encoder.layers'", "'six'"]),
     ],
 )
-def test_bad_override_is_refused(tmp_path: Path, override: str, problem: str) -> None:
-    with pytest.raises(RecipeError) as caught:
+def test_bad_override_is_refused(tmp_path: Path, override: str, named: list[object]) -> None:
+    with refused(RecipeError, *named):
         load_recipe(write(tmp_path, good_recipe()), [override])
-    assert problem in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_old_name_of_a_key_is_read_with_a_note(
@@ -319,34 +315,25 @@ def test_a_key_under_both_of_its_names_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "expected a mapping"),
-        (b"name: [", "not valid YAML"),
-        (b"\xff\xfe\xff", "cannot be read"),
-        (b"!!python/object:os.system {}", "not valid YAML"),
-    ],
+    "content", [b"", b"name: [", b"\xff\xfe\xff", b"!!python/object:os.system {}"]
 )
-def test_unreadable_recipe(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_unreadable_recipe(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_bytes(content)
-    with pytest.raises(RecipeError) as caught:
+    with refused(RecipeError, f"{path}: "):
         load_recipe(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert problem in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_recipe_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no such file"):
+    with refused(RecipeError, f"{tmp_path / 'missing.yaml'}: "):
         load_recipe(tmp_path / "missing.yaml")
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with refused(RecipeError, f"{tmp_path}: "):
         load_recipe(tmp_path)
 
 
 def test_override_on_an_empty_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
-    with pytest.raises(RecipeError, match="seed"):
+    with refused(RecipeError, "seed"):
         load_recipe(tmp_path / "recipe.yaml", ["seed=1"])
 
 
@@ -354,7 +341,7 @@ def test_model_folder_config(tmp_path: Path) -> None:
     data = {"name": "demo", "language": "mandarin", "vocab_size": 30, "keyframes": True}
     config = parse_config(ModelFolderConfig, data | {"fusion": True, "model": {}}, "config.yaml")
     assert load_model_folder_config(write(tmp_path, config.model_dump())) == config
-    with pytest.raises(RecipeError, match="'language'"):
+    with refused(RecipeError, "'language'"):
         load_model_folder_config(write(tmp_path, config.model_dump() | {"language": "french"}))
 
 

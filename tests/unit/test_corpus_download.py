@@ -368,7 +368,7 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     lines(tmp_path / "tree/a.txt", *map(str, range(10_000)))
     archive = pack(tmp_path / "a.tar.gz", tmp_path / "tree", "a.txt")
     archive.write_bytes(archive.read_bytes()[:-2000])
-    with pytest.raises(ManifestError, match=r"a\.tar\.gz: damaged or unsafe"):
+    with refused(ManifestError, f"{archive}: "):
         unpack(archive, tmp_path / "folder")
     assert not list((tmp_path / "folder").iterdir())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fixtures.errors import refused
 from keyframe_asr.data.corpora.synthetic import english as synthetic_english
 from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
 from keyframe_asr.data.corpora.synthetic.espeak import (
@@ -99,10 +100,8 @@ def test_an_instance_does_not_hear_what_others_said() -> None:
 
 @pytest.mark.parametrize("voice", ["cmn+nobody", "klingon-x", "en-gb"])
 def test_an_unknown_voice_is_named(synthesiser: SpeechSynthesiser, voice: str) -> None:
-    with pytest.raises(SpeechSynthesisError) as caught:
+    with refused(SpeechSynthesisError, f"'{voice}'"):
         synthesiser.say("一", voice)
-    assert f"no voice '{voice}'" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_every_mandarin_command_has_a_time_for_every_character(

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from fixtures.errors import refused
 from keyframe_asr.config.model import (
     DecoderConfig,
     EncoderConfig,
@@ -135,11 +136,11 @@ def test_decoder_is_not_asked_where_the_head_is_silent(noise) -> None:
 
 
 def test_a_mode_without_its_part_is_refused(noise) -> None:
-    with pytest.raises(ModelError, match=r"'axe'.*keeps all frames.*use ctc, attention"):
+    with refused(ModelError, "'axe'", "ctc, attention"):
         build(keyframes=False).transcribe(noise, "axe")
-    with pytest.raises(ModelError, match=r"'rescore'.*no attention decoder.*use axe, ctc"):
+    with refused(ModelError, "'rescore'", "axe, ctc"):
         build(keyframes=True, decoder=False).transcribe(noise, "rescore")
-    with pytest.raises(ModelError, match="no such decode mode"):
+    with refused(ModelError, "'beam'", "axe, ctc, attention"):
         build(keyframes=True).transcribe(noise, "beam")
 
 
@@ -156,22 +157,22 @@ def test_bad_recordings_do_not_stop_the_others(recognizer, noise, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("samples", "problem"),
+    ("samples", "named"),
     [
         (np.zeros((2, 100), dtype=np.float32), "mono"),
         (np.zeros(100, dtype=np.int16), "int16"),
         (np.full(100, np.nan, dtype=np.float32), "NaN"),
     ],
 )
-def test_bad_samples_are_refused(recognizer, samples, problem) -> None:
-    with pytest.raises(AudioError, match=problem):
+def test_bad_samples_are_refused(recognizer, samples, named) -> None:
+    with refused(AudioError, named):
         recognizer.transcribe(samples)
 
 
 def test_what_is_taken_whole_has_a_greatest_length(recognizer) -> None:
     samples = np.zeros(int(LONGEST_SECONDS * RATE) + 1, dtype=np.float32)
-    assert "split it" in str(read_recording(samples))
-    with pytest.raises(AudioError, match="split it"):
+    assert isinstance(read_recording(samples), AudioError)
+    with refused(AudioError, int(LONGEST_SECONDS)):
         recognizer.embed(samples)
     assert recognizer.transcribe(samples).duration == samples.size / RATE
 

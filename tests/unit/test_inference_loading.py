@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import keyframe_asr
+from fixtures.errors import refused
 from keyframe_asr.config.model import (
     DecoderConfig,
     EncoderConfig,
@@ -74,7 +75,7 @@ def test_a_model_folder_is_replaced_but_nothing_else_is(folder: Path, tmp_path: 
     assert (folder / "README.md").read_text() == "second\n"
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "draft.txt").write_text("years of work")
-    with pytest.raises(ModelError, match="no model folder"):
+    with refused(ModelError, f"{tmp_path / 'papers'}: "):
         save_model_folder(tmp_path / "papers", network(), TOKENIZER, FOLDER, "")
     assert (tmp_path / "papers" / "draft.txt").exists()
 
@@ -82,7 +83,7 @@ def test_a_model_folder_is_replaced_but_nothing_else_is(folder: Path, tmp_path: 
 def test_weights_beyond_float16_are_not_written(tmp_path: Path) -> None:
     broken = network()
     broken.head.weight.data[0, 0] = 1e6
-    with pytest.raises(ModelError, match=r"head\.weight.*not finite"):
+    with refused(ModelError, "head.weight"):
         save_model_folder(tmp_path / "broken", broken, TOKENIZER, FOLDER, "")
     assert list(tmp_path.iterdir()) == []
 
@@ -90,14 +91,14 @@ def test_weights_beyond_float16_are_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "tokenizer.txt"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+    with refused(ModelError, name):
         keyframe_asr.load(folder)
 
 
 def test_damaged_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"model\.safetensors: cannot be read"):
+    with refused(ModelError, f"{weights}: "):
         keyframe_asr.load(folder)
 
 
@@ -105,13 +106,13 @@ def test_weights_of_another_model(folder: Path) -> None:
     path = folder / "model.safetensors"
     weights = load_file(path)
     save_file(weights | {"head.weight": torch.zeros(9, 4)}, path)
-    with pytest.raises(ModelError, match=r"'head\.weight' has the shape \(9, 4\).*\(9, 16\)"):
+    with refused(ModelError, f"{path}: ", "'head.weight'", "(9, 4)", "(9, 16)"):
         keyframe_asr.load(folder)
     save_file({name: tensor for name, tensor in weights.items() if name != "head.weight"}, path)
-    with pytest.raises(ModelError, match=r"lacks 'head\.weight'"):
+    with refused(ModelError, f"{path}: ", "'head.weight'"):
         keyframe_asr.load(folder)
     save_file(weights | {"extra": torch.zeros(1)}, path)
-    with pytest.raises(ModelError, match="unknown 'extra'"):
+    with refused(ModelError, f"{path}: ", "'extra'"):
         keyframe_asr.load(folder)
 
 
@@ -120,13 +121,13 @@ def test_weights_that_are_not_finite(folder: Path) -> None:
     weights = load_file(path)
     weights["head.weight"][0, 0] = float("nan")
     save_file(weights, path)
-    with pytest.raises(ModelError, match=r"'head\.weight' is not finite"):
+    with refused(ModelError, f"{path}: ", "'head.weight'"):
         keyframe_asr.load(folder)
 
 
 def test_a_tokenizer_of_another_model(folder: Path) -> None:
     (folder / "tokenizer.txt").write_bytes(CharacterTokenizer("AB").content())
-    with pytest.raises(ModelError, match="5 units"):
+    with refused(ModelError, "5 units"):
         keyframe_asr.load(folder)
 
 
@@ -138,15 +139,15 @@ def test_an_unknown_key_in_the_config(folder: Path) -> None:
 
 
 def test_a_missing_model_lists_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no such model folder.*shipped are: "):
+    with refused(ModelError, "no-such-model: ", ", ".join(shipped_models())):
         keyframe_asr.load("no-such-model")
-    with pytest.raises(ModelError, match=r"holds no config\.yaml"):
+    with refused(ModelError, f"{tmp_path}: ", "config.yaml"):
         keyframe_asr.load(tmp_path)
 
 
 def test_the_folder_of_a_run_points_to_its_model(tmp_path: Path) -> None:
     save_model_folder(tmp_path / "run" / "model", network(), TOKENIZER, FOLDER, "")
-    with pytest.raises(ModelError, match="training run"):
+    with refused(ModelError, f"{tmp_path / 'run'}: ", "model"):
         keyframe_asr.load(tmp_path / "run")
 
 

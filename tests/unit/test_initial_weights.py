@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fixtures.errors import refused
 from fixtures.random_model import random_model, save_random_model
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 from keyframe_asr.config.model import (
@@ -77,7 +78,7 @@ def test_a_file_with_next_to_no_fitting_weights_is_refused(
     weights: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     save_file(weights, tmp_path / "other.safetensors")
-    with pytest.raises(TrainingError, match=r"only \d% of the weights of the recipe's model"):
+    with refused(TrainingError, "other.safetensors: ", "%"):
         load_matching(network(5), tmp_path / "other.safetensors")
 
 
@@ -86,11 +87,11 @@ def test_a_pretrained_encoder_alone_is_not_enough(tmp_path: Path) -> None:
     whisper = pretrained_config(WHISPER)
     narrow, wide = network(5, pretrained=whisper), network(5, dim=64, pretrained=whisper)
     save_file(wide.state_dict(), tmp_path / "wide.safetensors")
-    with pytest.raises(TrainingError, match=r"only \d% of the weights"):
+    with refused(TrainingError, "wide.safetensors: ", "%"):
         load_matching(narrow, tmp_path / "wide.safetensors")
     parts = [name for name, _ in narrow.named_children() if name != "pretrained"]
     assert load_matching(narrow, tmp_path / "wide.safetensors", parts) == []
-    with pytest.raises(TrainingError, match="only 0% of the weights"):
+    with refused(TrainingError, "wide.safetensors: ", "0%"):
         load_matching(narrow, tmp_path / "wide.safetensors", [*parts, "pretrained"])
 
 
@@ -98,9 +99,9 @@ def test_a_model_is_named_by_folder_or_name(tmp_path: Path) -> None:
     folder = save_random_model(tmp_path / "model")
     assert initial_weights(folder) == initial_weights(folder / WEIGHTS_FILE)
     assert initial_weights("demo").parent.name == "demo"
-    with pytest.raises(TrainingError, match=r"nobody: no such model folder.*\(\.safetensors\) can"):
+    with refused(TrainingError, "nobody: ", ".safetensors"):
         initial_weights("nobody")
-    with pytest.raises(TrainingError, match=r"none\.safetensors: no such file; give weights"):
+    with refused(TrainingError, "none.safetensors: "):
         initial_weights(tmp_path / "none.safetensors")
 
 
@@ -114,7 +115,7 @@ def test_forgotten_parts_stay_as_they_are(tmp_path: Path) -> None:
         expected = before if name.split(".")[0] in reinitialise else source.state_dict()
         torch.testing.assert_close(one, expected[name])
     assert not torch.equal(before["head.weight"], source.state_dict()["head.weight"])
-    with pytest.raises(TrainingError, match="no part 'encoder3' to re-initialise; its parts are"):
+    with refused(TrainingError, "'encoder3'", "encoder2"):
         load_matching(target, tmp_path / "weights.safetensors", ["encoder3"])
 
 

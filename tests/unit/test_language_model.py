@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fixtures.errors import refused
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.decoding.lm.arpa import (
     START,
@@ -91,7 +92,7 @@ def test_a_text_too_small_for_its_own_discounts_uses_the_fallback() -> None:
 
 
 def test_no_words_are_refused() -> None:
-    with pytest.raises(ManifestError, match="no words"):
+    with refused(ManifestError):
         estimate([[], []])
 
 
@@ -249,12 +250,12 @@ def test_an_ngram_listed_twice_is_refused(tmp_path: Path) -> None:
         "\\2-grams:\n-0.3 A B\n-0.9 A B\n\\end\\\n",
         encoding="utf-8",
     )
-    with pytest.raises(ModelError, match="lists an n-gram that ends in 'B' twice"):
+    with refused(ModelError, "'B'"):
         NgramTable(read_arpa(path), CPU)
 
 
 def test_a_negative_weight_is_refused(model) -> None:
-    with pytest.raises(ValueError, match="at least 0"):
+    with refused(ValueError, "weight", 0):
         language_model_scorer(model, CharacterTokenizer("ABCD "), True, -0.1, CPU)
 
 
@@ -269,7 +270,7 @@ def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
 
 def test_words_in_another_case_are_no_model(pieces: Tokenizer) -> None:
     model = estimate([["abc", "ba"], ["ba"]])
-    with pytest.raises(ModelError, match="none of the language model's words can be written"):
+    with refused(ModelError):
         language_model_scorer(model, pieces, True, 1.0, CPU)
 
 
@@ -285,36 +286,35 @@ def test_words_are_no_model_for_text_without_spaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "named"),
     [
-        ("hello\n", "no .data"),
-        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A B C\n\n\\end\\\n", ":5: is not"),
-        ("\\data\\\nngram 1=1\n\n\\1-grams:\nx A\n\n\\end\\\n", ":5: is not"),
-        ("\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n\n\\end\\\n", "announces"),
-        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A\n", "cut short"),
-        ("\\data\\\nngram 1=1\n\n\\1-grams:\nnan A\n\n\\end\\\n", "not a log-probability"),
+        ("hello\n", r"\data"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A B C\n\n\\end\\\n", ":5: "),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\nx A\n\n\\end\\\n", ":5: "),
+        ("\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n\n\\end\\\n", 2),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1.0 A\n", 1),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\nnan A\n\n\\end\\\n", ":5: "),
         (
             "\\data\\\nngram 1=1\nngram 2=1\n\n\\1-grams:\n-1.0 A\n"
             "\n\\2-grams:\n-1.0 A B\n\n\\end\\\n",
-            "'B' of the n-gram 'A B'",
+            "'A B'",
         ),
         (
             "\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0 A\n-1.0 A\n\n\\end\\\n",
-            ":6: 'A' is listed twice",
+            ":6: 'A'",
         ),
     ],
 )
-def test_what_is_no_arpa_file_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+def test_what_is_no_arpa_file_is_refused(text: str, named: object, tmp_path: Path) -> None:
     path = tmp_path / "bad.arpa"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ModelError, match=problem) as caught:
+    with refused(ModelError, path, named):
         read_arpa(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.arpa").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "no.arpa.gz").write_bytes(b"plain")
     for name in ("missing.arpa", "binary.arpa", "no.arpa.gz"):
-        with pytest.raises(ModelError, match=f"{name}: cannot be read"):
+        with refused(ModelError, f"{tmp_path / name}: "):
             read_arpa(tmp_path / name)

@@ -36,4 +36,5 @@ def test_training_says_that_it_takes_float32(
     data = recipe_data(small_corpus(tmp_path / "corpus"), [stage("baseline", 1)])
     data["training"] = data.get("training", {}) | {"precision": "bfloat16"}
     train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "run")
-    assert "torch has no fast bfloat16 for this CPU; training in float32" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "bfloat16" in told and "float32" in told

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import keyframe_asr
+from fixtures.errors import refused
 from fixtures.tiny_pretrained import WAV2VEC2, WHISPER, write_source
 from fixtures.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
 from keyframe_asr.config.model import ModelConfig
@@ -124,7 +125,7 @@ def test_embeddings_are_as_many_as_keyframes(trained: Path) -> None:
 
 def test_a_model_that_keeps_all_frames_has_no_embeddings(trained: Path) -> None:
     recognizer: Recognizer = keyframe_asr.load(trained / "run" / "baseline" / "model", "cpu")
-    with pytest.raises(ModelError, match="keeps all frames"):
+    with refused(ModelError):
         recognizer.embed(tones("A"))
 
 
@@ -156,14 +157,14 @@ def test_wav2vec2_trains_as_well(tmp_path: Path) -> None:
 def test_the_family_must_be_that_of_the_source(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source", WHISPER)
     table = small_corpus(tmp_path / "corpus")
-    with pytest.raises(ModelError, match="model_type is 'whisper'"):
+    with refused(ModelError, "'whisper'", "wav2vec2"):
         train_recipe(recipe(table, source, "wav2vec2"), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
 def test_unfreezing_needs_a_pretrained_encoder(tmp_path: Path) -> None:
     data = recipe_data(tmp_path / "corpus.tsv", STAGES)
-    with pytest.raises(RecipeError, match=r"'unfrozen' unfreezes layers of a pretrained encoder"):
+    with refused(RecipeError, "'unfrozen'"):
         parse_config(Recipe, data, "tones")
 
 
@@ -189,5 +190,5 @@ def test_several_training_manifests_are_one(tmp_path: Path) -> None:
     assert "`corpus.tsv:train`, `corpus.tsv:dev`" in card
     assert len(load_manifest(f"{table}:train")) == 12
     data["data"]["more_train"] = [f"{table}:train"]
-    with pytest.raises(keyframe_asr.errors.ManifestError, match="name each manifest once"):
+    with refused(keyframe_asr.errors.ManifestError, f"{table}:train"):
         train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "other", quiet=True)
