@@ -24,8 +24,10 @@ from keyframe_asr.config.recipe import Recipe
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "of at least"}
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """MkDocs calls this with the text of every page."""
+def on_page_markdown(markdown: str, page: Any = None, **_: Any) -> str:
+    """MkDocs calls this with the text of every page; a study's wide table gets all the width."""
+    if page is not None and page.file.src_uri.startswith("results/studies/"):
+        page.meta["hide"] = ["navigation", "toc"]
     for mark, make in (("recipe keys", recipe_keys), ("commands", command_line)):
         if f"<!-- {mark} -->" in markdown:
             markdown = markdown.replace(f"<!-- {mark} -->", make())
@@ -137,7 +139,7 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined:
         return "required"
-    return "its own defaults" if isinstance(value, BaseModel) else f"`{_yaml(value)}`"
+    return "" if isinstance(value, BaseModel) else f"`{_yaml(value)}`"
 
 
 def _yaml(value: Any) -> str:
@@ -149,7 +151,7 @@ def _yaml(value: Any) -> str:
 def _verb(name: str, command: Any) -> str:
     context = command.make_context(name, [], resilient_parsing=True)
     usage = " ".join(["keyframe", name, *command.collect_usage_pieces(context)])
-    parts = [f"## {name}", f"```console\n{usage}\n```", inspect.cleandoc(command.help or "")]
+    parts = [f"## {name}", f"```text\n{usage}\n```", inspect.cleandoc(command.help or "")]
     panels: dict[str, list[tuple[str, ...]]] = {}
     for one in command.get_params(context):
         if (record := one.get_help_record(context)) and one.name != "help":
@@ -170,4 +172,8 @@ def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """One line, with bars escaped outside of code, where Markdown takes them as they are."""
+    pieces = " ".join(text.split()).split("`")
+    return "`".join(
+        piece if place % 2 else piece.replace("|", "\\|") for place, piece in enumerate(pieces)
+    )
