@@ -55,6 +55,8 @@ def _parts(path: str, kind: type[BaseModel]) -> Iterator[tuple[str, type[BaseMod
 
 def _section(path: str, kind: type[BaseModel]) -> str:
     described = _attribute_docstrings(kind)
+    for old, renamed in getattr(kind, "renamed_keys", {}).items():
+        described[renamed.name] = f"{described.get(renamed.name, '')} Formerly `{old}`."
     rows = [
         (
             f"`{name}`",

@@ -34,6 +34,7 @@ class NoiseConfig(Strict):
     folder: str
     """Searched with its sub-folders; relative to the recipe's working folder."""
     probability: Probability = 0.5
+    """Share of utterances that get noise."""
     snr_db: Range[Decibels] = (5.0, 20.0)
     """Mean power of the whole utterance, pauses included, over that of the noise added to it."""
 
@@ -42,6 +43,7 @@ class ReverberationConfig(Strict):
     """Utterances as heard in simulated rooms."""
 
     probability: Probability = 0.3
+    """Share of utterances that are reverberated."""
     rooms: int = Field(default=50, ge=1, le=1000)
     """How many are simulated at the start of a run; every use draws one of them."""
     decay_seconds: Range[Annotated[float, Field(ge=0.05, le=1.0)]] = (0.1, 0.5)
@@ -52,7 +54,9 @@ class VolumeConfig(Strict):
     """Utterances made louder or softer."""
 
     probability: Probability = 0.5
+    """Share of utterances that are changed."""
     gain_db: Range[Decibels] = (-12.0, 6.0)
+    """Change of the level."""
 
 
 class NonSpeechConfig(Strict):
@@ -63,6 +67,7 @@ class NonSpeechConfig(Strict):
     share: float = Field(default=0.05, gt=0, le=0.5)
     """Of the utterances of an epoch."""
     seconds: Range[Annotated[float, Field(ge=0.1, le=60)]] = (1.0, 8.0)
+    """Length of an example."""
 
 
 class AugmentConfig(Strict):
@@ -71,17 +76,26 @@ class AugmentConfig(Strict):
     speeds: list[Annotated[float, Field(gt=0)]] = Field(
         default_factory=lambda: [0.9, 1.0, 1.1], min_length=1
     )
+    """Speeds of which each utterance gets one an epoch; 1.0 leaves it as it is."""
     reverberation: ReverberationConfig | None = None
+    """Simulated rooms; `null`: none."""
     noise: NoiseConfig | None = None
+    """Added noise; `null`: none."""
     volume: VolumeConfig | None = None
     """These three in this order: noise is as loud as asked beside the reverberant utterance."""
     non_speech: NonSpeechConfig | None = None
+    """Noise as training examples with empty text; `null`: none."""
     spec_augment: Probability = 0.9
     """Share of utterances that SpecAugment (arXiv 1904.08779) is applied to."""
     time_warp_frames: int = Field(default=0, ge=0)
+    """Largest shift of SpecAugment's time warping; 0: none."""
     time_masks: int = Field(default=2, ge=1)
+    """Masks over time."""
     time_mask_frames: int = Field(default=50, ge=1)
+    """Longest mask over time, in 10 ms frames."""
     time_mask_share: float = Field(default=0.2, gt=0, le=1)
     """At most this share of an utterance is covered by time masks."""
     frequency_masks: int = Field(default=2, ge=0)
+    """Masks over frequency."""
     frequency_mask_bins: int = Field(default=10, ge=1)
+    """Widest mask over frequency, in features."""

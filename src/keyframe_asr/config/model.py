@@ -19,6 +19,7 @@ class FeaturesConfig(Strict):
     """Kaldi-compatible fbank."""
 
     num_mel_bins: int = Field(default=80, ge=8, le=128)
+    """Mel filters of each 10 ms frame; Whisper and wav2vec 2.0 bring their own features."""
 
 
 class PretrainedConfig(Strict):
@@ -28,6 +29,7 @@ class PretrainedConfig(Strict):
     """
 
     family: Literal["whisper", "wav2vec2"]
+    """Which architecture the weights are of."""
     source: str
     """Folder with `config.json` and safetensors, or a Hugging Face name that is in the local cache;
     or a model of this project, by folder or name, whose encoder is taken as it was trained there.
@@ -47,19 +49,28 @@ class SubsamplingConfig(Strict):
     """Convolutional subsampling; `separable` splits each later convolution in two cheap ones."""
 
     factor: Literal[4, 8] = 4
+    """Of 10 ms frames: 4 gives the encoder 25 frames a second, 8 gives 12.5."""
     channels: int = Field(default=256, ge=8)
+    """Width of the convolutions."""
     separable: bool = False
+    """Depthwise and pointwise convolutions instead of full ones: faster on a CPU."""
 
 
 class EncoderConfig(Strict):
     """Conformer: `layers` in all, the inter-CTC and the keyframes after `keyframe_layer`."""
 
     layers: int = Field(default=12, ge=1)
+    """Conformer layers of both encoders together."""
     keyframe_layer: int = Field(default=6, ge=1)
+    """Layers below the keyframes (encoder 1); the rest see keyframes only (encoder 2)."""
     dim: int = Field(default=256, ge=8)
+    """Width of the frames."""
     heads: int = Field(default=4, ge=1)
+    """Attention heads."""
     feed_forward: int = Field(default=2048, ge=8)
+    """Hidden width of the feed-forward modules."""
     kernel: int = Field(default=15, ge=1)
+    """Taps of the convolution modules; odd."""
     attention_window: int | None = Field(default=None, ge=1)
     """Frames to each side that encoder 1 attends to; `null`: all of them.
 
@@ -69,6 +80,7 @@ class EncoderConfig(Strict):
     self_conditioning: bool = False
     """Add the inter-CTC's posteriors, projected, to the frames that go on to encoder 2."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """After each module."""
 
     @model_validator(mode="after")
     def _check(self) -> EncoderConfig:
@@ -91,6 +103,7 @@ class KeyframesConfig(Strict):
     """How keyframes are chosen from inter-CTC log-probabilities (KFDS)."""
 
     keep: Literal["peak", "first"] = "peak"
+    """Of a run of equal labels: its most probable frame, or its first."""
     blank_threshold: float | None = Field(default=None, gt=0, lt=1)
     """Blank where its probability exceeds this; `null`: where blank is the most probable label."""
     positions: Literal["source", "sequence"] = "source"
@@ -101,29 +114,41 @@ class FusionConfig(Strict):
     """Frame fusion: each keyframe becomes a weighted sum of `window` frames around it."""
 
     kind: Literal["attention", "static", "mean", "concat", "none"] = "attention"
+    """Weights: from the frames, learned, equal, a projection of the window, or no fusion."""
     window: Literal[1, 2, 3, 5] = 3
     """Frames; of two, the keyframe and the one before it."""
     left_only: bool = False
+    """End the window at the keyframe instead of centring it."""
 
 
 class DecoderConfig(Strict):
     """Transformer attention decoder."""
 
     layers: int = Field(default=6, ge=1)
+    """Transformer layers."""
     heads: int = Field(default=4, ge=1)
+    """Attention heads."""
     feed_forward: int = Field(default=2048, ge=8)
+    """Hidden width of the feed-forward modules."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """After each module."""
 
 
 class ModelConfig(Strict):
     """The network; `decoder: null` builds it without the attention decoder."""
 
     pretrained: PretrainedConfig | None = None
+    """Open encoder under the network; `null`: none, features are fbank."""
     subsampling: SubsamplingConfig = SubsamplingConfig()
+    """Convolutions that shorten the features."""
     encoder: EncoderConfig = EncoderConfig()
+    """Conformer layers below and above the keyframes."""
     keyframes: KeyframesConfig = KeyframesConfig()
+    """Which frames go on to encoder 2."""
     fusion: FusionConfig = FusionConfig()
+    """What a keyframe takes from its neighbours."""
     decoder: DecoderConfig | None = DecoderConfig()
+    """Attention decoder; `null`: none."""
 
 
 def _negative(number: Any) -> Any:

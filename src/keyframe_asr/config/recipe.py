@@ -30,11 +30,15 @@ class DataConfig(Strict):
     """
 
     prepared: str | None = None
+    """Folder that `keyframe prepare` wrote; then `train`, `dev` and `test` may be left out."""
     train: str
+    """Training manifest."""
     more_train: list[str] = Field(default_factory=list)
     """Further training manifests, taken together with `train` or `prepared`."""
     dev: str
+    """Development manifest: checkpoints are chosen by it."""
     test: str | None = None
+    """Test manifest; training does not read it."""
     validate_batches_seconds: float = Field(default=120.0, gt=0)
     """Seconds of audio in one batch of the dev set."""
 
@@ -51,18 +55,26 @@ class TokenizerConfig(Strict):
     """Units of text: characters, or sentencepiece pieces of `vocab_size` (its own symbols in)."""
 
     kind: Literal["characters", "sentencepiece"] = "characters"
+    """Characters for Mandarin, pieces for other languages."""
     vocab_size: int | None = Field(default=None, ge=8)
+    """Most units; `null`: all characters of the training texts. Pieces need a number."""
     model_type: Literal["unigram", "bpe", "word", "char"] = "unigram"
+    """How sentencepiece finds its pieces."""
 
 
 class LossConfig(Strict):
     """Weights of the summed losses; `head` says which loss is on encoder 2's output."""
 
     inter_ctc: float = Field(default=0.2, ge=0)
+    """Weight of CTC on the inter-CTC."""
     head: float = Field(default=0.1, ge=0)
+    """Weight of the loss on encoder 2's output."""
     head_loss: Literal["ctc", "axe", "til", "none"] = "axe"
+    """`ctc` needs all frames, `axe` and `til` need keyframes."""
     decoder: float = Field(default=0.7, ge=0)
+    """Weight of the decoder's cross entropy."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Of the decoder's cross entropy."""
     skip_target_penalty: float = Field(default=2.0, gt=0)
     """δ of AXE (arXiv 2004.01655)."""
 
@@ -80,6 +92,7 @@ class CollapseConfig(Strict):
     """A stage with keyframes stops when its dev error exceeds a bound again and again."""
 
     error: float = Field(default=0.8, gt=0)
+    """Token errors per target token on the dev set, above which a stage counts as collapsed."""
     evaluations: int = Field(default=5, ge=1)
     """In a row."""
 
@@ -94,7 +107,9 @@ class StageConfig(Strict):
     renamed_keys: ClassVar[Mapping[str, Renamed]] = {"forget": Renamed("reinitialise")}
 
     name: str
+    """Names the stage's folder in the run."""
     epochs: int = Field(ge=1)
+    """At most so many."""
     train: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Other training manifests than the recipe's, for instance to warm up on other speech."""
     start_from: str | None = None
@@ -102,16 +117,23 @@ class StageConfig(Strict):
     reinitialise: list[PartAboveKeyframes] = Field(default_factory=list)
     """Parts that start this stage with random weights, those of a new network of the seed."""
     keyframes: bool = False
+    """Drop all frames but keyframes before encoder 2."""
     fusion: bool = False
+    """Fuse each frame that goes on with its neighbours."""
     losses: LossConfig
+    """Losses and their weights."""
     learning_rate: float = Field(default=1e-3, gt=0)
+    """Highest learning rate, reached after the warm-up."""
     warmup_steps: int = Field(default=500, ge=0)
+    """Updates over which the learning rate rises."""
     decay: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    """How the learning rate falls after the warm-up."""
     final_learning_rate: float = Field(default=0.0, ge=0)
     """Learning rate at the end of a `cosine` decay."""
     average_best: int = Field(default=5, ge=1)
     """How many best checkpoints the weights of the stage are averaged over."""
     select_by: Literal["error", "loss"] = "error"
+    """What makes a checkpoint the best: token errors or loss on the dev set."""
     ends_when: EndsWhen | None = None
     """End the stage before its last epoch once the inter-CTC is good enough."""
     collapse: CollapseConfig | None = CollapseConfig()
@@ -151,8 +173,11 @@ class TrainingConfig(Strict):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of matrix products; a CPU for which torch has no fast bfloat16 takes float32 instead."""
     weight_decay: float = Field(default=1e-2, ge=0)
+    """Of AdamW."""
     gradient_clip: float = Field(default=5.0, gt=0)
+    """Largest norm of an update's gradient."""
     validate_every_epochs: int = Field(default=1, ge=1)
+    """Measure the dev set so often; the last epoch always."""
     keep_features_in_memory: bool = False
     """Keep computed fbank in memory between epochs: for corpora of a few hours.
 
@@ -179,17 +204,27 @@ class Recipe(Strict):
     """A whole run."""
 
     name: str
+    """Names the run's default folder, `runs/NAME`, and its models."""
     seed: int = 1
+    """Of initial weights, order of batches and augmentation."""
     language: Literal["english", "mandarin"] = "english"
+    """Language of the transcripts: how text is normalised and whether words are counted."""
     normalisation: NormalisationName | None = None
     """Normal form of the transcripts; `null`: that of `data.prepared`, or else of `language`."""
     data: DataConfig
+    """Manifests."""
     tokenizer: TokenizerConfig = TokenizerConfig()
+    """Units of text; `data.prepared` brings its own."""
     features: FeaturesConfig = FeaturesConfig()
+    """Input of the network."""
     model: ModelConfig = ModelConfig()
+    """The network."""
     augment: AugmentConfig = AugmentConfig()
+    """Random changes of training data."""
     training: TrainingConfig = TrainingConfig()
+    """Batches, optimiser and device."""
     stages: list[StageConfig] = Field(min_length=1)
+    """What is trained, in order."""
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
