@@ -13,7 +13,13 @@ from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe,
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.report import EpochReport, StageClock, TrainingReport, duration
+from keyframe_asr.training.report import (
+    SECONDS_BETWEEN_LINES,
+    EpochReport,
+    StageClock,
+    TrainingReport,
+    duration,
+)
 from keyframe_asr.training.run import train_recipe
 from keyframe_asr.training.validation import Validation
 
@@ -63,6 +69,31 @@ def test_terminal_shows_a_live_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "resumed after 1" in text
     assert "epoch 2/4 loss 3.125 rate 1.5e-03 keyframes/token 1.20" in text
     assert " left" in text
+
+
+def test_without_a_terminal_a_line_comes_from_time_to_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one: StageConfig = parse_config(StageConfig, stage("warm", 4), "stage")
+    progress = checkpoint.Progress(epoch=1)
+    clock = [100.0]
+    with TrainingReport(tmp_path, now=lambda: clock[0]) as report:
+        report.begin_stage(one, progress)
+        capsys.readouterr()
+        epoch = EpochReport(started=0.0, expected_batches=8, loss=6.25, utterances=2)
+        for batches in range(1, 9):
+            clock[0] += SECONDS_BETWEEN_LINES * 0.4
+            epoch.batches = batches
+            report.batch(one, progress, epoch)
+        lines = capsys.readouterr().err.splitlines()
+    # after every third batch: 1.2 times the seconds
+    assert [line.split(" loss ")[0] for line in lines] == [
+        "warm 34% epoch 2/4",
+        "warm 44% epoch 2/4",
+    ]
+    assert all("loss 3.125" in line for line in lines)
+    # 6 of 8 batches took 36 s; 2 of this epoch and 16 of the next two are left
+    assert lines[1].endswith(f" {duration(108)} left")
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,9 @@ from keyframe_asr.training import checkpoint
 from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
 
+SECONDS_BETWEEN_LINES = 15.0
+"""How often the progress is written where no terminal shows it as it changes."""
+
 _SUMMED = ("batches", "utterances", "loss", "audio_seconds", "frames", "keyframes", "tokens")
 _PART = "part "
 
@@ -128,10 +131,19 @@ class TrainingReport:
         folder: of the run.
         quiet: nothing on standard error.
         writes: False in all but one of the processes that train together: these say nothing.
+        now: seconds on a clock that never goes back.
     """
 
-    def __init__(self, folder: Path, quiet: bool = False, writes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        quiet: bool = False,
+        writes: bool = True,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = folder
+        self._now = now
+        self._last_line = now()
         self._console = Console(file=sys.stderr, quiet=quiet or not writes, emoji=False)
         self._writes = writes
         self._writer = SummaryWriter(str(folder / "tensorboard")) if writes else None
@@ -160,7 +172,8 @@ class TrainingReport:
     def begin_stage(self, stage: StageConfig, progress: checkpoint.Progress) -> None:
         """Start the progress bar of a stage."""
         self._stop_progress()
-        self._clock = StageClock(time.monotonic(), progress.epoch, stage.epochs)
+        self._clock = StageClock(self._now(), progress.epoch, stage.epochs)
+        self._last_line = self._now()
         self._console.print(
             f"stage [bold]{escape(stage.name)}[/bold]: {stage.epochs} epochs"
             + (f", resumed after {progress.epoch}" if progress.epoch else ""),
@@ -179,8 +192,9 @@ class TrainingReport:
             )
 
     def batch(self, stage: StageConfig, progress: checkpoint.Progress, epoch: EpochReport) -> None:
-        """Move the progress bar."""
-        if self._progress is None or self._task is None:
+        """Move the progress bar; without a terminal, write a line from time to time."""
+        now = self._now()
+        if self._progress is None and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
         numbers = epoch.numbers()
         done = progress.epoch + min(1.0, epoch.batches / epoch.expected_batches)
@@ -188,9 +202,17 @@ class TrainingReport:
             f"epoch {progress.epoch + 1}/{stage.epochs} loss {numbers['loss']:.3f} "
             f"rate {numbers['learning_rate']:.1e} "
             f"keyframes/token {numbers['keyframes_per_token']:.2f} "
-            f"{duration(self._clock.seconds_left(time.monotonic(), done))} left"
+            f"{duration(self._clock.seconds_left(now, done))} left"
         )
-        self._progress.update(self._task, completed=done, state=state)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, state=state)
+            return
+        self._last_line = now
+        self._console.print(
+            f"{escape(stage.name)} {done / stage.epochs:.0%} {state}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def end_epoch(
         self,
@@ -208,7 +230,8 @@ class TrainingReport:
             if self._writer is not None:
                 self._writer.add_scalar(f"{stage.name}/{name}", value, progress.epoch)
         if validation is not None and self._progress is None:
-            left = self._clock.seconds_left(time.monotonic(), progress.epoch)
+            self._last_line = self._now()
+            left = self._clock.seconds_left(self._last_line, progress.epoch)
             self._console.print(
                 f"{escape(stage.name)} {progress.epoch}/{stage.epochs} loss {numbers['loss']:.3f} "
                 f"rate {numbers['learning_rate']:.1e} "
