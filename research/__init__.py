@@ -1,5 +1,6 @@
-"""Studies: questions that the paper leaves open, each a list of what to measure and one command.
+"""Studies and benchmarks: how the figures in the documentation were measured; not installed.
 
-A study is a YAML file in this folder; `definition` says what one may hold, `run` measures its parts
-and keeps what it found, and one file for each kind of study measures and reports.
+A study is a YAML file in `studies`; `definition` says what one may hold. A room for each kind of
+study, `training`, `stress`, `cost` and `dropped`, measures and reports; `measurement` keeps what it
+found in `records`, and `catalogue` writes that into the documentation.
 """

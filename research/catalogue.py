@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from keyframe_asr.errors import KeyframeError
-from research.cost import CostMeasurement
-from research.cost_report import CostReport
+from keyframe_asr.io.atomic_write import write_whole
+from research.cost.report import CostStudyReport
+from research.cost.study import CostStudy
 from research.definition import (
-    CostStudy,
-    DroppedStudy,
-    StressStudy,
+    CostDefinition,
+    DroppedDefinition,
+    StressDefinition,
     StudyDefinition,
-    TrainingStudy,
+    TrainingDefinition,
 )
-from research.dropped import DroppedMeasurement
-from research.dropped_report import DroppedReport
-from research.figures import save_figure
-from research.markdown import document
-from research.results_page import update_page
-from research.run import Record, Study, write_text
-from research.stress import StressMeasurement
-from research.stress_report import StressReport
-from research.training import (
-    FIRST_SEED,
-    TrainingMeasurement,
-    highest_seed,
-)
-from research.training_report import TrainingReport
+from research.dropped.report import DroppedStudyReport
+from research.dropped.study import DroppedStudy
+from research.measurement import Record, Study
+from research.presentation import document, find_page, save_figure, write_between_marks
+from research.stress.report import StressStudyReport
+from research.stress.study import StressStudy
+from research.training.report import TrainingStudyReport
+from research.training.study import FIRST_SEED, TrainingStudy, highest_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+TABLES = Path("results") / "studies"
+"""Where tables and pictures lie in the documentation."""
 
 
 class Report(Protocol):
@@ -56,106 +55,111 @@ class Report(Protocol):
         ...
 
 
-def measurement(name: str, study: StudyDefinition, runs: Path, device: str | None) -> Study:
+def study_of(name: str, definition: StudyDefinition, runs: Path, device: str | None) -> Study:
     """What measures the study NAME; studies that train have a folder each in `runs`."""
-    if isinstance(study, StressStudy):
-        return StressMeasurement(study, runs, device)
-    if isinstance(study, CostStudy):
-        return CostMeasurement(study, device)
-    if isinstance(study, TrainingStudy):
-        return TrainingMeasurement(study, runs / name, device)
-    assert isinstance(study, DroppedStudy), study.kind
-    return DroppedMeasurement(study, device)
+    if isinstance(definition, StressDefinition):
+        return StressStudy(definition, runs, device)
+    if isinstance(definition, CostDefinition):
+        return CostStudy(definition, device)
+    if isinstance(definition, TrainingDefinition):
+        return TrainingStudy(definition, runs / name, device)
+    assert isinstance(definition, DroppedDefinition), definition.kind
+    return DroppedStudy(definition, device)
 
 
-def report(study: StudyDefinition, record: Record) -> Report:
+def report_of(definition: StudyDefinition, record: Record) -> Report:
     """What there is to tell of a study."""
-    if isinstance(study, StressStudy):
-        return StressReport(study, record.results)
-    if isinstance(study, CostStudy):
-        return CostReport(study, record.results)
-    if isinstance(study, TrainingStudy):
-        return TrainingReport(study, record.results)
-    assert isinstance(study, DroppedStudy), study.kind
-    return DroppedReport(study, record.results)
+    if isinstance(definition, StressDefinition):
+        return StressStudyReport(definition, record.results)
+    if isinstance(definition, CostDefinition):
+        return CostStudyReport(definition, record.results)
+    if isinstance(definition, TrainingDefinition):
+        return TrainingStudyReport(definition, record.results)
+    assert isinstance(definition, DroppedDefinition), definition.kind
+    return DroppedStudyReport(definition, record.results)
 
 
-def write(
-    name: str, study: StudyDefinition, record: Record, outdated: Sequence[str], *, on_page: bool
+def write_tables(
+    name: str,
+    definition: StudyDefinition,
+    record: Record,
+    documentation: Path,
+    outdated: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the report and, if `on_page`, the summary; returns what was written.
+    """Write the study's table and picture into the documentation; returns what was written.
 
-    Raises:
-        KeyframeError: as `write_report` and `write_summary` do.
-    """
-    written = write_report(name, study, record, outdated)
-    return written + write_summary(name, study, record, outdated) if on_page else written
-
-
-def write_report(
-    name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
-) -> list[Path]:
-    """Write NAME.md and NAME.png beside the record; returns what was written.
-
-    Parts that are `outdated` are named, but not compared with the others.
+    Measurements that are `outdated` are named, but not compared with the others.
 
     Raises:
         KeyframeError: matplotlib is missing, a file cannot be written, or what is outdated leaves
             nothing to show, for which no table is given away.
     """
     current = record.without(outdated)
-    found = report(study, current)
-    if outdated and found.is_empty:
+    report = report_of(definition, current)
+    if outdated and report.is_empty:
         raise KeyframeError(
             f"{record.path}: what was measured with another setting than the study has now leaves "
-            f"nothing to show; its table stays as it is. Measure it anew: keyframe study {name}"
+            f"nothing to show; its table stays as it is. Measure it again: {command_of(name)}"
         )
-    written = []
-    picture = record.path.with_suffix(".png")
-    figure = found.figure()
+    text, picture = _files(record, documentation)
+    figure = report.figure()
     if figure is not None:
         save_figure(figure, picture)
-        written.append(picture)
-    parts = [
-        f"*{study.question}*",
-        f"![{study.title}]({picture.name})" if figure is not None else "",
-        *found.markdown(),
+    paragraphs = [
+        f"*{definition.question}*",
+        f"![{definition.title}]({picture.name})" if figure is not None else "",
+        *report.markdown(),
         _left_out(outdated),
         _measured_on(current),
     ]
-    text = record.path.with_suffix(".md")
-    write_text(document(study.title, _command(name, current), parts), text)
-    return [text, *written]
+    command = command_of(name, highest_seed(current.parts))
+    write_whole(text, document(definition.title, command, paragraphs))
+    return [text] if figure is None else [text, picture]
 
 
 def write_summary(
-    name: str, study: StudyDefinition, record: Record, outdated: Sequence[str] = ()
+    name: str,
+    definition: StudyDefinition,
+    record: Record,
+    documentation: Path,
+    outdated: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the study's paragraph on the page of results; returns the page if it has marks for it.
+    """Write the study's paragraph on the page of results that has marks for it; returns the page.
 
     Raises:
-        KeyframeError: the page cannot be read or written.
+        KeyframeError: a page cannot be read or written.
     """
     current = record.without(outdated)
-    summary = report(study, current).summary()
-    if not summary:
+    summary = report_of(definition, current).summary()
+    page = find_page(record.path.stem, documentation) if summary else None
+    if page is None:
         return []
-    folder, picture = record.path.parent, record.path.with_suffix(".png")
-    lines = [
-        f"*{study.question}* (`{_command(name, current)}`)",
-        f"![{study.title}](results/{folder.name}/{picture.name})" if picture.exists() else "",
+    text, picture = (
+        Path(os.path.relpath(path, page.parent)).as_posix()
+        for path in _files(record, documentation)
+    )
+    paragraphs = [
+        f"*{definition.question}* (`{command_of(name, highest_seed(current.parts))}`)",
+        f"![{definition.title}]({picture})" if (page.parent / picture).exists() else "",
         summary,
         " ".join(filter(None, [_left_out(outdated), _measured_on(current)])),
-        f"[All figures](results/{folder.name}/{record.path.stem}.md).",
+        f"[All figures]({text}).",
     ]
-    page = update_page(record.path.stem, lines, folder)
-    return [] if page is None else [page]
+    write_between_marks(record.path.stem, paragraphs, page)
+    return [page]
 
 
-def _command(name: str, record: Record) -> str:
-    """What measures as many trainings as the record holds."""
-    seeds = highest_seed(record.parts)
-    return f"keyframe study {name}" + (f" --seeds {seeds}" if seeds > FIRST_SEED else "")
+def command_of(name: str, seeds: int = FIRST_SEED) -> str:
+    """What measures a study, with as many trainings of each variant."""
+    return f"make study NAME={name}" + (
+        f' ARGUMENTS="--seeds {seeds}"' if seeds > FIRST_SEED else ""
+    )
+
+
+def _files(record: Record, documentation: Path) -> tuple[Path, Path]:
+    """Of the table and of the picture."""
+    stem = documentation / TABLES / record.path.stem
+    return stem.with_suffix(".md"), stem.with_suffix(".png")
 
 
 def _left_out(outdated: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class SystemConfig(Strict):
         return self
 
 
-class StressStudy(StudyDefinition):
+class StressDefinition(StudyDefinition):
     """Error and keyframes of several systems on speech under stress."""
 
     kind: Literal["stress"]
@@ -68,12 +68,12 @@ class StressStudy(StudyDefinition):
     stresses: list[StressConfig]
 
     @model_validator(mode="after")
-    def _check(self) -> StressStudy:
+    def _check(self) -> StressDefinition:
         _refuse_twins([system.name for system in self.systems], "systems")
         return self
 
 
-class CostStudy(StudyDefinition):
+class CostDefinition(StudyDefinition):
     """Where the time of a training step goes, and how that of the encoder grows with length."""
 
     kind: Literal["cost"]
@@ -130,7 +130,7 @@ class VariantConfig(Strict):
         return not self.from_nothing and not any(".reinitialise=" in one for one in self.set)
 
 
-class TrainingStudy(StudyDefinition):
+class TrainingDefinition(StudyDefinition):
     """Variants of a recipe, trained alike and measured alike."""
 
     kind: Literal["training"]
@@ -152,7 +152,7 @@ class TrainingStudy(StudyDefinition):
     variants: list[VariantConfig] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _check(self) -> TrainingStudy:
+    def _check(self) -> TrainingDefinition:
         names = [variant.name for variant in self.variants]
         _refuse_twins(names, "variants")
         if self.reference not in names:
@@ -162,7 +162,7 @@ class TrainingStudy(StudyDefinition):
         return self
 
 
-class DroppedStudy(StudyDefinition):
+class DroppedDefinition(StudyDefinition):
     """What is lost with the dropped frames: probes on frozen encoders."""
 
     kind: Literal["dropped"]
@@ -179,10 +179,10 @@ def _refuse_twins(names: list[str], what: str) -> None:
 
 
 KINDS: dict[str, type[StudyDefinition]] = {
-    "stress": StressStudy,
-    "cost": CostStudy,
-    "training": TrainingStudy,
-    "dropped": DroppedStudy,
+    "stress": StressDefinition,
+    "cost": CostDefinition,
+    "training": TrainingDefinition,
+    "dropped": DroppedDefinition,
 }
 
 

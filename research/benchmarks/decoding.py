@@ -1,8 +1,7 @@
 """Real-time factor of every decode mode at several beam widths, in batches of several sizes.
 
-    python benchmarks/decoding.py MODEL MANIFEST [--beams 1 4 10] [--batches 1 8 32] [--rounds 5]
-                                  [--limit 64] [--threads 1] [--device cpu]
-                                  [--json benchmarks/decoding.json]
+    python -m research.benchmarks.decoding MODEL MANIFEST [--beams 1 4 10] [--batches 1 8 32]
+        [--rounds 5] [--limit 64] [--threads 1] [--device cpu] [--json FILE]
 
 Medians over rounds, in each of which every batch size, mode and width has its turn. The encoding
 is charged to every mode, as a user waits for it too; `decoding` is what the search itself takes. A
@@ -11,15 +10,12 @@ beam of 1 is greedy in axe and ctc.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +28,7 @@ from keyframe_asr.inference.loading import load
 from keyframe_asr.inference.modes import DecodeOptions
 from keyframe_asr.inference.recognizer import Recognizer, read_recording
 from keyframe_asr.timing import SAMPLE_RATE
-from research.run import write_text
+from research.benchmarks.timing import argument_parser, show
 
 
 @dataclass
@@ -81,8 +77,9 @@ def described(times: Times, audio: float) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = argument_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("manifest")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4, 10])
@@ -91,36 +88,32 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    recognizer = load(arguments.model, arguments.device)
-    cuts = islice(load_manifest(arguments.manifest), arguments.limit)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    recognizer = load(given.model, given.device)
+    cuts = islice(load_manifest(given.manifest), given.limit)
     read = [read_recording(audio_path(cut)) for cut in cuts]
     samples = sorted((one for one in read if isinstance(one, np.ndarray)), key=len)
     audio = sum(map(len, samples)) / SAMPLE_RATE
-    times = {size: Times() for size in arguments.batches}
-    for number in range(-1, arguments.rounds):
+    times = {size: Times() for size in given.batches}
+    for number in range(-1, given.rounds):
         if number == 0:  # the round before sets things up
-            times = {size: Times() for size in arguments.batches}
+            times = {size: Times() for size in given.batches}
         for size, taken in times.items():
             batches = [samples[at : at + size] for at in range(0, len(samples), size)]
-            measure(recognizer, batches, arguments.beams, taken)
-        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+            measure(recognizer, batches, given.beams, taken)
+        print(f"round {number + 1} of {given.rounds}", file=sys.stderr)
     result = {
         "machine": machine(recognizer.device_name),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "model": arguments.model,
+        "model": given.model,
         "utterances": len(samples),
         "audio_seconds": round(audio, 1),
-        "rounds": arguments.rounds,
+        "rounds": given.rounds,
         "batches": {str(size): described(taken, audio) for size, taken in times.items()},
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.json:
-        write_text(text + "\n", arguments.json)
+    show(result, given.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Is the upper half needed at all? The inter-CTC halfway against the head at the top, greedily.
 
-    python benchmarks/inter_ctc.py MANIFEST --all-frames MODEL... --keyframes MODEL...
-                                   [--json benchmarks/inter_ctc_an4.json]
+    python -m research.benchmarks.inter_ctc MANIFEST --all-frames MODEL... --keyframes MODEL...
+        [--json research/benchmarks/inter_ctc_an4.json]
 
 Several models of a kind are trainings of one system. `ctc` of a model that keeps all frames is its
 final CTC; what its inter-CTC says is read here as if it kept keyframes, which changes nothing below
@@ -10,9 +10,7 @@ them. Differences are paired on the utterances, by bootstrap, trainings drawn as
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from keyframe_asr.data.dataset import read_samples
@@ -20,8 +18,8 @@ from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.inference.loading import load
 from keyframe_asr.io.model_names import find_model
+from research.benchmarks.timing import argument_parser, show
 from research.recognition import recognise
-from research.run import write_text
 from research.significance import Difference, difference, rate_interval
 
 Errors = list[list[int]]
@@ -46,15 +44,15 @@ def measure(models: list[str], manifest: str) -> tuple[dict[str, Errors], list[i
     return found, lengths
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = argument_parser(__doc__)
     parser.add_argument("manifest")
     parser.add_argument("--all-frames", nargs="+", required=True)
     parser.add_argument("--keyframes", nargs="+", required=True)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    every, lengths = measure(arguments.all_frames, arguments.manifest)
-    kept, _ = measure(arguments.keyframes, arguments.manifest)
+    given = parser.parse_args(arguments)
+    every, lengths = measure(given.all_frames, given.manifest)
+    kept, _ = measure(given.keyframes, given.manifest)
 
     def rates(errors: Errors) -> dict[str, Any]:
         value, low, high = rate_interval(errors, lengths)
@@ -67,7 +65,7 @@ def main() -> None:
 
     result = {
         "machine": machine("cpu"),
-        "manifest": arguments.manifest,
+        "manifest": given.manifest,
         "all frames": {head: rates(errors) for head, errors in every.items()},
         "keyframes": {head: rates(errors) for head, errors in kept.items()},
         "points (95 %)": {
@@ -79,10 +77,7 @@ def main() -> None:
             ),
         },
     }
-    said = json.dumps(result, indent=2)
-    print(said)
-    if arguments.json:
-        write_text(said + "\n", arguments.json)
+    show(result, given.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Time keyframe selection and frame fusion against a plain Python loop on the same input.
 
-    python benchmarks/keyframes.py [--device cuda] [--json benchmarks/keyframes.json]
+    python -m research.benchmarks.keyframes [--device cuda]
+        [--json research/benchmarks/keyframes.json]
 
 Batch 32, 168 frames (6.7 s), vocabulary 4,233, 24 spikes in each padded row, attention fusion of
 three frames of width 256. The arg-max over the vocabulary, which both need, is listed on its own.
@@ -8,25 +9,21 @@ three frames of width 256. The arg-max over the vocabulary, which both need, is 
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import platform
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from keyframe_asr.config.model import FusionConfig
-from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes, select_keyframes
+from research.benchmarks.timing import argument_parser, in_turn, processor, show
 
 BATCH, FRAMES, VOCABULARY, DIM, SPIKES = 32, 168, 4233, 256, 24
-WARM_UP, REPEATS = 3, 20
+ROUNDS = 20
 
 
 def spiky_log_probs(device: str) -> Tensor:
@@ -71,19 +68,7 @@ def loop_fuse(
     return fused
 
 
-def median_ms(work: Callable[[], object], device: str) -> float:
-    """Median milliseconds of `work` over `REPEATS` calls."""
-    times = []
-    for _ in range(WARM_UP + REPEATS):
-        start = time.perf_counter()
-        work()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(1000 * (time.perf_counter() - start))
-    return round(statistics.median(times[WARM_UP:]), 3)
-
-
-def measure(device: str) -> dict[str, float]:
+def measure(device: str, rounds: int) -> dict[str, Any]:
     """All timings, after checking that both ways give the same keyframes and fused frames."""
     log_probs = spiky_log_probs(device)
     lengths = torch.randint(FRAMES // 2, FRAMES + 1, (BATCH,)).to(device)
@@ -100,43 +85,37 @@ def measure(device: str) -> dict[str, float]:
     torch.testing.assert_close(
         fusion(frames, lengths, keyframes), loop_fuse(fusion, frames, lengths, kept)
     )
+    contestants = {
+        "arg_max": lambda: log_probs.max(-1),
+        "select": lambda: select_keyframes(log_probs, lengths),
+        "select_loop": lambda: loop_select(log_probs, lengths),
+        "fusion": lambda: fusion(frames, lengths, keyframes),
+        "fusion_loop": lambda: loop_fuse(fusion, frames, lengths, kept),
+    }
+    times = in_turn(contestants, rounds, device=device)
     return {
-        "arg_max_ms": median_ms(lambda: log_probs.max(-1), device),
-        "select_ms": median_ms(lambda: select_keyframes(log_probs, lengths), device),
-        "select_loop_ms": median_ms(lambda: loop_select(log_probs, lengths), device),
-        "fusion_ms": median_ms(lambda: fusion(frames, lengths, keyframes), device),
-        "fusion_loop_ms": median_ms(lambda: loop_fuse(fusion, frames, lengths, kept), device),
+        "machine": machine(device),
+        "torch": torch.__version__,
+        **{f"{name}_ms": round(1000 * statistics.median(one), 3) for name, one in times.items()},
         "keyframes_per_utterance": round(float(keyframes.lengths.float().mean()), 2),
     }
 
 
 def machine(device: str) -> str:
-    """The processor that was timed."""
+    """What was timed."""
     if device != "cpu":
         return str(torch.cuda.get_device_name())
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
+    return f"{processor()}, {torch.get_num_threads()} thread(s)"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args(arguments)
     with torch.inference_mode():
-        result = {
-            "machine": machine(arguments.device),
-            "torch": torch.__version__,
-            **measure(arguments.device),
-        }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.json:
-        write_whole(arguments.json, text + "\n")
+        show(measure(given.device, given.rounds), given.json)
 
 
 if __name__ == "__main__":

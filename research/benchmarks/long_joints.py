@@ -1,6 +1,6 @@
 """Error rates of utterances one by one and glued into one recording, with and without silence.
 
-    python benchmarks/long_joints.py an4 an4_test.tsv --decode ctc
+    python -m research.benchmarks.long_joints an4 an4_test.tsv --decode ctc
 
 The glued recording is read by blocks, cut into stretches and put together again; what it costs is
 the difference to the first line.
@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,12 @@ import soundfile
 
 from keyframe_asr import load
 from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.audio.voice_activity import VoiceActivity
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
-from keyframe_asr.evaluation.metrics import word_errors
-from keyframe_asr.inference.longform import LongForm, VoiceActivity
+from keyframe_asr.evaluation.metrics import Errors, word_errors
+from keyframe_asr.inference.longform import LongForm
+from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.timing import SAMPLE_RATE
 
 SILENCES: dict[str, tuple[float, float]] = {
@@ -39,19 +42,21 @@ def glued(paths: list[Path], silence: tuple[float, float]) -> Iterator[np.ndarra
         yield np.zeros(round(random.uniform(*silence) * SAMPLE_RATE), dtype=np.float32)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print one line for each way."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--decode", default=None)
     parser.add_argument("--vad", nargs="*", default=["loudness", "silero"])
-    arguments = parser.parse_args()
-    recognizer = load(arguments.model)
+    given = parser.parse_args(arguments)
+    recognizer = load(given.model)
     language = recognizer.config.language
-    cuts = list(load_manifest(arguments.manifest))
+    cuts = list(load_manifest(given.manifest))
     paths, texts = [audio_path(cut) for cut in cuts], [text(cut) for cut in cuts]
-    found = recognizer.transcribe_batch(paths, arguments.decode)
+    found = recognizer.transcribe_batch(paths, given.decode)
     show("one by one", "", word_errors(texts, [one.text for one in found], language), 0.0)
     whole = (" " if language == "english" else "").join(texts)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,11 +65,18 @@ def main() -> None:
             with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
                 for samples in glued(paths, silence):
                     file.write(samples)
-            for kind in arguments.vad:
-                measure(recognizer, path, kind, arguments.decode, name, whole)
+            for kind in given.vad:
+                measure(recognizer, path, kind, given.decode, name, whole)
 
 
-def measure(recognizer, path, kind: VoiceActivity, decode, name: str, whole: str) -> None:
+def measure(
+    recognizer: Recognizer,
+    path: Path,
+    kind: VoiceActivity,
+    decode: Mode | None,
+    name: str,
+    whole: str,
+) -> None:
     """Recognise the glued recording and print its line."""
     began = time.process_time()
     long_form = LongForm(voice_activity=kind)
@@ -76,7 +88,7 @@ def measure(recognizer, path, kind: VoiceActivity, decode, name: str, whole: str
     show(name, f"{kind}, {len(result.segments)} segments", errors, seconds / result.duration)
 
 
-def show(name: str, how: str, errors, share: float) -> None:
+def show(name: str, how: str, errors: Errors, share: float) -> None:
     """One line of JSON."""
     line = {
         "recording": name,

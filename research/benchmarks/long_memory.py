@@ -1,6 +1,7 @@
 """Peak memory of recognising a minute and three hours: it must not depend on the length.
 
-    python benchmarks/long_memory.py an4 --speech an4_test.tsv --json benchmarks/long_memory.json
+    python -m research.benchmarks.long_memory an4 --speech an4_test.tsv
+        [--json research/benchmarks/long_memory.json]
 
 The recordings are written in blocks, from the utterances of a manifest over and over, or from
 noise of changing loudness; each is recognised in a process of its own. Linux only.
@@ -12,19 +13,28 @@ import argparse
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
-RATE = 16_000
+from keyframe_asr import load
+from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.audio.voice_activity import VoiceActivity
+from keyframe_asr.data.manifest import audio_path, load_manifest
+from keyframe_asr.inference.longform import LongForm
+from keyframe_asr.inference.modes import Mode
+from keyframe_asr.timing import SAMPLE_RATE
+from research.benchmarks.timing import argument_parser, peak_megabytes, show
+
+MODULE = "research.benchmarks.long_memory"
 LENGTHS = {"1 minute": 60, "3 hours": 3 * 3600}
 
 
@@ -32,22 +42,19 @@ def speech(manifest: Path | None) -> Iterator[np.ndarray]:
     """Samples without end, with pauses of half a second."""
     random = np.random.default_rng(0)
     if manifest is None:
-        loudness = np.abs(np.sin(np.arange(4 * RATE) / 2000)) * 0.1
+        loudness = np.abs(np.sin(np.arange(4 * SAMPLE_RATE) / 2000)) * 0.1
         while True:
             yield random.normal(size=loudness.size) * loudness
-            yield np.zeros(RATE // 2)
-    from keyframe_asr.audio.reading import read_audio
-    from keyframe_asr.data.manifest import audio_path, load_manifest
-
+            yield np.zeros(SAMPLE_RATE // 2)
     for cut in cycle(list(load_manifest(manifest))):
         yield read_audio(audio_path(cut))
-        yield np.zeros(RATE // 2)
+        yield np.zeros(SAMPLE_RATE // 2)
 
 
 def write(path: Path, seconds: int, manifest: Path | None) -> None:
     """A recording of that length, never in memory as a whole."""
-    left = seconds * RATE
-    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+    left = seconds * SAMPLE_RATE
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
         for samples in speech(manifest):
             file.write(samples[:left])
             left -= samples.size
@@ -55,20 +62,18 @@ def write(path: Path, seconds: int, manifest: Path | None) -> None:
                 return
 
 
-def recognise(model: str, path: Path, decode: str | None, vad: str, batch: float) -> None:
+def recognise(
+    model: str, path: Path, decode: Mode | None, vad: VoiceActivity, batch: float
+) -> None:
     """In a process of its own: print what was found and the peak of its memory."""
-    from keyframe_asr import load
-    from keyframe_asr.inference.longform import LongForm
-
     recognizer = load(model)
     began, used = time.monotonic(), time.process_time()
     found = recognizer.transcribe(path, decode, long_form=LongForm(vad, batch_seconds=batch))
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(
         json.dumps(
             {
                 "audio seconds": found.duration,
-                "peak MiB": round(int(peak[1]) / 1024, 1),
+                "peak MiB": round(peak_megabytes(), 1),
                 "cpu seconds": round(time.process_time() - used, 1),
                 "wall seconds": round(time.monotonic() - began, 1),
                 "tokens": len(found.tokens),
@@ -78,20 +83,21 @@ def recognise(model: str, path: Path, decode: str | None, vad: str, batch: float
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure both lengths and print the ratio of the peaks."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("--speech", type=Path, help="manifest whose utterances are repeated")
     parser.add_argument("--decode")
     parser.add_argument("--vad", default="auto")
     parser.add_argument("--batch-seconds", type=float, default=30.0, help="as of transcribe")
-    parser.add_argument("--json", type=Path, help="where the result is recorded")
     parser.add_argument("--recording", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = parser.parse_args(words)
     if given.recording:
-        return recognise(given.model, given.recording, given.decode, given.vad, given.batch_seconds)
-    result: dict[str, object] = {
+        recognise(given.model, given.recording, given.decode, given.vad, given.batch_seconds)
+        return
+    result: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         "model": given.model,
         "vad": given.vad,
@@ -102,15 +108,13 @@ def main() -> None:
         for name, seconds in LENGTHS.items():
             path = Path(folder) / "long.flac"
             write(path, seconds, given.speech)
-            command = [sys.executable, __file__, *sys.argv[1:], "--recording", str(path)]
+            command = [sys.executable, "-m", MODULE, *words, "--recording", str(path)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             result[name] = json.loads(output)
             peaks.append(result[name]["peak MiB"])
             print(name, output, end="", flush=True)
     result["ratio of the peaks"] = round(peaks[1] / peaks[0], 3)
-    print(json.dumps(result, indent=2))
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=2) + "\n")
+    show(result, given.json)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "src"
+RESEARCH = REPOSITORY / "research"
 
 
 @dataclass(frozen=True)

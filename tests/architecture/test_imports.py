@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from architecture.source_tree import REPOSITORY, SOURCE, imports_of, module_name, source_files
+from architecture.source_tree import (
+    REPOSITORY,
+    RESEARCH,
+    SOURCE,
+    imports_of,
+    module_name,
+    source_files,
+)
 
 FORBIDDEN = {
     "keyframe_asr.runtime": ("torch", "lhotse", "accelerate", "keyframe_asr.model"),
@@ -29,6 +36,9 @@ FORBIDDEN = {
         "keyframe_asr.losses",
     ),
 }
+OF_PEERS = ("cn2an", "faster_whisper", "opencc")
+"""Packages of an environment of their own, in which research/benchmarks/whisper runs a peer."""
+
 HEAVY = ("torch", "lhotse", "scipy", "matplotlib", "accelerate", "tensorboard", "sentencepiece")
 
 
@@ -66,15 +76,17 @@ def test_third_party_imports_are_declared() -> None:
     optional = {requirement_name(line) for key in extras if key != "dev" for line in extras[key]}
     distributions = packages_distributions()
     problems = []
-    for path in source_files():
-        for item in imports_of(path):
+    for path in (*source_files(), *source_files(RESEARCH)):
+        root = SOURCE if path.is_relative_to(SOURCE) else REPOSITORY
+        peers = OF_PEERS if path.parent.name == "whisper" else ()
+        for item in imports_of(path, root):
             top = item.module.split(".")[0]
-            if top in sys.stdlib_module_names or top in ("keyframe_asr", ""):
+            if top in sys.stdlib_module_names or top in ("keyframe_asr", "research", "", *peers):
                 continue
             names = {normalised(name) for name in distributions.get(top, [top])}
             allowed = always if item.at_import_time else always | optional
             if not names & allowed:
-                problems.append(f"{path.relative_to(SOURCE)}:{item.line} imports {item.module}")
+                problems.append(f"{path.relative_to(REPOSITORY)}:{item.line} imports {item.module}")
     assert problems == []
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from architecture.source_tree import SOURCE, functions_of, project_files, source_files
+from architecture.source_tree import (
+    REPOSITORY,
+    RESEARCH,
+    functions_of,
+    project_files,
+    source_files,
+)
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 8
 EMPTY_NAMES = {"base", "common", "core", "helper", "helpers", "misc", "util", "utils"}
@@ -17,7 +23,10 @@ TEXT_ENDINGS = {
     "", ".cff", ".css", ".html", ".md", ".py", ".sh", ".toml", ".tsv", ".txt", ".yaml", ".yml"
 }  # fmt: skip
 
-FILES = [pytest.param(path, id=str(path.relative_to(SOURCE))) for path in source_files()]
+FILES = [
+    pytest.param(path, id=str(path.relative_to(REPOSITORY)))
+    for path in (*source_files(), *source_files(RESEARCH))
+]
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -46,7 +55,7 @@ def test_missing_docstring_would_be_found() -> None:
 
 @pytest.mark.parametrize("path", FILES)
 def test_names_say_something(path: Path) -> None:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
     assert EMPTY_NAMES.isdisjoint(parts)
 
 

@@ -14,7 +14,12 @@ from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.stages import StageObjective
 from keyframe_asr.training.step import Updater
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = [
+    path
+    for folder in (REPOSITORY / "recipes", REPOSITORY / "research" / "recipes")
+    for path in sorted(folder.glob("*.yaml"))
+]
 VOCABULARY = 4233
 """The paper's characters of AISHELL-1."""
 

@@ -1,8 +1,8 @@
 """A model of this project beside whisper-base (faster-whisper, int8) on one manifest.
 
-    python benchmarks/whisper/compare.py MODEL MANIFEST --whisper FOLDER --whisper-python PYTHON \\
-        --json FILE [--repeats 3] [--utterances N] [--threads 1 2] [--decode MODE]... [--one-by-one]
-        [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
+    python -m research.benchmarks.whisper.compare MODEL MANIFEST --whisper FOLDER \\
+        --whisper-python PYTHON --json FILE [--repeats 3] [--utterances N] [--threads 1 2]
+        [--decode MODE]... [--one-by-one] [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
 
 Every system and number of threads is a process of its own; the processes take turns, so that a busy
 machine is busy for all of them, and medians over the repeats are written. Error rates are of the
@@ -42,11 +42,13 @@ from keyframe_asr.evaluation.metrics import (
     split_characters,
     split_words,
 )
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.io.model_names import find_model
 from keyframe_asr.text.forms import normalise_text
 
 HERE = Path(__file__).parent
+OURS = "research.benchmarks.whisper.recognise_with_keyframes"
 LANGUAGE_CODES = {"mandarin": "zh", "english": "en"}
 
 
@@ -54,7 +56,7 @@ def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, li
     """What is compared: name, threads and command of each, without the list and the output."""
     found: dict[str, tuple[int, list[str]]] = {}
     for threads in given.threads:
-        ours = [sys.executable, str(HERE / "recognise_with_keyframes.py"), given.model]
+        ours = [sys.executable, "-m", OURS, given.model]
         searched = ["--language-model", given.language_model, "--weight", str(given.weight)]
         searched += ["--token-bonus", str(given.token_bonus)]
         for mode in given.decode:
@@ -105,9 +107,11 @@ def normal_form(texts: Sequence[str], language: str, whisper_python: str) -> lis
     return [split_characters(normalise_text(one, "mandarin"), "mandarin") for one in spelled]
 
 
-def main() -> None:
-    """Run everything in turns, score, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model")
     parser.add_argument("manifest")
     parser.add_argument("--whisper", required=True)
@@ -121,8 +125,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--utterances", type=int, help="about so many, evenly spread, to save time")
     parser.add_argument("--json", type=Path, required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     given.decode = given.decode or ["axe"]
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run everything in turns, score, write."""
+    given = parsed(arguments)
     stored = load_model_folder(find_model(given.model))
     language = stored.config.language
     parameters = sum(one.numel() for one in stored.network.parameters())
@@ -159,7 +169,7 @@ def main() -> None:
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} virtual cores",
         "systems": rows,
     }
-    given.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_whole(given.json, json.dumps(report, indent=2) + "\n")
     for name, row in rows.items():
         low, high = row["ci95"]
         print(

@@ -1,7 +1,7 @@
 """Recognise a list of recordings with a model of this project, one by one or batched, and time it.
 
-    python recognise_with_keyframes.py MODEL LIST --decode axe --threads 1 [--batched] --out FILE
-                                       [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
+    python -m research.benchmarks.whisper.recognise_with_keyframes MODEL LIST --decode axe
+        --threads 1 [--batched] --out FILE [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
 
 What is written and what is timed: as in `recognise_with_whisper.py`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,18 +19,14 @@ import torch
 import keyframe_asr
 from keyframe_asr.inference.modes import DecodeOptions
 from keyframe_asr.inference.scorer_files import FusionFiles, load_fusion
+from research.benchmarks.timing import peak_megabytes
 
 
-def peak_megabytes() -> float:
-    """Most memory this process ever held; unlike `getrusage`, not what its parent held before."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(kilobytes) / 1024
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Recognise, time, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model")
     parser.add_argument("list", type=Path)
     parser.add_argument("--decode", required=True)
@@ -39,7 +36,7 @@ def main() -> None:
     parser.add_argument("--token-bonus", type=float, default=1.0)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     recognizer = keyframe_asr.load(given.model, "cpu")
     options = DecodeOptions()

@@ -12,9 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-from faster_whisper import WhisperModel
 
 SIMPLIFIED = "以下是普通话的句子。"
 """As a prompt it makes whisper write simplified characters rather than traditional ones."""
@@ -27,16 +26,20 @@ def peak_megabytes() -> float:
     return int(kilobytes) / 1024
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Recognise, time, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model")
     parser.add_argument("list", type=Path)
     parser.add_argument("--language", required=True)
     parser.add_argument("--beam", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
+    from faster_whisper import WhisperModel  # after the help, which needs nothing installed
+
     model = WhisperModel(given.model, device="cpu", compute_type="int8", cpu_threads=given.threads)
 
     def recognise(path: str) -> str:

@@ -1,0 +1,1 @@
+"""Where the time of a training step goes, and how that of the encoders grows with length."""

@@ -1,0 +1,150 @@
+"""`cost`: where the time of a training step goes, and how the encoder's grows with the utterance.
+
+Measured with random weights at the size of a recipe, beside the multiply-adds that the
+configuration asks for. On a CPU it is the time of the processor that counts, not that of the clock,
+so that other work on the machine matters little.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from keyframe_asr.config.recipe import Recipe, load_recipe
+from keyframe_asr.errors import RecipeError
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.timing import FRAMES_PER_SECOND
+from research.cost.training_step import (
+    SteppedNetwork,
+    random_batch,
+    random_network,
+    seconds_on,
+)
+from research.definition import CostDefinition
+from research.measurement import Measurement
+from research.multiply_adds import encoder_frames, encoder_multiply_adds
+
+STEP, LENGTH = "training step", "length of the utterance"
+STAGES = {"all frames": "ctc", "keyframes + AXE": "axe", "keyframes + TIL": "til"}
+
+
+class CostStudy:
+    """A cost study: two measurements on the CPU, and two on a GPU where there is one."""
+
+    def __init__(self, definition: CostDefinition, device: str | None = None) -> None:
+        self.definition = definition
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        self.devices = [device] if device else list(dict.fromkeys(("cpu", found)))
+
+    def measurements(self, seeds: int) -> list[Measurement]:
+        """Both, on each device."""
+        del seeds  # nothing is trained
+        recipe = load_recipe(self.definition.recipe)
+        if recipe.model.pretrained is not None or recipe.model.decoder is None:
+            raise RecipeError(
+                f"{self.definition.recipe}: cost is measured of models with a decoder and without "
+                "a pretrained encoder; name another recipe"
+            )
+        setting = self.definition.model_dump(exclude={"title", "question", "recipe", "kind"})
+        setting["model"] = recipe.model.model_dump(mode="json")
+        return [
+            Measurement(
+                name=f"{kind}, {device}",
+                variant=kind,
+                setting={**setting, "device": device},
+                measure=self._measuring(kind, recipe, device),
+            )
+            for device in self.devices
+            for kind in (STEP, LENGTH)
+        ]
+
+    def _measuring(self, kind: str, recipe: Recipe, device: str) -> Callable[[], dict[str, Any]]:
+        work = self._steps if kind == STEP else self._lengths
+        return functools.partial(work, recipe, device)
+
+    def _steps(self, recipe: Recipe, device: str) -> dict[str, Any]:
+        """Seconds of each piece of each step, by stage; the first step warms up."""
+        definition, bins = self.definition, recipe.features.num_mel_bins
+        generator = np.random.default_rng(0)
+        drawn = (
+            definition.batch_seconds,
+            bins,
+            definition.vocabulary,
+            definition.tokens_per_second,
+        )
+        batches = [random_batch(*drawn, generator) for _ in range(definition.steps + 1)]
+        seconds: dict[str, list[dict[str, float]]] = {}
+        with _threads(definition.threads):
+            for name, loss in STAGES.items():
+                network = SteppedNetwork(recipe.model, bins, definition.vocabulary, loss, device)
+                seconds[name] = [network.step(batch.to(device)) for batch in batches][1:]
+        return {"device": device_name(device), "load": _load(), "stages": seconds}
+
+    @torch.inference_mode()
+    def _lengths(self, recipe: Recipe, device: str) -> dict[str, Any]:
+        """Seconds of the encoders on one utterance of each length, and multiply-adds."""
+        definition, bins, vocabulary = (
+            self.definition,
+            recipe.features.num_mel_bins,
+            self.definition.vocabulary,
+        )
+        torch.manual_seed(0)
+        network = random_network(recipe.model, bins, vocabulary).to(device).eval()
+        with _threads(definition.threads):
+            self._length(network, recipe, min(definition.seconds), device)  # sets everything up
+            rows = [
+                self._length(network, recipe, seconds, device) for seconds in definition.seconds
+            ]
+        return {"device": device_name(device), "load": _load(), "rows": rows}
+
+    def _length(
+        self, network: KeyframeNetwork, recipe: Recipe, seconds: float, device: str
+    ) -> dict[str, Any]:
+        """Times of the rounds on one utterance, both systems in turn."""
+        frames = round(seconds * FRAMES_PER_SECOND)
+        tokens = max(1, round(seconds * self.definition.tokens_per_second))
+        bins, vocabulary = recipe.features.num_mel_bins, self.definition.vocabulary
+        features = torch.randn(1, frames, bins, device=device)
+        sizes = [torch.tensor([size], device=device) for size in (frames, tokens)]
+        kept = {"all frames": encoder_frames(recipe.model, frames), "keyframes": tokens}
+        times: dict[str, list[float]] = {name: [] for name in kept}
+        for _ in range(self.definition.rounds):
+            for name in kept:
+                network.keyframes_enabled = network.fusion_enabled = name == "keyframes"
+                began = seconds_on(device)
+                network.encode(features, *sizes)
+                times[name].append(seconds_on(device) - began)
+        row: dict[str, Any] = {"seconds": seconds}
+        for name, count in kept.items():
+            fused = name == "keyframes"
+            found = encoder_multiply_adds(recipe.model, bins, vocabulary, frames, count, fused)
+            products = asdict(found) | {"total": found.total}
+            row[name] = {"times": times[name], "multiply_adds": products}
+        return row
+
+
+def device_name(device: str) -> str:
+    """What computes, in words."""
+    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _load() -> float | None:
+    """Processes that want to run, on average of the last minute: how busy the machine was."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

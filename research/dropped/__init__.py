@@ -1,0 +1,1 @@
+"""What is lost with the dropped frames: probes on frozen encoders."""

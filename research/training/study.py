@@ -1,0 +1,258 @@
+"""`training` studies: variants of a recipe, trained from the same weights and measured alike.
+
+Each variant is a recipe of its own: some stages of the study's recipe with a few keys changed. All
+go through the one training loop, so that what holds of a run holds of each: its folder can be
+resumed, and its model folder used. A variant whose training collapses is trained to its end and
+measured all the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.config.strict import apply_override, parse_config, read_yaml
+from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.errors import RecipeError
+from keyframe_asr.inference.loading import load
+from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.training.run import train_recipe
+from research.definition import TrainingDefinition, VariantConfig
+from research.measurement import Measurement
+from research.recognition import recognise, weights_digest
+
+FIRST_SEED = 1
+AVERAGED = "averaged.safetensors"
+
+Start = tuple[str | Path | None, Sequence[str]]
+"""Model or weights to start from, and the parts of the network that they leave at random."""
+
+
+class TrainingStudy:
+    """A training study: a measurement for each variant and seed.
+
+    Args:
+        definition: what to train.
+        folder: where the runs go.
+        device: what the models are measured on; training takes what there is.
+    """
+
+    def __init__(
+        self, definition: TrainingDefinition, folder: Path, device: str | None = None
+    ) -> None:
+        self.definition, self.folder = definition, folder
+        self._device = device
+        self._digest = functools.cache(weights_digest)  # weights are large, variants are many
+
+    def measurements(self, seeds: int) -> list[Measurement]:
+        """All variants with the first seed, then with the second, ..."""
+        return [
+            self._measurement(variant, FIRST_SEED + number)
+            for number in range(seeds)
+            for variant in self.definition.variants
+        ]
+
+    def recipe(self, variant: VariantConfig, seed: int) -> Recipe:
+        """The recipe of a variant.
+
+        Raises:
+            RecipeError: it names a stage that there is not, or a value is not valid.
+        """
+        sets = [*self.definition.set, *variant.set, f"seed={seed}", f"name={variant.name}"]
+        return self._recipe(
+            variant.stages, self.definition.epochs | variant.epochs, sets, variant.name
+        )
+
+    def variant(self, name: str) -> VariantConfig:
+        """The variant of that name. Raises `RecipeError` if there is none."""
+        for one in self.definition.variants:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.definition.variants)
+        raise RecipeError(f"'{name}': no such variant; there are: {known}")
+
+    def setting(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
+        """All that a training depends on, as JSON would hold it.
+
+        Raises:
+            RecipeError: as `recipe` does.
+        """
+        recipe = self.recipe(variant, seed)
+        pretrained = recipe.model.pretrained
+        return {
+            "recipe": _described(recipe),
+            "encoder": pretrained and self._digest(pretrained.source),
+            "start": None if variant.from_nothing else self._start_setting,
+            "split": self.definition.split,
+        }
+
+    def train(self, variant: VariantConfig, seed: int) -> Path:
+        """The model folder of a variant; it, and what it starts from, are trained if not there.
+
+        Raises:
+            KeyframeError: as `train_recipe` does.
+        """
+        begin = _nothing if variant.from_nothing else self._start
+        return self._train(self.recipe(variant, seed), self.setting(variant, seed), begin)
+
+    def start_recipe(self) -> Recipe | None:
+        """The recipe of the weights that variants start from, if they are to be trained."""
+        start = self.definition.start
+        if start is None or start.stage is None:
+            return None
+        names = [stage["name"] for stage in self._data["stages"]]
+        if start.stage not in names:
+            raise RecipeError(
+                f"{self.definition.recipe}: has no stage '{start.stage}' to start from; "
+                f"there are: {', '.join(names)}"
+            )
+        before = [] if start.initial is not None else names[: names.index(start.stage)]
+        stages = [*before, start.stage]
+        sets = [*self.definition.set, f"seed={FIRST_SEED}", "name=start"]
+        return self._recipe(stages, self.definition.epochs, sets, "start")
+
+    def _measurement(self, variant: VariantConfig, seed: int) -> Measurement:
+        recipe = self.recipe(variant, seed)
+        return Measurement(
+            name=measurement_name(variant.name, seed),
+            variant=variant.name,
+            setting=self.setting(variant, seed),
+            measure=functools.partial(self._measure, variant, seed),
+            work=float(sum(stage.epochs for stage in recipe.stages)),
+        )
+
+    def _measure(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
+        recipe = self.recipe(variant, seed)
+        recognizer = load(self.train(variant, seed), self._device)
+        manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
+        cuts = list(load_manifest(str(manifest)))
+        recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
+        found = recognise(recognizer, recordings, references, recognizer.modes)
+        network = recognizer.network
+        frame_seconds = encoder_frame_seconds(network.subsampling.factor)
+        ahead = max(network.fusion.offsets) if network.fusion_enabled else 0
+        return found | {
+            "keeps_all": not network.keyframes_enabled,
+            "vocabulary": recognizer.config.vocab_size,
+            "epochs": sum(stage.epochs for stage in recipe.stages),
+            "latency_seconds": ahead * frame_seconds,
+        }
+
+    def _start(self) -> Start:
+        """What variants start from, trained now if need be, and the parts left at random."""
+        start = self.definition.start
+        if start is None:
+            return _nothing()
+        recipe = self.start_recipe()
+        if recipe is None:
+            return start.initial, start.reinitialise
+        model = self._train(
+            recipe, self._start_setting, lambda: (start.initial, start.reinitialise)
+        )
+        return model.parent / AVERAGED, ()
+
+    @functools.cached_property
+    def _start_setting(self) -> Any:
+        start = self.definition.start
+        if start is None:
+            return None
+        recipe = self.start_recipe()
+        return start.model_dump(include={"initial", "reinitialise"}) | {
+            "weights": start.initial and self._digest(start.initial),
+            "recipe": recipe and _described(recipe),
+        }
+
+    def _train(self, recipe: Recipe, setting: Any, begin: Callable[[], Start]) -> Path:
+        """The model folder of a run's last stage; one that was finished is not trained again."""
+        described = json.dumps(setting, sort_keys=True).encode()
+        # another setting gets another folder, so that no run goes on from weights of another
+        mark = hashlib.blake2b(described, digest_size=4).hexdigest()
+        folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{mark}"
+        model = folder / recipe.stages[-1].name / "model"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):  # another process may train the same
+            if model.is_dir():
+                return model
+            initial, reinitialise = begin()
+            return train_recipe(
+                recipe, folder, resume=True, initial=initial, reinitialise=reinitialise
+            )
+
+    def _recipe(
+        self, stages: list[str], epochs: dict[str, int], sets: list[str], name: str
+    ) -> Recipe:
+        data = copy.deepcopy(self._data)
+        by_name = {stage["name"]: stage for stage in data["stages"]}
+        missing = [stage for stage in (*stages, *epochs) if stage not in by_name]
+        if missing:
+            raise RecipeError(
+                f"{self.definition.recipe}: has no stage '{missing[0]}', which '{name}' asks for; "
+                f"there are: {', '.join(by_name)}"
+            )
+        # YAML's anchors share one mapping among stages, which must not change together
+        chosen = [copy.deepcopy(by_name[stage]) for stage in stages]
+        for stage in chosen:
+            stage["collapse"] = None
+            stage["epochs"] = epochs.get(stage["name"], stage["epochs"])
+            if stage.get("start_from") not in stages:
+                stage.pop("start_from", None)
+            for override in self.definition.stage_set:
+                apply_override(stage, override)
+        data["stages"] = chosen
+        for override in sets:
+            apply_override(data, override)
+        model, training = data.get("model") or {}, data.setdefault("training", {})
+        if model.get("pretrained") and training.get("encodings") is None:
+            training["encodings"] = str(self.folder.parent / "encodings")  # once for all studies
+        recipe = parse_config(Recipe, data, f"{self.definition.recipe}, {name}")
+        if self.definition.split == "test" and recipe.data.test is None:
+            raise RecipeError(
+                f"{self.definition.recipe}: names no data.test; name one, or set split: dev"
+            )
+        return recipe
+
+    @functools.cached_property
+    def _data(self) -> dict[str, Any]:
+        data = read_yaml(Path(self.definition.recipe))
+        if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
+            raise RecipeError(f"{self.definition.recipe}: is no recipe: it has no list of stages")
+        return data
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the place where encodings are kept, on which nothing depends.
+
+    Stages that re-initialise nothing do not say so: there are records from before they could.
+    """
+    described = recipe.model_dump(mode="json")
+    del described["training"]["encodings"]
+    for stage in described["stages"]:
+        if not stage["reinitialise"]:
+            del stage["reinitialise"]
+    return described
+
+
+def _nothing() -> Start:
+    """Random weights."""
+    return None, ()
+
+
+def measurement_name(variant: str, seed: int) -> str:
+    """Name of the measurement of a variant and seed."""
+    return f"{variant}, seed {seed}"
+
+
+def highest_seed(names: Iterable[str]) -> int:
+    """The highest seed among the names of measurements."""
+    found = (re.fullmatch(r".*, seed (\d+)", name) for name in names)
+    return max((int(one[1]) for one in found if one), default=FIRST_SEED)

@@ -1,0 +1,82 @@
+"""Benchmarks start, and write what they say they do. How fast things are is not tested."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fixtures.tone_corpus import MODEL
+from keyframe_asr.config.model import ModelConfig
+from keyframe_asr.config.strict import parse_config
+from research.benchmarks import axe, timing, train
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = [
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    for path in sorted((REPOSITORY / "research" / "benchmarks").rglob("*.py"))
+    if path.name not in ("__init__.py", "timing.py")
+]
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "research.language_model_text"])
+def test_every_script_shows_its_help(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(script)
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--help"])
+    assert ended.value.code == 0
+    assert Path(*script.split(".")).name in capsys.readouterr().out
+
+
+def test_contestants_take_turns_and_warm_up() -> None:
+    calls: list[str] = []
+    times = timing.in_turn(
+        {name: lambda name=name: calls.append(name) for name in "ab"}, rounds=2, warm_up=1
+    )
+    assert calls == ["a", "b"] * 3
+    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 2, "b": 2}
+    assert min(min(seconds) for seconds in times.values()) >= 0
+
+
+def test_a_comparison_is_of_medians() -> None:
+    found = timing.comparison("x", {"B": 2}, {"a": [1.0, 9.0, 2.0], "b": [4.0, 4.0, 5.0]})
+    assert found["seconds"]["a"] == {"median": 2.0, "minimum": 1.0, "maximum": 9.0}
+    assert (found["target"], found["setting"], found["rounds"]) == ("x", {"B": 2}, 3)
+    assert found["ratio"] == 0.5
+    assert found["machine"]["torch"] == torch.__version__
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = timing.peak_megabytes()
+    held = torch.ones(round(before) + 64, 2**18)  # as many MiB
+    assert timing.peak_megabytes() >= before + held.numel() / 2**20
+
+
+def test_axe_is_measured_against_ctc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = axe.Sizes(batch=2, keyframes=5, frames=9, tokens=4, vocabulary=12)
+    timing.show(axe.measure(1, sizes), tmp_path / "new" / "axe.json")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["axe.json"]
+    written = json.loads((tmp_path / "new" / "axe.json").read_text(encoding="utf-8"))
+    assert json.loads(capsys.readouterr().out) == written
+    assert written["target"] == "axe"
+    assert written["setting"] == {"B": 2, "K": 5, "U": 9, "L": 4, "V": 12}
+    assert list(written["seconds"]) == ["axe", "ctc", "ctc, time first"]
+    medians = [times["median"] for times in written["seconds"].values()]
+    assert written["ratio"] == pytest.approx(medians[0] / medians[1])
+    assert min(medians) > 0
+
+
+def test_training_is_measured_with_and_without_keyframes() -> None:
+    small = parse_config(ModelConfig, MODEL, "model")
+    found = train.measure(rounds=1, model=small, batches=2)
+    assert list(found["seconds"]) == ["keyframes", "all frames"]
+    assert found["rounds"] >= 2
+    assert min(one["minimum"] for one in found["seconds"].values()) > 0
+    assert found["setting"]["V"] == 4233
+    for name in found["seconds"]:
+        assert 0 <= found["figures"][f"share of time waiting for data, {name}"] < 1
+        assert found["figures"][f"hours of audio an hour, {name}"] > 0
+    assert found["figures"]["peak memory in GiB"] > 0

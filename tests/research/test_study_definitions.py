@@ -1,0 +1,183 @@
+"""The shipped studies: every variant is a recipe that fits what it is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fixtures.random_model import save_random_model
+from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.errors import RecipeError
+from keyframe_asr.io.pretrained_source import with_architecture
+from keyframe_asr.model.network import KeyframeNetwork
+from research.catalogue import study_of
+from research.definition import (
+    StudyDefinition,
+    TrainingDefinition,
+    load_study,
+    shipped_studies,
+)
+from research.dropped.study import DroppedStudy
+from research.measurement import Record
+from research.stress.study import StressStudy
+from research.training.study import TrainingStudy
+
+TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
+
+
+def training_study(name: str) -> TrainingDefinition:
+    study = load_study(name)
+    assert isinstance(study, TrainingDefinition)
+    return study
+
+
+STARTED = [name for name in TRAINING if training_study(name).start is not None]
+
+
+@pytest.fixture
+def in_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+
+
+def recipes(name: str) -> dict[str, Recipe]:
+    study = training_study(name)
+    measurement = TrainingStudy(study, Path("runs"))
+    return {one.name: measurement.recipe(one, seed=3) for one in study.variants}
+
+
+def test_there_are_studies() -> None:
+    assert {"units", "english", "future", "ablation_mandarin"} <= set(STARTED)
+    assert {"stress", "cost", "ablation_an4", "ablation_mandarin", "units", "future"} <= set(
+        shipped_studies()
+    )
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_variants_are_recipes_of_equal_training(name: str, in_repository: None) -> None:
+    study = training_study(name)
+    variants = recipes(name)
+    epochs = {
+        variant.name: sum(stage.epochs for stage in variants[variant.name].stages)
+        for variant in study.variants
+        if not variant.from_nothing
+    }
+    assert len(set(epochs.values())) == 1, epochs
+    described = [
+        str({k: v for k, v in recipe if k not in ("name", "training")})
+        for recipe in variants.values()
+    ]
+    assert len(set(described)) == len(described), "two variants are the same"
+    assert all(recipe.seed == 3 for recipe in variants.values())
+    assert all(stage.collapse is None for one in variants.values() for stage in one.stages)
+    TrainingStudy(study, Path("runs")).start_recipe()
+
+
+@pytest.mark.parametrize("name", ["ablation_an4", "ablation_mandarin"])
+def test_what_the_ablation_changes(name: str, in_repository: None) -> None:
+    found = recipes(name)
+    reference = found["axe-fusion3"].stages[-1]
+    assert (reference.losses.head_loss, reference.keyframes, reference.fusion) == (
+        "axe",
+        True,
+        True,
+    )
+    assert not any(stage.keyframes for stage in found["all-frames"].stages)
+    assert found["til-no-fusion"].stages[-1].losses.head_loss == "til"
+    assert not any(stage.fusion for stage in found["til-no-fusion"].stages)
+    assert found["til-fusion3"].stages[-1].losses.head_loss == "til"
+    # the stages share one mapping of losses in the recipe's YAML
+    assert found["til-fusion3"].stages[0].losses.head_loss == "ctc"
+    assert found["axe-fusion5"].model.fusion.window == 5
+    kinds = {one: found[one].model.fusion.kind for one in ("static", "mean", "concat")}
+    assert all(one == kind for one, kind in kinds.items())
+    assert found["no-head-loss"].stages[-1].losses.head_loss == "none"
+    assert found["delta5"].stages[-1].losses.skip_target_penalty == 5.0
+    assert found["first"].model.keyframes.keep == "first"
+    assert found["sequence"].model.keyframes.positions == "sequence"
+    assert found["from-nothing"].stages[0].keyframes
+    assert [stage.reinitialise for stage in found["head-anew"].stages] == [[], ["head"]]
+
+
+@pytest.mark.parametrize("name", ["units", "english", "future", "ablation_mandarin", "encoder"])
+def test_frozen_encoders_run_once_for_all(name: str, in_repository: None) -> None:
+    found = recipes(name).values()
+    assert {recipe.training.encodings for recipe in found} == {"encodings"}  # beside all studies
+    assert not any(stage.unfreeze_from_layer for recipe in found for stage in recipe.stages)
+
+
+@pytest.mark.parametrize("name", [*TRAINING, "stress", "stress_longer", "stress_threshold"])
+def test_shipped_records_are_of_the_settings_of_now(name: str, in_repository: None) -> None:
+    """A new key of a recipe or study must not make what was measured before it outdated."""
+    record = Record.load(Path("research/records") / f"{name}.json")
+    assert record.parts
+    parts = study_of(name, load_study(name), Path("runs"), None).measurements(3)
+    assert {part.name for part in parts} >= set(record.parts)
+    assert record.outdated(parts) == []
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None) -> None:
+    start = training_study(name).start
+    (recipe, *_) = recipes(name).values()
+    with torch.device("meta"):
+        network = KeyframeNetwork(with_architecture(recipe).model, 80, 100)
+    assert start is not None
+    assert set(start.reinitialise) <= {part for part, _ in network.named_children()}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("kind=stresses", "is none of stress, cost, training, dropped"),
+        ("kind=[training]", r"\['training'\] is none of stress, cost, training, dropped"),
+        ("reference=nobody", "'nobody' is none of the variants"),
+        ("start={stage: null}", "name a model to start from"),
+        ("start={stage: frozen, reinitialise: [head]}", "reinitialise names parts of initial"),
+        ("compares=axe", "unknown key 'compares'; did you mean 'compare'"),
+    ],
+)
+def test_a_bad_study(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_study("units", [override])
+
+
+def test_a_stage_that_the_recipe_lacks(in_repository: None) -> None:
+    study = load_study("future", ["variants.1.stages=[fusions]"])
+    assert isinstance(study, TrainingDefinition)
+    measurement = TrainingStudy(study, Path("runs"))
+    with pytest.raises(RecipeError, match=r"no stage 'fusions', which 'two-before' asks for"):
+        measurement.measurements(1)
+
+
+def test_no_such_study() -> None:
+    with pytest.raises(RecipeError, match=r"nothing: no such study; use one of ablation_an4"):
+        load_study("nothing")
+
+
+def test_every_study_says_what_it_asks() -> None:
+    studies: list[StudyDefinition] = [load_study(name) for name in shipped_studies()]
+    assert all(study.question.endswith("?") for study in studies)
+
+
+@pytest.mark.parametrize("name", ["stress_threshold", "dropped"])
+def test_a_model_trained_anew_at_the_same_path_is_measured_anew(name: str, tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "one")
+
+    def setting() -> dict[str, object]:
+        study = load_study(name)
+        if study.kind == "stress":
+            systems = [one.model_copy(update={"model": str(model)}) for one in study.systems]
+            changed = study.model_copy(update={"systems": systems})
+            return StressStudy(changed, Path("runs")).measurements(1)[0].setting
+        assert study.kind == "dropped"
+        changed = study.model_copy(update={"model": str(model)})
+        return DroppedStudy(changed).measurements(1)[0].setting
+
+    before = setting()
+    assert setting() == before
+    path = model / "model.safetensors"
+    save_file({k: v + 1 for k, v in load_file(path).items()}, path)
+    assert setting() != before
