@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keyframe_asr.data.registry import PrepareOptions, prepare
 from keyframe_asr.results import Token, Transcript
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Token", "Transcript", "__version__", "load"]
+__all__ = ["PrepareOptions", "Token", "Transcript", "__version__", "load", "prepare"]
 
 
 def load(model: str | Path, device: str | None = None) -> Recognizer:

@@ -23,6 +23,20 @@ class TextError(KeyframeError):
     """A text that cannot be aligned with its recording: unknown symbols, or too long for it."""
 
 
+class OptionError(KeyframeError):
+    """An option that does not go with what it is given for, or that is lacking there.
+
+    Attributes:
+        option: its name in Python.
+        reason: what is the matter with it.
+    """
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(f"{option}: {reason}")
+        self.option = option
+        self.reason = reason
+
+
 class RecipeError(KeyframeError):
     """A recipe with an unknown key, a wrong type, or values that contradict each other."""
 

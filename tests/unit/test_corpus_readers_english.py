@@ -1,4 +1,4 @@
-"""LibriSpeech, speechocean762 and Common Voice in their own layouts."""
+"""LibriSpeech, speechocean762, AN4 and Common Voice in their own layouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from fixtures.corpus_trees import counts, lines, names, recording
 from fixtures.errors import refused
-from keyframe_asr.data.corpora import commonvoice, librispeech, speechocean762
+from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.data.corpora import an4, commonvoice, librispeech, speechocean762
 from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
 
@@ -133,6 +134,75 @@ def test_speechocean762_incomplete(speechocean: Path) -> None:
     (root / "train/utt2spk").unlink()
     with refused(ManifestError, "train/utt2spk: "):
         speechocean762.read(speechocean, allow_incomplete=True)
+
+
+def small_an4(folder: Path, women: int = 5, men: int = 7, suffix: str = ".sph") -> Path:
+    """AN4 with two utterances a speaker, as CMU lays it out: in the test part without <s>."""
+    speakers = [f"f{n}" for n in range(women)] + [f"m{n}" for n in range(men)]
+    for part, below, of_part in (("train", "an4", speakers), ("test", "an4test", ["ftest"])):
+        rows = []
+        for name in of_part:
+            for number, words in enumerate(("GO", "ENTER SIX")):
+                utterance = f"an{number}-{name}-b"
+                path = folder / f"an4/wav/{below}_clstk/{name}/{utterance}{suffix}"
+                recording(path, 0.1 + 0.1 * number)
+                rows.append(f"{words} ({utterance})" if part == "test" else
+                            f"<s> {words} </s> ({utterance})")  # fmt: skip
+        lines(folder / f"an4/etc/an4_{part}.transcription", *rows)
+    return folder
+
+
+@pytest.fixture
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(an4, "EXPECTED", {"train": PartSize(24, 12), "test": PartSize(2, 1)})
+
+
+@pytest.mark.usefixtures("small_sizes")
+@pytest.mark.parametrize("inner", ["", "an4"])
+def test_an4_makes_a_development_set_of_speakers(tmp_path: Path, inner: str) -> None:
+    listing = an4.read(small_an4(tmp_path) / inner)
+    assert (listing.corpus, listing.language) == ("an4", "english")
+    assert counts(listing) == {"train": 8, "dev": 16, "test": 2}
+    speakers = {split: {one.speaker for one in rows} for split, rows in listing.splits.items()}
+    assert speakers["test"] == {"ftest"}
+    assert not speakers["train"] & speakers["dev"]
+    assert sorted(name[0] for name in speakers["dev"]) == ["f"] * 3 + ["m"] * 5
+    assert {one.id: one.text for one in listing.splits["test"]} == {
+        "an0-ftest-b": "GO",
+        "an1-ftest-b": "ENTER SIX",
+    }
+    one = listing.splits["test"][0]
+    assert one.audio == tmp_path / "an4/wav/an4test_clstk/ftest/an0-ftest-b.sph"
+    assert read_audio(one.audio).size == 1600
+    assert listing.notes[0].startswith("2 of 2 ")
+    other = an4.read(tmp_path, seed=2).splits["dev"]
+    assert {one.speaker for one in other} != speakers["dev"]
+
+
+@pytest.mark.usefixtures("small_sizes")
+def test_an4_says_what_is_wrong(tmp_path: Path) -> None:
+    with refused(ManifestError, f"{tmp_path}: ", "etc"):
+        an4.read(tmp_path)
+    small_an4(tmp_path)
+    (tmp_path / "an4/wav/an4_clstk/m0/an1-m0-b.sph").unlink()
+    with refused(ManifestError, tmp_path / "an4", 23, 24):
+        an4.read(tmp_path)
+    listing = an4.read(tmp_path, allow_incomplete=True)
+    assert listing.problems == ["an1-m0-b: no recording"]
+    transcripts = tmp_path / "an4/etc/an4_train.transcription"
+    lines(transcripts, "<s> GO </s> (an0-f0-b)", "<s> ENTER SIX </s>")
+    with refused(ManifestError, f"{transcripts}:2: "):
+        an4.read(tmp_path)
+    small_an4(tmp_path / "few", women=1, men=2)
+    with refused(ManifestError, "1 women", "2 men"):
+        an4.read(tmp_path / "few", allow_incomplete=True)
+
+
+def test_an4_without_headers_is_refused(tmp_path: Path) -> None:
+    for path in small_an4(tmp_path).rglob("*.sph"):
+        path.rename(path.with_suffix(".raw"))
+    with refused(ManifestError, tmp_path / "an4", ".raw", "an4_sphere.tar.gz"):
+        an4.read(tmp_path)
 
 
 VERSIONS = {

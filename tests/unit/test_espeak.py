@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fixtures.errors import refused
-from keyframe_asr.data.corpora.synthetic import english as synthetic_english
-from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
+from keyframe_asr.data.corpora.synthetic import sentences
 from keyframe_asr.data.corpora.synthetic.espeak import (
     Samples,
     SpeechSynthesiser,
@@ -107,20 +106,20 @@ def test_an_unknown_voice_is_named(synthesiser: SpeechSynthesiser, voice: str) -
 def test_every_mandarin_command_has_a_time_for_every_character(
     synthesiser: SpeechSynthesiser,
 ) -> None:
-    for command in synthetic_mandarin.COMMANDS:
-        for digit in synthetic_mandarin.COMMAND_DIGITS:
+    for command in sentences.MANDARIN_COMMANDS:
+        for digit in sentences.MANDARIN_COMMAND_DIGITS:
             text = command.format(digit)
             _, times = synthesiser.say(text, "cmn", rate=FAST)
             assert [time.text for time in times] == list(text)
 
 
 def test_every_english_word_is_one_word(synthesiser: SpeechSynthesiser) -> None:
-    for word in sorted(synthetic_english.VOCABULARY):
-        _, times = synthesiser.say(synthetic_english.spoken(f"{word} SIX"), "en-us", rate=FAST)
+    for word in sorted(sentences.ENGLISH_VOCABULARY):
+        _, times = synthesiser.say(sentences.english_spoken(f"{word} SIX"), "en-us", rate=FAST)
         assert len(times) == 2, word
 
 
 def test_the_letter_a_is_no_article(synthesiser: SpeechSynthesiser) -> None:
-    _, letter = synthesiser.say(synthetic_english.spoken("B A B"), "en-us")
+    _, letter = synthesiser.say(sentences.english_spoken("B A B"), "en-us")
     _, article = synthesiser.say("b a b", "en-us")
     assert letter[1].end - letter[1].start > 1.5 * (article[1].end - article[1].start)

@@ -18,7 +18,6 @@ from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation import (
     DEFAULT_OPTIONS,
     PreparationOptions,
-    Prepared,
     prepare_corpus,
 )
 from keyframe_asr.data.corpora.summary import read_summary
@@ -129,7 +128,7 @@ def test_twice_does_nothing(corpus: CorpusListing, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = prepare_corpus(corpus, out)
     stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert prepare_corpus(corpus, out) == Prepared(first.summary, was_there=True)
+    assert prepare_corpus(corpus, out) == replace(first, was_there=True)
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
 
 

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from keyframe_asr.cli.option_groups import grouped
-from keyframe_asr.data.registry import CORPORA, ReadingOptions
+from keyframe_asr.data import registry
+from keyframe_asr.errors import OptionError
 
 if TYPE_CHECKING:
-    from keyframe_asr.data.corpora.preparation import Prepared
+    from rich.progress import TaskID
+
+    from keyframe_asr.data.corpora.preparation import PreparationProgress
     from keyframe_asr.data.corpora.summary import CorpusSummary
 
-MADE: dict[str, tuple[Literal["mandarin", "english"], int]] = {
-    "synthetic-mandarin": ("mandarin", 1500),
-    "synthetic-english": ("english", 3000),
-}
-"""Corpora that are made here: language and training utterances."""
 
-NAMES = (*CORPORA, *MADE)
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What of a corpus is read; a corpus takes some of these."""
+
+    download: Annotated[
+        bool, typer.Option("--download", help="Download the corpus into --source first.")
+    ] = False
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="A part of the corpus, by its name there; may be repeated."),
+    ] = None
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Train on that many hours only, drawn at random."),
+    ] = None
+    language: Annotated[
+        str | None, typer.Option(help="english or mandarin, or as the corpus calls it.")
+    ] = None
+    train: Annotated[
+        str | None, typer.Option(help="Folder or file of the training part, in --source.")
+    ] = None
+    dev: Annotated[str | None, typer.Option(help="The same of the development part.")] = None
+    test: Annotated[str | None, typer.Option(help="The same of the test part.")] = None
+    dev_speakers: Annotated[
+        str | None,
+        typer.Option(help="Speakers of the training part to make the development part, as A,B,C."),
+    ] = None
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Go on although much cannot be used.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +72,7 @@ class TextOptions:
 
 @grouped
 def prepare(
-    corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")],
+    corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(registry.NAMES)}.")],
     out: Annotated[Path, typer.Option(help="Folder for all that is written.")],
     source: Annotated[
         Path | None,
@@ -61,74 +90,50 @@ def prepare(
     of a text file (--source), one a line (of 40, the last two are dev and test). Does nothing
     if OUT is complete.
     """
-    if corpus not in NAMES:
-        raise typer.BadParameter(
-            f"there is no corpus '{corpus}'; choose one of {', '.join(NAMES)}", param_hint="CORPUS"
-        )
-    if corpus in MADE:
-        if any(vars(reading).values()) or texts != TextOptions():
-            raise typer.BadParameter(
-                f"{corpus} is made here and takes --out and --source only", param_hint="CORPUS"
-            )
-        _make(*MADE[corpus], out, source)
-        return
-    reading.check(corpus)
-    if source is None:
-        raise typer.BadParameter(f"{corpus} needs the folder that holds it", param_hint="--source")
-    if out.resolve() == source.resolve():
-        raise typer.BadParameter(
-            "is --source, whose files would be replaced; give another folder", param_hint="--out"
-        )
-    _prepare(corpus, source, out, reading, texts)
-
-
-def _make(
-    language: Literal["mandarin", "english"], train: int, out: Path, sentences: Path | None
-) -> None:
-    from keyframe_asr.data.corpora.summary import read_summary
-    from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
-    from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
-
-    corpus = SyntheticCorpus(language, train=train)
-    if sentences is not None:
-        lines = read_sentences(sentences, language)
-        held_out = len(lines) // 40
-        corpus = SyntheticCorpus(
-            language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
-        )
-    make_corpus(out, corpus)
-    if summary := read_summary(out):
-        _show(out, summary)
-
-
-def _prepare(
-    corpus: str, source: Path, out: Path, reading: ReadingOptions, texts: TextOptions
-) -> None:
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
-
-    options = PreparationOptions(
-        texts.units, texts.vocab_size, texts.digits, reading.allow_incomplete
+    given = vars(reading) | vars(texts)
+    parts, speakers = given.pop("part"), given.pop("dev_speakers")
+    options = registry.PrepareOptions(
+        **given,
+        parts=tuple(parts or ()),
+        dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
     )
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    # elsewhere than on a terminal it would write an empty line
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what)
-            bar.update(tasks[what], completed=done, total=total)
-
-        listing = reading.read(corpus, source, progress)
-        prepared: Prepared = prepare_corpus(listing, out, options, progress)
+    with _progress_bar() as progress:
+        try:
+            prepared = registry.prepare(corpus, source, out, options, progress)
+        except OptionError as error:
+            raise typer.BadParameter(error.reason, param_hint=_flag(error.option)) from None
     if prepared.was_there:
         typer.echo(f"{out}: is prepared already, nothing to do", err=True)
     _show(out, prepared.summary)
+
+
+def _flag(option: str) -> str:
+    """How an option of `registry.prepare` is given here."""
+    known = {"corpus": "CORPUS", "parts": "--part"}
+    return known.get(option, f"--{option.replace('_', '-')}")
+
+
+@contextmanager
+def _progress_bar() -> Iterator[PreparationProgress]:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    # elsewhere than on a terminal it would write an empty line
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    tasks: dict[str, TaskID] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            bar.start()  # not before: a download shows its own
+            tasks[what] = bar.add_task(what)
+        bar.update(tasks[what], completed=done, total=total)
+
+    try:
+        yield progress
+    finally:
+        bar.stop()
 
 
 def _show(out: Path, summary: CorpusSummary) -> None:

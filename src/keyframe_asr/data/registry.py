@@ -1,18 +1,17 @@
-"""The corpora that `keyframe prepare` knows, and which options each of them takes."""
+"""The corpora that can be prepared, and `prepare`, which makes a training's input of one."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Literal
 
-import typer
+from keyframe_asr.errors import ManifestError, OptionError
 
 if TYPE_CHECKING:
     from keyframe_asr.data.corpora.listing import CorpusListing
-
+    from keyframe_asr.data.corpora.preparation import PreparationProgress, Prepared
 
 LANGUAGES = ("english", "mandarin")
 
@@ -22,12 +21,13 @@ class Corpus:
     """Where a corpus is read.
 
     Attributes:
-        module: file in `keyframe_asr.data.corpora` with `read(source, ...) -> CorpusListing`.
-        options: keyword parameters of `read` that the command line sets by the same name.
+        module: file in `keyframe_asr.data.corpora`.
+        options: of `PrepareOptions`, those that it takes beside those of every corpus.
         required: those of them without which there is nothing to read.
         languages: what `language` may be; empty if the corpus has its own names for them.
         archives: the corpus's name for `download`; None if it has to be obtained by hand.
         parts: those of a larger corpus that this one is; empty for all.
+        reader: function of the module that makes a `CorpusListing` of `source` and its options.
     """
 
     module: str
@@ -36,13 +36,14 @@ class Corpus:
     languages: tuple[str, ...] = ()
     archives: str | None = None
     parts: tuple[str, ...] = ()
+    reader: str = "read"
 
 
-_OWN = ("language", "train", "dev", "test")
+_OWN = ("language", "train", "dev", "test", "dev_speakers")
 _COMPLETE = ("allow_incomplete",)
 
 CORPORA: dict[str, Corpus] = {
-    "an4": Corpus("an4"),
+    "an4": Corpus("an4", _COMPLETE),
     "aishell1": Corpus("aishell1", _COMPLETE, archives="aishell1"),
     "aishell2": Corpus("aishell2", ("hours", *_COMPLETE)),
     "thchs30": Corpus("thchs30", _COMPLETE, archives="thchs30"),
@@ -55,78 +56,172 @@ CORPORA: dict[str, Corpus] = {
     ),
     "speechocean762": Corpus("speechocean762", _COMPLETE, archives="speechocean762"),
     "commonvoice": Corpus("commonvoice", ("language",)),
-    "aishell_sample": Corpus("aishell_sample"),
-    "audio_cmn": Corpus("audio_cmn"),
     "kaldi": Corpus("kaldi", _OWN, ("language",), LANGUAGES),
-    "tsv": Corpus("tables", _OWN, ("language",), LANGUAGES),
-    "csv": Corpus("tables", _OWN, ("language",), LANGUAGES),
-    "lhotse": Corpus("cuts", _OWN, ("language",), LANGUAGES),
+    "tsv": Corpus("tables", _OWN, ("language",), LANGUAGES, reader="read_table"),
+    "csv": Corpus("tables", _OWN, ("language",), LANGUAGES, reader="read_table"),
+    "lhotse": Corpus("tables", _OWN, ("language",), LANGUAGES, reader="read_cuts"),
 }
+
+SYNTHETIC: dict[str, tuple[Literal["mandarin", "english"], int]] = {
+    "synthetic-mandarin": ("mandarin", 1500),
+    "synthetic-english": ("english", 3000),
+}
+"""Corpora that are made here, with espeak-ng: language and training utterances."""
+
+NAMES = (*CORPORA, *SYNTHETIC)
+
+TABLES: dict[str, str] = {"aishell_sample": "mandarin", "audio_cmn": "mandarin"}
+"""Names of older versions for what is a table like any other, and its language."""
+
+_ALSO_AS_TABLES = {"an4": "english", "speechocean762": "english"}
+"""Corpora of which older versions read a table too."""
 
 
 @dataclass(frozen=True)
-class ReadingOptions:
-    """What of a corpus is read; a corpus takes some of these."""
+class PrepareOptions:
+    """What of a corpus is prepared, and how; a corpus takes some of it.
 
-    download: Annotated[
-        bool, typer.Option("--download", help="Download the corpus into --source first.")
-    ] = False
-    parts: Annotated[
-        list[str] | None,
-        typer.Option("--part", help="A part of the corpus, by its name there; may be repeated."),
-    ] = None
-    hours: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Train on that many hours only, drawn at random."),
-    ] = None
-    language: Annotated[
-        str | None, typer.Option(help="english or mandarin, or as the corpus calls it.")
-    ] = None
-    train: Annotated[
-        str | None, typer.Option(help="Folder or file of the training part, in --source.")
-    ] = None
-    dev: Annotated[str | None, typer.Option(help="The same of the development part.")] = None
-    test: Annotated[str | None, typer.Option(help="The same of the test part.")] = None
-    allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Go on although much cannot be used.")
-    ] = False
+    Attributes:
+        language: english or mandarin, or as the corpus calls it.
+        train, dev, test: folder or file of each split, relative to the source.
+        dev_speakers: speakers of the training split that become the development split.
+        parts: of the corpus, by their names there; empty for those that are usual.
+        hours: train on that many hours only, drawn at random.
+        download: download the corpus into the source first.
+        units: of text; None is characters for Mandarin, and unigram pieces otherwise.
+        vocab_size: most units; None is 500 pieces, or all characters.
+        digits: leave transcripts with digits out, or take them as they are.
+        allow_incomplete: go on although much cannot be used.
+    """
 
-    def check(self, name: str) -> None:
-        """Refuse what the corpus of that name does not take, and ask for what it needs."""
-        corpus = CORPORA[name]
-        taken = {*corpus.options, "allow_incomplete"}
-        if corpus.archives is not None:
-            taken |= {"download"}
-        for option, value in vars(self).items():
-            flag = "--part" if option == "parts" else f"--{option.replace('_', '-')}"
-            if value and option not in taken:
-                raise typer.BadParameter(f"{name} does not take it", param_hint=flag)
-            if not value and option in corpus.required:
-                raise typer.BadParameter(f"{name} needs it", param_hint=flag)
-        if corpus.languages and self.language and self.language not in corpus.languages:
-            raise typer.BadParameter(
-                f"is '{self.language}'; choose one of {', '.join(corpus.languages)}",
-                param_hint="--language",
-            )
+    language: str | None = None
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    dev_speakers: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    hours: float | None = None
+    download: bool = False
+    units: Literal["characters", "unigram", "bpe"] | None = None
+    vocab_size: int | None = None
+    digits: Literal["refuse", "keep"] = "refuse"
+    allow_incomplete: bool = False
 
-    def read(
-        self, name: str, source: Path, progress: Callable[[str, int, int | None], None]
-    ) -> CorpusListing:
-        """Download the corpus of that name if asked to, then list it.
 
-        Raises:
-            ManifestError: it cannot be read, or is not what it should be.
-        """
-        corpus = CORPORA[name]
-        if self.download:
-            downloading = importlib.import_module("keyframe_asr.data.corpora.download")
-            source = downloading.download(
-                corpus.archives, source, progress, parts=self.parts or None
-            )
-        module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
-        given = {option: getattr(self, option) for option in corpus.options}
-        chosen = {option: value for option, value in given.items() if value}
-        if corpus.parts:
-            chosen["parts"] = corpus.parts
-        listing: CorpusListing = module.read(source, **chosen)
-        return listing
+_DEFAULTS = PrepareOptions()
+_EVERY = ("units", "vocab_size", "digits", "allow_incomplete")
+"""Options that every corpus takes."""
+
+
+def prepare(
+    corpus: str,
+    source: Path | str | None,
+    out: Path | str,
+    options: PrepareOptions | None = None,
+    progress: PreparationProgress | None = None,
+) -> Prepared:
+    """Write manifests, tokenizer, feature statistics and a summary of a corpus into a folder.
+
+    Does nothing if the folder holds all of it already.
+
+    Args:
+        corpus: one of `NAMES`.
+        source: folder of the corpus as it was obtained, or a table; for a synthetic corpus a text
+            with one sentence a line to be said, or None.
+        out: the folder to write.
+        options: which part of the corpus, and how its texts are taken.
+        progress: told what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        where everything lies, and what the corpus holds.
+
+    Raises:
+        OptionError: there is no such corpus, or it does not take an option, or lacks one.
+        ManifestError: the corpus cannot be read or is incomplete, or `out` cannot be written.
+        RecipeError: there can be no such tokenizer of its texts.
+    """
+    source, out = None if source is None else Path(source), Path(out)
+    options = options or _DEFAULTS
+    _check(corpus, source, out, options)
+    if corpus in SYNTHETIC:
+        return _prepare_synthetic(corpus, source, out)
+    if source is None:
+        raise OptionError("source", f"{corpus} needs the folder that holds it")
+    from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+
+    texts = PreparationOptions(**{name: getattr(options, name) for name in _EVERY})
+    return prepare_corpus(_listing(corpus, source, options), out, texts, progress)
+
+
+def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions) -> None:
+    """Refuse what the corpus does not take, and ask for what it needs."""
+    language = TABLES.get(corpus)
+    if source is not None and (source / "manifest.tsv").is_file():
+        language = language or _ALSO_AS_TABLES.get(corpus)
+    if language is not None:
+        raise ManifestError(
+            f"{corpus}: is read as a table now; use: keyframe prepare tsv "
+            f"--source {source or 'FOLDER'} --out {out} --language {language}"
+        )
+    if corpus not in NAMES:
+        raise OptionError(
+            "corpus", f"there is no corpus '{corpus}'; choose one of {', '.join(NAMES)}"
+        )
+    known = CORPORA.get(corpus, Corpus(""))
+    taken = {*known.options, *(_EVERY if corpus in CORPORA else ())}
+    if known.archives is not None:
+        taken |= {"download"}
+    for option in (field.name for field in fields(options)):
+        value = getattr(options, option)
+        if value != getattr(_DEFAULTS, option) and option not in taken:
+            raise OptionError(option, f"{corpus} does not take it")
+        if not value and option in known.required:
+            raise OptionError(option, f"{corpus} needs it")
+    if known.languages and options.language not in known.languages:
+        raise OptionError(
+            "language", f"is '{options.language}'; choose one of {', '.join(known.languages)}"
+        )
+    if source is not None and out.resolve() == source.resolve():
+        raise OptionError("out", "is the source, whose files would be replaced; name another")
+
+
+def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListing:
+    """Download the corpus if asked to, then list it."""
+    known = CORPORA[corpus]
+    if options.download and known.archives is not None:
+        from keyframe_asr.data.corpora.download import download
+
+        source = download(known.archives, source, parts=options.parts or None)
+    module = importlib.import_module(f"keyframe_asr.data.corpora.{known.module}")
+    given = {option: getattr(options, option) for option in known.options}
+    given["parts"] = known.parts or options.parts
+    speakers = given.pop("dev_speakers", ())
+    read = getattr(module, known.reader)
+    listing: CorpusListing = read(source, **{name: value for name, value in given.items() if value})
+    if speakers:
+        from keyframe_asr.data.corpora.listing import hold_out_speakers
+
+        listing = hold_out_speakers(listing, speakers)
+    return listing
+
+
+def _prepare_synthetic(corpus: str, sentences: Path | None, out: Path) -> Prepared:
+    from keyframe_asr.data.corpora.preparation import Prepared
+    from keyframe_asr.data.corpora.summary import read_summary
+    from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
+    from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
+
+    language, train = SYNTHETIC[corpus]
+    recipe = SyntheticCorpus(language, train=train)
+    if sentences is not None:
+        lines = read_sentences(sentences, language)
+        held_out = len(lines) // 40
+        recipe = SyntheticCorpus(
+            language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
+        )
+    before = read_summary(out)
+    make_corpus(out, recipe)
+    summary = read_summary(out)
+    if summary is None:
+        raise ManifestError(f"{out}: cannot be read back; check the disk")
+    return Prepared.of(out, summary, was_there=summary == before)

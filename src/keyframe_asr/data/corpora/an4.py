@@ -1,55 +1,98 @@
-"""CMU AN4 (census) database: spelled names, numbers, dates and commands in English.
+"""AN4, spelled names, numbers, dates and commands in English, as CMU publishes it.
 
-The corpus has a training and a test part without a speaker in common, but no development set.
-One is carved out of the training part, by speaker: some women and some men, chosen by a seed.
+    an4/etc/an4_train.transcription               <s> YES </s> (an251-fash-b)      948 utterances
+    an4/etc/an4_test.transcription                GO (cen8-fcaw-b)                 130 utterances
+    an4/wav/an4_clstk/fash/an251-fash-b.sph       fash is the speaker; the test part is beside it
+
+The training and the test part have no speaker in common. There is no development set: one is carved
+out of the training part, by speaker: some women and some men, chosen by a seed.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split
-from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
+from keyframe_asr.data.corpora.listing import (
+    CorpusListing,
+    ListedUtterance,
+    PartSize,
+    check_complete,
+    find_root,
+    hold_out_speakers,
+    list_pairs,
+    read_lines,
+)
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import normalise_text
 
+EXPECTED = {"train": PartSize(948, 74), "test": PartSize(130, 10)}
 DEV_WOMEN, DEV_MEN = 3, 5
 """Speakers of the development set; 13 utterances each make it a tenth of the training part."""
 
+SUFFIXES = (".sph", ".wav", ".flac")
 
-def read(source: Path, seed: int = 1) -> CorpusListing:
-    """List the corpus in `source`, which holds `manifest.tsv` with split `train` or `test`.
+_LINE = re.compile(r"(?:<s>)?(.*?)(?:</s>)?\s*\(([\w-]+)\)")
+
+
+def read(source: Path, *, seed: int = 1, allow_incomplete: bool = False) -> CorpusListing:
+    """List the corpus in `source`, which is or holds `an4`.
+
+    Args:
+        source: the folder, with recordings as NIST SPHERE (an4_sphere.tar.gz), wav or FLAC.
+        seed: chooses the speakers of the development set.
+        allow_incomplete: take what there is.
 
     Raises:
-        ManifestError: the table is missing or bad, or has too few speakers for a development set.
+        ManifestError: the corpus is not there or incomplete, its recordings are headerless, or it
+            has too few speakers for a development set.
     """
-    table = Path(source) / "manifest.tsv"
-    if not table.is_file():
-        raise ManifestError(
-            f"{table}: no such file; give the folder of AN4 that holds manifest.tsv as --source"
-        )
-    train, test = (_utterances(table, part) for part in ("train", "test"))
-    dev_speakers = _dev_speakers({one.speaker for one in train}, seed)
-    splits: dict[Split, list[ListedUtterance]] = {
-        "train": [one for one in train if one.speaker not in dev_speakers],
-        "dev": [one for one in train if one.speaker in dev_speakers],
-        "test": test,
-    }
+    root = find_root(source, "an4", ("etc", "wav"), "AN4")
+    recordings = _recordings(root)
+    texts = {part: _texts(root / "etc" / f"an4_{part}.transcription") for part in EXPECTED}
+    found: dict[str, list[ListedUtterance]] = {}
+    problems: list[str] = []
+    for part, said in texts.items():
+        there = {name: recordings[name] for name in said if name in recordings}
+        speakers = {name: _speaker(name) for name in said}
+        found[part], unusable = list_pairs(said, there, speakers)
+        problems += unusable
+    notes = check_complete(root, found, EXPECTED, allow_incomplete)
+    train, test = found["train"], found["test"]
     known = {normalise_text(one.text, "english") for one in train}
     seen = sum(normalise_text(one.text, "english") in known for one in test)
-    notes = [
-        f"dev: the training part's speakers {' '.join(sorted(dev_speakers))}",
-        f"{seen} of {len(test)} test texts also occur in the training part; they stay in",
-    ]
-    return CorpusListing("an4", "english", splits, notes)
+    notes.append(f"{seen} of {len(test)} test texts also occur in the training part; they stay in")
+    listing = CorpusListing("an4", "english", {"train": train, "test": test}, notes, problems)
+    return hold_out_speakers(listing, _dev_speakers({one.speaker for one in train}, seed))
 
 
-def _utterances(table: Path, part: str) -> list[ListedUtterance]:
-    return [
-        ListedUtterance(cut.id, speaker(cut), text(cut), audio_path(cut))
-        for cut in load_manifest(f"{table}:{part}")
-    ]
+def _recordings(root: Path) -> dict[str, Path]:
+    files = sorted(path for path in root.glob("wav/*/*/*") if not path.name.startswith("."))
+    recordings = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
+    if not recordings and any(path.suffix.lower() == ".raw" for path in files):
+        raise ManifestError(
+            f"{root}: its recordings are headerless (.raw); get an4_sphere.tar.gz instead"
+        )
+    return recordings
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """Transcripts by name."""
+    texts: dict[str, str] = {}
+    for number, line in read_lines(path):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ManifestError(
+                f"{path}:{number}: is not 'TRANSCRIPT (NAME)'; get the corpus again"
+            )
+        texts[match[2]] = match[1].strip()
+    return texts
+
+
+def _speaker(name: str) -> str:
+    """an251-fash-b → fash."""
+    return name.split("-")[1] if name.count("-") > 1 else ""
 
 
 def _dev_speakers(speakers: set[str], seed: int) -> set[str]:

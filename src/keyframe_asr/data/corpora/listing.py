@@ -7,8 +7,8 @@ the counts with those that were published.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -23,6 +23,7 @@ PartName = TypeVar("PartName", bound=str)
 """What a corpus calls one of its parts."""
 
 NAMED_AT_MOST = 8
+"""Names in a message."""
 
 
 @dataclass(frozen=True)
@@ -132,23 +133,31 @@ def read_keyed_lines(path: Path) -> dict[str, str]:
     Raises:
         ManifestError: the file is missing or not UTF-8, or gives an ID two different lines.
     """
+    entries: dict[str, str] = {}
+    for number, line in read_lines(path):
+        key, _, rest = line.replace("\t", " ").partition(" ")
+        rest = rest.strip()
+        if entries.get(key, rest) != rest:
+            raise ManifestError(
+                f"{path}:{number}: '{key}' has two different lines; delete the wrong one"
+            )
+        entries[key] = rest
+    return entries
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Number and content of each line of a file that is not empty.
+
+    Raises:
+        ManifestError: the file is missing or not UTF-8.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file; get the corpus again, whole") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    entries: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        key, _, rest = line.strip().replace("\t", " ").partition(" ")
-        rest = rest.strip()
-        if entries.get(key, rest) != rest:
-            raise ManifestError(
-                f"{path}:{number}: '{key}' has two different lines; delete the wrong one"
-            )
-        if key:
-            entries[key] = rest
-    return entries
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def files_below(folder: Path, suffix: str | tuple[str, ...]) -> list[str]:
@@ -182,6 +191,30 @@ def list_pairs(
             speaker = speakers.get(name, "")
             utterances.append(ListedUtterance(name, speaker, texts[name], recordings[name]))
     return utterances, problems
+
+
+def hold_out_speakers(listing: CorpusListing, speakers: Collection[str]) -> CorpusListing:
+    """Make the training utterances of these speakers the development set, which is none yet.
+
+    Raises:
+        ManifestError: there is a development set, or a speaker is not in the training set.
+    """
+    train = listing.splits.get("train", [])
+    known = {one.speaker for one in train}
+    if listing.splits.get("dev"):
+        raise ManifestError(f"{listing.corpus}: has a development set; hold out no speakers")
+    if unknown := sorted(set(speakers) - known):
+        raise ManifestError(
+            f"{listing.corpus}: has no utterances of speaker '{unknown[0]}' in its training set; "
+            f"it has {some_of(sorted(known - {''})) or 'none of known speakers'}"
+        )
+    splits: dict[Split, list[ListedUtterance]] = {
+        "train": [one for one in train if one.speaker not in speakers],
+        "dev": [one for one in train if one.speaker in speakers],
+        "test": listing.splits.get("test", []),
+    }
+    note = f"dev: the training set's speakers {' '.join(sorted(speakers))}"
+    return replace(listing, splits=splits, notes=[*listing.notes, note])
 
 
 def check_complete(

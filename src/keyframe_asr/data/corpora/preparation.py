@@ -13,7 +13,8 @@ and the usual corpora spell out what was said.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, replace
 from os.path import abspath
 from pathlib import Path
@@ -22,17 +23,17 @@ from typing import Literal
 from lhotse.cut import Cut, MonoCut
 
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.audio.reading import AudioLength
+from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.config.recipe import TokenizerConfig
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
-from keyframe_asr.data.corpora.recordings import read_lengths, stamp
+from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.summary import (
     PROBLEMS,
     CorpusSummary,
     begin,
     fingerprint,
     finished,
+    manifest_paths,
     publish,
     summarise,
     write_lines,
@@ -46,7 +47,7 @@ from keyframe_asr.text.forms import Digits, Language, Normalisation, has_digits,
 from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
 Units = Literal["characters", "unigram", "bpe"]
-Progress = Callable[[str, int, int], None]
+PreparationProgress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
 VERSION = "1"
@@ -61,7 +62,9 @@ VOCAB_SIZE = 500
 OVERHANG = 0.5
 """Seconds by which a part of a recording may end after it: times of segments are rounded."""
 
-_SPLITS = ("train", "dev", "test")
+THREADS = 8
+"""Most of the time is spent waiting for the disk, or in libsndfile, which lets others run."""
+
 _NAMED_PROBLEMS = 3
 
 
@@ -95,17 +98,32 @@ DEFAULT_OPTIONS = PreparationOptions()
 
 @dataclass(frozen=True)
 class Prepared:
-    """The summary of a preparation, and whether `OUT` held all of it before."""
+    """A prepared corpus.
 
+    Attributes:
+        manifests: one for each split: train, dev and test.
+        tokenizer: folder that holds the tokenizer and the feature statistics; None without them.
+        summary: what the corpus holds.
+        was_there: whether all of it was there before.
+    """
+
+    manifests: dict[str, Path]
+    tokenizer: Path | None
     summary: CorpusSummary
     was_there: bool
+
+    @classmethod
+    def of(cls, out: Path, summary: CorpusSummary, was_there: bool) -> Prepared:
+        """The corpus that has been prepared in a folder."""
+        tokenizer = out if summary.tokenizer is not None else None
+        return cls(manifest_paths(out), tokenizer, summary, was_there)
 
 
 def prepare_corpus(
     listing: CorpusListing,
     out: Path,
     options: PreparationOptions = DEFAULT_OPTIONS,
-    progress: Progress = lambda what, done, total: None,
+    progress: PreparationProgress | None = None,
 ) -> Prepared:
     """Write manifests, tokenizer, statistics and summary of a corpus into `out`.
 
@@ -119,15 +137,21 @@ def prepare_corpus(
     listing = _checked(listing)
     mark = _fingerprint(listing, options)
     if done := finished(out, mark):
-        return Prepared(done, was_there=True)
+        return Prepared.of(out, done, was_there=True)
     try:
         begin(out)
-        summary = _Preparation(listing, out, options, progress, [*listing.problems]).run(mark)
+        summary = _Preparation(listing, out, options, progress or _untold, [*listing.problems]).run(
+            mark
+        )
     except OSError as error:
         raise ManifestError(
             f"{out}: cannot be written ({error.strerror or error}); choose another --out"
         ) from None
-    return Prepared(summary, was_there=False)
+    return Prepared.of(out, summary, was_there=False)
+
+
+def _untold(what: str, done: int, total: int) -> None:
+    pass
 
 
 @dataclass
@@ -135,7 +159,7 @@ class _Preparation:
     listing: CorpusListing
     out: Path
     options: PreparationOptions
-    progress: Progress
+    progress: PreparationProgress
     problems: list[str]
     normalisation: Normalisation = field(init=False)
 
@@ -163,7 +187,7 @@ class _Preparation:
 
     def _normalised(self) -> dict[str, list[ListedUtterance]]:
         """Utterances with a usable transcript, that in its normal form."""
-        splits: dict[str, list[ListedUtterance]] = {split: [] for split in _SPLITS}
+        splits: dict[str, list[ListedUtterance]] = {split: [] for split in SPLITS}
         for split, utterances in self.listing.splits.items():
             for one in utterances:
                 if reason := self._unusable(one.text):
@@ -185,7 +209,7 @@ class _Preparation:
         """Cuts of exact length; each recording is opened once, however many parts it has."""
         utterances = [one for split in splits.values() for one in split]
         paths = list(dict.fromkeys(one.audio for one in utterances))
-        lengths = read_lengths(
+        lengths = _read_lengths(
             paths, lambda done, total: self.progress("opening recordings", done, total)
         )
         measured: dict[str, list[Cut]] = {split: [] for split in splits}
@@ -319,6 +343,34 @@ def _fingerprint(listing: CorpusListing, options: PreparationOptions) -> str:
         parts.append(split)
         for one in utterances:
             if one.audio not in stamps:
-                stamps[one.audio] = stamp(one.audio)
+                stamps[one.audio] = _stamp(one.audio)
             parts.append(repr((*astuple(one), stamps[one.audio])))
     return fingerprint(*parts)
+
+
+def _read_lengths(
+    paths: Sequence[Path], progress: Callable[[int, int], None]
+) -> dict[Path, AudioLength | AudioError]:
+    """The length of each recording, or why there is none; `progress` is told (done, total)."""
+    found = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for path, length in zip(paths, pool.map(_length_or_error, paths), strict=True):
+            found[path] = length
+            progress(len(found), len(paths))
+    return found
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of the last change of a file, which tell whether it is still the same."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (-1, -1)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _length_or_error(path: Path) -> AudioLength | AudioError:
+    try:
+        return read_length(path)
+    except AudioError as error:
+        return error

@@ -1,12 +1,9 @@
-"""speechocean762, English read by native speakers of Mandarin, in either of two forms.
-
-As OpenSLR 101 gives it:
+"""speechocean762, English read by native speakers of Mandarin, as OpenSLR 101 gives it.
 
     speechocean762/train/{text,wav.scp,utt2spk}       likewise test; wav.scp: WAVE/SPEAKER0001/...
     speechocean762/WAVE/SPEAKER0001/000010011.WAV
 
-or as a folder with `manifest.tsv`. It has no development set; every tenth speaker of the training
-set makes one up.
+It has no development set; every tenth speaker of the training set makes one up.
 """
 
 from __future__ import annotations
@@ -20,10 +17,10 @@ from keyframe_asr.data.corpora.listing import (
     Split,
     check_complete,
     find_root,
+    hold_out_speakers,
     list_pairs,
     read_keyed_lines,
 )
-from keyframe_asr.data.corpora.manifest_folder import TABLE, read_manifest_folder
 
 EXPECTED = {"train": PartSize(2_500, 125), "test": PartSize(2_500, 125)}
 """As published, with the development set still in the training set."""
@@ -34,14 +31,11 @@ DEV_EVERY = 10
 def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
     """List speechocean762 in `source`, which is or holds `speechocean762`.
 
-    A part copy is taken only with `allow_incomplete`; a folder with `manifest.tsv` is taken as it
-    is, with its splits.
+    A part copy is taken only with `allow_incomplete`.
 
     Raises:
-        ManifestError: the corpus is not there or incomplete, or its table has a bad line.
+        ManifestError: the corpus is not there or incomplete.
     """
-    if (Path(source) / TABLE).is_file():
-        return read_manifest_folder(source, "speechocean762", "english")
     root = find_root(source, "speechocean762", ("WAVE", "train", "test"), "speechocean762")
     found: dict[str, list[ListedUtterance]] = {}
     problems: list[str] = []
@@ -50,12 +44,9 @@ def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
         problems += unusable
     notes = check_complete(root, found, EXPECTED, allow_incomplete)
     speakers = sorted({utterance.speaker for utterance in found["train"]})
-    dev_speakers = set(speakers[::DEV_EVERY])
-    notes.append(f"dev: the training set's speakers {' '.join(sorted(dev_speakers))}")
-    train = [one for one in found["train"] if one.speaker not in dev_speakers]
-    dev = [one for one in found["train"] if one.speaker in dev_speakers]
-    splits: dict[Split, list[ListedUtterance]] = {"train": train, "dev": dev, "test": found["test"]}
-    return CorpusListing("speechocean762", "english", splits, notes, problems)
+    splits: dict[Split, list[ListedUtterance]] = {"train": found["train"], "test": found["test"]}
+    listing = CorpusListing("speechocean762", "english", splits, notes, problems)
+    return hold_out_speakers(listing, speakers[::DEV_EVERY])
 
 
 def _read_part(root: Path, part: str) -> tuple[list[ListedUtterance], list[str]]:

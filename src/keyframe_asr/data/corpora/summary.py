@@ -12,6 +12,7 @@ from lhotse.cut import Cut
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from keyframe_asr.data.corpora.listing import SPLITS
 from keyframe_asr.data.manifest import save_manifest, speaker, text
 from keyframe_asr.data.statistics import STATISTICS_FILE
 from keyframe_asr.errors import ManifestError
@@ -119,7 +120,7 @@ def as_table(summary: CorpusSummary, out: Path) -> Table:
 
 def manifest_paths(out: Path) -> dict[str, Path]:
     """Where the manifests of a prepared corpus lie, by split."""
-    return {split: out / f"{split}.jsonl.gz" for split in ("train", "dev", "test")}
+    return {split: out / f"{split}.jsonl.gz" for split in SPLITS}
 
 
 def read_summary(out: Path) -> CorpusSummary | None:

@@ -1,15 +1,20 @@
-"""Tables of one's own recordings: tab-separated or, with quotes as spreadsheets write them, CSV.
+"""Your own recordings, as tables or as lhotse cuts.
 
-Columns: `path` (relative to the table) and `text`; if there are such `utt_id`, `speaker` and
-`split`; all others are ignored. Lengths come from the recordings.
+A table is tab-separated or, with quotes as spreadsheets write them, CSV. Its columns: `path`
+(relative to the table) and `text`; if there are such `utt_id`, `speaker` and `split`; all others
+are ignored. Lengths come from the recordings.
+
+Cuts are those that lhotse's and icefall's recipes for many corpora write.
 """
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from lhotse.cut import Cut
+
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
-from keyframe_asr.data.manifest import read_rows
+from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, read_rows, speaker, text
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import Language
 
@@ -24,8 +29,12 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 """What the column `split` may hold."""
 
+_ONE_TABLE = "; or one table manifest.tsv with a column split"
 
-def read(
+CUT_FILES = ("{}.jsonl.gz", "cuts_{}.jsonl.gz", "{}.jsonl", "cuts_{}.jsonl")
+
+
+def read_table(
     source: Path,
     language: Language,
     train: str | None = None,
@@ -57,7 +66,32 @@ def read(
     return CorpusListing(suffix[1:], language, splits)
 
 
-_ONE_TABLE = "; or one table manifest.tsv with a column split"
+def read_cuts(
+    source: Path,
+    language: Language,
+    train: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
+) -> CorpusListing:
+    """List the cuts in `train.jsonl.gz` or `cuts_train.jsonl.gz` and so on, or the files named.
+
+    Cuts that are copies of others at another speed or level are left out: training makes its own.
+
+    Raises:
+        ManifestError: a file is missing, or holds something else than cuts with one supervision.
+    """
+    files = find_splits(Path(source), (train, dev, test), CUT_FILES, "manifest of cuts")
+    splits: dict[Split, list[ListedUtterance]] = {}
+    problems = []
+    for split, file in files.items():
+        cuts = load_manifest(file)
+        splits[split] = [_utterance_of(cut) for cut in cuts if not cut.recording.transforms]
+        problems += [
+            f"{cut.id}: its recording is to be transformed, as a copy of another is"
+            for cut in cuts
+            if cut.recording.transforms
+        ]
+    return CorpusListing("lhotse", language, splits, problems=problems)
 
 
 def _by_split(table: Path) -> dict[Split, list[ListedUtterance]]:
@@ -84,3 +118,8 @@ def _utterance(row: dict[str, str], line: int, table: Path) -> ListedUtterance:
         row["text"],
         table.parent / row["path"],
     )
+
+
+def _utterance_of(cut: Cut) -> ListedUtterance:
+    end = cut.start + cut.duration if is_part(cut) else None
+    return ListedUtterance(cut.id, speaker(cut), text(cut), audio_path(cut), cut.start, end)

@@ -31,8 +31,7 @@ from keyframe_asr.data.corpora.summary import (
     publish,
     summarise,
 )
-from keyframe_asr.data.corpora.synthetic import english as synthetic_english
-from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
+from keyframe_asr.data.corpora.synthetic import sentences
 from keyframe_asr.data.corpora.synthetic.espeak import (
     SpeechSynthesiser,
     SpeechSynthesisError,
@@ -101,17 +100,17 @@ _STYLES = {
         accents=("cmn",),
         rates=(110, 190),
         longest_gap=4,
-        sentence=synthetic_mandarin.sentence,
-        words=synthetic_mandarin.words,
-        spoken=synthetic_mandarin.spoken,
+        sentence=sentences.mandarin_sentence,
+        words=sentences.mandarin_words,
+        spoken=sentences.mandarin_spoken,
     ),
     "english": _Style(
         accents=("en-us", "en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-scotland"),
         rates=(100, 200),
         longest_gap=12,
-        sentence=synthetic_english.sentence,
-        words=synthetic_english.words,
-        spoken=synthetic_english.spoken,
+        sentence=sentences.english_sentence,
+        words=sentences.english_words,
+        spoken=sentences.english_spoken,
     ),
 }
 

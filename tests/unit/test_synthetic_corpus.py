@@ -1,4 +1,4 @@
-"""Corpora: AN4's splits, the self-made ones, and what happens twice or half."""
+"""The corpora made here: sound, times and voices, and what happens twice or half."""
 
 from __future__ import annotations
 
@@ -17,21 +17,14 @@ import soundfile
 from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from keyframe_asr.audio.reading import read_audio
-from keyframe_asr.data.corpora import an4
-from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
-from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
+from keyframe_asr.data.corpora.summary import read_summary
 from keyframe_asr.data.corpora.synthetic import corpus as synthetic
-from keyframe_asr.data.corpora.synthetic import english as synthetic_english
-from keyframe_asr.data.corpora.synthetic import mandarin as synthetic_mandarin
+from keyframe_asr.data.corpora.synthetic import sentences as said_here
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.timing import SAMPLE_RATE
 
-DATA = Path(
-    os.environ.get("KEYFRAME_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data")
-)
 SMALL = {"train": 30, "dev": 6, "test": 12}
 
 
@@ -40,83 +33,6 @@ def digests(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*.flac"))
     }
-
-
-def small_an4(folder: Path, women: int = 5, men: int = 7) -> Path:
-    """A table in AN4's form with two utterances a speaker, each a short file of its own."""
-    names = [f"f{n}" for n in range(women)] + [f"m{n}" for n in range(men)]
-    rows = ["utt_id\tspeaker\tduration_s\tpath\ttext\tsplit"]
-    for split, speakers in (("train", names), ("test", ["ftest"])):
-        for name in speakers:
-            for number in range(2):
-                utterance = f"{name}-{number}"
-                samples = np.zeros(1000 + 10 * number, np.float32)
-                soundfile.write(folder / f"{utterance}.flac", samples, SAMPLE_RATE)
-                words = ("go", "enter  six")[number]
-                rows.append(f"{utterance}\t{name}\t0.1\t{utterance}.flac\t{words}\t{split}")
-    (folder / "manifest.tsv").write_text("\n".join(rows) + "\n")
-    return folder
-
-
-def prepare_an4(source: Path, out: Path, seed: int = 1) -> CorpusSummary:
-    options = PreparationOptions(units="characters")
-    return prepare_corpus(an4.read(source, seed), out, options).summary
-
-
-def test_an4_splits_by_speaker_with_exact_durations(tmp_path: Path) -> None:
-    source, out = small_an4(tmp_path), tmp_path / "out"
-    summary = prepare_an4(source, out)
-    splits = {name: load_manifest(out / f"{name}.jsonl.gz") for name in ("train", "dev", "test")}
-    speakers = {name: {speaker(cut) for cut in cuts} for name, cuts in splits.items()}
-    assert {name: len(cuts) for name, cuts in splits.items()} == {"train": 8, "dev": 16, "test": 2}
-    assert speakers["test"] == {"ftest"}
-    assert not speakers["train"] & speakers["dev"]
-    assert sorted(name[0] for name in speakers["dev"]) == ["f"] * 3 + ["m"] * 5
-    assert sorted(cut.recording.num_samples for cut in splits["test"]) == [1000, 1010]
-    assert {text(cut) for cut in splits["test"]} == {"GO", "ENTER SIX"}
-    assert all(audio_path(cut).is_absolute() for cut in splits["dev"])
-    assert summary.notes[1].startswith("2 of 2 test texts")
-    assert summary.splits["test"].words == 3
-
-
-def test_an4_twice_does_nothing_and_a_change_is_seen(tmp_path: Path) -> None:
-    source, out = small_an4(tmp_path), tmp_path / "out"
-    first = prepare_an4(source, out)
-    stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert prepare_an4(source, out) == first
-    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
-
-    table = source / "manifest.tsv"
-    table.write_text(table.read_text().replace("enter  six", "enter ten"))
-    prepare_an4(source, out)
-    assert {text(cut) for cut in load_manifest(out / "test.jsonl.gz")} == {"GO", "ENTER TEN"}
-    assert prepare_an4(source, out, seed=2).notes[0] != first.notes[0]
-
-
-def test_an4_says_what_is_missing(tmp_path: Path) -> None:
-    with refused(ManifestError, f"{tmp_path / 'manifest.tsv'}: "):
-        prepare_an4(tmp_path, tmp_path / "out")
-    source = small_an4(tmp_path)
-    (source / "m0-1.flac").unlink()
-    with refused(ManifestError, 1, 26, "m0-1.flac: "):
-        prepare_an4(source, tmp_path / "out")
-    with refused(ManifestError, "1 women", "2 men"):
-        prepare_an4(small_an4(tmp_path, women=1, men=2), tmp_path / "out")
-    assert read_summary(tmp_path / "out") is None
-
-
-@pytest.mark.corpus
-def test_an4_itself(tmp_path: Path) -> None:
-    source = DATA / "an4"
-    if not source.is_dir():
-        pytest.skip(f"no AN4 in {source}")
-    summary = prepare_corpus(an4.read(source), tmp_path).summary
-    counts = {name: split.utterances for name, split in summary.splits.items()}
-    assert counts == {"train": 844, "dev": 104, "test": 130}
-    assert sum(split.speakers for split in summary.splits.values()) == 84
-    assert summary.notes[1].startswith("26 of 130 test texts")
-    spoken = {w for cut in load_manifest(tmp_path / "train.jsonl.gz") for w in text(cut).split()}
-    assert spoken <= synthetic_english.VOCABULARY
 
 
 @pytest.fixture(scope="module", params=["mandarin", "english"])
@@ -235,28 +151,13 @@ def test_a_whole_corpus_is_left_alone(tmp_path: Path) -> None:
 
 def test_sentences_stay_within_their_vocabulary() -> None:
     generator = Random(5)
-    english = [synthetic_english.sentence(generator) for _ in range(3000)]
+    english = [said_here.english_sentence(generator) for _ in range(3000)]
     used = {word for sentence in english for word in sentence.split()}
-    assert used == synthetic_english.VOCABULARY
-    mandarin = [synthetic_mandarin.sentence(generator) for _ in range(1000)]
-    known = set(synthetic_mandarin.DIGITS) | set("".join(synthetic_mandarin.COMMANDS)) - set("{}")
+    assert used == said_here.ENGLISH_VOCABULARY
+    mandarin = [said_here.mandarin_sentence(generator) for _ in range(1000)]
+    known = set(said_here.MANDARIN_DIGITS) | set("".join(said_here.MANDARIN_COMMANDS)) - set("{}")
     assert set("".join(mandarin)) == known
-    assert max(map(len, mandarin)) == synthetic_mandarin.LONGEST_STRING
-
-
-def test_command_line(tmp_path: Path) -> None:
-    source = small_an4(tmp_path)
-    options = ("--source", source, "--out", tmp_path / "out", "--units", "characters")
-    first = keyframe("prepare", "an4", *options)
-    assert first.exit_code == 0
-    assert "dev 16 8 0.00" in first.output
-    manifest = tmp_path / "out" / "train.jsonl.gz"
-    assert load_manifest(manifest)
-    made = manifest.stat().st_mtime_ns
-    again = keyframe("prepare", "an4", *options)
-    assert again.exit_code == 0
-    assert "dev 16 8 0.00" in again.output and again.output != first.output
-    assert manifest.stat().st_mtime_ns == made, "it is prepared already"
+    assert max(map(len, mandarin)) == said_here.LONGEST_MANDARIN_STRING
 
 
 @pytest.mark.parametrize(
@@ -304,16 +205,3 @@ def test_a_text_that_cannot_be_said(tmp_path: Path) -> None:
     (tmp_path / "digits.txt").write_text("1 2 3\n你好\n' '")
     with refused(ManifestError, f"{tmp_path / 'digits.txt'}: ", "english"):
         read_sentences(tmp_path / "digits.txt", "english")
-
-
-def test_wrong_usage_of_the_command_line(tmp_path: Path) -> None:
-    out = ("--out", tmp_path)
-    for options, named in (
-        (("aishell9", *out), ("'aishell9'", "an4, ")),
-        (("an4", *out), ("an4", "--source")),
-        (("an4", "--source", tmp_path, *out, "--language", "english"), ("an4", "--language")),
-        (("synthetic-mandarin", *out, "--digits", "keep"), ("--out", "--source")),
-    ):
-        said = keyframe("prepare", *options).usage_error
-        assert all(part in said for part in named), said
-    assert not list(tmp_path.iterdir())
