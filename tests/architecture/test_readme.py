@@ -171,6 +171,13 @@ def test_recipes_and_scripts_that_are_named_exist() -> None:
         for text in MARKDOWN.values()
         for found in re.findall(r"(?<![\w/])(?:recipes|research)/[\w/-]+\.(?:yaml|py|json)", text)
     }
+    modules = {
+        found
+        for page in PAGES
+        for line in console_lines(page)
+        for found in re.findall(r"^python -m (research[\w.]*)", line)
+    }
+    named |= {f"{module.replace('.', '/')}.py" for module in modules}
     assert len(named) > 10
     assert sorted(name for name in named if not (REPOSITORY / name).is_file()) == []
 
