@@ -125,7 +125,7 @@ def test_real_scorers_rule_out_nothing_that_a_dictionary_keeps(
 
     def external(tokens: Tokens, ended: bool) -> float:
         total, states = after(tokens)
-        return total + float(fusion.finish(states)) * ended
+        return total + float(fusion.finish(states)) if ended else total
 
     for seed in range(6):
         generator = torch.Generator().manual_seed(seed)
