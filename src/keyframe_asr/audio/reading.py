@@ -66,15 +66,30 @@ def read_audio(path: Path | str, start: float = 0.0, seconds: float | None = Non
         AudioError: the file is missing, empty, a folder, not audio, damaged, or holds samples
             that are not finite.
     """
-    path = Path(path)
-    _check_is_readable_file(path)
-    samples, sample_rate = _decode(path, start, seconds)
-    _check_finite(path, samples, start, sample_rate)
+    samples, sample_rate = read_channels(path, start, seconds)
     mono = samples.mean(axis=1, dtype=np.float32)
     if sample_rate != SAMPLE_RATE and mono.size:
         mono = np.asarray(soxr.resample(mono, sample_rate, SAMPLE_RATE), dtype=np.float32)
     clipped: Samples = np.clip(mono, -1.0, 1.0)
     return clipped
+
+
+def read_channels(
+    path: Path | str, start: float = 0.0, seconds: float | None = None
+) -> tuple[npt.NDArray[np.float32], int]:
+    """Read a recording, or a part of it, as it was recorded.
+
+    Returns:
+        samples (S, channels) at the file's own rate, and that rate in hertz.
+
+    Raises:
+        AudioError: as `read_audio`.
+    """
+    path = Path(path)
+    _check_is_readable_file(path)
+    samples, sample_rate = _decode(path, start, seconds)
+    _check_finite(path, samples, start, sample_rate)
+    return samples, sample_rate
 
 
 def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:

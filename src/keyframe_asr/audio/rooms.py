@@ -1,9 +1,9 @@
-"""Reverberation in simulated rooms by the image method (Allen and Berkley, 1979).
+"""Reverberation in recorded rooms, and in rooms simulated by the image method.
 
-A box of random size with a speaker and a microphone somewhere in it; the walls reflect alike at all
-frequencies, and as much as Eyring's formula asks for the decay time. Every reflection is a straight
-path from a mirror image of the speaker, which arrives later by its longer way, softer by the way
-and by the walls that it met.
+The image method (Allen and Berkley, 1979): a box of random size with a speaker and a microphone
+somewhere in it; the walls reflect alike at all frequencies, and as much as Eyring's formula asks
+for the decay time. Every reflection is a straight path from a mirror image of the speaker, which
+arrives later by its longer way, softer by the way and by the walls that it met.
 
 Deviations: a path arrives at the nearest sample; responses begin with the direct path, so that what
 is said stays where it was in time; and the sum of all these positive pulses is freed from what lies
@@ -13,11 +13,15 @@ below 80 Hz, as no loudspeaker or microphone would pass it on. lhotse has a fast
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+import soxr
 from scipy import signal
 
-from keyframe_asr.audio.reading import Samples
+from keyframe_asr.audio.reading import Samples, read_channels
+from keyframe_asr.errors import AudioError
 from keyframe_asr.timing import SAMPLE_RATE
 
 METRES_PER_SECOND = 343.0
@@ -65,6 +69,26 @@ def simulate_room(decay_seconds: float, generator: np.random.Generator) -> Sampl
     arrival = np.rint((distance - direct) / METRES_PER_SECOND * SAMPLE_RATE).astype(np.int64)
     response = signal.sosfilt(_HIGH_PASS, np.bincount(arrival, strength))
     normalised: Samples = (response / response[0]).astype(np.float32)
+    return normalised
+
+
+def read_response(path: Path) -> Samples:
+    """Impulse response (R,) at 16 kHz of a recording of one, the direct path its first sample.
+
+    Of several channels it is the first: their mean would be heard nowhere. The direct path is taken
+    to be the strongest sample; what comes before it is left out. The energy is 1.
+
+    Raises:
+        AudioError: the recording cannot be read, or is silent.
+    """
+    samples, rate = read_channels(path)
+    response = samples[:, 0].astype(np.float64)
+    if not response.any():
+        raise AudioError(f"{path}: is silent, so no impulse response; take it out of the folder")
+    if rate != SAMPLE_RATE:
+        response = soxr.resample(response, rate, SAMPLE_RATE)
+    response = response[np.abs(response).argmax() :]
+    normalised: Samples = (response / np.sqrt(np.square(response).sum())).astype(np.float32)
     return normalised
 
 

@@ -7,21 +7,28 @@ one more distortion.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keyframe_asr.audio.noise import excerpt, find_recordings, mix
 from keyframe_asr.audio.reading import Samples, read_audio
-from keyframe_asr.audio.rooms import reverberate, simulate_room
-from keyframe_asr.config.augment import AugmentConfig
+from keyframe_asr.audio.rooms import read_response, reverberate, simulate_room
+from keyframe_asr.config.augment import AugmentConfig, ReverberationConfig
+from keyframe_asr.errors import AudioError, RecipeError
+
+RESPONSES = "augment.reverberation.folder"
+"""What a recipe calls the folder of recorded impulse responses."""
 
 
 class WaveformAugmentation:
-    """Reverberation, noise and volume, whichever the recipe has; rooms are simulated once, here.
+    """Reverberation, noise and volume, whichever the recipe has.
+
+    Rooms are simulated, and recorded ones read, once, here.
 
     Raises:
-        RecipeError: the folder of noise is missing or holds no recordings.
+        RecipeError: a folder is missing or holds no recordings, or one is no impulse response.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
@@ -30,11 +37,8 @@ class WaveformAugmentation:
         self._rooms: list[Samples] = []
         if config.noise is not None:
             self._noises = find_recordings(config.noise.folder, "augment.noise.folder")
-        if (reverberation := config.reverberation) is not None:
-            for number in range(reverberation.rooms):
-                generator = np.random.default_rng([abs(seed), number])
-                decay = generator.uniform(*reverberation.decay_seconds)
-                self._rooms.append(simulate_room(decay, generator))
+        if (rooms := config.reverberation) is not None:
+            self._rooms = [*_simulated(rooms, seed), *_recorded(rooms)]
 
     @property
     def is_on(self) -> bool:
@@ -59,3 +63,20 @@ class WaveformAugmentation:
             gain = 10 ** (generator.uniform(*volume.gain_db) / 20)
             samples = (samples * gain).astype(np.float32)
         return samples
+
+
+def _simulated(config: ReverberationConfig, seed: int) -> Iterator[Samples]:
+    for number in range(config.rooms):
+        generator = np.random.default_rng([abs(seed), number])
+        decay = generator.uniform(*config.decay_seconds)
+        yield simulate_room(decay, generator)
+
+
+def _recorded(config: ReverberationConfig) -> Iterator[Samples]:
+    if config.folder is None:
+        return
+    for path in find_recordings(config.folder, RESPONSES):
+        try:
+            yield read_response(path)
+        except AudioError as error:
+            raise RecipeError(f"{RESPONSES}: {error}") from None

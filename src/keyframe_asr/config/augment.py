@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from keyframe_asr.config.strict import Strict
 
@@ -40,14 +40,24 @@ class NoiseConfig(Strict):
 
 
 class ReverberationConfig(Strict):
-    """Utterances as heard in simulated rooms."""
+    """Utterances as heard in rooms: simulated ones, recorded ones, or both."""
 
     probability: Probability = 0.3
     """Share of utterances that are reverberated."""
-    rooms: int = Field(default=50, ge=1, le=1000)
-    """How many are simulated at the start of a run; every use draws one of them."""
+    rooms: int = Field(default=50, ge=0, le=1000)
+    """How many are simulated at the start of a run; 0 for recorded ones only."""
     decay_seconds: Range[Annotated[float, Field(ge=0.05, le=1.0)]] = (0.1, 0.5)
-    """Time in which the sound in a room decays by 60 dB."""
+    """Time in which the sound in a simulated room decays by 60 dB."""
+    folder: str | None = None
+    """Recorded impulse responses, one a file (of several channels the first); searched with its
+    sub-folders, relative to the recipe's working folder. Every use draws one room of all, simulated
+    and recorded."""
+
+    @model_validator(mode="after")
+    def _has_rooms(self) -> Self:
+        if not self.rooms and self.folder is None:
+            raise ValueError("rooms is 0 and there is no folder of recorded ones; give either")
+        return self
 
 
 class VolumeConfig(Strict):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from keyframe_asr.audio.noise import excerpt, find_recordings
 from keyframe_asr.audio.reading import Samples, read_audio
-from keyframe_asr.audio.waveform import WaveformAugmentation
+from keyframe_asr.audio.waveform import RESPONSES, WaveformAugmentation
 from keyframe_asr.config.augment import AugmentConfig, NonSpeechConfig
 from keyframe_asr.data.dataset import Store
 from keyframe_asr.data.manifest import audio_path, make_cut
@@ -58,6 +58,8 @@ def check_folders(config: AugmentConfig) -> None:
         find_recordings(config.noise.folder, "augment.noise.folder")
     if config.non_speech is not None:
         find_recordings(config.non_speech.folder, "augment.non_speech.folder")
+    if config.reverberation is not None and config.reverberation.folder is not None:
+        find_recordings(config.reverberation.folder, RESPONSES)
 
 
 class Augmentation:
