@@ -18,8 +18,8 @@ from keyframe_asr.evaluation.metrics import (
     split_words,
     word_errors,
 )
-from keyframe_asr.inference.longform import batches_by_length
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.batch_recognizer import batches_by_length
+from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
@@ -40,7 +40,7 @@ def recognise(
     recognizer: Recognizer,
     recordings: Sequence[Samples],
     references: Sequence[str],
-    modes: Sequence[Mode],
+    modes: Sequence[DecodeMode],
 ) -> dict[str, Any]:
     """What is worth keeping of a pass; rates are fractions.
 

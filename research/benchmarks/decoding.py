@@ -22,11 +22,10 @@ import numpy as np
 import torch
 
 from keyframe_asr.data.manifest import audio_path, load_manifest
-from keyframe_asr.decoding.beam import BeamConfig
 from keyframe_asr.evaluation.report import machine
-from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.modes import DecodeOptions
-from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import read_recording
+from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.timing import SAMPLE_RATE
 from research.benchmarks.timing import argument_parser, show
 
@@ -51,10 +50,10 @@ def measure(
     times.encoding.append(time.perf_counter() - start)
     for mode in recognizer.modes:
         for beam in beams:
-            options = DecodeOptions(BeamConfig(beam), first_pass_beam=beam)
+            options = RecognitionOptions(mode, beam)
             start = time.perf_counter()
             for one in encoded:
-                recognizer.decode(one, mode, options)
+                recognizer.decode(one, options)
             taken = time.perf_counter() - start
             times.decoding.setdefault((mode, beam), []).append(taken)
 
@@ -92,8 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(given.threads)
     recognizer = load(given.model, given.device)
     cuts = islice(load_manifest(given.manifest), given.limit)
-    read = [read_recording(audio_path(cut)) for cut in cuts]
-    samples = sorted((one for one in read if isinstance(one, np.ndarray)), key=len)
+    samples = sorted((read_recording(audio_path(cut)) for cut in cuts), key=len)
     audio = sum(map(len, samples)) / SAMPLE_RATE
     times = {size: Times() for size in given.batches}
     for number in range(-1, given.rounds):

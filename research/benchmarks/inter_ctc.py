@@ -16,7 +16,7 @@ from typing import Any
 from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.evaluation.report import machine
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_names import find_model
 from research.benchmarks.timing import argument_parser, show
 from research.recognition import recognise

@@ -20,11 +20,9 @@ import soundfile
 
 from keyframe_asr import load
 from keyframe_asr.audio.reading import read_audio
-from keyframe_asr.audio.voice_activity import VoiceActivity
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.evaluation.metrics import Errors, word_errors
-from keyframe_asr.inference.longform import LongForm
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions, VoiceActivity
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -73,14 +71,14 @@ def measure(
     recognizer: Recognizer,
     path: Path,
     kind: VoiceActivity,
-    decode: Mode | None,
+    decode: DecodeMode | None,
     name: str,
     whole: str,
 ) -> None:
     """Recognise the glued recording and print its line."""
     began = time.process_time()
-    long_form = LongForm(voice_activity=kind)
-    result = recognizer.transcribe(path, decode, long_form=long_form)
+    options = RecognitionOptions(decode=decode, voice_activity=kind)
+    result = recognizer.transcribe(path, options)
     errors = word_errors([whole], [result.text], recognizer.config.language)
     seconds = time.process_time() - began
     starts = [token.start for token in result.tokens]

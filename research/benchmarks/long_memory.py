@@ -27,10 +27,8 @@ import soundfile
 
 from keyframe_asr import load
 from keyframe_asr.audio.reading import read_audio
-from keyframe_asr.audio.voice_activity import VoiceActivity
 from keyframe_asr.data.manifest import audio_path, load_manifest
-from keyframe_asr.inference.longform import LongForm
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions, VoiceActivity
 from keyframe_asr.timing import SAMPLE_RATE
 from research.benchmarks.timing import argument_parser, peak_megabytes, show
 
@@ -63,12 +61,13 @@ def write(path: Path, seconds: int, manifest: Path | None) -> None:
 
 
 def recognise(
-    model: str, path: Path, decode: Mode | None, vad: VoiceActivity, batch: float
+    model: str, path: Path, decode: DecodeMode | None, vad: VoiceActivity, batch: float
 ) -> None:
     """In a process of its own: print what was found and the peak of its memory."""
     recognizer = load(model)
     began, used = time.monotonic(), time.process_time()
-    found = recognizer.transcribe(path, decode, long_form=LongForm(vad, batch_seconds=batch))
+    options = RecognitionOptions(decode, voice_activity=vad, batch_seconds=batch)
+    found = recognizer.transcribe(path, options)
     print(
         json.dumps(
             {

@@ -21,9 +21,8 @@ from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.longform import batches_by_length
-from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.batch_recognizer import batches_by_length
+from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.text.forms import NORMALISATIONS

@@ -24,7 +24,7 @@ from keyframe_asr.config.strict import apply_override, parse_config, read_yaml
 from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.training.run import train_recipe
 from research.definition import TrainingDefinition, VariantConfig

@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from keyframe_asr.data.registry import PrepareOptions, prepare
-from keyframe_asr.results import Token, Transcript
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keyframe_asr.inference.recognizer import Recognizer
+    from keyframe_asr.data.registry import PrepareOptions, prepare
+    from keyframe_asr.errors import KeyframeError
+    from keyframe_asr.inference.options import RecognitionOptions
+    from keyframe_asr.inference.recognizer import Recognizer, load
+    from keyframe_asr.losses import axe_align, axe_loss, til_loss
+    from keyframe_asr.model.keyframes import Keyframes, select_keyframes
+    from keyframe_asr.results import Segment, Token, Transcript, Word
 
 __version__ = "0.1.0"
 
-__all__ = ["PrepareOptions", "Token", "Transcript", "__version__", "load", "prepare"]
+__all__ = [
+    "KeyframeError",
+    "Keyframes",
+    "PrepareOptions",
+    "RecognitionOptions",
+    "Recognizer",
+    "Segment",
+    "Token",
+    "Transcript",
+    "Word",
+    "__version__",
+    "axe_align",
+    "axe_loss",
+    "load",
+    "prepare",
+    "select_keyframes",
+    "til_loss",
+]
+
+_MODULES = {
+    "data.registry": ["PrepareOptions", "prepare"],
+    "errors": ["KeyframeError"],
+    "inference.options": ["RecognitionOptions"],
+    "inference.recognizer": ["Recognizer", "load"],
+    "losses": ["axe_align", "axe_loss", "til_loss"],
+    "model.keyframes": ["Keyframes", "select_keyframes"],
+    "results": ["Segment", "Token", "Transcript", "Word"],
+}
+"""Where each name comes from; it is imported when it is first asked for, because torch takes
+seconds."""
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def load(model: str | Path, device: str | None = None) -> Recognizer:
-    """Load a recogniser from a model folder, or by the name of a model that the package ships.
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'keyframe_asr' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"keyframe_asr.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
 
-    Args:
-        model: for instance "demo", "an4" or the path of a folder that `keyframe train` wrote.
-        device: for instance "cpu" or "cuda"; by default a GPU where there is one.
 
-    Raises:
-        keyframe_asr.errors.KeyframeError: there is no such model, or it is damaged.
-    """
-    # Imported here because it brings torch, which takes seconds.
-    from keyframe_asr.inference.loading import load as load_recognizer
-
-    return load_recognizer(model, device)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

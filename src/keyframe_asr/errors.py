@@ -24,7 +24,7 @@ class TextError(KeyframeError):
 
 
 class OptionError(KeyframeError):
-    """An option that does not go with what it is given for, or that is lacking there.
+    """An option that is out of its range, contradicts another, is unknown, or is lacking.
 
     Attributes:
         option: its name in Python.
@@ -32,9 +32,12 @@ class OptionError(KeyframeError):
     """
 
     def __init__(self, option: str, reason: str) -> None:
-        super().__init__(f"{option}: {reason}")
+        super().__init__(option, reason)
         self.option = option
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.option}: {self.reason}"
 
 
 class RecipeError(KeyframeError):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from keyframe_asr.errors import KeyframeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,27 @@ class Transcript:
     words: list[Word] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     alternatives: list[Alternative] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RecognitionResult:
+    """What became of one recording among several: a transcript, or what is wrong with it.
+
+    Attributes:
+        index: place of the recording among those given.
+        path: its file; None if samples were given.
+        transcript: None if there is an error.
+        error: None if there is a transcript.
+    """
+
+    index: int
+    path: Path | None
+    transcript: Transcript | None = None
+    error: KeyframeError | None = None
+
+    def unwrap(self) -> Transcript:
+        """The transcript. Raises the error if there is none."""
+        if self.error is not None:
+            raise self.error
+        assert self.transcript is not None  # one of the two is there
+        return self.transcript

@@ -10,7 +10,8 @@ import soundfile
 import torch
 
 from fixtures.random_model import RATE, random_model
-from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import read_recording
+from keyframe_asr.inference.recognizer import Recognizer
 
 
 def test_a_loud_file_and_its_samples_are_heard_alike(tmp_path: Path) -> None:

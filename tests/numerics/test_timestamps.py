@@ -10,8 +10,8 @@ from lhotse.cut import Cut
 
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
-from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import DecodeMode
+from keyframe_asr.inference.recognizer import load
 
 MEDIAN_SECONDS = 0.100
 MEDIAN_END_SECONDS = 0.050
@@ -27,7 +27,7 @@ def cuts(tmp_path_factory: pytest.TempPathFactory) -> list[Cut]:
 
 
 @pytest.mark.parametrize("mode", ["axe", "ctc", "attention", "rescore"])
-def test_tokens_are_near_words(cuts: list[Cut], mode: Mode) -> None:
+def test_tokens_are_near_words(cuts: list[Cut], mode: DecodeMode) -> None:
     found = load("demo").transcribe_batch([audio_path(cut) for cut in cuts], mode)
     distances, ends = [], []
     for cut, transcript in zip(cuts, found, strict=True):

@@ -52,4 +52,4 @@ def test_the_score_is_that_of_all_paths_and_of_the_decoder(judges: Judges, weigh
 
 
 def test_nothing_to_choose_from(judges: Judges) -> None:
-    assert joint(judges, [[], []]) == [EMPTY, EMPTY]
+    assert joint(judges, [[], []], 0.6) == [EMPTY, EMPTY]

@@ -13,6 +13,7 @@ from fixtures.command_line import Ran, keyframe
 from fixtures.random_model import RATE, noise, save_random_model
 from keyframe_asr.cli.transcribe import in_order
 from keyframe_asr.inference.many import GROUP_FILES, groups_by_size
+from keyframe_asr.results import RecognitionResult, Transcript
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +145,14 @@ def test_groups_hold_every_recording_once_and_a_long_one_alone(tmp_path: Path) -
 
 
 def test_order_is_restored_as_early_as_possible() -> None:
-    given = iter([(2, "c"), (0, "a"), (1, "b"), (3, "d")])
+    a, b, c, d = (
+        RecognitionResult(index, None, Transcript(text)) for index, text in enumerate("abcd")
+    )
+    given = iter([c, a, b, d])
     ordered = in_order(given)
-    assert next(ordered) == (0, "a")
-    assert next(given) == (1, "b"), "it has not read further than it had to"
-    assert list(in_order([(1, "b"), (0, "a")])) == [(0, "a"), (1, "b")]
+    assert next(ordered) is a
+    assert next(given) is b, "it has not read further than it had to"
+    assert list(in_order([b, a])) == [a, b]
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt", "textgrid"])

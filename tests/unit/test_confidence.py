@@ -20,7 +20,7 @@ from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled, w
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.evaluation.reliability import Judged, draw_reliability, reliability
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder
 from keyframe_asr.io.model_names import shipped_models
 from keyframe_asr.training.confidences import measure_confidences

@@ -82,15 +82,17 @@ def test_the_search_of_one_utterance_ignores_the_others(decoder, memory, size, n
 
 def test_output_is_bounded_by_the_limit_and_holds_no_special_ids(decoder, memory) -> None:
     limits = torch.tensor([2, 3, 1, 4, 5])
-    for one, limit in zip(attention_beam(decoder, *memory, limits), limits, strict=True):
+    for one, limit in zip(
+        attention_beam(decoder, *memory, limits, BeamConfig(10)), limits, strict=True
+    ):
         assert len(one.tokens) <= limit
         assert not {0, END} & set(one.tokens)
 
 
 def test_no_utterance_at_all(decoder) -> None:
     nothing = torch.zeros(0, dtype=torch.long)
-    assert attention_beam(decoder, torch.zeros(0, 3, DIM), nothing, nothing) == []
-    assert rescore(decoder, torch.zeros(0, 3, DIM), nothing, []) == []
+    assert attention_beam(decoder, torch.zeros(0, 3, DIM), nothing, nothing, BeamConfig(10)) == []
+    assert rescore(decoder, torch.zeros(0, 3, DIM), nothing, [], 0.5) == []
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
@@ -117,4 +119,4 @@ def test_rescoring_takes_the_best_interpolated_score(decoder, memory, weight) ->
 
 
 def test_rescoring_nothing_gives_nothing(decoder, memory) -> None:
-    assert rescore(decoder, *memory, [[], [], [], [], []]) == [EMPTY] * 5
+    assert rescore(decoder, *memory, [[], [], [], [], []], 0.5) == [EMPTY] * 5

@@ -18,10 +18,14 @@ from keyframe_asr.config.model import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.errors import AudioError, ModelError
-from keyframe_asr.inference.longform import batches_by_length
-from keyframe_asr.inference.modes import MODES
-from keyframe_asr.inference.recognizer import LONGEST_SECONDS, Recognizer, read_recording
+from keyframe_asr.errors import AudioError, ModelError, OptionError
+from keyframe_asr.inference.batch_recognizer import (
+    LONGEST_SECONDS,
+    batches_by_length,
+    read_recording,
+)
+from keyframe_asr.inference.options import DECODE_MODES
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.results import Transcript
@@ -73,7 +77,7 @@ def noise() -> np.ndarray:
 @pytest.mark.parametrize("keyframes", [True, False])
 def test_every_mode_gives_tokens_with_times_and_confidences(keyframes: bool, noise) -> None:
     recognizer = build(keyframes)
-    assert recognizer.modes == (MODES if keyframes else MODES[1:])
+    assert recognizer.modes == (DECODE_MODES if keyframes else DECODE_MODES[1:])
     for mode in recognizer.modes:
         found = recognizer.transcribe(noise, mode)
         assert found.text == "".join(token.text for token in found.tokens) != ""
@@ -140,7 +144,7 @@ def test_a_mode_without_its_part_is_refused(noise) -> None:
         build(keyframes=False).transcribe(noise, "axe")
     with refused(ModelError, "'rescore'", "axe, ctc"):
         build(keyframes=True, decoder=False).transcribe(noise, "rescore")
-    with refused(ModelError, "'beam'", "axe, ctc, attention"):
+    with refused(OptionError, "decode: ", "'beam'", "axe, ctc, attention"):
         build(keyframes=True).transcribe(noise, "beam")
 
 
@@ -149,9 +153,12 @@ def test_bad_recordings_do_not_stop_the_others(recognizer, noise, tmp_path: Path
     (tmp_path / "text.wav").write_text("this is no recording")
     paths = [tmp_path / "missing.wav", tmp_path / "good.wav", tmp_path / "text.wav"]
     missing, good, text = recognizer.transcribe_each([*paths])
-    assert isinstance(missing, AudioError) and "missing.wav" in str(missing)
-    assert isinstance(text, AudioError) and "text.wav" in str(text)
-    assert good == recognizer.transcribe(noise)
+    for bad, path in ((missing, paths[0]), (text, paths[2])):
+        assert isinstance(bad.error, AudioError) and str(path) in str(bad.error)
+        assert bad.path == path and bad.transcript is None
+        with pytest.raises(AudioError):
+            bad.unwrap()
+    assert good.error is None and good.unwrap() == recognizer.transcribe(noise)
     with pytest.raises(AudioError, match=r"missing\.wav"):
         recognizer.transcribe_batch(paths)
 
@@ -171,9 +178,9 @@ def test_bad_samples_are_refused(recognizer, samples, named) -> None:
 
 def test_what_is_taken_whole_has_a_greatest_length(recognizer) -> None:
     samples = np.zeros(int(LONGEST_SECONDS * RATE) + 1, dtype=np.float32)
-    assert isinstance(read_recording(samples), AudioError)
-    with refused(AudioError, int(LONGEST_SECONDS)):
-        recognizer.embed(samples)
+    for refuse in (read_recording, recognizer.embed):
+        with refused(AudioError, int(LONGEST_SECONDS)):
+            refuse(samples)
     assert recognizer.transcribe(samples).duration == samples.size / RATE
 
 

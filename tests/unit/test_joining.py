@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from keyframe_asr.inference.joining import Recognised, join_stretches
-from keyframe_asr.inference.segmentation import Span
+from keyframe_asr.inference.joining import RecognisedSegment, join_segments
+from keyframe_asr.inference.segmentation import SegmentBounds
 from keyframe_asr.results import Token, Transcript, Word
 from keyframe_asr.text.scripts import mixed_words
 
@@ -16,7 +16,7 @@ RATE = 16_000
 
 def part(
     said: str, start: float, end: float, heard: float | None = None, shift: float = 0.0
-) -> Recognised:
+) -> RecognisedSegment:
     """`said` is like "▁A@0.5 ▁B@1.0": tokens with their times in the recording."""
     heard = start if heard is None else heard
     tokens = []
@@ -26,12 +26,13 @@ def part(
         tokens.append(Token(text, begin, begin + 0.3, 0.9))
     text = " ".join("".join(token.text for token in tokens).replace("▁", " ").split())
     words = [Word(one.text.strip("▁"), one.start, one.end, 0.9) for one in tokens]
-    span = Span(round(start * RATE), round(end * RATE), round(heard * RATE), heard != start)
-    return Recognised(span, Transcript(text, tokens, end - heard, 0.8, words))
+    places = (round(seconds * RATE) for seconds in (start, end, heard))
+    bounds = SegmentBounds(*places, continued=heard != start)
+    return RecognisedSegment(bounds, Transcript(text, tokens, end - heard, 0.8, words))
 
 
-def joined(*parts: Recognised, duration: float = 60.0) -> Transcript:
-    found = join_stretches(parts, duration)
+def joined(*parts: RecognisedSegment, duration: float = 60.0) -> Transcript:
+    found = join_segments(parts, duration)
     starts = [token.start for token in found.tokens]
     assert starts == sorted(starts)
     assert all(0 <= one.start <= one.end <= duration for one in (*found.tokens, *found.words))
@@ -101,7 +102,7 @@ def test_a_word_across_a_cut_stays_one_word() -> None:
      ("▁A▁@9", "你@10.4", "A 你"), ("▁A@9", "B@10.4 ▁C@10.8", "AB C")],
 )  # fmt: skip
 def test_a_cut_within_speech_leaves_no_trace(left: str, right: str, whole: str) -> None:
-    found = join_stretches([part(left, 0, 10), part(right, 10, 20, heard=9.5)], 60.0)
+    found = join_segments([part(left, 0, 10), part(right, 10, 20, heard=9.5)], 60.0)
     assert found.text == whole
     tokens = left.split() + right.split()
     assert whole == " ".join("".join(one.split("@")[0] for one in tokens).replace("▁", " ").split())
@@ -112,7 +113,7 @@ def test_empty_sides() -> None:
     assert joined(said, part("", 10, 20, heard=9)).text == "A"
     assert joined(silent, part("▁B@10.5", 10, 20, heard=9)).text == "B"
     assert joined(silent, part("", 10, 20, heard=9)) == Transcript("", [], 60.0, 0.8)
-    assert join_stretches([], 3.0) == Transcript("", duration=3.0)
+    assert join_segments([], 3.0) == Transcript("", duration=3.0)
 
 
 def test_words_are_those_of_the_text_however_pieces_fall_around_a_cut() -> None:
@@ -133,7 +134,7 @@ def test_words_are_those_of_the_text_however_pieces_fall_around_a_cut() -> None:
             return " ".join(f"{text}@{max(begin, time)}" for time, text in kept)
 
         left, right = heard(0, 11, pieces), heard(9.5, 20.5, pieces)
-        found = join_stretches([part(left, 0, 10), part(right, 10, 20.5, heard=9.5)], 21.0)
+        found = join_segments([part(left, 0, 10), part(right, 10, 20.5, heard=9.5)], 21.0)
         assert " ".join(word.text for word in found.words) == found.text
         starts = [word.start for word in found.words]
         assert starts == sorted(starts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,16 @@ from keyframe_asr.audio.voice_activity import (
     HOP,
     LoudnessDetector,
     SileroDetector,
-    speech_detector,
 )
-from keyframe_asr.errors import AudioError, KeyframeError, ModelError
-from keyframe_asr.inference import longform
-from keyframe_asr.inference.longform import LongForm, recognise_each
+from keyframe_asr.errors import AudioError, ModelError
+from keyframe_asr.inference.longform import BATCHES_AHEAD, recognise_each
+from keyframe_asr.inference.options import RecognitionOptions, Segmentation
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.segmentation import Segmentation
+from keyframe_asr.inference.segmentation import speech_detector
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.results import Transcript
 
-QUIET = LongForm(voice_activity="loudness")
+QUIET = RecognitionOptions(voice_activity="loudness")
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def check(found: Transcript, duration: float) -> None:
 def test_any_length_as_file_and_as_samples(recognizer, tmp_path: Path, samples: int) -> None:
     sound = noise(samples / RATE)
     soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
-    found = recognizer.transcribe(sound, long_form=QUIET)
+    found = recognizer.transcribe(sound, QUIET)
     check(found, samples / RATE)
-    assert recognizer.transcribe(tmp_path / "a.wav", long_form=QUIET) == found
+    assert recognizer.transcribe(tmp_path / "a.wav", QUIET) == found
     if samples > RATE:
         assert found.text and 0 < found.frame_reduction < 1
         assert (len(found.segments) > 1) == (samples > 30 * RATE)
@@ -72,12 +72,12 @@ def test_up_to_30_seconds_nothing_changes(recognizer) -> None:
 @pytest.mark.parametrize("mode", ["ctc", "attention", "rescore"])
 def test_every_mode(recognizer, mode: str) -> None:
     sound = noise(33.0)
-    cut = LongForm("loudness", Segmentation(longest=6.0, search=2.0))
-    check(recognizer.transcribe(sound, mode, long_form=cut), 33.0)
+    short = Segmentation(longest=6.0, search=2.0)
+    check(recognizer.transcribe(sound, replace(QUIET, decode=mode, segmentation=short)), 33.0)
 
 
 def test_long_silence_is_empty(recognizer) -> None:
-    assert recognizer.transcribe(np.zeros(70 * RATE, dtype="f4"), long_form=QUIET).text == ""
+    assert recognizer.transcribe(np.zeros(70 * RATE, dtype="f4"), QUIET).text == ""
 
 
 def test_long_and_short_and_bad_ones_come_in_order(recognizer, tmp_path: Path) -> None:
@@ -90,37 +90,39 @@ def test_long_and_short_and_bad_ones_come_in_order(recognizer, tmp_path: Path) -
     def progress(place: int, share: float) -> None:
         heard.setdefault(place, []).append(share)
 
-    small = LongForm("loudness", batch_seconds=4.0)
-    found = list(recognizer.transcribe_each(given, long_form=small, progress=progress))
-    assert [isinstance(one, KeyframeError) for one in found] == [False, True, False, True, False]
-    assert "lost sync" in str(found[1]) and "gone.wav: " in str(found[3])
-    assert [one.duration for one in found if isinstance(one, Transcript)] == [31.0, 1.0, 32.0]
+    found = list(recognizer.transcribe_each(given, replace(QUIET, batch_seconds=4.0), progress))
+    assert [one.index for one in found] == [0, 1, 2, 3, 4]
+    assert [one.path for one in found] == [None, given[1], None, given[3], None]
+    assert [one.transcript is None for one in found] == [False, True, False, True, False]
+    assert [type(one.error) for one in found if one.error] == [AudioError, AudioError]
+    assert "cut.flac" in str(found[1].error) and "gone.wav" in str(found[3].error)
+    assert [one.transcript.duration for one in found if one.transcript] == [31.0, 1.0, 32.0]
     assert all(shares == sorted(shares) and max(shares) <= 1.0 for shares in heard.values())
     assert len(heard[0]) > 1 and heard[4][-1] == 1.0
     for place in (0, 2, 4):
-        assert found[place].text == recognizer.transcribe(given[place], long_form=QUIET).text
+        assert found[place].transcript.text == recognizer.transcribe(given[place], QUIET).text
 
 
 def test_not_more_is_held_than_a_few_batches() -> None:
     held = []
 
-    def recognise(batch):
-        held.append(sum(one.size for one in batch) / RATE)
-        return [Transcript("", [], one.size / RATE) for one in batch]
+    class Listener:
+        def recognise(self, batch, options):
+            held.append(sum(one.size for one in batch) / RATE)
+            return [Transcript("", [], one.size / RATE) for one in batch]
 
-    form = LongForm("loudness", batch_seconds=10.0)
     sounds = (noise(seconds) for seconds in [150.0, *[0.5] * 200])
-    found = list(recognise_each(sounds, recognise, form))
-    assert [one.duration for one in found] == [150.0, *[0.5] * 200]
+    found = list(recognise_each(Listener(), sounds, replace(QUIET, batch_seconds=10.0)))
+    assert [one.unwrap().duration for one in found] == [150.0, *[0.5] * 200]
     assert max(held) <= 22.1
-    assert longform.BATCHES_AHEAD * longform.BATCH_SECONDS <= 120
+    assert BATCHES_AHEAD * RecognitionOptions().batch_seconds <= 120
 
 
 def test_silero_that_is_not_installed(recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "silero_vad", None)
     assert isinstance(speech_detector("auto"), LoudnessDetector)
     with refused(ModelError, "pip install 'keyframe-asr[vad]'"):
-        recognizer.transcribe(noise(1.0), long_form=LongForm("silero"))
+        recognizer.transcribe(noise(1.0), RecognitionOptions(voice_activity="silero"))
 
 
 def test_silero_hears_no_speech_in_noise(recognizer) -> None:
@@ -134,7 +136,7 @@ def test_silero_hears_no_speech_in_noise(recognizer) -> None:
         torch.set_num_threads(threads)
     scores = detector.push(noise(0.1 * HOP)[: 40 * HOP])
     assert scores.shape == (40,) and scores.max() < 0.5
-    found = recognizer.transcribe(0.05 * noise(35.0), long_form=LongForm("silero"))
+    found = recognizer.transcribe(0.05 * noise(35.0), RecognitionOptions(voice_activity="silero"))
     assert found == Transcript("", [], 35.0)
 
 

@@ -11,7 +11,7 @@ from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_cor
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.metrics import word_errors
-from keyframe_asr.inference.longform import LongForm
+from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.timing import SAMPLE_RATE
 
 UTTERANCES = 24
@@ -40,7 +40,7 @@ def test_joints(spoken, detector: str, silence: float) -> None:
     assert sound.size > 45 * SAMPLE_RATE
     apart = recognizer.transcribe_batch([samples for samples, _ in spoken])
     expected = "".join(one.text for one in apart)
-    found = recognizer.transcribe(sound, long_form=LongForm(detector))
+    found = recognizer.transcribe(sound, RecognitionOptions(voice_activity=detector))
     errors = word_errors([expected], [found.text], "mandarin")
     # without silence voices change in the middle of a stretch, which the model never met
     assert errors.rate < (0.05 if silence else 0.15), (expected, found.text)

@@ -36,7 +36,7 @@ from keyframe_asr.evaluation.inspection_picture import (
     find_spikes,
     place_labels,
 )
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_folder import save_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.results import Token, Transcript

@@ -1,4 +1,4 @@
-"""What is no speech gets no text: stretches, their statistics, the fit, and the shipped models."""
+"""What is no speech gets no text: regions, their statistics, the fit, and the shipped models."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.evaluation.hallucinations import count_hallucinations
 from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
-from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.inference.speech_check import (
-    Stretch,
+    SpeechRegion,
     keep_speech,
+    speech_regions,
     speech_score,
-    speech_stretches,
     without_speech,
 )
 from keyframe_asr.model.keyframes import Keyframes
@@ -49,18 +48,18 @@ def encoded_with(spikes: list[int], frames: int, sure: float) -> Encoded:
     return Encoded(inter.log(), torch.tensor([frames]), keyframes, head, head)
 
 
-def test_stretches_cover_the_recording_and_part_at_pauses() -> None:
+def test_regions_cover_the_recording_and_part_at_pauses() -> None:
     network = random_model().network
     encoded = encoded_with([10, 20, 60, 61], 100, 0.9)
-    (found,) = speech_stretches(network, encoded, 0.04)
+    (found,) = speech_regions(network, encoded, 0.04)
     assert [(one.first, one.stop, one.keyframes) for one in found] == [(0, 41, 2), (41, 100, 2)]
-    (whole,) = speech_stretches(network, encoded, 0.02)
+    (whole,) = speech_regions(network, encoded, 0.02)
     assert [(one.first, one.stop) for one in whole] == [(0, 100)]
 
 
 def test_statistics_by_hand() -> None:
     network = random_model().network
-    ((found,),) = speech_stretches(network, encoded_with([50, 60], 200, 0.8), 0.04)
+    ((found,),) = speech_regions(network, encoded_with([50, 60], 200, 0.8), 0.04)
     entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.1))
     doubt, agreement, hesitation = found.statistics
     assert doubt == pytest.approx(np.log(entropy * 61 / 2 + 0.01), abs=1e-4)  # 25 frames around
@@ -68,15 +67,15 @@ def test_statistics_by_hand() -> None:
     assert hesitation == pytest.approx(np.log(entropy + 0.01), abs=1e-4)
 
 
-def test_only_tokens_of_refused_stretches_go() -> None:
+def test_only_tokens_of_refused_regions_go() -> None:
     found = Hypothesis((3, 4, 5), -2.0, (0, 1, 2), (0.9, 0.8, 0.7))
     assert keep_speech(found, [5, 45, 80], [(41, 80)]) == Hypothesis(
         (3, 5), -2.0, (0, 2), (0.9, 0.7)
     )
     assert keep_speech(found, [5, 45, 80], []) is found
-    stretches = [Stretch(0, 41, 2, (0.0, 0.9, 0.0)), Stretch(41, 100, 1, (0.0, 0.1, 0.0))]
+    regions = [SpeechRegion(0, 41, 2, (0.0, 0.9, 0.0)), SpeechRegion(41, 100, 1, (0.0, 0.1, 0.0))]
     check = SpeechCheckConfig(bias=-0.5, doubt=0.0, agreement=1.0, hesitation=0.0)
-    assert without_speech(stretches, check) == ((41, 100),)
+    assert without_speech(regions, check) == ((41, 100),)
 
 
 @pytest.mark.parametrize("keyframes", [True, False])
@@ -95,22 +94,22 @@ def test_a_check_that_refuses_everything_leaves_no_text_in_any_mode(keyframes: b
 def test_a_recording_is_judged_alike_alone_and_in_a_batch() -> None:
     recognizer = Recognizer(random_model(), "cpu")
     sounds = [noise(3.0), noise(1.0, seed=2), np.zeros(0, dtype=np.float32)]
-    alone = [_stretches(recognizer, [sound])[0] for sound in sounds]
-    for one, other in zip(alone, _stretches(recognizer, sounds), strict=True):
+    alone = [_regions(recognizer, [sound])[0] for sound in sounds]
+    for one, other in zip(alone, _regions(recognizer, sounds), strict=True):
         assert len(one) == len(other)
         for a, b in zip(one, other, strict=True):
             assert (a.first, a.stop, a.keyframes) == (b.first, b.stop, b.keyframes)
             assert a.statistics == pytest.approx(b.statistics, abs=1e-4)
 
 
-def _stretches(recognizer: Recognizer, sounds: list[np.ndarray]) -> list[list[Stretch]]:
-    return speech_stretches(recognizer.network, recognizer.encode(sounds).encoded, 0.04)
+def _regions(recognizer: Recognizer, sounds: list[np.ndarray]) -> list[list[SpeechRegion]]:
+    return speech_regions(recognizer.network, recognizer.encode(sounds).encoded, 0.04)
 
 
 def heard(agreement: float, right: bool, speech: bool, half: int = 0) -> Heard:
-    stretch = Stretch(0, 10, 2, (-agreement, agreement, -agreement))
+    region = SpeechRegion(0, 10, 2, (-agreement, agreement, -agreement))
     target = (3, 4) if speech else ()
-    return Heard(half, 2.0, [stretch], (3, 4) if right else (5, 6), (1, 5), target)
+    return Heard(half, 2.0, [region], (3, 4) if right else (5, 6), (1, 5), target)
 
 
 def test_the_fit_keeps_speech_and_refuses_the_rest() -> None:
@@ -139,7 +138,7 @@ def test_tolerance_is_kept_where_speech_and_noise_overlap() -> None:
 def test_wrong_text_of_speech_costs_nothing_to_lose_and_silence_needs_no_check() -> None:
     wrong = [heard(0.35, False, True), *[heard(0.8, True, True)] * 5]
     check = fit_speech_check(wrong, [heard(0.3, False, False)], 0.0)
-    assert check is not None and speech_score(wrong[0].stretches[0], check) < 0
+    assert check is not None and speech_score(wrong[0].regions[0], check) < 0
     empty = Heard(0, 2.0, [], (), (), ())
     assert fit_speech_check(wrong, [empty], 0.0) is None
 

@@ -17,7 +17,7 @@ from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
 from keyframe_asr.errors import KeyframeError, ManifestError, RecipeError, TrainingError
 from keyframe_asr.evaluation.scoring import Scoring
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.training.recipe_defaults import complete_recipe
 from keyframe_asr.training.run import train_recipe
 

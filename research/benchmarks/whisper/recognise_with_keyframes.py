@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 
 import keyframe_asr
-from keyframe_asr.inference.modes import DecodeOptions
-from keyframe_asr.inference.scorer_files import FusionFiles, load_fusion
+from keyframe_asr import RecognitionOptions
 from research.benchmarks.timing import peak_megabytes
 
 
@@ -39,21 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     recognizer = keyframe_asr.load(given.model, "cpu")
-    options = DecodeOptions()
-    if given.language_model is not None:
-        files = FusionFiles(
-            language_model=given.language_model,
-            language_model_weight=given.weight,
-            token_bonus=given.token_bonus,
-        )
-        options = DecodeOptions(fusion=load_fusion(recognizer, files))
+    options = RecognitionOptions(
+        decode=given.decode,
+        language_model=given.language_model,
+        language_model_weight=given.weight,
+        token_bonus=given.token_bonus if given.language_model else 0.0,
+    )
     paths = given.list.read_text(encoding="utf-8").split("\n")
-    recognizer.transcribe(paths[0], given.decode, options)
+    recognizer.transcribe(paths[0], options)
     started = time.perf_counter()
     if given.batched:
-        texts = [one.text for one in recognizer.transcribe_batch(paths, given.decode, options)]
+        texts = [one.text for one in recognizer.transcribe_batch(paths, options)]
     else:
-        texts = [recognizer.transcribe(path, given.decode, options).text for path in paths]
+        texts = [recognizer.transcribe(path, options).text for path in paths]
     seconds = time.perf_counter() - started
     found = {"texts": texts, "seconds": seconds, "peak_megabytes": peak_megabytes()}
     given.out.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")

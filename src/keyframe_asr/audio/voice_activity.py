@@ -7,19 +7,16 @@ tells louder from quieter. Loudness is no ground to leave anything out: it says 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.errors import ModelError
 from keyframe_asr.timing import SAMPLE_RATE
 
 Scores = npt.NDArray[np.float32]
-
-VoiceActivity = Literal["auto", "silero", "loudness"]
 
 HOP = 512
 """Samples for each score: silero-vad's only window at 16 kHz."""
@@ -43,25 +40,6 @@ class SpeechDetector(Protocol):
 
     def push(self, samples: Samples) -> Scores:
         """Scores (S // HOP,) of the next samples (S,), whose number is a multiple of `HOP`."""
-
-
-def speech_detector(kind: VoiceActivity = "auto") -> SpeechDetector:
-    """A fresh detector; `auto` is silero-vad where it is installed, else loudness.
-
-    Raises:
-        ModelError: silero-vad is asked for and not installed.
-    """
-    if kind == "loudness":
-        return LoudnessDetector()
-    try:
-        return SileroDetector()
-    except ImportError:
-        if kind == "auto":
-            return LoudnessDetector()
-        raise ModelError(
-            "silero-vad is not installed; pip install 'keyframe-asr[vad]', or leave the choice "
-            "of voice activity detection to the program"
-        ) from None
 
 
 class SileroDetector:

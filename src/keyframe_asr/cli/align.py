@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from keyframe_asr.cli.options import Device, Model, Recording
 from keyframe_asr.cli.output_format import Format, printed
 from keyframe_asr.errors import TextError
 from keyframe_asr.formats import render
@@ -21,17 +22,17 @@ Of 75 recordings of Mandarin, English and AN4 no other's text reached it, and no
 
 
 def align(
-    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
-    audio: Path = typer.Argument(help="Recording: wav, flac, mp3, ogg, opus."),
+    model: Model,
+    audio: Recording,
     text: str = typer.Argument(help="What is said in it, or a file of it, FILE.txt."),
     output: Format = typer.Option(Format.json, "--format", help="What the times are written as."),
     out: Path | None = typer.Option(None, help="File to write. Default: standard output."),
-    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    device: Device = None,
 ) -> None:
-    """Find the time of every word of TEXT in AUDIO (forced alignment on the model's CTC)."""
+    """Find when each word of a known text is said in a recording (forced alignment)."""
     said = _text(text)
     from keyframe_asr.inference.alignment import align as force_align
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
 
     transcript = force_align(load(model, device), audio, said)
     _doubt(transcript, audio)

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
-from keyframe_asr.cli.option_groups import grouped
+from keyframe_asr.cli.options import AllDecodeModes, Device, Model, decode_modes, grouped
 from keyframe_asr.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
     from keyframe_asr.config.model import ModelFolderConfig
     from keyframe_asr.evaluation.calibration import Calibration
-    from keyframe_asr.inference.modes import Mode
 
 COSTLY = 0.02
 """More token errors per token than that and the check for speech does harm."""
@@ -68,15 +66,10 @@ class Fitting:
 
 @grouped
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Model folder, or the name of a shipped model.")],
+    model: Model,
     manifest: Annotated[str, typer.Argument(help="Speech that MODEL was not trained on.")],
-    decode: Annotated[
-        list[DecodeMode] | None,
-        typer.Option(help="Decode mode; may be repeated. Default: all that MODEL has."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
-    ] = None,
+    decode: AllDecodeModes = None,
+    device: Device = None,
     *,
     place: Place,
     fitting: Fitting,
@@ -85,12 +78,13 @@ def calibrate(
     """Fit confidences, check for speech and, with --starts, token starts of MODEL; store them."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
+    modes = decode_modes(decode)
     from keyframe_asr.audio.synthetic_noise import make_synthetic_noise, read_non_speech
     from keyframe_asr.evaluation.calibration import Calibrator
     from keyframe_asr.evaluation.inspection_picture import require_matplotlib
     from keyframe_asr.evaluation.reliability import draw_reliability
     from keyframe_asr.evaluation.report import save_report
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
     from keyframe_asr.io.model_names import find_model
 
     _check_place(place, model)
@@ -100,8 +94,7 @@ def calibrate(
     if fitting.non_speech is not None:
         sounds += read_non_speech(fitting.non_speech, "--non-speech")
     recognizer = load(model, device)
-    modes: list[Mode] = [mode.value for mode in decode or ()] or list(recognizer.modes)
-    calibrator = Calibrator(recognizer, list(dict.fromkeys(modes)))
+    calibrator = Calibrator(recognizer, modes or recognizer.modes)
     calibrator.hear_speech(manifest)
     if fitting.starts and calibrator.emission_delay_seconds is None:
         raise ManifestError(

@@ -81,7 +81,7 @@ def _models() -> list[tuple[str, str, bool]]:
     """Each shipped model, loaded and run on one second of silence."""
     import numpy as np
 
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
     from keyframe_asr.io.model_names import shipped_models
 
     lines = []

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Annotated
 
-import typer
-
-from keyframe_asr.cli.decode_mode import DecodeMode
 from keyframe_asr.cli.error_line import show_error
-from keyframe_asr.cli.option_groups import grouped
-from keyframe_asr.cli.search_options import SearchOptions
+from keyframe_asr.cli.options import (
+    SEARCH_FLAGS,
+    DecodeModes,
+    Device,
+    JsonFile,
+    Manifest,
+    Model,
+    decode_modes,
+    grouped,
+)
 from keyframe_asr.errors import KeyframeError
-
-if TYPE_CHECKING:
-    from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import RecognitionOptions
 
 
 @grouped
 def evaluate(
-    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
-    manifest: str = typer.Argument(help="lhotse cuts (.jsonl.gz) or table (.tsv, FILE.tsv:SPLIT)."),
-    decode: list[DecodeMode] = typer.Option(
-        [], "--decode", help="Decode mode; may be repeated. Default: the model's greedy mode."
-    ),
-    json_file: Path | None = typer.Option(None, "--json", help="Write the report here as well."),
-    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    model: Model,
+    manifest: Manifest,
+    decode: DecodeModes = None,
+    json_file: JsonFile = None,
+    device: Device = None,
     *,
-    search: SearchOptions,
+    options: Annotated[RecognitionOptions, SEARCH_FLAGS],
 ) -> None:
-    """Measure error rates, frames dropped and speed of MODEL on MANIFEST."""
+    """Measure a model's error rates, dropped frames and speed on a manifest."""
+    modes = decode_modes(decode)
+    for mode in modes:
+        replace(options, decode=mode)  # wrong usage is said before the model is loaded
     from rich.console import Console
     from rich.progress import Progress
 
     from keyframe_asr.evaluation.report import render, save_report
     from keyframe_asr.evaluation.scoring import Scoring
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
 
     recognizer = load(model, device)
-    modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
-    options = search.for_modes(recognizer, modes)
-    scoring = Scoring(recognizer, list(dict.fromkeys(modes)), options)
+    scoring = Scoring(recognizer, modes or recognizer.modes[:1], options)
     console = Console(stderr=True)
     try:
         # elsewhere than on a terminal it would write an empty line

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from keyframe_asr.cli.decode_mode import DecodeMode
-
-if TYPE_CHECKING:
-    from keyframe_asr.inference.modes import Mode
+from keyframe_asr.cli.options import DecodeModes, Device, JsonFile, Model, decode_modes
 
 
 def hallucinations(
-    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
+    model: Model,
     recordings: list[Path] | None = typer.Argument(
         None, help="Folders of non-speech recordings. Default: synthetic sounds only."
     ),
@@ -22,29 +19,27 @@ def hallucinations(
         True, help="Also silence, hums, tones, melodies, noises and clicks made on the spot."
     ),
     seconds: float = typer.Option(5.0, min=0.1, max=300.0, help="Length of each self-made sound."),
-    decode: list[DecodeMode] = typer.Option(
-        [], "--decode", help="Decode mode; may be repeated. Default: the model's greedy mode."
-    ),
-    json_file: Path | None = typer.Option(None, "--json", help="Write the report here as well."),
-    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    decode: DecodeModes = None,
+    json_file: JsonFile = None,
+    device: Device = None,
 ) -> None:
     """Count the words that MODEL hallucinates per hour of non-speech."""
     if not self_made and not recordings:
         raise typer.BadParameter(
             "without self-made sounds, give recordings", param_hint="RECORDINGS"
         )
+    modes = decode_modes(decode)
     from keyframe_asr.audio.synthetic_noise import make_synthetic_noise, read_non_speech
     from keyframe_asr.evaluation.hallucinations import count_hallucinations
     from keyframe_asr.evaluation.report import save_report
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
 
     recognizer = load(model, device)
     sounds = [one for folder in recordings or () for one in read_non_speech(folder, "recordings")]
     if self_made:
         # other numbers than those that `keyframe calibrate` fits to
         sounds += make_synthetic_noise(seconds, seed=1)
-    modes: list[Mode] = [mode.value for mode in decode] or [recognizer.modes[0]]
-    report = count_hallucinations(recognizer, sounds, dict.fromkeys(modes))
+    report = count_hallucinations(recognizer, sounds, modes or recognizer.modes[:1])
     if json_file is not None:
         save_report(report, json_file)
     _print(report)

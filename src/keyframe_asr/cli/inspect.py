@@ -6,23 +6,21 @@ from pathlib import Path
 
 import typer
 
-from keyframe_asr.cli.decode_mode import DecodeMode
+from keyframe_asr.cli.options import Decode, Device, Model, Recording
 
 
 def inspect(
-    model: str = typer.Argument(help="Model folder, or the name of a shipped model."),
-    audio: Path = typer.Argument(help="Recording: wav, flac, mp3, ogg, opus."),
+    model: Model,
+    audio: Recording,
     out: Path | None = typer.Option(
         None,
         help="FILE.png, a picture, or FILE.html, a page that plays the recording. "
         "Default: a picture with the recording's name, in this folder.",
     ),
-    decode: DecodeMode | None = typer.Option(
-        None, "--decode", help="Decode mode of the text. Default: the model's greedy mode."
-    ),
-    device: str | None = typer.Option(None, help="cpu or cuda. Default: a GPU if there is one."),
+    decode: Decode = None,
+    device: Device = None,
 ) -> None:
-    """Show spectrogram, CTC posteriors, keyframes and tokens of AUDIO as one picture or page."""
+    """Draw what a model hears: spectrogram, CTC posteriors, keyframes and tokens of a recording."""
     target = out or Path(f"{audio.stem}.png")
     if target.suffix.lower() not in (".png", ".html"):
         raise typer.BadParameter(
@@ -38,9 +36,9 @@ def inspect(
     if not is_page:
         require_matplotlib()  # said before the work, not after it
     from keyframe_asr.audio.reading import read_audio
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
 
-    view = inspection_view(load(model, device), audio, decode.value if decode else None)
+    view = inspection_view(load(model, device), audio, decode)
     if is_page:
         write_page(view, read_audio(audio), audio.name, target)
         print(f"{target}: {headline(view)}")

@@ -37,7 +37,7 @@ def language_model(
     from keyframe_asr.decoding.lm.arpa import write_arpa
     from keyframe_asr.decoding.lm.kneser_ney import estimate
     from keyframe_asr.decoding.lm.scoring import split_units
-    from keyframe_asr.inference.loading import load
+    from keyframe_asr.inference.recognizer import load
     from keyframe_asr.text.forms import NORMALISATIONS
 
     recognizer: Recognizer | None = load(model, "cpu") if model is not None else None

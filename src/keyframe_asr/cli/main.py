@@ -16,24 +16,14 @@ from keyframe_asr import __version__
 from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import KeyframeError
 
-VERBS = (
-    "demo",
-    "prepare",
-    "check-data",
-    "train",
-    "language-model",
-    "evaluate",
-    "times",
-    "calibrate",
-    "hallucinations",
-    "transcribe",
-    "align",
-    "inspect",
-    "quantise",
-    "doctor",
-)
-"""Each is a function of the same name in `keyframe_asr.cli.<verb>`, in the order of the help; its
-hyphen is an underscore there."""
+VERBS: dict[str, tuple[str, ...]] = {
+    "Use": ("transcribe", "align", "inspect"),
+    "Train": ("prepare", "check-data", "train", "evaluate"),
+    "Models": ("calibrate", "quantise", "language-model"),
+    "Other": ("demo", "doctor", "hallucinations", "measure-times"),
+}
+"""Panels of the help and their verbs. Each verb is a function of the same name in
+`keyframe_asr.cli.<verb>`, where its hyphen is an underscore."""
 
 app = typer.Typer(
     name="keyframe",
@@ -60,10 +50,11 @@ def _options(
     del version
 
 
-for _verb in VERBS:
-    _name = _verb.replace("-", "_")
-    _module = importlib.import_module(f"keyframe_asr.cli.{_name}")
-    app.command(name=_verb)(getattr(_module, _name))
+for _panel, _verbs in VERBS.items():
+    for _verb in _verbs:
+        _name = _verb.replace("-", "_")
+        _module = importlib.import_module(f"keyframe_asr.cli.{_name}")
+        app.command(name=_verb, rich_help_panel=_panel)(getattr(_module, _name))
 
 
 def main(application: typer.Typer = app) -> None:

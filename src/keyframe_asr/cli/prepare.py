@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from keyframe_asr.cli.option_groups import grouped
+from keyframe_asr.cli.options import grouped
 from keyframe_asr.data import registry
 from keyframe_asr.errors import OptionError
 

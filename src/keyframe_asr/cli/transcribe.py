@@ -4,34 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from keyframe_asr.cli.decode_mode import DecodeMode
-from keyframe_asr.cli.option_groups import grouped
+from keyframe_asr.cli.options import (
+    COMPUTING_PANEL,
+    OUTPUT_PANEL,
+    SEARCH_FLAGS,
+    Flags,
+    Model,
+    grouped,
+)
 from keyframe_asr.cli.output_format import Format, printed
-from keyframe_asr.cli.recordings_named import Recordings, recordings_named, targets
-from keyframe_asr.cli.search_options import SearchOptions
+from keyframe_asr.cli.recordings_named import recordings_named, targets
 from keyframe_asr.cli.transcribing_report import TranscribingReport
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats import FORMATS, render
+from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.io.atomic_write import write_whole
-from keyframe_asr.results import Transcript
+from keyframe_asr.results import RecognitionResult, Transcript
 
-if TYPE_CHECKING:
-    from keyframe_asr.inference.many import Found, Work
-    from keyframe_asr.inference.modes import Mode
+RECOGNITION_FLAGS: Flags = {
+    "decode": typer.Option(help="Decode mode. Default: the model's greedy mode."),
+    **SEARCH_FLAGS,
+    "voice_activity": typer.Option(
+        "--vad", help="What cuts recordings over 30 s; auto is silero-vad where installed."
+    ),
+    "batch_seconds": typer.Option(
+        help="Seconds of audio recognised at once; less saves memory.",
+        rich_help_panel=COMPUTING_PANEL,
+    ),
+}
 
-
-class Vad(StrEnum):
-    """As `VoiceActivity` in `keyframe_asr.audio.voice_activity`, which needs torch."""
-
-    auto = "auto"
-    silero = "silero"
-    loudness = "loudness"
+COMPUTE_FLAGS: Flags = {
+    "device": typer.Option(help="cpu or cuda. Default: a GPU if there is one."),
+    "workers": typer.Option(help="Processes that recognise at the same time."),
+    "threads": typer.Option(
+        help="CPU threads of each process. Default: all, shared.", rich_help_panel=COMPUTING_PANEL
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -43,39 +56,26 @@ class Destination:
         typer.Option(help="Folder for one file a recording; a folder's structure is kept in it."),
     ] = None
     beside: Annotated[
-        bool, typer.Option("--beside", help="Write one file beside each recording.")
+        bool,
+        typer.Option(
+            "--beside",
+            help="Write one file beside each recording.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = False
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Also do recordings whose file is there already."),
+        typer.Option(
+            "--overwrite",
+            help="Also do recordings whose file is there already.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = False
-
-
-@dataclass(frozen=True)
-class Computing:
-    """What computes, and how much at once."""
-
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
-    ] = None
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that recognise at the same time.")
-    ] = 1
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each process. Default: all, shared.")
-    ] = None
-    batch_seconds: Annotated[
-        float, typer.Option(min=1.0, help="Seconds of audio recognised at once; less saves memory.")
-    ] = 30.0
-    vad: Annotated[
-        Vad,
-        typer.Option(help="What cuts recordings over 30 s. Default: silero-vad where installed."),
-    ] = Vad.auto
 
 
 @grouped
 def transcribe(
-    model: Annotated[str, typer.Argument(help="Model folder, or the name of a shipped model.")],
+    model: Model,
     audio: Annotated[
         list[Path],
         typer.Argument(help="Recordings, folders, quoted patterns; - reads a list of paths."),
@@ -84,21 +84,21 @@ def transcribe(
         Format,
         typer.Option("--format", help="All but text have times; json, ctm have confidences too."),
     ] = Format.text,
-    decode: Annotated[
-        DecodeMode | None,
-        typer.Option("--decode", help="Decode mode. Default: the model's greedy mode."),
-    ] = None,
     *,
-    search: SearchOptions,
     destination: Destination,
-    computing: Computing,
+    options: Annotated[RecognitionOptions, RECOGNITION_FLAGS],
+    compute: Annotated[ComputeOptions, COMPUTE_FLAGS],
 ) -> None:
-    """Write the text of each AUDIO of any length; a bad one is named and the others go on."""
+    """Write down what is said in recordings, as text, subtitles or JSON.
+
+    Each AUDIO may be of any length; a bad one is named and the others go on.
+    """
     if destination.beside and destination.out is not None:
         raise typer.BadParameter("say --out or --beside, not both", param_hint="--beside")
     recordings = recordings_named(audio)
+    several = recordings.searched or len(recordings.named) > 1
     to_files = destination.beside or destination.out is not None
-    if _several(recordings) and output.value in ("srt", "vtt", "textgrid") and not to_files:
+    if several and output.value in ("srt", "vtt", "textgrid") and not to_files:
         raise typer.BadParameter(
             f"a file of {output.value} holds one recording; give --out DIR or --beside",
             param_hint="--format",
@@ -112,8 +112,11 @@ def transcribe(
     ]
     with TranscribingReport([path for path, _ in todo], skipped, recordings.searched) as report:
         if todo:
-            work = _work(model, decode, search, computing)
-            _run(todo, work, computing.workers, report, Writer(output, _several(recordings)))
+            from keyframe_asr.inference.many import recognise_files
+
+            paths = [path for path, _ in todo]
+            found = recognise_files(model, paths, options, compute, report.progress)
+            _write(found, [file for _, file in todo], report, Writer(output, several))
     if report.failed:
         raise typer.Exit(1)
 
@@ -134,63 +137,34 @@ class Writer:
             write_whole(file, render(transcript, self.output, str(path)))
 
 
-def _run(
-    todo: list[tuple[Path, Path | None]],
-    work: Work,
-    workers: int,
+def _write(
+    found: Iterable[RecognitionResult],
+    files: list[Path | None],
     report: TranscribingReport,
     writer: Writer,
 ) -> None:
-    from keyframe_asr.inference.many import recognise_files
-
-    found = recognise_files([path for path, _ in todo], work, workers, report.progress)
-    if any(file is None for _, file in todo):
-        found = in_order(found)
-    for place, result in found:
-        path, file = todo[place]
-        if isinstance(result, KeyframeError):
-            report.failure(place, path, result)
-            continue
+    """Write each result to its file, or in order on standard output, and tell the report."""
+    for result in in_order(found) if None in files else found:
+        assert result.path is not None
         try:
-            writer.write(path, file, result)
+            transcript = result.unwrap()
+            writer.write(result.path, files[result.index], transcript)
         except KeyframeError as error:
-            report.failure(place, path, error)
+            report.failure(result.index, result.path, error)
         else:
-            report.success(place, result.duration)
+            report.success(result.index, transcript.duration)
 
 
-def in_order(found: Iterable[Found]) -> Iterator[Found]:
-    """Results by their place, each given as soon as all before it are there."""
-    early = {}
+def in_order(found: Iterable[RecognitionResult]) -> Iterator[RecognitionResult]:
+    """Results by their index, each given as soon as all before it are there."""
+    early: dict[int, RecognitionResult] = {}
     expected = 0
-    for place, result in found:
-        early[place] = result
+    for result in found:
+        early[result.index] = result
         while expected in early:
-            yield expected, early.pop(expected)
+            yield early.pop(expected)
             expected += 1
-
-
-def _work(
-    model: str, decode: DecodeMode | None, search: SearchOptions, computing: Computing
-) -> Work:
-    from keyframe_asr.inference.longform import LongForm
-    from keyframe_asr.inference.many import Work
-
-    mode: Mode | None = decode.value if decode else None
-    return Work(
-        model=model,
-        device=computing.device,
-        mode=mode,
-        options=search.options([mode] if mode else []),
-        fusion=search.files,
-        long_form=LongForm(computing.vad.value, batch_seconds=computing.batch_seconds),
-        threads=computing.threads,
-    )
 
 
 def _is_there(file: Path | None) -> bool:
     return file is not None and file.exists()
-
-
-def _several(recordings: Recordings) -> bool:
-    return recordings.searched or len(recordings.named) > 1

@@ -20,7 +20,7 @@ from keyframe_asr.text.tokenizer import BLANK, END
 class BeamConfig:
     """Width of the search; `length_normalised` divides a score by the tokens it sums over."""
 
-    size: int = 10
+    size: int
     length_normalised: bool = False
 
 
@@ -60,7 +60,7 @@ def attention_beam(
     memory: Tensor,
     memory_lengths: Tensor,
     limits: Tensor,
-    config: BeamConfig = BeamConfig(),
+    config: BeamConfig,
     nbest: int = 1,
 ) -> list[Hypothesis]:
     """The most probable token sequence of each utterance under the decoder.

@@ -25,10 +25,6 @@ from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.text.tokenizer import BLANK, END
 
-DECODER_WEIGHT = 0.5
-
-CTC_WEIGHT = 0.6
-
 IMPOSSIBLE = -1e6
 """CTC score of a sentence too long for its frames: finite, so that a weight of 0 ignores it."""
 
@@ -38,7 +34,7 @@ def rescore(
     memory: Tensor,
     memory_lengths: Tensor,
     candidates: list[list[Hypothesis]],
-    weight: float = DECODER_WEIGHT,
+    weight: float,
     nbest: int = 1,
 ) -> list[Hypothesis]:
     """The best of each utterance's candidates under decoder and first pass together.
@@ -91,7 +87,7 @@ class Judges:
 def joint(
     judges: Judges,
     candidates: list[list[Hypothesis]],
-    weight: float = CTC_WEIGHT,
+    weight: float,
     nbest: int = 1,
 ) -> list[Hypothesis]:
     """The best of each utterance's candidates under CTC and decoder together.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.results import Token, Word
+from keyframe_asr.results import Segment, Token, Word
 from keyframe_asr.text.scripts import is_han
 
 WORD_BOUNDARY = "▁"
@@ -92,6 +92,12 @@ def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
                 found.append(Word(symbol, start, end, token.confidence))
             joins = not is_han(symbol)
     return found
+
+
+def segments_of(text: str, tokens: Sequence[Token]) -> list[Segment]:
+    """What was recognised at once as a segment, from its first word to its last; none if empty."""
+    said = words(tokens)
+    return [Segment(text, said[0].start, said[-1].end, list(tokens), said)] if said else []
 
 
 def _share(token: Token, place: int, parts: int) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.io.atomic_write import write_whole
 
 HIGHEST_ERROR, LOWEST_REDUCTION = 0.10, 0.80
@@ -41,7 +41,7 @@ class Compared:
 
     stage: str
     label: str
-    mode: Mode
+    mode: DecodeMode
     report: dict[str, Any]
 
     @property

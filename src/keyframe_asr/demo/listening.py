@@ -10,7 +10,7 @@ from rich.table import Table
 
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.results import Transcript
 
 MODEL = "demo"

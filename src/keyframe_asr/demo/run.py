@@ -28,14 +28,14 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.inspection import headline, inspection_view
 from keyframe_asr.evaluation.inspection_picture import draw_inspection, require_matplotlib
 from keyframe_asr.evaluation.scoring import Scoring
-from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import DecodeMode
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.training.run import train_recipe
 
 MARKER = ".keyframe-demo"
 """A file that tells a folder of the demo, which may be emptied, from anybody else's."""
 
-STAGES: tuple[tuple[str, str, Mode], ...] = (
+STAGES: tuple[tuple[str, str, DecodeMode], ...] = (
     ("baseline-longer", "all frames", "ctc"),
     ("til", "keyframes + TIL", "axe"),
     ("axe", "keyframes + AXE", "axe"),

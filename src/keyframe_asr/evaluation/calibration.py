@@ -21,6 +21,7 @@ from keyframe_asr.config.calibration import ConfidenceConfig, Confidences, Speec
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
 from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.reliability import Judged, reliability
@@ -28,9 +29,11 @@ from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
 from keyframe_asr.evaluation.times import EmissionDelays
-from keyframe_asr.inference.modes import DEFAULT_OPTIONS, Mode, decode
-from keyframe_asr.inference.recognizer import EncodedAudio, Recognizer
-from keyframe_asr.inference.speech_check import speech_stretches
+from keyframe_asr.inference.batch_recognizer import EncodedAudio
+from keyframe_asr.inference.modes import decode
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.speech_check import speech_regions
 from keyframe_asr.results import Token, Word
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.text.tokenizer import SentencePieceTokenizer
@@ -93,7 +96,7 @@ class Calibrator:
         modes: decode modes to calibrate; the check for speech is fitted to the first.
     """
 
-    def __init__(self, recognizer: Recognizer, modes: Sequence[Mode]) -> None:
+    def __init__(self, recognizer: Recognizer, modes: Sequence[DecodeMode]) -> None:
         recognizer.speech_check, recognizer.confidences = None, {}
         self.recognizer = recognizer
         self.modes = modes
@@ -102,8 +105,8 @@ class Calibrator:
         self._sounds: list[Heard] = []
         self._delays = EmissionDelays()
         self._seconds = encoder_frame_seconds(recognizer.network.subsampling.factor)
-        self._tokens: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
-        self._words: dict[Mode, _Confidences] = {mode: _Confidences() for mode in modes}
+        self._tokens: dict[DecodeMode, _Confidences] = {mode: _Confidences() for mode in modes}
+        self._words: dict[DecodeMode, _Confidences] = {mode: _Confidences() for mode in modes}
 
     def hear_speech(
         self, manifest: str, progress: Callable[[int, int], None] = lambda done, total: None
@@ -190,10 +193,13 @@ class Calibrator:
         return words([Token(tokenizer.piece(token), 0, 0, value) for token, value in pairs])
 
     @torch.inference_mode()
-    def _decoded(self, encoded: EncodedAudio, mode: Mode) -> list[tuple[Hypothesis, Sequence[int]]]:
+    def _decoded(
+        self, encoded: EncodedAudio, mode: DecodeMode
+    ) -> list[tuple[Hypothesis, Sequence[int]]]:
         """Hypotheses, and the source frames of the columns that their positions count in."""
         network = self.recognizer.network
-        found = decode(network, encoded.encoded, encoded.silent, mode, DEFAULT_OPTIONS)
+        options = RecognitionOptions(decode=mode)
+        found = decode(network, encoded.encoded, encoded.silent, options, ShallowFusion())
         return list(zip(*found, strict=True))
 
     def _heard(
@@ -203,12 +209,12 @@ class Calibrator:
         targets: Sequence[tuple[int, ...]],
         halves: Sequence[int],
     ) -> list[Heard]:
-        stretches = speech_stretches(self.recognizer.network, encoded.encoded, self._seconds)
+        regions = speech_regions(self.recognizer.network, encoded.encoded, self._seconds)
         return [
             Heard(
                 half=halves[row],
                 seconds=encoded.seconds[row],
-                stretches=stretches[row],
+                regions=regions[row],
                 tokens=hypothesis.tokens,
                 frames=tuple(frames[position] for position in hypothesis.positions),
                 target=targets[row],

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keyframe_asr.audio.synthetic_noise import NonSpeech
-from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.metrics import split_characters, split_words
 from keyframe_asr.evaluation.report import machine
-from keyframe_asr.inference.modes import Mode
+from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
@@ -51,7 +50,7 @@ class Hallucinations:
 
 
 def count_hallucinations(
-    recognizer: Recognizer, sounds: Sequence[NonSpeech], modes: Iterable[Mode]
+    recognizer: Recognizer, sounds: Sequence[NonSpeech], modes: Iterable[DecodeMode]
 ) -> dict[str, Any]:
     """The report: each mode in all and by kind, with the check for speech and without it.
 
@@ -79,17 +78,16 @@ def count_hallucinations(
     return report
 
 
-def _count(recognizer: Recognizer, sounds: Sequence[NonSpeech], mode: Mode) -> dict[str, Any]:
+def _count(recognizer: Recognizer, sounds: Sequence[NonSpeech], mode: DecodeMode) -> dict[str, Any]:
     normalise = NORMALISATIONS[recognizer.config.normalisation]
     split = split_words if normalise.language == "english" else split_characters
     every = Hallucinations()
     kinds = {sound.kind: Hallucinations() for sound in sounds}
     results = recognizer.transcribe_each([sound.samples for sound in sounds], mode)
     for sound, result in zip(sounds, results, strict=True):
-        if isinstance(result, KeyframeError):
-            raise result
+        text = result.unwrap().text
         for one in (every, kinds[sound.kind]):
-            one.add(sound, result.text, len(split(result.text, normalise.language)))
+            one.add(sound, text, len(split(text, normalise.language)))
     found = every.report()
     del found["texts"]
     return found | {"kinds": {kind: one.report() for kind, one in kinds.items()}}

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe_asr.audio.features import Fbank
-from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.modes import Mode
-from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import read_recording
+from keyframe_asr.inference.options import DecodeMode
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Transcript
 from keyframe_asr.timing import encoder_frame_seconds
 
@@ -64,7 +64,7 @@ class InspectionView:
 
 
 def inspection_view(
-    recognizer: Recognizer, audio: str | Path | Array, mode: Mode | None = None
+    recognizer: Recognizer, audio: str | Path | Array, mode: DecodeMode | None = None
 ) -> InspectionView:
     """Recognise one recording and keep everything that its picture shows.
 
@@ -73,8 +73,6 @@ def inspection_view(
         ModelError: the model cannot decode in this mode.
     """
     samples = read_recording(audio)
-    if isinstance(samples, KeyframeError):
-        raise samples
     result = recognizer.encode([samples])
     frames, keyframes = result.frames[0], result.keyframes[0]
     tokenizer = recognizer.tokenizer
@@ -82,7 +80,7 @@ def inspection_view(
         fbank=Fbank(recognizer.config.features)(samples),
         inter_probabilities=result.encoded.inter_log_probs[0, :frames].exp().cpu().numpy(),
         keyframes=tuple(result.encoded.keyframes.index[0, :keyframes].tolist()),
-        transcript=recognizer.decode(result, mode or recognizer.modes[0])[0],
+        transcript=recognizer.decode(result, mode)[0],
         pieces=tuple(tokenizer.piece(token) for token in range(tokenizer.vocab_size)),
         frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
         emission_delay=recognizer.config.emission_delay_seconds,

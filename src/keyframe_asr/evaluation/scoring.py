@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lhotse.cut import Cut
@@ -14,9 +14,9 @@ from keyframe_asr.data.dataset import read_samples
 from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
-from keyframe_asr.inference.longform import batches_by_length
-from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
-from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import batches_by_length, read_recording
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -28,13 +28,13 @@ class Scoring:
     Attributes:
         recognizer: the model.
         modes: decode modes, each charged for the encoding, which is done once.
-        options: widths and weights of the searches.
+        options: how to decode besides, in every mode.
         failed: one error per recording that could not be read; these are not scored.
     """
 
     recognizer: Recognizer
-    modes: Sequence[Mode]
-    options: DecodeOptions = DEFAULT_OPTIONS
+    modes: Sequence[DecodeMode]
+    options: RecognitionOptions = field(default_factory=RecognitionOptions)
     failed: list[KeyframeError] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
     hypotheses: dict[str, list[str]] = field(default_factory=dict)
@@ -44,8 +44,9 @@ class Scoring:
     keyframes: int = 0
 
     def __post_init__(self) -> None:
-        for mode in self.modes:
-            check_mode(self.recognizer.network, mode, self.recognizer.config.name)
+        self._options = {
+            mode: self.recognizer.prepare(replace(self.options, decode=mode)) for mode in self.modes
+        }
 
     def run(
         self,
@@ -71,17 +72,17 @@ class Scoring:
         self.references += [text(one.cut) for one in batch]
         if is_first:  # the first call of everything sets things up, which is not its speed
             shortest = min(recordings, key=len)
-            for mode in self.modes:
-                self.recognizer.decode(self.recognizer.encode([shortest]), mode, self.options)
+            for options in self._options.values():
+                self.recognizer.recognise([shortest], options)
         started = time.perf_counter()
         encoded = self.recognizer.encode(recordings)
         encoding = time.perf_counter() - started
         self.audio_seconds += sum(encoded.seconds)
         self.frames += sum(encoded.frames)
         self.keyframes += sum(encoded.keyframes)
-        for mode in self.modes:
+        for mode, options in self._options.items():
             started = time.perf_counter()
-            found = self.recognizer.decode(encoded, mode, self.options)
+            found = self.recognizer.decode(encoded, options)
             elapsed = encoding + time.perf_counter() - started
             self.seconds[mode] = self.seconds.get(mode, 0.0) + elapsed
             self.hypotheses.setdefault(mode, []).extend(one.text for one in found)
@@ -135,11 +136,10 @@ def read_batches(
     for places in batches_by_length(sizes):
         batch = []
         for place in places:
-            samples = _read_cut(cuts[place])
-            if isinstance(samples, KeyframeError):
-                failed.append(samples)
-            else:
-                batch.append(ReadCut(place, cuts[place], samples))
+            try:
+                batch.append(ReadCut(place, cuts[place], _read_cut(cuts[place])))
+            except KeyframeError as error:
+                failed.append(error)
         if batch:
             read += len(batch)
             yield batch
@@ -151,10 +151,10 @@ def read_batches(
         )
 
 
-def _read_cut(cut: Cut) -> Samples | KeyframeError:
-    """Samples (S,) of a cut, which may be a part of its recording, or why there are none."""
-    try:
-        audio = read_samples(cut) if is_part(cut) else audio_path(cut)
-    except KeyframeError as error:
-        return error
-    return read_recording(audio)
+def _read_cut(cut: Cut) -> Samples:
+    """Samples (S,) of a cut, which may be a part of its recording.
+
+    Raises:
+        KeyframeError: the recording cannot be read, or is too long.
+    """
+    return read_recording(read_samples(cut) if is_part(cut) else audio_path(cut))

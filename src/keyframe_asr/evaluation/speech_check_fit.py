@@ -1,6 +1,6 @@
-"""How the statistics of a stretch are weighed to tell speech from other sounds.
+"""How the statistics of a region are weighed to tell speech from other sounds.
 
-Logistic regression, each stretch counted by its keyframes and both classes alike; then the bias is
+Logistic regression, each region counted by its keyframes and both classes alike; then the bias is
 moved so that text of real speech is hardly lost: as far as the token errors of the speech grow by
 no more than is tolerated.
 """
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from keyframe_asr.config.calibration import SpeechCheckConfig
-from keyframe_asr.inference.speech_check import Stretch, speech_score
+from keyframe_asr.inference.speech_check import SpeechRegion, speech_score
 
 RIDGE = 0.01
 """Keeps weights finite where the two classes can be told apart without error."""
@@ -29,7 +29,7 @@ class Heard:
     Attributes:
         half: 0 or 1; what is measured on one half is fitted on the other.
         seconds: its length.
-        stretches: of the whole recording.
+        regions: of the whole recording.
         tokens: ids of the recognised text.
         frames: source frame of each of them.
         target: ids of what was said; empty for a sound without speech.
@@ -37,20 +37,20 @@ class Heard:
 
     half: int
     seconds: float
-    stretches: Sequence[Stretch]
+    regions: Sequence[SpeechRegion]
     tokens: tuple[int, ...]
     frames: tuple[int, ...]
     target: tuple[int, ...]
 
-    def kept(self, refused: Sequence[Stretch]) -> tuple[int, ...]:
-        """Tokens that are left without those of the refused stretches."""
+    def kept(self, refused: Sequence[SpeechRegion]) -> tuple[int, ...]:
+        """Tokens that are left without those of the refused regions."""
         return tuple(
             token
             for token, frame in zip(self.tokens, self.frames, strict=True)
             if not any(one.first <= frame < one.stop for one in refused)
         )
 
-    def errors(self, refused: Sequence[Stretch] = ()) -> int:
+    def errors(self, refused: Sequence[SpeechRegion] = ()) -> int:
         """Token errors of what is left; for a sound, its hallucinated tokens."""
         return int(kaldialign.edit_distance(list(self.target), list(self.kept(refused)))["total"])
 
@@ -62,9 +62,7 @@ def fit_speech_check(
 
     None where one of the two has no text at all, so that there is nothing to tell apart.
     """
-    classes = [
-        [s for one in many if one.tokens for s in one.stretches] for many in (speech, sounds)
-    ]
+    classes = [[s for one in many if one.tokens for s in one.regions] for many in (speech, sounds)]
     if not all(classes):
         return None
     check = _fit_weights(*classes)
@@ -76,12 +74,12 @@ def errors_with(heard: Sequence[Heard], check: SpeechCheckConfig | None) -> int:
     """Token errors of all recordings under a check, or without one."""
     if check is None:
         return sum(one.errors() for one in heard)
-    return sum(
-        one.errors([s for s in one.stretches if speech_score(s, check) < 0]) for one in heard
-    )
+    return sum(one.errors([s for s in one.regions if speech_score(s, check) < 0]) for one in heard)
 
 
-def _fit_weights(speech: Sequence[Stretch], other: Sequence[Stretch]) -> SpeechCheckConfig:
+def _fit_weights(
+    speech: Sequence[SpeechRegion], other: Sequence[SpeechRegion]
+) -> SpeechCheckConfig:
     every = np.array([one.statistics for one in (*speech, *other)])
     sign = np.repeat([1.0, -1.0], [len(speech), len(other)])
     weight = np.array([one.keyframes for one in (*speech, *other)], dtype=np.float64)
@@ -103,18 +101,18 @@ def _fit_weights(speech: Sequence[Stretch], other: Sequence[Stretch]) -> SpeechC
 
 
 def _threshold(speech: Sequence[Heard], check: SpeechCheckConfig, tolerance: float) -> float:
-    """The score below which stretches of speech can be refused, least likely ones first."""
+    """The score below which regions of speech can be refused, least likely ones first."""
     ranked = sorted(
-        (speech_score(stretch, check), row, place)
+        (speech_score(region, check), row, place)
         for row, one in enumerate(speech)
-        for place, stretch in enumerate(one.stretches)
+        for place, region in enumerate(one.regions)
     )
     allowed = tolerance * sum(len(one.target) for one in speech)
-    refused: dict[int, list[Stretch]] = {}
+    refused: dict[int, list[SpeechRegion]] = {}
     grown, last = 0, ranked[0][0] - 1.0
     for score, row, place in ranked:
         one, before = speech[row], refused.get(row, [])
-        after = [*before, one.stretches[place]]
+        after = [*before, one.regions[place]]
         grown += one.errors(after) - one.errors(before)
         if grown > allowed:
             return (last + score) / 2

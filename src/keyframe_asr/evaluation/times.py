@@ -29,7 +29,7 @@ from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.inference.alignment import align_samples, tokens_of
-from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode, check_mode
+from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Token, Word
 from keyframe_asr.text.forms import NORMALISATIONS
@@ -151,21 +151,19 @@ class TimeMeasurement:
         modes: decode modes.
         reference: aligns the manifest's texts; without it the manifest's alignments are used.
         onsets: compare token starts with the onsets of sound after pauses instead.
-        options: widths and weights of the searches.
         failed: one error per recording that could not be read or aligned; these do not count.
     """
 
     recognizer: Recognizer
-    modes: Sequence[Mode]
+    modes: Sequence[DecodeMode]
     reference: Recognizer | None = None
     onsets: bool = False
-    options: DecodeOptions = DEFAULT_OPTIONS
     failed: list[KeyframeError] = field(default_factory=list)
     words: int = 0
 
     def __post_init__(self) -> None:
         for mode in self.modes:
-            check_mode(self.recognizer.network, mode, self.recognizer.config.name)
+            self.recognizer.prepare(mode)
         self._errors = {mode: TimeErrors() for mode in self.modes}
 
     def run(
@@ -212,7 +210,7 @@ class TimeMeasurement:
             return
         encoded = self.recognizer.encode(recordings)
         for mode, errors in self._errors.items():
-            found = self.recognizer.decode(encoded, mode, self.options)
+            found = self.recognizer.decode(encoded, mode)
             for samples, reference, transcript in zip(recordings, references, found, strict=True):
                 if self.onsets:
                     errors.count_onsets(samples, transcript.tokens)

@@ -15,14 +15,14 @@ from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.viterbi import Columns, best_paths
-from keyframe_asr.errors import KeyframeError, TextError
-from keyframe_asr.inference.recognizer import Recognizer, read_recording
+from keyframe_asr.errors import TextError
+from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import encoder_frame_seconds
 
 
-def align(recognizer: Recognizer, audio: str | Path | Samples, text: str) -> Transcript:
+def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -> Transcript:
     """The text with the times of its tokens and words.
 
     A token's confidence is its probability where it is most probable: low where the text is not
@@ -39,13 +39,11 @@ def align(recognizer: Recognizer, audio: str | Path | Samples, text: str) -> Tra
     """
     tokens = tokens_of(recognizer, text)
     samples = read_recording(audio)
-    if isinstance(samples, KeyframeError):
-        raise samples
     name = str(audio) if isinstance(audio, str | Path) else "the samples"
     return align_samples(recognizer, samples, tokens, name)
 
 
-def tokens_of(recognizer: Recognizer, text: str) -> list[int]:
+def tokens_of(recognizer: BatchRecognizer, text: str) -> list[int]:
     """Ids of a text in the model's normal form. Raises `TextError` where it has none."""
     normalise = NORMALISATIONS[recognizer.config.normalisation]
     lost, normal = normalise.lost(text), normalise(text)
@@ -63,7 +61,7 @@ def tokens_of(recognizer: Recognizer, text: str) -> list[int]:
 
 @torch.inference_mode()
 def align_samples(
-    recognizer: Recognizer, samples: Samples, tokens: Sequence[int], name: str
+    recognizer: BatchRecognizer, samples: Samples, tokens: Sequence[int], name: str
 ) -> Transcript:
     """Samples (S,) aligned with token ids. Raises `TextError` if they are too short for them."""
     audio = recognizer.encode([samples])

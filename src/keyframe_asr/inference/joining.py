@@ -1,6 +1,6 @@
-"""The transcripts of a recording's stretches put together, nothing lost and nothing twice.
+"""The transcripts of a recording's segments put together, nothing lost and nothing twice.
 
-Stretches that meet in a pause share no audio: their texts follow one another. Stretches that meet
+Segments that meet in a pause share no audio: their texts follow one another. Segments that meet
 at a cut within speech both heard what is around it: of the tokens there, the first gives those
 that start before the cut and the second the others, and a token that falls to both or to neither
 because its two times differ a little is kept once.
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, words
-from keyframe_asr.inference.segmentation import Span
-from keyframe_asr.results import Segment, Token, Transcript, Word
+from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, segments_of
+from keyframe_asr.inference.segmentation import SegmentBounds
+from keyframe_asr.results import Segment, Token, Transcript
 from keyframe_asr.text.scripts import is_han
 from keyframe_asr.timing import SAMPLE_RATE
 
 JITTER_SECONDS = 0.2
-"""By so much the times may differ that two stretches give for one token."""
+"""By so much the times may differ that two segments give for one token."""
 
 JITTERING_TOKENS = 3
 """More tokens than that are not said within that time."""
@@ -29,20 +29,20 @@ LONGEST_REST_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """What was found in a stretch; times of `transcript` count from where it is heard."""
+class RecognisedSegment:
+    """What was found in a segment; times of `transcript` count from where it is heard."""
 
-    span: Span
+    bounds: SegmentBounds
     transcript: Transcript
 
 
-def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
+def join_segments(parts: Sequence[RecognisedSegment], duration: float) -> Transcript:
     """One transcript of a recording of `duration` seconds, in the recording's own times.
 
-    `frame_reduction` is that of the stretches together, each by its length. A word that begins in
-    one stretch and ends in the next stands where it begins.
+    `frame_reduction` is that of the segments together, each by its length. A word that begins in
+    one segment and ends in the next stands where it begins.
     """
-    tokens = [_in_recording(part.transcript.tokens, part.span, duration) for part in parts]
+    tokens = [_in_recording(part.transcript.tokens, part.bounds, duration) for part in parts]
     segments: list[Segment] = []
     within: list[bool] = []  # whether a segment begins at a cut within speech
     latest = 0.0
@@ -53,7 +53,7 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
         latest = kept[-1].start
         if segments:
             segments[-1] = _ended_by(segments[-1], kept[0].start)
-        if segments and part.span.continued:
+        if segments and part.bounds.continued:
             before = segments[-1].tokens
             finishing = _finishing(before, kept)
             if finishing:
@@ -61,7 +61,7 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
                 kept = kept[finishing:]
         if kept:
             segments.append(_spoken(kept))
-            within.append(part.span.continued)
+            within.append(part.bounds.continued)
     return Transcript(
         text=_joined(segments, within),
         tokens=[token for segment in segments for token in segment.tokens],
@@ -72,15 +72,10 @@ def join_stretches(parts: Sequence[Recognised], duration: float) -> Transcript:
     )
 
 
-def segment_of(text: str, tokens: list[Token], words: list[Word]) -> Segment:
-    """A segment from the start of what was said in it to its end; there must be something."""
-    said: Sequence[Token] | Sequence[Word] = words or tokens
-    return Segment(text, said[0].start, said[-1].end, tokens, words)
-
-
 def _spoken(tokens: list[Token]) -> Segment:
-    """What these tokens say."""
-    return segment_of(" ".join(_text(tokens).split()), tokens, words(tokens))
+    """What these tokens say, which must be something."""
+    (segment,) = segments_of(" ".join(_text(tokens).split()), tokens)
+    return segment
 
 
 def _text(tokens: Sequence[Token]) -> str:
@@ -97,20 +92,22 @@ def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
     return len(after)
 
 
-def _in_recording(tokens: Sequence[Token], span: Span, duration: float) -> list[Token]:
-    offset = span.heard / SAMPLE_RATE
+def _in_recording(tokens: Sequence[Token], bounds: SegmentBounds, duration: float) -> list[Token]:
+    offset = bounds.heard / SAMPLE_RATE
     return [
         replace(one, start=min(one.start + offset, duration), end=min(one.end + offset, duration))
         for one in tokens
     ]
 
 
-def _kept(parts: Sequence[Recognised], tokens: Sequence[list[Token]]) -> list[tuple[int, int]]:
-    """For each stretch the first of its tokens that is kept, and the first after them."""
+def _kept(
+    parts: Sequence[RecognisedSegment], tokens: Sequence[list[Token]]
+) -> list[tuple[int, int]]:
+    """For each segment the first of its tokens that is kept, and the first after them."""
     kept = [(0, len(own)) for own in tokens]
     for place in range(1, len(parts)):
-        if parts[place].span.continued:
-            cut = parts[place].span.start / SAMPLE_RATE
+        if parts[place].bounds.continued:
+            cut = parts[place].bounds.start / SAMPLE_RATE
             last, first = _at_cut(tokens[place - 1], tokens[place], cut)
             begin = kept[place - 1][0]
             kept[place - 1] = (begin, max(begin, last))
@@ -119,7 +116,7 @@ def _kept(parts: Sequence[Recognised], tokens: Sequence[list[Token]]) -> list[tu
 
 
 def _at_cut(left: Sequence[Token], right: Sequence[Token], cut: float) -> tuple[int, int]:
-    """How many tokens of the left stretch are kept, and from which on those of the right."""
+    """How many tokens of the left segment are kept, and from which on those of the right."""
     last = sum(token.start < cut for token in left)
     first = sum(token.start < cut for token in right)
     for number in range(JITTERING_TOKENS, 0, -1):
@@ -171,7 +168,7 @@ def _at_joint(one: Token, other: Token) -> str:
     return _text([one])[-1:] + _text([other])[:1]
 
 
-def _reduction(parts: Sequence[Recognised]) -> float:
+def _reduction(parts: Sequence[RecognisedSegment]) -> float:
     seconds = sum(part.transcript.duration for part in parts)
     dropped = sum(part.transcript.frame_reduction * part.transcript.duration for part in parts)
     return dropped / seconds if seconds else 0.0

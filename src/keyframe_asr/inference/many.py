@@ -10,19 +10,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.loading import load
-from keyframe_asr.inference.longform import DEFAULT_LONG_FORM, LongForm, Progress
-from keyframe_asr.inference.modes import DEFAULT_OPTIONS, DecodeOptions, Mode
-from keyframe_asr.inference.scorer_files import FusionFiles, load_fusion
+from keyframe_asr.inference.longform import RecordingProgress
+from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_names import find_model
-from keyframe_asr.results import Transcript
+from keyframe_asr.results import RecognitionResult
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000
 """A process is given so many recordings at once at most: enough for full batches."""
@@ -33,49 +32,43 @@ GROUPS_AHEAD = 2
 LOOK_SECONDS = 0.2
 """How often the progress of the processes is looked at."""
 
-Found = tuple[int, Transcript | KeyframeError]
-"""The place of a recording among those given, and its transcript or what is wrong with it."""
+
+def recognise_files(
+    model: str,
+    paths: Sequence[Path],
+    options: RecognitionOptions,
+    compute: ComputeOptions,
+    progress: RecordingProgress | None = None,
+) -> Iterator[RecognitionResult]:
+    """One result per recording: in order from one process, as they come from several.
+
+    Args:
+        model: a folder, or the name of a shipped model.
+        paths: the recordings.
+        options: how they are recognised.
+        compute: what computes, and in how many processes.
+        progress: is told the place of a recording and the share of it that is done.
+
+    Raises:
+        ModelError: the model cannot be loaded, or cannot decode with these options.
+        KeyframeError: the hot words cannot be read, or a process was ended from outside.
+    """
+    workers = min(compute.workers, len(paths))
+    if workers <= 1:
+        return _Ready(_Work(model, options, compute)).transcribe_each(paths, progress)
+    find_model(model)  # a name that is wrong is said at once
+    threads = compute.threads or max(1, _cores() // workers)
+    work = _Work(model, options, ComputeOptions(compute.device, workers, threads))
+    return _by_processes(paths, work, progress)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is done with every recording.
-
-    Attributes:
-        model: a folder, or the name of a shipped model.
-        device: as in `keyframe_asr.load`; several processes take turns at several GPUs.
-        mode: how to decode.
-        options: widths and weights of the search.
-        fusion: what is added to its scores; read by each process for itself.
-        long_form: how recordings are cut and batched.
-        threads: of each process; None is what torch takes, or a share for each of several.
-    """
+class _Work:
+    """What each process does."""
 
     model: str
-    device: str | None = None
-    mode: Mode | None = None
-    options: DecodeOptions = DEFAULT_OPTIONS
-    fusion: FusionFiles = field(default_factory=FusionFiles)
-    long_form: LongForm = DEFAULT_LONG_FORM
-    threads: int | None = None
-
-
-def recognise_files(
-    paths: Sequence[Path], work: Work, workers: int = 1, progress: Progress | None = None
-) -> Iterator[Found]:
-    """Each recording's place and result: in order from one process, as they come from several.
-
-    Raises:
-        ModelError: the model cannot be loaded, or cannot decode in this mode.
-        KeyframeError: a process was ended from outside.
-    """
-    workers = min(workers, len(paths))
-    if workers <= 1:
-        return enumerate(_Ready(work).transcribe_each(paths, progress))
-    find_model(work.model)  # a name that is wrong is said at once
-    if work.threads is None:
-        work = replace(work, threads=max(1, _cores() // workers))
-    return _by_processes(paths, work, workers, progress)
+    options: RecognitionOptions
+    compute: ComputeOptions
 
 
 def groups_by_size(paths: Sequence[Path], workers: int) -> list[list[int]]:
@@ -94,13 +87,14 @@ def groups_by_size(paths: Sequence[Path], workers: int) -> list[list[int]]:
 
 
 def _by_processes(
-    paths: Sequence[Path], work: Work, workers: int, progress: Progress | None
-) -> Iterator[Found]:
+    paths: Sequence[Path], work: _Work, progress: RecordingProgress | None
+) -> Iterator[RecognitionResult]:
+    workers = work.compute.workers
     context = multiprocessing.get_context("spawn")
     begun, heard = context.Value("i", 0), context.SimpleQueue()
     groups = deque(groups_by_size(paths, workers))
     pool = ProcessPoolExecutor(workers, context, _begin, (begun, heard, work))
-    running: dict[Future[list[Transcript | KeyframeError]], list[int]] = {}
+    running: dict[Future[list[RecognitionResult]], list[int]] = {}
     try:
         while groups or running:
             while groups and len(running) < GROUPS_AHEAD * workers:
@@ -114,7 +108,8 @@ def _by_processes(
                 if progress is not None:
                     progress(place, share)
             for future in done:
-                yield from zip(running.pop(future), future.result(), strict=True)
+                for place, result in zip(running.pop(future), future.result(), strict=True):
+                    yield replace(result, index=place)
     except BrokenProcessPool:
         raise KeyframeError(
             "a worker process was ended from outside, for instance because memory ran out; "
@@ -141,7 +136,7 @@ _here: dict[str, Any] = {}
 """What a worker process is told once."""
 
 
-def _begin(begun: Any, heard: Any, work: Work) -> None:
+def _begin(begun: Any, heard: Any, work: _Work) -> None:
     """Prepare a worker process, which an interrupt from the keyboard ends only while it works."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # blocked since `_interrupts_waiting`
@@ -150,13 +145,13 @@ def _begin(begun: Any, heard: Any, work: Work) -> None:
         number = begun.value
         begun.value += 1
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus > 1 and work.device in (None, "cuda"):
-        work = replace(work, device=f"cuda:{number % gpus}")
+    if gpus > 1 and work.compute.device in (None, "cuda"):
+        work = replace(work, compute=replace(work.compute, device=f"cuda:{number % gpus}"))
     _here.update(heard=heard, work=work)
 
 
-def _recognise_group(given: Sequence[tuple[int, Path]]) -> list[Transcript | KeyframeError]:
-    work: Work = _here["work"]
+def _recognise_group(given: Sequence[tuple[int, Path]]) -> list[RecognitionResult]:
+    work: _Work = _here["work"]
 
     def progress(place: int, share: float) -> None:
         _here["heard"].put((given[place][0], share))
@@ -172,23 +167,19 @@ def _recognise_group(given: Sequence[tuple[int, Path]]) -> list[Transcript | Key
 
 
 class _Ready:
-    """The model of some work, loaded, with everything its searches need."""
+    """The model of some work, loaded."""
 
-    def __init__(self, work: Work) -> None:
-        if work.threads is not None:
-            torch.set_num_threads(work.threads)
-        self._work = work
-        self._recognizer = load(work.model, work.device)
-        self._options = replace(work.options, fusion=load_fusion(self._recognizer, work.fusion))
+    def __init__(self, work: _Work) -> None:
+        if work.compute.threads is not None:
+            torch.set_num_threads(work.compute.threads)
+        self._recognizer = load(work.model, work.compute.device)
+        self._options = self._recognizer.prepare(work.options)
 
     def transcribe_each(
-        self, paths: Sequence[Path], progress: Progress | None
-    ) -> Iterator[Transcript | KeyframeError]:
+        self, paths: Sequence[Path], progress: RecordingProgress | None
+    ) -> Iterator[RecognitionResult]:
         """As `Recognizer.transcribe_each`."""
-        work = self._work
-        return self._recognizer.transcribe_each(
-            paths, work.mode, self._options, work.long_form, progress
-        )
+        return self._recognizer.transcribe_each(paths, self._options, progress)
 
 
 def _cores() -> int:

@@ -11,8 +11,7 @@ Where the first pass finds nothing, no mode invents text: the decoder is not eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,66 +20,30 @@ from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
 from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
-from keyframe_asr.decoding.rescoring import CTC_WEIGHT, DECODER_WEIGHT, Judges, joint, rescore
+from keyframe_asr.decoding.rescoring import Judges, joint, rescore
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK
 
-Mode = Literal["axe", "ctc", "attention", "rescore", "joint"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """Widths and weights of the searches.
-
-    Attributes:
-        beam: of the decoder; `rescore` and `joint` keep as many hypotheses of each head.
-        decoder_weight: of the decoder against the first pass (`rescore`).
-        first_pass_beam: width of the search in `axe` and `ctc`; 1 is greedy. By default greedy
-            unless fusion or several hypotheses need a search, which is then as wide as `beam`.
-        nbest: hypotheses wanted; more than one are found in `Transcript.alternatives`.
-        ctc_weight: of CTC against the decoder (`joint`).
-        fusion: language model, hot words and token bonus; not for `attention`.
-    """
-
-    beam: BeamConfig = field(default_factory=BeamConfig)
-    decoder_weight: float = DECODER_WEIGHT
-    first_pass_beam: int | None = None
-    nbest: int = 1
-    ctc_weight: float = CTC_WEIGHT
-    fusion: ShallowFusion = field(default_factory=ShallowFusion)
-
-    @property
-    def search_width(self) -> int:
-        """Width of the first pass where it is the result; 1 is greedy."""
-        if self.first_pass_beam is not None:
-            return self.first_pass_beam
-        return self.beam.size if self.nbest > 1 or self.fusion != ShallowFusion() else 1
-
-
-DEFAULT_OPTIONS = DecodeOptions()
-
-
-def available_modes(network: KeyframeNetwork) -> tuple[Mode, ...]:
+def available_modes(network: KeyframeNetwork) -> tuple[DecodeMode, ...]:
     """The modes that a network has the parts for, its greedy one first."""
-    first: tuple[Mode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
+    first: tuple[DecodeMode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
     return first if network.decoder is None else (*first, "attention", "rescore", "joint")
 
 
-def check_mode(network: KeyframeNetwork, mode: str, name: str) -> None:
+def check_mode(network: KeyframeNetwork, mode: DecodeMode, name: str) -> None:
     """Raises `ModelError` if model `name` cannot decode in this mode."""
     modes = available_modes(network)
     if mode in modes:
         return
-    if mode not in MODES:
-        reason = "there is no such decode mode"
-    elif mode == "axe":
+    if mode == "axe":
         reason = "it keeps all frames, so it has no length head"
     else:
         reason = "it has no attention decoder"
@@ -93,8 +56,8 @@ def decode(
     network: KeyframeNetwork,
     encoded: Encoded,
     silent: Sequence[bool],
-    mode: Mode,
-    options: DecodeOptions,
+    options: RecognitionOptions,
+    fusion: ShallowFusion,
 ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
     """Hypotheses, and for each the source frame of every column its positions count in.
 
@@ -102,13 +65,10 @@ def decode(
         network: in evaluation mode; it must have the parts for the mode.
         encoded: its output for B utterances.
         silent: B utterances that are to stay empty whatever the network says.
-        mode: how to decode.
-        options: widths and weights.
-
-    Raises:
-        ModelError: fusion is wanted of `attention`, which has none.
+        options: how to decode; its files are not looked at.
+        fusion: what they hold, ready for the searches.
     """
-    check_fusion(mode, options)
+    mode = options.decode or available_modes(network)[0]
     if mode == "ctc" and network.keyframes_enabled:
         found = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
         every_frame = range(encoded.inter_log_probs.shape[1])
@@ -118,31 +78,15 @@ def decode(
         sources = encoded.keyframes.index.tolist()
     heard = [bool(one.tokens) and not quiet for one, quiet in zip(found, silent, strict=True)]
     if mode in ("attention", "rescore", "joint"):
-        found = _second_pass(network, encoded, heard, mode, options)
-    elif options.search_width > 1:
-        searched = _searched(_columns(network, encoded, mode), options.search_width, options.fusion)
+        found = _second_pass(network, encoded, heard, options, fusion)
+    elif options.first_pass_beam > 1:
+        searched = _searched(_columns(network, encoded, mode), options.first_pass_beam, fusion)
         found = [with_alternatives(several, options.nbest) for several in searched]
     empty = with_alternatives([], options.nbest)
     return [one if kept else empty for one, kept in zip(found, heard, strict=True)], sources
 
 
-def check_fusion(mode: Mode, options: DecodeOptions) -> None:
-    """Raises `ModelError` if a mode that has no fusion, or no search, is to use it."""
-    if options.fusion == ShallowFusion():
-        return
-    if mode in ("axe", "ctc") and options.search_width == 1:
-        raise ModelError(
-            f"decode mode '{mode}' with a beam of 1 leaves language model, hot words and token "
-            "bonus nothing to choose from; widen first_pass_beam"
-        )
-    if mode == "attention":
-        raise ModelError(
-            "decode mode 'attention' takes no language model, hot words or token bonus; use joint, "
-            "rescore, ctc or axe"
-        )
-
-
-def _columns(network: KeyframeNetwork, encoded: Encoded, mode: Mode) -> Columns:
+def _columns(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Columns:
     """What the first pass of a mode searches."""
     if mode == "ctc" and network.keyframes_enabled:
         return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
@@ -184,8 +128,8 @@ def _second_pass(
     network: KeyframeNetwork,
     encoded: Encoded,
     heard: Sequence[bool],
-    mode: Mode,
-    options: DecodeOptions,
+    options: RecognitionOptions,
+    fusion: ShallowFusion,
 ) -> list[Hypothesis]:
     """The decoder's choice for the utterances that were heard, empty for the others."""
     decoder: AttentionDecoder | None = network.decoder
@@ -195,37 +139,27 @@ def _second_pass(
         return results
     encoded = _rows(encoded, rows.to(encoded.memory.device))
     memory, lengths = encoded.memory, encoded.keyframes.lengths
-    if mode == "attention":
-        chosen = attention_beam(decoder, memory, lengths, lengths, options.beam, options.nbest)
+    width, nbest = options.second_pass_beam, options.nbest
+    if options.decode == "attention":
+        config = BeamConfig(width, options.length_normalised)
+        chosen = attention_beam(decoder, memory, lengths, lengths, config, nbest)
         chosen = _aligned(chosen, encoded.head_log_probs, lengths)
-    elif mode == "rescore":
-        head = _columns(network, encoded, "axe")
-        candidates = _searched(head, options.beam.size, options.fusion)
-        weight, nbest = options.decoder_weight, options.nbest
-        chosen = rescore(decoder, memory, lengths, candidates, weight, nbest)
+    elif options.decode == "rescore":
+        candidates = _searched(_columns(network, encoded, "axe"), width, fusion)
+        chosen = rescore(decoder, memory, lengths, candidates, options.decoder_weight, nbest)
     else:
-        chosen = _joint(network, decoder, encoded, options)
+        ctc = _columns(network, encoded, "ctc")
+        searches = [ctc, _columns(network, encoded, "axe")] if network.keyframes_enabled else [ctc]
+        proposals = [_searched(columns, width, fusion) for columns in searches]
+        candidates = [
+            [one for several in row for one in several] for row in zip(*proposals, strict=True)
+        ]
+        judges = Judges(decoder, memory, lengths, ctc, fusion)
+        chosen = joint(judges, candidates, options.ctc_weight, nbest)
         chosen = _aligned(chosen, encoded.head_log_probs, lengths)
     for row, one in zip(rows.tolist(), chosen, strict=True):
         results[row] = one
     return results
-
-
-def _joint(
-    network: KeyframeNetwork, decoder: AttentionDecoder, encoded: Encoded, options: DecodeOptions
-) -> list[Hypothesis]:
-    """What CTC and decoder choose together of what each head proposes."""
-    memory, lengths = encoded.memory, encoded.keyframes.lengths
-    ctc = _columns(network, encoded, "ctc")
-    proposals = [_searched(ctc, options.beam.size, options.fusion)]
-    if network.keyframes_enabled:
-        head = _columns(network, encoded, "axe")
-        proposals.append(_searched(head, options.beam.size, options.fusion))
-    candidates = [
-        [one for several in row for one in several] for row in zip(*proposals, strict=True)
-    ]
-    judges = Judges(decoder, memory, lengths, ctc, options.fusion)
-    return joint(judges, candidates, options.ctc_weight, options.nbest)
 
 
 def _rows(encoded: Encoded, rows: Tensor) -> Encoded:

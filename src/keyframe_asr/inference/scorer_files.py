@@ -1,66 +1,68 @@
-"""Language model and hot words read from files, made ready for one recogniser's searches."""
+"""Language model and hot words read from files, ready for the searches of one model."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import torch
+
+from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.lm.arpa import read_arpa
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.lm.spelling import writes_spaces
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.tokenizer import Tokenizer
 
-LANGUAGE_MODEL_WEIGHT = 0.3
-HOTWORD_WEIGHT = 1.0
-
-
-@dataclass(frozen=True)
-class FusionFiles:
-    """What to add to the scores of a search.
-
-    Attributes:
-        language_model: an ARPA file of words, characters or the recogniser's tokens.
-        language_model_weight: of its natural log-probabilities, at least 0.
-        hotwords: a file with a word or phrase a line and, after a tab, a weight if it has its own.
-        hotword_weight: bonus for each token of a hot word (natural log).
-        token_bonus: for every token, which makes up for what a language model costs.
-    """
-
-    language_model: Path | None = None
-    language_model_weight: float = LANGUAGE_MODEL_WEIGHT
-    hotwords: Path | None = None
-    hotword_weight: float = HOTWORD_WEIGHT
-    token_bonus: float = 0.0
+FILES_KEPT = 8
+"""Language models and lists of hot words that stay in memory."""
 
 
-def load_fusion(recognizer: Recognizer, files: FusionFiles) -> ShallowFusion:
-    """Read the files for a recogniser.
+class ScorerFiles:
+    """The scorers of one model; each file is read once."""
 
-    Raises:
-        ModelError: the language model cannot be read or does not fit the recogniser.
-        KeyframeError: the hot words cannot be read or cannot be written with the recogniser's
-            tokens; the line is named.
-    """
-    scorers: list[Scorer] = []
-    tokenizer, device = recognizer.tokenizer, recognizer.device
-    spaced = recognizer.config.language == "english" and writes_spaces(tokenizer)
-    if files.language_model is not None:
-        model = read_arpa(files.language_model)
-        weight = files.language_model_weight
-        scorers.append(language_model_scorer(model, tokenizer, spaced, weight, device))
-    if files.hotwords is not None:
-        phrases = read_hotwords(files.hotwords, recognizer, files.hotword_weight)
-        scorers.append(HotwordScorer(phrases, tokenizer, spaced, device))
-    return ShallowFusion(tuple(scorers), files.token_bonus)
+    def __init__(
+        self, config: ModelFolderConfig, tokenizer: Tokenizer, device: torch.device
+    ) -> None:
+        self._config, self._tokenizer, self._device = config, tokenizer, device
+        self._spaced = config.language == "english" and writes_spaces(tokenizer)
+        self._language_model = lru_cache(FILES_KEPT)(self._read_language_model)
+        self._hotwords = lru_cache(FILES_KEPT)(self._read_hotwords)
+
+    def fusion(self, options: RecognitionOptions) -> ShallowFusion:
+        """What the options add to the scores of a search.
+
+        Raises:
+            ModelError: the language model cannot be read or does not fit the model.
+            KeyframeError: the hot words cannot be read or cannot be written with the model's
+                tokens; the line is named.
+        """
+        scorers: list[Scorer] = []
+        if options.language_model is not None:
+            weight = options.language_model_weight
+            scorers.append(self._language_model(options.language_model, weight))
+        if options.hotwords is not None:
+            scorers.append(self._hotwords(options.hotwords, options.hotword_weight))
+        return ShallowFusion(tuple(scorers), options.token_bonus)
+
+    def _read_language_model(self, path: Path, weight: float) -> Scorer:
+        model = read_arpa(path)
+        return language_model_scorer(model, self._tokenizer, self._spaced, weight, self._device)
+
+    def _read_hotwords(self, path: Path, weight: float) -> Scorer:
+        phrases = read_hotwords(path, self._config, self._tokenizer, weight)
+        return HotwordScorer(phrases, self._tokenizer, self._spaced, self._device)
 
 
-def read_hotwords(path: Path, recognizer: Recognizer, weight: float) -> dict[str, float]:
-    """Phrases in the recogniser's normal form with their bonus per token; "#" begins a comment."""
+def read_hotwords(
+    path: Path, config: ModelFolderConfig, tokenizer: Tokenizer, weight: float
+) -> dict[str, float]:
+    """Phrases in the model's normal form with their bonus per token; "#" begins a comment."""
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -74,22 +76,22 @@ def read_hotwords(path: Path, recognizer: Recognizer, weight: float) -> dict[str
             continue
         text, _, own = line.partition("\t")
         place = f"{path}:{number}"
-        phrase = _phrase(place, text, recognizer)
+        phrase = _phrase(place, text, config, tokenizer)
         phrases[phrase] = _weight(place, own.strip()) if own.strip() else weight
     if not phrases:
         raise KeyframeError(f"{path}: holds no words; give a word or phrase a line")
     return phrases
 
 
-def _phrase(place: str, text: str, recognizer: Recognizer) -> str:
-    """The text as the recogniser would write it. Raises `KeyframeError` if it cannot write it."""
-    normalise = NORMALISATIONS[recognizer.config.normalisation]
+def _phrase(place: str, text: str, config: ModelFolderConfig, tokenizer: Tokenizer) -> str:
+    """The text as the model would write it. Raises `KeyframeError` if it cannot write it."""
+    normalise = NORMALISATIONS[config.normalisation]
     phrase = normalise(text)
-    lost = normalise.lost(text) or "".join(recognizer.tokenizer.unknown(phrase))
+    lost = normalise.lost(text) or "".join(tokenizer.unknown(phrase))
     if not phrase or lost:
         raise KeyframeError(
             f"{place}: '{text.strip()}' can never be recognised: model "
-            f"'{recognizer.config.name}' has no symbol for '{lost or text.strip()}'; spell it "
+            f"'{config.name}' has no symbol for '{lost or text.strip()}'; spell it "
             "with those it has or remove the line"
         )
     return phrase

@@ -1,10 +1,10 @@
-"""A stream of samples cut into stretches short enough to be recognised at once.
+"""A stream of samples cut into segments short enough to be recognised at once.
 
-A stretch ends at a pause. Speech without a pause is cut where it is least likely: the lowest sum
-of speech score and loudness near the greatest length; both stretches then hear a second beyond
+A segment ends at a pause. Speech without a pause is cut where it is least likely: the lowest sum
+of speech score and loudness near the greatest length; both segments then hear a second beyond
 the cut, and what both of them found there is kept once (`inference.joining`). What a detector
 that knows speech finds none in is left out, and digital silence at the ends; else every sample is
-in some stretch.
+in some segment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.audio.voice_activity import HOP, Scores, SpeechDetector, decibels
+from keyframe_asr.audio.voice_activity import (
+    HOP,
+    LoudnessDetector,
+    Scores,
+    SileroDetector,
+    SpeechDetector,
+    decibels,
+)
+from keyframe_asr.errors import ModelError
+from keyframe_asr.inference.options import RecognitionOptions, Segmentation, VoiceActivity
 from keyframe_asr.timing import SAMPLE_RATE
 
 SPEECH, PAUSE = 0.5, 0.35
@@ -32,31 +41,8 @@ CUT_SMOOTHING = 9
 
 
 @dataclass(frozen=True)
-class Segmentation:
-    """Where stretches end, in seconds.
-
-    Attributes:
-        longest: speech is cut before it lasts longer; the last stretch of a recording, and one
-            that a pause follows, may be longer by `overlap` or `padding`.
-        search: speech without a pause is cut within the last so many seconds of `longest`.
-        pause: silence that ends a stretch.
-        padding: silence kept at both ends of speech.
-        overlap: what is heard beyond a cut within speech.
-    """
-
-    longest: float = 20.0
-    search: float = 8.0
-    pause: float = 0.5
-    padding: float = 0.3
-    overlap: float = 1.0
-
-
-DEFAULT_SEGMENTATION = Segmentation()
-
-
-@dataclass(frozen=True)
-class Span:
-    """Places of a stretch in its recording, in samples.
+class SegmentBounds:
+    """Places of a segment in its recording, in samples.
 
     Attributes:
         start: where it begins.
@@ -73,19 +59,38 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Part of a recording that is recognised at once: `span`, and samples (S,) at 16 kHz."""
+class AudioSegment:
+    """Part of a recording that is recognised at once: `bounds`, and samples (S,) at 16 kHz."""
 
-    span: Span
+    bounds: SegmentBounds
     samples: Samples
 
 
-def stretches(
+def speech_detector(kind: VoiceActivity = "auto") -> SpeechDetector:
+    """A fresh detector; `auto` is silero-vad where it is installed, else loudness.
+
+    Raises:
+        ModelError: silero-vad is asked for and not installed.
+    """
+    if kind == "loudness":
+        return LoudnessDetector()
+    try:
+        return SileroDetector()
+    except ImportError:
+        if kind == "auto":
+            return LoudnessDetector()
+        raise ModelError(
+            "silero-vad is not installed; pip install 'keyframe-asr[vad]', or leave the choice "
+            "of voice activity detection to the program"
+        ) from None
+
+
+def audio_segments(
     blocks: Iterable[Samples],
     detector: SpeechDetector,
-    segmentation: Segmentation = DEFAULT_SEGMENTATION,
-) -> Iterator[Stretch]:
-    """Stretches of a recording that comes in blocks (S,), in order; what is read is forgotten."""
+    segmentation: Segmentation = RecognitionOptions.segmentation,
+) -> Iterator[AudioSegment]:
+    """Segments of a recording that comes in blocks (S,), in order; what is read is forgotten."""
     segmenter = _Segmenter(detector, segmentation)
     for block in blocks:
         segmenter.push(block)
@@ -95,7 +100,7 @@ def stretches(
 
 
 class _Segmenter:
-    """The samples that are not yet in a stretch, from `_first` on, with the score of each hop."""
+    """The samples that are not yet in a segment, from `_first` on, with the score of each hop."""
 
     def __init__(self, detector: SpeechDetector, segmentation: Segmentation) -> None:
         self._detector = detector
@@ -107,7 +112,7 @@ class _Segmenter:
         self._first = 0  # a multiple of HOP
         self._samples = np.empty(0, dtype=np.float32)
         self._scores: Scores = np.empty(0, dtype=np.float32)
-        self._next = 0  # no stretch begins before
+        self._next = 0  # no segment begins before
         self._continued = False
         self._finished = False
 
@@ -128,13 +133,13 @@ class _Segmenter:
             self._score(np.pad(rest, (0, HOP - rest.size)))
         self._finished = True
 
-    def ready(self) -> Iterator[Stretch]:
-        """The stretches whose ends are known."""
-        while (span := self._find()) is not None:
-            until = span.end + (self._overlap if self._continued else 0)
-            heard = self._samples[span.heard - self._first : until - self._first]
-            self._next = span.end
-            yield _without_silent_ends(Stretch(span, heard.copy()))
+    def ready(self) -> Iterator[AudioSegment]:
+        """The segmentes whose ends are known."""
+        while (bounds := self._find()) is not None:
+            until = bounds.end + (self._overlap if self._continued else 0)
+            heard = self._samples[bounds.heard - self._first : until - self._first]
+            self._next = bounds.end
+            yield _without_silent_ends(AudioSegment(bounds, heard.copy()))
             self._forget()
         self._forget()
 
@@ -142,15 +147,15 @@ class _Segmenter:
         self._scores = np.concatenate((self._scores, self._detector.push(samples)))
 
     def _forget(self) -> None:
-        """Drop what no stretch can need: whole hops before the next one's overlap or padding."""
+        """Drop what no segment can need: whole hops before the next one's overlap or padding."""
         kept = self._next - max(self._overlap, self._padding)
         hops = max(0, (kept - self._first) // HOP)
         self._samples = self._samples[hops * HOP :]
         self._scores = self._scores[hops:]
         self._first += hops * HOP
 
-    def _find(self) -> Span | None:
-        """The next stretch; `_continued` tells afterwards whether its end is within speech."""
+    def _find(self) -> SegmentBounds | None:
+        """The next segment; `_continued` tells afterwards whether its end is within speech."""
         begins = self._begin()
         if begins is None:
             return None
@@ -171,17 +176,19 @@ class _Segmenter:
             return None
         heard = max(start - self._overlap, 0) if continued else start
         self._continued = cut
-        return Span(start, end, max(heard, self._first), continued)
+        return SegmentBounds(start, end, max(heard, self._first), continued)
 
     def _begin(self) -> tuple[int, int] | None:
-        """Where the next stretch begins, and from which hop of the buffer there is speech."""
+        """Where the next segment begins, and from which hop of the buffer there is speech."""
         hop = max(0, -(-(self._next - self._first) // HOP))
         if self._continued:
             return (self._next, hop) if self._next < self._end else None
         spoken = np.flatnonzero(self._scores[hop:] >= SPEECH)
         if self._detector.knows_speech:
             if not spoken.size:
-                self._next = max(self._next, self._end - self._padding)
+                # of what is scored, not of what is read: that ends with the block, between hops
+                scored = self._first + self._scores.size * HOP
+                self._next = max(self._next, scored - self._padding)
                 return None
             onset = hop + int(spoken[0])
             return max(self._next, self._first + onset * HOP - self._padding), onset
@@ -237,12 +244,12 @@ class _Segmenter:
         return int(places[np.argmin(level + scores)])
 
 
-def _without_silent_ends(stretch: Stretch) -> Stretch:
+def _without_silent_ends(segment: AudioSegment) -> AudioSegment:
     """Digital silence holds no speech, and models that never met it hear words in it."""
-    sound = np.flatnonzero(np.abs(stretch.samples) > SILENT_PEAK)
+    sound = np.flatnonzero(np.abs(segment.samples) > SILENT_PEAK)
     first, last = (int(sound[0]), int(sound[-1]) + 1) if sound.size else (0, 0)
-    span = replace(stretch.span, heard=stretch.span.heard + first)
-    return Stretch(span, stretch.samples[first:last])
+    bounds = replace(segment.bounds, heard=segment.bounds.heard + first)
+    return AudioSegment(bounds, segment.samples[first:last])
 
 
 def _samples(seconds: float) -> int:

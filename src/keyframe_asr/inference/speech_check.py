@@ -1,14 +1,14 @@
-"""Whether a stretch of sound is speech at all, from what the model itself says of it.
+"""Whether a region of sound is speech at all, from what the model itself says of it.
 
-Noise makes an inter-CTC spike too, but not as speech does. Three statistics of a stretch tell them
+Noise makes an inter-CTC spike too, but not as speech does. Three statistics of a region tell them
 apart; a model folder stores how they are weighed, measured on speech and on sounds without any:
 
-- `doubt`: log of the inter-CTC's entropy (nats) in and around the stretch, per keyframe. It is
+- `doubt`: log of the inter-CTC's entropy (nats) in and around the region, per keyframe. It is
   sure of blank between the spikes of speech; in noise it hesitates for long to write one token.
 - `agreement`: probability that inter-CTC and length head, each asked for a label, give the same.
 - `hesitation`: log of the length head's entropy, mean over the keyframes.
 
-The check works on stretches and not on recordings, so that noise beside speech gets no text either.
+The check works on regions and not on recordings, so that noise beside speech gets no text either.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from keyframe_asr.model.keyframes import select_keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 
 PAUSE_SECONDS = 1.0
-"""Keyframes further apart than this belong to different stretches."""
+"""Keyframes further apart than this belong to different regions."""
 
 CONTEXT_SECONDS = 1.0
-"""How far before and after a stretch the inter-CTC's doubt is counted."""
+"""How far before and after a region the inter-CTC's doubt is counted."""
 
 SMALLEST_ENTROPY = 0.01
 """Nats that are added before a logarithm is taken."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SpeechRegion:
     """Keyframes without a longer pause between them.
 
     Attributes:
-        first: the first encoder frame that it stands for; the stretches of a recording that has a
+        first: the first encoder frame that it stands for; the regions of a recording that has a
             keyframe cover all its frames.
         stop: the frame after its last.
         keyframes: how many it has.
@@ -55,18 +55,18 @@ class Stretch:
     statistics: tuple[float, float, float]
 
 
-def speech_score(stretch: Stretch, check: SpeechCheckConfig) -> float:
-    """Log-odds that the stretch is speech, less the threshold: below 0 it is taken for none."""
-    doubt, agreement, hesitation = stretch.statistics
+def speech_score(region: SpeechRegion, check: SpeechCheckConfig) -> float:
+    """Log-odds that the region is speech, less the threshold: below 0 it is taken for none."""
+    doubt, agreement, hesitation = region.statistics
     weighted = check.doubt * doubt + check.agreement * agreement + check.hesitation * hesitation
     return check.bias + weighted
 
 
 @torch.inference_mode()
-def speech_stretches(
+def speech_regions(
     network: KeyframeNetwork, encoded: Encoded, frame_seconds: float
-) -> list[list[Stretch]]:
-    """The stretches of each recording of a batch, in order of time; none of one without frames."""
+) -> list[list[SpeechRegion]]:
+    """The regions of each recording of a batch, in order of time; none of one without frames."""
     inter, lengths = encoded.inter_log_probs, encoded.frame_lengths
     keyframes, head = encoded.keyframes, encoded.head_log_probs
     if not network.keyframes_enabled:
@@ -81,7 +81,7 @@ def speech_stretches(
     ):
         index = keyframes.index[row, :kept].cpu().numpy()
         doubt, agreeing, hesitation = (one[row] for one in measured)
-        stretches = []
+        regions = []
         for part, first, stop in _parts(index, frames, pause):
             begin, end = max(0, index[part[0]] - context), index[part[-1]] + context + 1
             statistics = (
@@ -89,16 +89,16 @@ def speech_stretches(
                 float(agreeing[part].mean()),
                 _log(hesitation[part].mean()),
             )
-            stretches.append(Stretch(first, stop, len(part), statistics))
-        found.append(stretches)
+            regions.append(SpeechRegion(first, stop, len(part), statistics))
+        found.append(regions)
     return found
 
 
 def without_speech(
-    stretches: Sequence[Stretch], check: SpeechCheckConfig
+    regions: Sequence[SpeechRegion], check: SpeechCheckConfig
 ) -> tuple[tuple[int, int], ...]:
-    """The frames [first, stop) of the stretches that are no speech."""
-    refused = (one for one in stretches if speech_score(one, check) < 0)
+    """The frames [first, stop) of the regions that are no speech."""
+    refused = (one for one in regions if speech_score(one, check) < 0)
     return tuple((one.first, one.stop) for one in refused)
 
 
@@ -132,11 +132,11 @@ def keep_speech(
 def _parts(
     index: npt.NDArray[np.int64], frames: int, pause: int
 ) -> list[tuple[npt.NDArray[np.int64], int, int]]:
-    """Places of the keyframes of each stretch, and the frames [first, stop) it stands for."""
+    """Places of the keyframes of each region, and the frames [first, stop) it stands for."""
     if not len(index):
         return []
     parts = np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) > pause) + 1)
-    # the pause between two stretches is shared half and half
+    # the pause between two regions is shared half and half
     edges = [int(index[before[-1]] + index[after[0]]) // 2 + 1 for before, after in pairwise(parts)]
     return list(zip(parts, [0, *edges], [*edges, frames], strict=True))
 

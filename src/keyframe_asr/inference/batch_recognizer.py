@@ -1,0 +1,273 @@
+"""Batches of short recordings to text: features, both encoders, decoding, transcripts.
+
+Whatever is longer than the encoders should see at once is cut up by `inference.longform`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from keyframe_asr.audio.features import front_end
+from keyframe_asr.audio.loudness import SpeechLevel
+from keyframe_asr.audio.reading import Samples, read_audio
+from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
+from keyframe_asr.decoding.confidence import with_scaling
+from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.timestamps import segments_of, timed_tokens
+from keyframe_asr.errors import AudioError, ModelError
+from keyframe_asr.inference.modes import available_modes, check_mode, decode
+from keyframe_asr.inference.options import (
+    DecodeMode,
+    RecognitionOptions,
+    RecognitionOptionsLike,
+)
+from keyframe_asr.inference.scorer_files import ScorerFiles
+from keyframe_asr.inference.segmentation import SILENT_PEAK
+from keyframe_asr.inference.speech_check import keep_speech, speech_regions, without_speech
+from keyframe_asr.io.model_folder import StoredModel
+from keyframe_asr.model.network import Encoded
+from keyframe_asr.results import Alternative, Token, Transcript
+from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT
+from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+
+LONGEST_SECONDS = 300.0
+"""What is not cut into segments is encoded whole, in memory that grows with its square."""
+
+
+@dataclass(frozen=True)
+class EncodedAudio:
+    """A batch of recordings after both encoders, ready for any decode mode.
+
+    Attributes:
+        encoded: the network's output.
+        seconds: duration of each recording.
+        frames: encoder frames of each.
+        keyframes: frames of each that encoder 2 saw.
+        silent: recordings that hold no sound at all, or no speech.
+        refused: ranges [first, stop) of each recording's frames that are no speech.
+        levels: how loud each is over time, None where noise hides its speech; may be left out.
+    """
+
+    encoded: Encoded
+    seconds: tuple[float, ...]
+    frames: tuple[int, ...]
+    keyframes: tuple[int, ...]
+    silent: tuple[bool, ...]
+    refused: tuple[tuple[tuple[int, int], ...], ...]
+    levels: tuple[SpeechLevel | None, ...] = ()
+
+
+class BatchRecognizer:
+    """Text, token times and confidences of recordings that are recognised whole.
+
+    Attributes:
+        speech_check: which sounds get no text; None believes every spike. May be set.
+        confidences: how they are scaled, by decode mode. May be set.
+    """
+
+    def __init__(self, model: StoredModel, device: str | None = None) -> None:
+        self.device = _device(device)
+        self.config = model.config
+        self.tokenizer = model.tokenizer
+        self.network = model.network.float().to(self.device).eval()
+        self.speech_check: SpeechCheckConfig | None = model.config.speech_check
+        self.confidences: Confidences = dict(model.config.confidences)
+        self._front_end = front_end(model.config.features, model.config.model.pretrained)
+        self._scorers = ScorerFiles(model.config, model.tokenizer, self.device)
+
+    @property
+    def modes(self) -> tuple[DecodeMode, ...]:
+        """The decode modes this model has, the one it was made for first."""
+        return available_modes(self.network)
+
+    @property
+    def device_name(self) -> str:
+        """What computes: "cpu", or the name of the GPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return str(self.device)
+
+    def prepare(self, options: RecognitionOptionsLike = None) -> RecognitionOptions:
+        """The options with their decode mode filled in, and their files read.
+
+        Raises:
+            ModelError: the model cannot decode in this mode, or the language model cannot be read
+                or does not fit it.
+            KeyframeError: the hot words cannot be read or written with the model's tokens.
+        """
+        given = RecognitionOptions.of(options)
+        mode = given.decode or self.modes[0]
+        check_mode(self.network, mode, self.config.name)
+        self._scorers.fusion(given)
+        return replace(given, decode=mode)
+
+    def recognise(
+        self, recordings: Sequence[Samples], options: RecognitionOptionsLike = None
+    ) -> list[Transcript]:
+        """Transcripts of recordings (S,). Raises as `prepare`."""
+        return self.decode(self.encode(recordings), options)
+
+    @torch.inference_mode()
+    def encode(self, recordings: Sequence[Samples]) -> EncodedAudio:
+        """Run the features and both encoders on recordings (S,), padded to one batch."""
+        features = [torch.from_numpy(self._front_end(samples)) for samples in recordings]
+        lengths = torch.tensor([len(one) for one in features])
+        padded = pad_sequence(features, batch_first=True).to(self.device)
+        encoded = self.network.encode(padded, lengths.to(self.device))
+        if self.device.type == "cuda":  # whoever measures time wants the work done, not queued
+            torch.cuda.synchronize(self.device)
+        frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()
+        refused = self._refused(encoded)
+        return EncodedAudio(
+            encoded=encoded,
+            seconds=tuple(samples.size / SAMPLE_RATE for samples in recordings),
+            frames=tuple(frames),
+            keyframes=tuple(keyframes),
+            silent=tuple(
+                not np.any(np.abs(samples) > SILENT_PEAK)
+                or sum(stop - first for first, stop in ranges) == size > 0
+                for samples, ranges, size in zip(recordings, refused, frames, strict=True)
+            ),
+            refused=refused,
+            levels=tuple(SpeechLevel.of_samples(samples) for samples in recordings),
+        )
+
+    @torch.inference_mode()
+    def decode(
+        self, audio: EncodedAudio, options: RecognitionOptionsLike = None
+    ) -> list[Transcript]:
+        """Transcripts of encoded recordings. Raises as `prepare`."""
+        chosen = self.prepare(options)
+        fusion = self._scorers.fusion(chosen)
+        hypotheses, sources = decode(self.network, audio.encoded, audio.silent, chosen, fusion)
+        scaling = self.confidences.get(chosen.decode) if chosen.decode else None
+        transcripts = []
+        for row, (hypothesis, frames) in enumerate(zip(hypotheses, sources, strict=True)):
+            found = keep_speech(hypothesis, frames, audio.refused[row])
+            if hypothesis.alternatives and not found.alternatives:
+                found = replace(found, alternatives=(found,))
+            found = with_scaling(found, scaling)
+            transcripts.append(self.transcript(audio, row, found, frames))
+        return transcripts
+
+    def transcript(
+        self, audio: EncodedAudio, row: int, found: Hypothesis, frames: Sequence[int]
+    ) -> Transcript:
+        """What was found in one recording of a batch, as plain values.
+
+        Args:
+            audio: the batch.
+            row: which of its recordings.
+            found: its text.
+            frames: source frame of every column that the positions of `found` count in.
+        """
+        duration = audio.seconds[row]
+        tokens: list[Token] = timed_tokens(
+            found,
+            frames,
+            encoder_frame_seconds(self.network.subsampling.factor),
+            duration,
+            self._piece,
+            self.config.emission_delay_seconds,
+            audio.levels[row] if audio.levels else None,
+        )
+        text = self.tokenizer.decode(found.tokens)
+        segments = segments_of(text, tokens)
+        return Transcript(
+            text=text,
+            tokens=tokens,
+            duration=duration,
+            frame_reduction=(
+                1 - audio.keyframes[row] / audio.frames[row] if audio.frames[row] else 0.0
+            ),
+            words=[word for segment in segments for word in segment.words],
+            segments=segments,
+            alternatives=self._alternatives(found),
+        )
+
+    def _alternatives(self, found: Hypothesis) -> list[Alternative]:
+        """Its different texts, each with its best score; only "" where nothing was said."""
+        if found.alternatives and not found.tokens:
+            return [Alternative("", 0.0)]
+        scores: dict[str, float] = {}
+        for one in found.alternatives:
+            scores.setdefault(self.tokenizer.decode(one.tokens), one.score)
+        return [Alternative(text, score) for text, score in scores.items()]
+
+    def _refused(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Ranges of frames without speech, of each recording of a batch."""
+        check = self.speech_check
+        if check is None:
+            return ((),) * len(encoded.frame_lengths)
+        frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
+        found = speech_regions(self.network, encoded, frame_seconds)
+        return tuple(without_speech(regions, check) for regions in found)
+
+    def _piece(self, token: int) -> str:
+        return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
+
+
+def read_recording(audio: str | Path | Samples) -> Samples:
+    """Samples (S,) of a file or an array that is to be recognised whole.
+
+    Raises:
+        AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+    """
+    samples = read_audio(audio) if isinstance(audio, str | Path) else checked_samples(audio)
+    seconds = samples.size / SAMPLE_RATE
+    if seconds > LONGEST_SECONDS:
+        name = audio if isinstance(audio, str | Path) else "the samples"
+        raise AudioError(
+            f"{name}: {seconds:.0f} s long; here recordings are taken whole, up to "
+            f"{LONGEST_SECONDS:.0f} s: split it (keyframe transcribe takes any length)"
+        )
+    return samples
+
+
+def checked_samples(samples: Samples) -> Samples:
+    """Samples (S,) within [-1, 1] as `read_audio` gives them. Raises `AudioError` for others."""
+    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(
+            f"samples must be mono floats (S,) in [-1, 1] at 16 kHz, found {samples.dtype} "
+            f"{samples.shape}; convert them first"
+        )
+    if not np.isfinite(samples).all():
+        raise AudioError("samples hold NaN or infinite values; record or convert them again")
+    # as `read_audio` does, so that a file and its samples give the same text
+    clipped: Samples = np.clip(samples, -1.0, 1.0).astype(np.float32)
+    return np.ascontiguousarray(clipped)
+
+
+def batches_by_length(
+    sizes: dict[int, int], seconds: float = RecognitionOptions.batch_seconds
+) -> list[list[int]]:
+    """Keys grouped by similar size in samples, `seconds` of audio in each group at most.
+
+    Padding counts; a recording longer than that is a group of its own.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for place in sorted(sizes, key=lambda key: (-sizes[key], key)):
+        if not batches or (len(batches[-1]) + 1) * longest > seconds * SAMPLE_RATE:
+            batches.append([])
+            longest = sizes[place]
+        batches[-1].append(place)
+    return batches
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name, by default a GPU where there is one."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        device = torch.device(name or ("cuda" if gpus else "cpu"))
+    except RuntimeError:
+        raise ModelError(f"there is no device '{name}'; use cpu or cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ModelError(f"device '{name}' is not there: torch sees {gpus} GPUs; use cpu")
+    return device

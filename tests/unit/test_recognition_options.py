@@ -1,0 +1,218 @@
+"""Beams, n-best, language models and hot words, from Python, a config file and the command line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from fixtures.command_line import keyframe
+from fixtures.errors import refused
+from fixtures.random_model import RATE, noise, random_model, save_random_model
+from keyframe_asr.config.strict import read_yaml
+from keyframe_asr.errors import KeyframeError, ModelError, OptionError
+from keyframe_asr.inference import scorer_files
+from keyframe_asr.inference.options import (
+    DECODE_MODES,
+    ComputeOptions,
+    RecognitionOptions,
+    Segmentation,
+)
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.scorer_files import read_hotwords
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer(random_model(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model, a recording, a language model and hot words."""
+    folder = tmp_path_factory.mktemp("search")
+    save_random_model(folder / "model")
+    soundfile.write(folder / "one.wav", noise(1.5), RATE, subtype="FLOAT")
+    (folder / "text.txt").write_text("a bad cab\nbad bed\nfade a bed\n", encoding="utf-8")
+    (folder / "hot.txt").write_text("# names\nfade\t4\n\ncab\n", encoding="utf-8")
+    made = keyframe("language-model", folder / "text.txt", "--out", folder / "lm.arpa", "--model",
+                folder / "model", "--unit", "character")  # fmt: skip
+    assert made.exit_code == 0 and "3 sentences" in made.stdout
+    return folder
+
+
+def transcribe(folder: Path, *words: object) -> dict:
+    found = keyframe("transcribe", folder / "model", folder / "one.wav", "--format", "json", *words)
+    assert found.exit_code == 0, found
+    return json.loads(found.stdout)
+
+
+@pytest.mark.parametrize("mode", DECODE_MODES)
+def test_alternatives_are_different_and_sorted(recognizer, mode) -> None:
+    options = RecognitionOptions(mode, beam=6, nbest=4)
+    found = recognizer.transcribe(noise(1.5), options)
+    texts = [one.text for one in found.alternatives]
+    scores = [one.score for one in found.alternatives]
+    assert texts[0] == found.text != ""
+    assert 2 <= len(texts) == len(set(texts)) <= 4
+    assert scores == sorted(scores, reverse=True)
+    assert recognizer.transcribe(noise(1.5), mode).alternatives == []
+    silent = recognizer.transcribe(0 * noise(1.5), options)
+    assert [one.text for one in silent.alternatives] == [silent.text] == [""]
+
+
+def test_without_options_the_greedy_modes_stay_greedy() -> None:
+    plain, several = RecognitionOptions(), RecognitionOptions(nbest=20)
+    assert (plain.first_pass_beam, plain.second_pass_beam) == (1, 10)
+    assert (several.first_pass_beam, several.second_pass_beam) == (20, 20)
+    assert RecognitionOptions(token_bonus=0.5).first_pass_beam == 10
+    narrow = RecognitionOptions(beam=3)
+    assert (narrow.first_pass_beam, narrow.second_pass_beam) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"decode": "beam"}, "decode"),
+        ({"beam": 0}, "beam"),
+        ({"beam": 2.5}, "beam"),
+        ({"nbest": None}, "nbest"),
+        ({"nbest": 4, "beam": 2}, "nbest"),
+        ({"language_model_weight": -0.1}, "language_model_weight"),
+        ({"token_bonus": float("nan")}, "token_bonus"),
+        ({"ctc_weight": 1.5}, "ctc_weight"),
+        ({"decoder_weight": "0.5"}, "decoder_weight"),
+        ({"length_normalised": "no"}, "length_normalised"),
+        ({"voice_activity": "ears"}, "voice_activity"),
+        ({"batch_seconds": 0.5}, "batch_seconds"),
+        ({"hotwords": 3}, "hotwords"),
+        ({"hotwords": "hot.txt", "beam": 1}, "hotwords"),
+        ({"hotwords": "hot.txt", "decode": "attention"}, "hotwords"),
+        ({"language_model": "lm.arpa", "decode": "attention"}, "language_model"),
+        ({"token_bonus": 1.0, "decode": "attention"}, "token_bonus"),
+        ({"languagemodel": "lm.arpa"}, "languagemodel"),
+        ({"segmentation": 20.0}, "segmentation"),
+        ({"segmentation": {"longest": -1}}, "segmentation.longest"),
+        ({"segmentation": {"shortest": 1}}, "shortest"),
+    ],
+)
+def test_bad_options_are_named(given: dict, field: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        RecognitionOptions.from_config(given)
+    assert caught.value.option == field
+    assert str(caught.value) == f"{field}: {caught.value.reason}" and caught.value.reason
+    assert "\n" not in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_options_of_a_config_file(tmp_path: Path) -> None:
+    (tmp_path / "options.yaml").write_text(
+        "decode: joint\nbeam: 4\nlanguage_model: lm.arpa\nsegmentation: {longest: 12}\n"
+    )
+    found = RecognitionOptions.from_config(read_yaml(tmp_path / "options.yaml"))
+    assert found == RecognitionOptions(
+        "joint", 4, language_model=Path("lm.arpa"), segmentation=Segmentation(longest=12)
+    )
+    assert RecognitionOptions.from_config({}) == RecognitionOptions() == RecognitionOptions.of(None)
+
+
+def test_a_mode_stands_for_options(recognizer) -> None:
+    assert RecognitionOptions.of("ctc") == RecognitionOptions(decode="ctc")
+    assert recognizer.prepare().decode == "axe"
+    sound = noise(1.0)
+    expected = recognizer.transcribe(sound, RecognitionOptions(decode="ctc"))
+    assert recognizer.transcribe(sound, "ctc") == expected
+
+
+@pytest.mark.parametrize("field", ["workers", "threads"])
+def test_nothing_cannot_compute(field: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        ComputeOptions(**{field: 0})
+    assert caught.value.option == field
+
+
+def test_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def reading(path: Path, *others):
+        read.append(path)
+        return original(path, *others)
+
+    original = read_hotwords
+    monkeypatch.setattr(scorer_files, "read_hotwords", reading)
+    recognizer = Recognizer(random_model(), "cpu")
+    for mode in ("ctc", "axe"):
+        recognizer.transcribe(noise(1.0), RecognitionOptions(mode, hotwords=folder / "hot.txt"))
+    assert read == [folder / "hot.txt"]
+
+
+def test_options_reach_the_search(folder: Path) -> None:
+    plain = transcribe(folder)
+    assert plain["alternatives"] == []
+    several = transcribe(folder, "--nbest", 3)
+    assert len(several["alternatives"]) == 3
+    heavy = ("--hotword-weight", 9)
+    hot = transcribe(folder, "--hotwords", folder / "hot.txt", "--decode", "ctc", *heavy)
+    assert "CAB" in hot["text"] and "CAB" not in plain["text"]
+    model = ("--language-model", folder / "lm.arpa", "--language-model-weight", 5)
+    assert transcribe(folder, *model)["text"] != plain["text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["--nbest", "4", "--beam", "2"], "--nbest"),
+        (["--beam", "0"], "--beam"),
+        (["--workers", "0"], "--workers"),
+        (["--batch-seconds", "0"], "--batch-seconds"),
+        (["--vad", "ears"], "--vad"),
+        (["--hotwords", "hot.txt", "--beam", "1"], "--hotwords"),
+        (["--hotwords", "hot.txt", "--decode", "attention"], "--hotwords"),
+        (["--language-model", "lm.arpa", "--decode", "attention"], "--language-model"),
+    ],
+)
+def test_contradictions_are_wrong_usage(words, flag, folder: Path) -> None:
+    given = [folder / word if "." in word else word for word in words]
+    found = keyframe("transcribe", folder / "model", folder / "one.wav", *given)
+    assert flag in found.usage_error
+
+
+def test_every_mode_of_an_evaluation_must_agree(folder: Path) -> None:
+    modes = ("--decode", "ctc", "--decode", "attention")
+    found = keyframe("evaluate", "no-model", "no.tsv", *modes, "--token-bonus", 1)
+    assert "--token-bonus" in found.usage_error
+    found = keyframe("evaluate", "no-model", "no.tsv", "--decode", "magic")
+    assert "--decode" in found.usage_error
+
+
+def test_a_token_model_needs_its_recogniser(folder: Path) -> None:
+    words = ("language-model", folder / "text.txt", "--out", folder / "x", "--unit", "token")
+    assert "--model" in keyframe(*words).usage_error
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("bad\nzoo", ["hot.txt:2: ", "'zoo'", "'ZOO'"]),
+        ("fade\theavy", ["hot.txt:1: ", "'heavy'"]),
+        ("fade\t-1", ["hot.txt:1: ", "-1"]),
+        ("fade\tnan", ["hot.txt:1: ", "nan"]),
+        ("# nothing", ["hot.txt: "]),
+    ],
+)
+def test_hot_words_that_cannot_be_are_named(recognizer, tmp_path, line, named) -> None:
+    path = tmp_path / "hot.txt"
+    path.write_text(line, encoding="utf-8")
+    with refused(KeyframeError, *named):
+        read_hotwords(path, recognizer.config, recognizer.tokenizer, 1.0)
+
+
+def test_files_that_are_not_there(recognizer, tmp_path: Path) -> None:
+    missing = tmp_path / "no.txt"
+    with refused(KeyframeError, f"{missing}: "):
+        recognizer.transcribe_each([], RecognitionOptions(hotwords=missing))
+    with refused(ModelError, f"{missing}: "):
+        recognizer.transcribe_each([], RecognitionOptions(language_model=missing))
