@@ -109,7 +109,7 @@ def test_a_text_that_is_not_what_was_said_is_doubted(
 
 def test_times_command(folder: Path) -> None:
     model, report = folder / "model", folder / "report.json"
-    shown = run("times", model, folder / "timed.jsonl", "--decode", "ctc", "--json", report)
+    shown = run("measure-times", model, folder / "timed.jsonl", "--decode", "ctc", "--json", report)
     assert "ctc" in shown
     found = json.loads(report.read_text(encoding="utf-8"))
     assert (found["reference"], found["utterances"]) == ("manifest", 1)
@@ -117,7 +117,7 @@ def test_times_command(folder: Path) -> None:
     assert row["matched"] == found["words"] > 0
     assert row["start"] == {"median": 0.02, "p95": 0.02, "bias": 0.02}
     untimed = folder / "untimed.jsonl"
-    assert str(untimed) in keyframe("times", model, untimed).error
+    assert str(untimed) in keyframe("measure-times", model, untimed).error
 
 
 def test_times_against_a_model(folder: Path) -> None:
@@ -126,7 +126,15 @@ def test_times_against_a_model(folder: Path) -> None:
     cut = make_cut("a", "", recognised, folder / "a.wav", SAMPLES.size)
     long = make_cut("b", "", "A" * 99, folder / "a.wav", SAMPLES.size)
     save_manifest([cut, long], folder / "texts.jsonl")
-    arguments = ["times", model, folder / "texts.jsonl", "--reference", model, "--decode", "ctc"]
+    arguments = [
+        "measure-times",
+        model,
+        folder / "texts.jsonl",
+        "--reference",
+        model,
+        "--decode",
+        "ctc",
+    ]
     incomplete = keyframe(*arguments, "--json", report)
     assert incomplete.exit_code == 1 and "1 recordings" in incomplete.stderr.splitlines()[-1]
     row = json.loads(report.read_text(encoding="utf-8"))["decode"]["ctc"]

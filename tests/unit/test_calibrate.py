@@ -86,7 +86,7 @@ def test_starts_follow_the_onsets_of_sound(tmp_path: Path) -> None:
     stored = load_model_folder(folder).config.emission_delay_seconds
     assert stored == heard["median"] and heard["count"] >= 30
     assert -0.4 < stored < -0.1  # this model spikes before the sound
-    result = keyframe("times", folder, spoken, "--decode", "axe", "--onsets", "--json",
+    result = keyframe("measure-times", folder, spoken, "--decode", "axe", "--onsets", "--json",
                       tmp_path / "times.json")  # fmt: skip
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "times.json").read_text())
@@ -99,7 +99,7 @@ def test_starts_need_pauses(dev: Path, tmp_path: Path) -> None:
     result = keyframe("calibrate", "demo", dev, "--starts", "--out", tmp_path / "model")
     assert result.exit_code == 1 and str(dev) in result.stderr.splitlines()[-1]
     assert not (tmp_path / "model").exists()
-    both = keyframe("times", "demo", dev, "--onsets", "--reference", "demo")
+    both = keyframe("measure-times", "demo", dev, "--onsets", "--reference", "demo")
     assert "--onsets" in both.usage_error and "--reference" in both.usage_error
 
 

@@ -15,7 +15,7 @@ from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import timed_tokens
-from keyframe_asr.inference.loading import load
+from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_names import shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer

@@ -75,7 +75,10 @@ def calibrate(
     fitting: Fitting,
     reports: Reports,
 ) -> None:
-    """Fit confidences, check for speech and, with --starts, token starts of MODEL; store them."""
+    """Make a model's confidences reliable, and let it ignore non-speech.
+
+    With --starts, the starts of tokens are fitted too.
+    """
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
     modes = decode_modes(decode)

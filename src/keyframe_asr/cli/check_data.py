@@ -42,7 +42,7 @@ def check_data(
     ),
     workers: int = typer.Option(0, min=0, help="Processes that decode, beside this one."),
 ) -> None:
-    """Look for bad audio, bad text, outliers, duplicates and leaks between MANIFESTs.
+    """Find bad audio, bad text, outliers, duplicates and leaks in manifests.
 
     Decodes every recording. Exit code 1 if there are errors; warnings and information leave it 0.
     """

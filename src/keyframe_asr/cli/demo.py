@@ -12,7 +12,7 @@ def demo(
         Path("demo-output"), help="Folder for all that is made; an earlier demo's is emptied."
     ),
 ) -> None:
-    """Recognise fresh speech, then train and compare three models on a self-made corpus."""
+    """See it work: recognise speech, then train and compare three small models, offline."""
     from rich.console import Console
 
     from keyframe_asr.demo.run import run_demo

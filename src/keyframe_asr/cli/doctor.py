@@ -37,7 +37,7 @@ OPTIONAL = {
 
 
 def doctor() -> None:
-    """Check the installation: exit code 0 if all that is required is there and works."""
+    """Check the installation; exit code 0 if all that is required works."""
     lines = [("keyframe-asr", __version__, True), _python()]
     lines += [_package(name, module, True) for name, module in REQUIRED.items()]
     lines += [_package(name, module, False) for name, module in OPTIONAL.items()]

@@ -30,7 +30,7 @@ def evaluate(
     *,
     options: Annotated[RecognitionOptions, SEARCH_FLAGS],
 ) -> None:
-    """Measure a model's error rates, dropped frames and speed on a manifest."""
+    """Measure a model's error rate, dropped frames and speed on a test set."""
     modes = decode_modes(decode)
     for mode in modes:
         replace(options, decode=mode)  # wrong usage is said before the model is loaded

@@ -23,7 +23,7 @@ def hallucinations(
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
-    """Count the words that MODEL hallucinates per hour of non-speech."""
+    """Count the words that a model hallucinates per hour of non-speech."""
     if not self_made and not recordings:
         raise typer.BadParameter(
             "without self-made sounds, give recordings", param_hint="RECORDINGS"

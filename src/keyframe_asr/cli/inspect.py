@@ -20,7 +20,7 @@ def inspect(
     decode: Decode = None,
     device: Device = None,
 ) -> None:
-    """Draw what a model hears: spectrogram, CTC posteriors, keyframes and tokens of a recording."""
+    """Draw how a model found the text of a recording: spectrogram, CTC, keyframes, tokens."""
     target = out or Path(f"{audio.stem}.png")
     if target.suffix.lower() not in (".png", ".html"):
         raise typer.BadParameter(

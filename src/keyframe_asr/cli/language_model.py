@@ -31,7 +31,10 @@ def language_model(
         ),
     ] = None,
 ) -> None:
-    """Write an ARPA file of n-grams of TEXT: interpolated modified Kneser-Ney."""
+    """Build an n-gram language model from text, for --language-model.
+
+    Writes an ARPA file, smoothed by interpolated modified Kneser-Ney.
+    """
     if unit == "token" and model is None:
         raise typer.BadParameter("tokens are those of a recogniser; name it", param_hint="--model")
     from keyframe_asr.decoding.lm.arpa import write_arpa

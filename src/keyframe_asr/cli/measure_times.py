@@ -35,7 +35,7 @@ def measure_times(
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
-    """Measure how accurate a model's word times are, against those of a reference."""
+    """Measure how accurate a model's word times are."""
     if onsets and reference is not None:
         raise typer.BadParameter("give either --reference or --onsets", param_hint="--onsets")
     modes = decode_modes(decode)

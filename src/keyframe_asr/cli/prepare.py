@@ -84,7 +84,7 @@ def prepare(
     reading: ReadingOptions,
     texts: TextOptions,
 ) -> None:
-    """Prepare a corpus: OUT/train, dev and test manifests, tokenizer, statistics and summary.
+    """Prepare a corpus for training: manifests, tokenizer and statistics.
 
     The synthetic corpora are made on the spot with espeak-ng: digits and commands, or the sentences
     of a text file (--source), one a line (of 40, the last two are dev and test). Does nothing

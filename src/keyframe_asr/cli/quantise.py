@@ -16,9 +16,10 @@ def quantise(
         False, "--every-weight", help="All matrices, not only those of the pretrained encoder."
     ),
 ) -> None:
-    """Store the matrices of MODEL's pretrained encoder as 8-bit integers: a quarter of float32.
+    """Make a model smaller: its weights as 8-bit integers.
 
-    Measure what it costs: `keyframe evaluate` of both folders.
+    By default those of its pretrained encoder alone, which become a quarter of float32. Measure
+    what it costs: `keyframe evaluate` of both folders.
     """
     from keyframe_asr.io.model_folder import (
         CARD_FILE,

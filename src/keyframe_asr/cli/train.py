@@ -42,8 +42,9 @@ def train(
         bool, typer.Option("--plan", help="Print what would be trained, and stop.")
     ] = False,
 ) -> None:
-    """Train all stages of RECIPE and write a model folder for each.
+    """Train a model from a recipe.
 
+    Each stage of RECIPE writes a model folder.
     Several devices or machines: torchrun --nproc-per-node N -m keyframe_asr.cli.main train RECIPE
     """
     if reinitialise and initial is None:
