@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from fixtures.processes import train
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, write_source
 from fixtures.tone_corpus import MODEL, random_texts, recipe_data, small_corpus, stage, write_corpus
 from keyframe_asr.config.model import ModelConfig
@@ -22,7 +23,6 @@ from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
 from keyframe_asr.training.run import plan_recipe, train_recipe
 from keyframe_asr.training.stages import StageObjective
-from unit.test_training_processes import train
 
 FROZEN = stage("frozen", 1)
 UNFROZEN = stage("unfrozen", 1, unfreeze_from_layer=2)
@@ -163,7 +163,7 @@ def test_two_processes_store_each_their_share(corpus: Path, source: Path, tmp_pa
     path.write_text(yaml.safe_dump(data))
     for count in (1, 2):
         done = train(path, tmp_path / str(count), count)
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         assert stored(tmp_path / str(count)) == 12 + 2 * 12 + 4
     for alone, together in zip(log_of(tmp_path / "1"), log_of(tmp_path / "2"), strict=True):
         assert alone["stage"] == together["stage"]

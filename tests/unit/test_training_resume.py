@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -13,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import yaml
 from safetensors.torch import load_file
 
 from fixtures.killed_run import Moment, train_and_die, train_until_killed
+from fixtures.processes import forking
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.errors import TrainingError
@@ -54,12 +53,7 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def processes() -> Any:
     """Starts processes from a server that has everything imported, not from this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fixtures.killed_run"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        forkserver.ensure_running()
-    return context
+    return forking()
 
 
 def assert_same_run(found: Path, expected: Path) -> None:
