@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def pytest_configure() -> None:
     """Same examples and same sums on every machine: tensors here are small, one thread is best."""
     hypothesis.settings.load_profile("keyframe")
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Collecting garbage, which accelerate asks for after every stage, passes over all modules."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
