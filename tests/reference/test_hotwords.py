@@ -11,8 +11,9 @@ import torch
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.hypothesis import padded
-from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.scorers import ShallowFusion
+from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 
 CPU = torch.device("cpu")
@@ -103,8 +104,8 @@ def test_the_bonus_comes_letter_by_letter_and_goes_when_the_word_goes_on() -> No
     assert float(scorer.finish(states)) == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("search", [ctc_prefix_beam, aligned_beam])
-def test_a_hot_word_wins_where_the_network_hesitates_and_nowhere_else(search) -> None:
+@pytest.mark.parametrize("collapse", [True, False])
+def test_a_hot_word_wins_where_the_network_hesitates_and_nowhere_else(collapse: bool) -> None:
     tokenizer = CharacterTokenizer("人任仁")
     one, other, third = tokenizer.encode("人任仁")
     log_probs = torch.full((1, 3, tokenizer.vocab_size), -12.0)
@@ -112,8 +113,9 @@ def test_a_hot_word_wins_where_the_network_hesitates_and_nowhere_else(search) ->
     log_probs[0, 1, 0] = -0.01
     log_probs[0, 2, one], log_probs[0, 2, other] = -0.01, -9.0  # is sure
     scorer = HotwordScorer({"任": 1.5, "仁": 1.5}, tokenizer, False, CPU)
-    plain = search(log_probs, torch.tensor([3]), 4)[0][0]
-    found = search(log_probs, torch.tensor([3]), 4, ShallowFusion((scorer,)))[0][0]
+    columns = Columns(log_probs, torch.tensor([3]), collapse)
+    plain = prefix_beam(columns, 4)[0][0]
+    found = prefix_beam(columns, 4, ShallowFusion((scorer,)))[0][0]
     assert plain.tokens == (one, one)
     assert found.tokens == (other, one)
     assert third not in found.tokens

@@ -14,8 +14,9 @@ from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.lm.kneser_ney import estimate
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
-from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
+from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from reference.prefix_search import (
     Tokens,
@@ -27,6 +28,7 @@ from reference.prefix_search import (
 )
 
 BONUS = 0.3
+NO_FUSION = ShallowFusion()
 LETTERS = CharacterTokenizer("ABC ")
 BOTH = pytest.mark.parametrize("collapse", [True, False])
 
@@ -68,8 +70,10 @@ def random_batch(seed: int) -> tuple[Tensor, Tensor]:
     return log_probs, lengths
 
 
-def search(collapse: bool, *arguments) -> list[list[Hypothesis]]:
-    return (ctc_prefix_beam if collapse else aligned_beam)(*arguments)
+def search(
+    collapse: bool, log_probs: Tensor, lengths: Tensor, size: int, fusion: ShallowFusion = NO_FUSION
+) -> list[list[Hypothesis]]:
+    return prefix_beam(Columns(log_probs, lengths, collapse), size, fusion)
 
 
 def assert_same(found: list[Hypothesis], wanted: list[tuple[Tokens, float]]) -> None:
@@ -212,5 +216,5 @@ def test_more_labels_than_are_tried(collapse: bool) -> None:
 
 @BOTH
 def test_nothing_to_search(collapse: bool) -> None:
-    assert search(collapse, torch.zeros(0, 3, 6), torch.zeros(0, dtype=torch.long)) == []
-    assert search(collapse, torch.zeros(2, 0, 6), torch.tensor([0, 0])) == [[EMPTY], [EMPTY]]
+    assert search(collapse, torch.zeros(0, 3, 6), torch.zeros(0, dtype=torch.long), 3) == []
+    assert search(collapse, torch.zeros(2, 0, 6), torch.tensor([0, 0]), 3) == [[EMPTY], [EMPTY]]

@@ -1,9 +1,8 @@
-"""Greedy and prefix beam search against enumeration of every path."""
+"""Greedy decoding against the best label of each column, and n-best of a padded batch."""
 
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY
-from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+from keyframe_asr.decoding.prefix_beam import prefix_beam
+from keyframe_asr.decoding.viterbi import Columns
 
 A, B, C = 3, 4, 5
 
@@ -80,36 +80,14 @@ def test_greedy_equals_the_best_path(decode) -> None:
         assert [path[position] for position in found.positions] == list(found.tokens)
 
 
-@pytest.mark.parametrize(("search", "spell"), [(aligned_beam, kept), (ctc_prefix_beam, collapsed)])
-@pytest.mark.parametrize("columns", [1, 2, 4])
-def test_a_wide_beam_sums_every_path(search, spell, columns: int) -> None:
-    """With nothing pruned, the scores are the summed probabilities of all paths."""
-    generator = torch.Generator().manual_seed(columns)
-    logits = torch.randn(3, columns, 5, generator=generator)
-    logits[:, :, 2] = -torch.inf  # end of sentence is no label of a first pass
-    log_probs = logits.log_softmax(-1)
-    found = search(log_probs, torch.full((3,), columns), size=1000)
-    for row, hypotheses in zip(log_probs.exp().tolist(), found, strict=True):
-        summed: dict[tuple[int, ...], float] = defaultdict(float)
-        for path in itertools.product((0, 1, 3, 4), repeat=columns):
-            summed[spell(path)] += float(
-                np.prod([row[column][label] for column, label in enumerate(path)])
-            )
-        assert len(hypotheses) == len(summed)
-        assert hypotheses == sorted(hypotheses, key=lambda one: -one.score)
-        for one in hypotheses:
-            assert np.exp(one.score) == pytest.approx(summed[one.tokens], rel=1e-4)
-            assert list(one.positions) == sorted(one.positions)
-            assert len(one.positions) == len(one.confidences) == len(one.tokens)
-
-
-@pytest.mark.parametrize("search", [aligned_beam, ctc_prefix_beam])
-def test_n_best_of_a_padded_batch(search) -> None:
+@pytest.mark.parametrize("collapse", [True, False])
+def test_n_best_of_a_padded_batch(collapse: bool) -> None:
     log_probs = spiky([[A, 0, B], [A, 0, B]])
     log_probs[1, 1:] = torch.nan
-    found = search(log_probs, torch.tensor([3, 1]), size=4)
+    found = prefix_beam(Columns(log_probs, torch.tensor([3, 1]), collapse), size=4)
     assert found[0][0].tokens == (A, B)
     assert found[0][0].positions == (0, 2)
     assert len(found[0]) == 4
     assert found[1][0].tokens == (A,)
-    assert search(log_probs, torch.tensor([0, 0])) == [[EMPTY], [EMPTY]]
+    nothing = Columns(log_probs, torch.tensor([0, 0]), collapse)
+    assert prefix_beam(nothing, size=4) == [[EMPTY], [EMPTY]]

@@ -1,8 +1,8 @@
 """N-best token sequences from one column of log-probabilities per frame or keyframe.
 
 Prefix beam search (Hannun et al., arXiv 1408.2873): paths that spell the same tokens are summed.
-`ctc_prefix_beam` collapses repeats, `aligned_beam` (length head, AXE or TIL) does not. The whole
-batch times beam is one set of tensors; the only loop is over columns.
+CTC collapses repeats, a length head (AXE or TIL) does not. The whole batch times beam is one set of
+tensors; the only loop is over columns.
 
 Deviations: instead of comparing prefixes token by token, a 64-bit hash stands for each (two that
 clash are expected once in 10^10 utterances). Of each column only the best labels are tried, at
@@ -68,35 +68,20 @@ class _Column:
 
 
 @torch.inference_mode()
-def aligned_beam(
-    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: ShallowFusion = _NO_FUSION
+def prefix_beam(
+    source: Columns, size: int, fusion: ShallowFusion = _NO_FUSION
 ) -> list[list[Hypothesis]]:
-    """N-best of a length head: ε dropped, nothing collapsed.
+    """N-best of a CTC or a length head.
 
     Args:
-        log_probs: (B, K, V) log-probabilities.
-        lengths: (B,) valid columns; 0 gives one empty hypothesis.
+        source: log-probabilities of B utterances; no columns give one empty hypothesis.
         size: width of the search and most hypotheses returned.
-        fusion: what else is added to the scores; its tables lie on the device of `log_probs`.
+        fusion: what else is added to the scores; its tables lie on the device of `source`.
 
     Returns:
         Per utterance its hypotheses, best first, with summed scores; of equal ones any order.
     """
-    return _search(log_probs, lengths, size, fusion, False)
-
-
-@torch.inference_mode()
-def ctc_prefix_beam(
-    log_probs: Tensor, lengths: Tensor, size: int = 10, fusion: ShallowFusion = _NO_FUSION
-) -> list[list[Hypothesis]]:
-    """N-best of CTC log-probabilities (B, U, V); otherwise as `aligned_beam`."""
-    return _search(log_probs, lengths, size, fusion, True)
-
-
-def _search(
-    log_probs: Tensor, lengths: Tensor, size: int, fusion: ShallowFusion, collapse: bool
-) -> list[list[Hypothesis]]:
-    lengths = lengths.to(log_probs.device)
+    log_probs, lengths = source.log_probs, source.lengths.to(source.log_probs.device)
     batch, columns, vocabulary = log_probs.shape
     valid = torch.arange(columns, device=lengths.device) < lengths.unsqueeze(1)
     log_probs = log_probs.float().masked_fill(~valid.unsqueeze(2), 0.0)
@@ -106,11 +91,11 @@ def _search(
     parents, tokens = [], []
     for at in range(columns):
         column = _Column(log_probs[:, at], best[:, at], labels[:, at], valid[:, at : at + 1])
-        beams, parent, token = _advance(beams, column, fusion, collapse)
+        beams, parent, token = _advance(beams, column, fusion, source.collapse)
         parents.append(parent)
         tokens.append(token)
     spelled, counts = _spell(parents, tokens, batch, size, log_probs.device)
-    return _ranked(beams, spelled, counts, fusion, Columns(log_probs, lengths, collapse))
+    return _ranked(beams, spelled, counts, fusion, Columns(log_probs, lengths, source.collapse))
 
 
 def _labels_only(log_probs: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
-from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
-from keyframe_asr.decoding.prefix_beam import aligned_beam, ctc_prefix_beam
+from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, padded, with_alternatives
+from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.rescoring import Judges, joint, rescore
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
@@ -80,7 +80,7 @@ def decode(
     if mode in ("attention", "rescore", "joint"):
         found = _second_pass(network, encoded, heard, options, fusion)
     elif options.first_pass_beam > 1:
-        searched = _searched(_columns(network, encoded, mode), options.first_pass_beam, fusion)
+        searched = prefix_beam(_columns(network, encoded, mode), options.first_pass_beam, fusion)
         found = [with_alternatives(several, options.nbest) for several in searched]
     empty = with_alternatives([], options.nbest)
     return [one if kept else empty for one, kept in zip(found, heard, strict=True)], sources
@@ -92,11 +92,6 @@ def _columns(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Co
         return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
     collapse = not network.keyframes_enabled
     return Columns(encoded.head_log_probs, encoded.keyframes.lengths, collapse)
-
-
-def _searched(columns: Columns, size: int, fusion: ShallowFusion) -> list[list[Hypothesis]]:
-    search = ctc_prefix_beam if columns.collapse else aligned_beam
-    return search(columns.log_probs, columns.lengths, size, fusion)
 
 
 def _first_pass(network: KeyframeNetwork, encoded: Encoded) -> list[Hypothesis]:
@@ -145,12 +140,12 @@ def _second_pass(
         chosen = attention_beam(decoder, memory, lengths, lengths, config, nbest)
         chosen = _aligned(chosen, encoded.head_log_probs, lengths)
     elif options.decode == "rescore":
-        candidates = _searched(_columns(network, encoded, "axe"), width, fusion)
+        candidates = prefix_beam(_columns(network, encoded, "axe"), width, fusion)
         chosen = rescore(decoder, memory, lengths, candidates, options.decoder_weight, nbest)
     else:
         ctc = _columns(network, encoded, "ctc")
         searches = [ctc, _columns(network, encoded, "axe")] if network.keyframes_enabled else [ctc]
-        proposals = [_searched(columns, width, fusion) for columns in searches]
+        proposals = [prefix_beam(columns, width, fusion) for columns in searches]
         candidates = [
             [one for several in row for one in several] for row in zip(*proposals, strict=True)
         ]
@@ -175,15 +170,10 @@ def _rows(encoded: Encoded, rows: Tensor) -> Encoded:
 
 def _aligned(hypotheses: list[Hypothesis], log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
     """Give every token a column of the head: that of its cheapest monotonic alignment."""
-    longest = max((len(one.tokens) for one in hypotheses), default=0)
-    if longest == 0:
+    targets, sizes = padded([one.tokens for one in hypotheses], log_probs.device)
+    if targets.numel() == 0:
         return hypotheses
-    targets = torch.tensor(
-        [[*one.tokens, *[BLANK] * (longest - len(one.tokens))] for one in hypotheses]
-    )
-    sizes = torch.tensor([len(one.tokens) for one in hypotheses])
-    device = log_probs.device
-    alignment = axe_align(log_probs, targets.to(device), lengths, sizes.to(device))
+    alignment = axe_align(log_probs, targets, lengths, sizes)
     return [
         replace(one, positions=tuple(row[: len(one.tokens)]))
         for one, row in zip(hypotheses, alignment.position.tolist(), strict=True)
