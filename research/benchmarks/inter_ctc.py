@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.model_folder import find_model
 from research.benchmarks.timing import argument_parser, show
 from research.recognition import recognise
 from research.significance import Difference, difference, rate_interval

@@ -28,13 +28,8 @@ from keyframe_asr.config.augment import AugmentConfig
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig
 from keyframe_asr.config.recipe import LossConfig, StageConfig, TrainingConfig
 from keyframe_asr.data.augment import Augmentation, Draws
-from keyframe_asr.data.dataset import (
-    Batch,
-    FeatureStore,
-    SpeechDataset,
-    batches,
-    training_sampler,
-)
+from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE

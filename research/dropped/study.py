@@ -18,7 +18,7 @@ from torch import Tensor
 
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.batch_recognizer import batches_by_length

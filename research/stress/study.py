@@ -9,11 +9,11 @@ from typing import Any
 
 from keyframe_asr.audio.noise import find_recordings
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import KeyframeError, RecipeError
 from keyframe_asr.inference.recognizer import Recognizer, load
-from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.model_folder import find_model
 from research.definition import (
     StressDefinition,
     SystemConfig,

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import apply_override, parse_config, read_yaml
-from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.inference.recognizer import load

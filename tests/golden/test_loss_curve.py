@@ -19,7 +19,8 @@ from fixtures.tone_corpus import small_corpus, three_stages, tone_recipe
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation, Draws
-from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer

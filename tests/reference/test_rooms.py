@@ -13,10 +13,9 @@ from fixtures.errors import refused
 from fixtures.tone_corpus import tones
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.rooms import read_response, reverberate
-from keyframe_asr.audio.waveform import WaveformAugmentation
 from keyframe_asr.config.augment import AugmentConfig
 from keyframe_asr.config.strict import parse_config
-from keyframe_asr.data.augment import check_folders
+from keyframe_asr.data.augment import WaveformAugmentation, check_folders
 from keyframe_asr.errors import AudioError, RecipeError
 from keyframe_asr.timing import SAMPLE_RATE
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.decoding.viterbi import Columns, best_paths
+from keyframe_asr.losses.ctc import frames_needed
 from reference.viterbi import best_path
 
 BATCH = 16

@@ -18,7 +18,6 @@ from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.noise import excerpt, find_recordings, mix
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.audio.rooms import reverberate, simulate_room
-from keyframe_asr.audio.waveform import WaveformAugmentation
 from keyframe_asr.config.augment import AugmentConfig
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.config.strict import parse_config
@@ -26,18 +25,13 @@ from keyframe_asr.data.augment import (
     Augmentation,
     Draws,
     FeatureMasking,
+    WaveformAugmentation,
     is_non_speech,
     perturb_speeds,
     read_excerpt,
 )
-from keyframe_asr.data.dataset import (
-    Batch,
-    FeatureStore,
-    SpeechDataset,
-    batches,
-    read_samples,
-    training_sampler,
-)
+from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import AudioError, RecipeError
 from keyframe_asr.text.tokenizer import CharacterTokenizer

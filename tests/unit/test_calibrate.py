@@ -13,8 +13,7 @@ from fixtures.command_line import keyframe
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.evaluation.calibration import Calibrator
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.io.model_folder import load_model_folder
-from keyframe_asr.io.model_names import shipped_models
+from keyframe_asr.io.model_folder import load_model_folder, shipped_models
 
 
 @pytest.fixture(scope="module")

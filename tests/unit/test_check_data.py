@@ -17,7 +17,6 @@ from fixtures.command_line import Ran, keyframe
 from fixtures.errors import refused
 from fixtures.tone_corpus import HEADER, LETTERS, tones
 from keyframe_asr.config.recipe import TokenizerConfig
-from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.checks.finding import KINDS, Severity
 from keyframe_asr.data.checks.outliers import FEWEST, outliers
 from keyframe_asr.data.checks.report import DataReport, as_json
@@ -25,6 +24,7 @@ from keyframe_asr.data.checks.run import check_manifests
 from keyframe_asr.data.checks.utterance import guess_language
 from keyframe_asr.data.manifest import load_manifest, save_manifest
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.tokenizer import CharacterTokenizer, train_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
 

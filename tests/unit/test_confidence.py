@@ -14,15 +14,14 @@ from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.calibration import ConfidenceConfig
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled, with_scaling
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.evaluation.reliability import Judged, draw_reliability, reliability
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder
-from keyframe_asr.io.model_names import shipped_models
+from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder, shipped_models
 from keyframe_asr.training.confidences import measure_confidences
 
 

@@ -18,13 +18,12 @@ from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.dataset import (
     Batch,
-    FeatureStore,
     SpeechDataset,
     batches,
     evaluation_sampler,
-    read_samples,
     training_sampler,
 )
+from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import load_manifest, make_cut
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.text.tokenizer import CharacterTokenizer

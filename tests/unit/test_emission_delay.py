@@ -11,12 +11,12 @@ import torch
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig, FusionConfig, ModelConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import timed_tokens
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.io.model_names import shipped_models
+from keyframe_asr.io.model_folder import shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.training.emission_delay import measure_emission_delay

@@ -19,8 +19,8 @@ from fixtures.tone_corpus import small_corpus, tones
 from keyframe_asr.audio.features import FrontEnd, front_end
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.augment import at_speed
-from keyframe_asr.data.dataset import FeatureStore
 from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.model.pretrained import PretrainedEncoder

@@ -19,8 +19,7 @@ from keyframe_asr.config.model import (
     SubsamplingConfig,
 )
 from keyframe_asr.errors import KeyframeError, ModelError
-from keyframe_asr.io.model_folder import load_model_folder, save_model_folder
-from keyframe_asr.io.model_names import shipped_models
+from keyframe_asr.io.model_folder import load_model_folder, save_model_folder, shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 

@@ -9,7 +9,7 @@ import pytest
 from keyframe_asr.inference.joining import RecognisedSegment, join_segments
 from keyframe_asr.inference.segmentation import SegmentBounds
 from keyframe_asr.results import Token, Transcript, Word
-from keyframe_asr.text.scripts import mixed_words
+from keyframe_asr.text.forms import mixed_words
 
 RATE = 16_000
 

@@ -21,7 +21,7 @@ from keyframe_asr.data.corpora.preparation import (
     prepare_corpus,
 )
 from keyframe_asr.data.corpora.summary import read_summary
-from keyframe_asr.data.dataset import FeatureStore, read_samples
+from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import load_statistics, measure_statistics
 from keyframe_asr.errors import ManifestError, RecipeError

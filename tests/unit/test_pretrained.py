@@ -33,8 +33,8 @@ from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io import pretrained_source
+from keyframe_asr.io.model_folder import with_quantised
 from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original, with_architecture
-from keyframe_asr.io.quantised_weights import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.whisper import WhisperEncoder

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from fixtures.command_line import keyframe
-from keyframe_asr.io.model_folder import WEIGHTS_FILE, load_model_folder
-from keyframe_asr.io.model_names import find_model
-from keyframe_asr.io.quantised_weights import dequantise, quantise
+from keyframe_asr.io.model_folder import (
+    WEIGHTS_FILE,
+    dequantise,
+    find_model,
+    load_model_folder,
+    quantise,
+)
 
 
 @given(

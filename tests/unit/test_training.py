@@ -29,7 +29,8 @@ from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig
 from keyframe_asr.config.recipe import StageConfig, TrainingConfig
 from keyframe_asr.config.strict import parse_config
-from keyframe_asr.data.dataset import Batch, FeatureStore, SpeechDataset
+from keyframe_asr.data.dataset import Batch, SpeechDataset
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.model_folder import load_model_folder

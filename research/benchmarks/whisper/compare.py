@@ -43,8 +43,7 @@ from keyframe_asr.evaluation.metrics import (
     split_words,
 )
 from keyframe_asr.io.atomic_write import write_whole
-from keyframe_asr.io.model_folder import load_model_folder
-from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.model_folder import find_model, load_model_folder
 from keyframe_asr.text.forms import normalise_text
 
 HERE = Path(__file__).parent

@@ -82,7 +82,7 @@ def _models() -> list[tuple[str, str, bool]]:
     import numpy as np
 
     from keyframe_asr.inference.recognizer import load
-    from keyframe_asr.io.model_names import shipped_models
+    from keyframe_asr.io.model_folder import shipped_models
 
     lines = []
     for name, folder in shipped_models().items():

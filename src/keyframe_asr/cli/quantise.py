@@ -24,10 +24,10 @@ def quantise(
     from keyframe_asr.io.model_folder import (
         CARD_FILE,
         WEIGHTS_FILE,
+        find_model,
         load_model_folder,
         save_model_folder,
     )
-    from keyframe_asr.io.model_names import find_model
 
     folder = find_model(model)
     if out.resolve() == folder.resolve():

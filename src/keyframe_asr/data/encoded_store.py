@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import audio_path, is_part
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.io.atomic_write import replacing

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from lhotse.cut import Cut
 
-from keyframe_asr.data.dataset import Store
+from keyframe_asr.data.feature_store import Store
 from keyframe_asr.errors import KeyframeError, ManifestError
 
 STATISTICS_CUTS = 2000

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keyframe_asr.decoding.lm.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
 from keyframe_asr.decoding.scorers import SparseTable
 from keyframe_asr.text.tokenizer import Tokenizer
+from keyframe_asr.text.trie import BOUNDARY, ROOT, Pieces, Trie, surfaces
 
 
 @dataclass(frozen=True)

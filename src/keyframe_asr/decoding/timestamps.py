@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.results import Segment, Token, Word
-from keyframe_asr.text.scripts import is_han
+from keyframe_asr.text.forms import is_han
 
 WORD_BOUNDARY = "▁"
 """Begins a word in sentencepiece's pieces."""

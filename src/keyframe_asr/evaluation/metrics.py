@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import kaldialign
 
-from keyframe_asr.text.forms import Language
-from keyframe_asr.text.scripts import mixed_words
+from keyframe_asr.text.forms import Language, mixed_words
 
 BOOTSTRAP_REPLICATIONS = 10_000
 

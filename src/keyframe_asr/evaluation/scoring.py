@@ -10,7 +10,7 @@ from typing import Any
 from lhotse.cut import Cut
 
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report

@@ -20,7 +20,7 @@ from keyframe_asr.formats.timed_text import (
     words_of,
 )
 from keyframe_asr.results import Transcript
-from keyframe_asr.text.scripts import is_han
+from keyframe_asr.text.forms import is_han
 
 LINES = 2
 COLUMNS, WIDE_COLUMNS = 42, 32

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keyframe_asr.results import Token, Transcript, Word
-from keyframe_asr.text.scripts import mixed_words
+from keyframe_asr.text.forms import mixed_words
 
 MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
 """Ticks in a second."""

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.errors import TextError
 from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
+from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import encoder_frame_seconds

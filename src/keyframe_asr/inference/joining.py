@@ -15,7 +15,7 @@ from itertools import pairwise
 from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, segments_of
 from keyframe_asr.inference.segmentation import SegmentBounds
 from keyframe_asr.results import Segment, Token, Transcript
-from keyframe_asr.text.scripts import is_han
+from keyframe_asr.text.forms import is_han
 from keyframe_asr.timing import SAMPLE_RATE
 
 JITTER_SECONDS = 0.2

@@ -20,7 +20,7 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.longform import RecordingProgress
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.model_folder import find_model
 from keyframe_asr.results import RecognitionResult
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000

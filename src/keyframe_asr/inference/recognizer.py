@@ -20,8 +20,7 @@ from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_record
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import spiking
 from keyframe_asr.inference.options import RecognitionOptionsLike
-from keyframe_asr.io.model_folder import load_model_folder
-from keyframe_asr.io.model_names import find_model
+from keyframe_asr.io.model_folder import find_model, load_model_folder
 from keyframe_asr.results import RecognitionResult, Transcript
 from keyframe_asr.timing import encoder_frame_seconds
 

@@ -12,12 +12,12 @@ from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.lm.arpa import read_arpa
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
-from keyframe_asr.decoding.lm.spelling import writes_spaces
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.text.tokenizer import Tokenizer
+from keyframe_asr.text.trie import writes_spaces
 
 FILES_KEPT = 8
 """Language models and lists of hot words that stay in memory."""

@@ -3,6 +3,10 @@
 Weights are stored as float16, or as 8-bit integers where that is asked for, and computed with as
 float32; the feature statistics (CMVN) keep float32. A folder is written beside its place and
 renamed, so that it is there whole or not at all.
+
+8-bit integers are symmetric, per output row (Jacob et al., 2018, section 3, with a zero point of
+0): each row of a matrix becomes integers in [-127, 127] and a scale, its greatest magnitude / 127.
+That is a quarter of float32, half of float16.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import torch
@@ -21,13 +26,17 @@ from torch import Tensor
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.atomic_write import replacing_folder, write_whole
-from keyframe_asr.io.quantised_weights import with_quantised, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+
+SCALE_SUFFIX = ".row_scale"
+"""Follows the name of a quantised weight in the name of its scales."""
+
+LARGEST = 127
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,33 @@ class StoredModel:
     network: KeyframeNetwork
     tokenizer: Tokenizer
     config: ModelFolderConfig
+
+
+def find_model(model: str | Path) -> Path:
+    """The folder of a model. Raises `ModelError`, naming the shipped ones, if there is none."""
+    folder = Path(model)
+    if (folder / CONFIG_FILE).is_file():
+        return folder
+    shipped = shipped_models()
+    if str(model) in shipped:
+        return shipped[str(model)]
+    names = ", ".join(shipped) or "none"
+    if (folder / "model" / CONFIG_FILE).is_file():
+        raise ModelError(f"{model}: is the folder of a training run; give {folder / 'model'}")
+    if folder.is_dir():
+        raise ModelError(
+            f"{model}: holds no {CONFIG_FILE}; give a model folder, or one of: {names}"
+        )
+    raise ModelError(
+        f"{model}: no such model folder, and no model of that name is shipped; shipped are: {names}"
+    )
+
+
+def shipped_models() -> dict[str, Path]:
+    """Folder of each model inside the package, by name."""
+    root = Path(str(resources.files("keyframe_asr"))) / "models"
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return {folder.name: folder for folder in folders if (folder / CONFIG_FILE).is_file()}
 
 
 def save_model_folder(
@@ -106,6 +142,40 @@ def copy_model_folder(source: Path, folder: Path, config: ModelFolderConfig) -> 
 def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
     """Replace `config.yaml` of a model folder. Raises `ModelError` if it cannot be written."""
     write_whole(folder / CONFIG_FILE, _described(config), "use --out", ModelError)
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (R, ...) of two or more dimensions as int8 and its scales (R,) float32."""
+    rows = weight.detach().float().flatten(1)
+    scale = rows.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
+    return (rows / scale.unsqueeze(1)).round().to(torch.int8).reshape(weight.shape), scale
+
+
+def dequantise(integers: Tensor, scale: Tensor) -> Tensor:
+    """The float32 weight of `quantise`, each value off by half a scale of its row at most."""
+    return integers.float() * scale.reshape(-1, *[1] * (integers.dim() - 1))
+
+
+def with_quantised(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    """The weights with those of these names, where they are matrices, as integers and scales."""
+    stored = {}
+    for name, weight in weights.items():
+        if name in names and weight.dim() >= 2:
+            stored[name], stored[name + SCALE_SUFFIX] = quantise(weight)
+        else:
+            stored[name] = weight
+    return stored
+
+
+def without_quantised(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `with_quantised` was given, up to rounding."""
+    return {
+        name: dequantise(weight, stored[name + SCALE_SUFFIX])
+        if name + SCALE_SUFFIX in stored
+        else weight
+        for name, weight in stored.items()
+        if not name.endswith(SCALE_SUFFIX)
+    }
 
 
 def _described(config: ModelFolderConfig) -> str:

@@ -18,9 +18,7 @@ from torch import Tensor
 from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.model_folder import CONFIG_FILE
-from keyframe_asr.io.model_names import shipped_models
-from keyframe_asr.io.quantised_weights import without_quantised
+from keyframe_asr.io.model_folder import CONFIG_FILE, shipped_models, without_quantised
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}

@@ -7,6 +7,9 @@ instead of infinity (`zero_infinity`), so that one bad recording cannot end a tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -58,3 +61,8 @@ def ctc_loss(
     )
     inputs.raise_problems(not_finite=losses.isnan())
     return reduce_by_length(losses, inputs.target_lengths, reduction)
+
+
+def frames_needed(tokens: Sequence[object]) -> int:
+    """Frames of the shortest alignment of a text: one a token, and a blank between equal ones."""
+    return len(tokens) + sum(first == second for first, second in pairwise(tokens))

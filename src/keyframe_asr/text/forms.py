@@ -1,7 +1,9 @@
-"""Normal form of transcripts: what training sees and what error rates are computed on.
+"""Forms of text: the normal form that training and error rates go by, and words in any script.
 
 A normalisation has a name, which prepared corpora and models carry, so that a model is scored on
 the form of text it was trained on.
+
+Han characters are words of their own, as the scoring of Mandarin has it.
 """
 
 from __future__ import annotations
@@ -9,12 +11,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from keyframe_asr.config.model import NormalisationName
+if TYPE_CHECKING:
+    from keyframe_asr.config.model import NormalisationName
 
 Language = Literal["english", "mandarin"]
 Digits = Literal["refuse", "keep"]
+
+_HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""The inside of a character class of regular expressions."""
+
+_HAN_CHARACTER = re.compile(f"[{_HAN}]")
+_WORD = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
 
 _APOSTROPHES = str.maketrans("’‘ʼ＇`´", "''''''")
 
@@ -100,6 +109,16 @@ def normalisation_for(language: Language, digits: Digits) -> Normalisation:
 def has_digits(text: str) -> bool:
     """Whether a number is written in digits, full-width ones included; 〇 is a word like 一."""
     return any(symbol.isdecimal() for symbol in unicodedata.normalize("NFKC", text))
+
+
+def is_han(character: str) -> bool:
+    """Whether one character is a Han character."""
+    return _HAN_CHARACTER.match(character) is not None
+
+
+def mixed_words(text: str) -> list[str]:
+    """Words of a text in any script: single Han characters, and runs of other characters."""
+    return _WORD.findall(text)
 
 
 def _english_letters(text: str) -> str:

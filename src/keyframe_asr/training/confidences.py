@@ -10,7 +10,7 @@ import torch
 from lhotse.cut import Cut
 
 from keyframe_asr.config.calibration import Confidences
-from keyframe_asr.data.dataset import Store
+from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from lhotse.cut import Cut
 
-from keyframe_asr.data.dataset import Store
+from keyframe_asr.data.feature_store import Store
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer

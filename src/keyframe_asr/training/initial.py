@@ -10,9 +10,7 @@ from torch import Tensor
 
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError, TrainingError
-from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE
-from keyframe_asr.io.model_names import find_model
-from keyframe_asr.io.quantised_weights import without_quantised
+from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE, find_model, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer

@@ -18,20 +18,19 @@ from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation, Draws, at_speed
 from keyframe_asr.data.dataset import (
     Batch,
-    FeatureStore,
     SpeechDataset,
-    Store,
     batches,
     evaluation_sampler,
     training_sampler,
 )
 from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.feature_store import FeatureStore, Store
 from keyframe_asr.data.update_batches import UpdateBatches
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.io.malloc import keep_freed_memory
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.allocator import keep_freed_memory
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready

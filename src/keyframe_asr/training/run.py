@@ -11,8 +11,8 @@ from keyframe_asr.audio.features import front_end
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.config.recipe import Recipe, StageConfig, load_recipe
 from keyframe_asr.data.augment import check_folders
-from keyframe_asr.data.dataset import FeatureStore, Store
 from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.feature_store import FeatureStore, Store
 from keyframe_asr.data.manifest import text
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.atomic_write import write_whole

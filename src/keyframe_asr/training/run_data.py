@@ -13,8 +13,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from keyframe_asr.config.recipe import DataConfig, Recipe
-from keyframe_asr.data.alignment import frames_needed
-from keyframe_asr.data.dataset import Store
+from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import (
     STATISTICS_FILE,
@@ -23,6 +22,7 @@ from keyframe_asr.data.statistics import (
 )
 from keyframe_asr.errors import ManifestError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds

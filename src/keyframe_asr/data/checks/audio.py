@@ -13,7 +13,7 @@ import soundfile
 from lhotse.cut import Cut
 from torch.utils.data import DataLoader, Dataset
 
-from keyframe_asr.data.dataset import read_samples
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import audio_path
 from keyframe_asr.errors import AudioError, ManifestError
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from lhotse.cut import Cut
 
 from keyframe_asr.config.model import NormalisationName
-from keyframe_asr.data.alignment import frames_needed
 from keyframe_asr.data.checks.audio import AudioFacts
 from keyframe_asr.data.manifest import speaker, text
+from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import Language, normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.timing import encoder_frame_seconds

@@ -38,7 +38,7 @@ from keyframe_asr.data.corpora.summary import (
     summarise,
     write_lines,
 )
-from keyframe_asr.data.dataset import FeatureStore
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import make_cut, text
 from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError

@@ -23,10 +23,10 @@ from keyframe_asr.decoding.lm.arpa import (
     NgramModel,
 )
 from keyframe_asr.decoding.lm.ngram import NgramTable
-from keyframe_asr.decoding.lm.spelling import BOUNDARY, ROOT, Pieces, Trie, surfaces
 from keyframe_asr.decoding.scorers import Scorer, SparseTable
 from keyframe_asr.errors import ModelError
 from keyframe_asr.text.tokenizer import Tokenizer
+from keyframe_asr.text.trie import BOUNDARY, ROOT, Pieces, Trie, surfaces
 
 Unit = Literal["word", "character", "token"]
 

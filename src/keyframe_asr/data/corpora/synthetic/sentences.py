@@ -16,8 +16,7 @@ from random import Random
 from typing import Literal
 
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text.forms import NORMALISATIONS
-from keyframe_asr.text.scripts import is_han
+from keyframe_asr.text.forms import NORMALISATIONS, is_han
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = tuple("ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split())
