@@ -1,32 +1,44 @@
-"""Multiply-adds of the encoders, from the configuration alone.
+"""Multiply-adds of the encoders on one utterance, as torch counts them.
 
-Counted are the matrix products and convolutions of one utterance in recognition, as they are
-computed: attention over a window multiplies all pairs of frames and masks most of them. Element by
-element operations, a percent or less, are left out, and so is a pretrained encoder below.
+The network's own modules run under `FlopCounterMode`; a multiply-add is two of its operations. It
+counts matrix products and convolutions as they are computed: attention over a window multiplies all
+pairs of frames and masks most of them. Element by element operations, a percent or less, are not
+counted. The counter of torch 2.13 has no formula for the CPU's fused attention, which is therefore
+forced to plain matrix products; they are as many.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from keyframe_asr.config.model import EncoderConfig, FusionConfig, ModelConfig, SubsamplingConfig
-from keyframe_asr.model.fusion import ATTENTION_SHARE
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from keyframe_asr.model.keyframes import Keyframes
+from keyframe_asr.model.network import KeyframeNetwork
 
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Of the parts of a network on one utterance."""
+    """Of the pieces of a network on one utterance."""
 
     subsampling: int
     encoder1: int
     inter_ctc: int
+    """With self-conditioning, if there is any."""
     fusion: int
     encoder2: int
     head: int
 
     @property
     def total(self) -> int:
-        """All parts together."""
+        """All pieces together."""
         return (
             self.subsampling
             + self.encoder1
@@ -37,82 +49,90 @@ class MultiplyAdds:
         )
 
 
-def encoder_multiply_adds(
-    model: ModelConfig, width: int, vocab_size: int, frames: int, kept: int, fusion: bool
-) -> MultiplyAdds:
-    """Multiply-adds of everything but the attention decoder.
+@dataclass(frozen=True)
+class Growth:
+    """Multiply-adds of a piece on N frames: `linear` * N + `quadratic` * N², exactly."""
 
-    Args:
-        model: the network.
-        width: F of what enters the subsampling: mel bins, or a pretrained encoder's width.
-        vocab_size: labels of both heads.
-        frames: of what enters the subsampling, 100 a second, 50 of a pretrained encoder.
-        kept: frames that encoder 2 sees; all encoder frames if none are dropped.
-        fusion: whether frames are fused.
-    """
-    encoder = model.encoder
-    if model.pretrained is None:
-        encoded, subsampling = _fbank_subsampling(frames, width, encoder.dim, model.subsampling)
-    else:
-        encoded, subsampling = _encoding_subsampling(frames, width, encoder.dim, model.subsampling)
-    layers2 = encoder.layers - encoder.keyframe_layer
-    inter_ctc = encoded * encoder.dim * vocab_size
-    return MultiplyAdds(
-        subsampling=subsampling,
-        encoder1=encoder.keyframe_layer * conformer_layer(encoded, encoder),
-        inter_ctc=inter_ctc * (2 if encoder.self_conditioning else 1),
-        fusion=_fusion(kept, encoder.dim, model.fusion) if fusion else 0,
-        encoder2=layers2 * conformer_layer(kept, encoder),
-        head=kept * encoder.dim * vocab_size,
-    )
+    linear: int
+    quadratic: int
+
+    @classmethod
+    def of(cls, run: Callable[[Tensor, Keyframes], object], width: int, device: str) -> Growth:
+        """From what a piece computes on one and on two frames of a width."""
+        counts = []
+        for size in (1, 2):
+            every = Keyframes.all_frames(torch.tensor([size], device=device), size)
+            frames = torch.zeros(1, size, width, device=device)
+            with _counting() as counter:
+                run(frames, every)
+            counts.append(counter.get_total_flops() // 2)
+        quadratic = (counts[1] - 2 * counts[0]) // 2
+        return cls(counts[0] - quadratic, quadratic)
+
+    def __call__(self, frames: int) -> int:
+        """Multiply-adds on so many frames."""
+        return self.linear * frames + self.quadratic * frames**2
 
 
-def encoder_frames(model: ModelConfig, frames: int) -> int:
-    """Frames after the subsampling, of so many before it."""
-    halvings = model.subsampling.factor.bit_length() - (1 if model.pretrained is None else 2)
-    return -(-frames >> halvings)
+class MultiplyAddsCounter:
+    """Counts for utterances of one network, of all but its pretrained encoder and its decoder."""
+
+    def __init__(self, network: KeyframeNetwork) -> None:
+        dim, device = network.inter_ctc.in_features, str(network.inter_ctc.weight.device)
+        conditioning = network.conditioning
+        self._encoder1 = Growth.of(
+            lambda frames, every: network.encoder1(frames, every.lengths, every.index), dim, device
+        )
+        self._inter_ctc = Growth.of(
+            lambda frames, every: (
+                network.inter_ctc(frames)
+                if conditioning is None
+                else conditioning(network.inter_ctc(frames))
+            ),
+            dim,
+            device,
+        )
+        self._fusion = Growth.of(
+            lambda frames, every: network.fusion(frames, every.lengths, every), dim, device
+        )
+        self._encoder2 = Growth.of(
+            lambda frames, every: network.encoder2(frames, every.lengths, every.index), dim, device
+        )
+        self._head = Growth.of(lambda frames, every: network.head(frames), dim, device)
+        # of whole utterances, for which shapes are enough
+        self._width = network.normalisation.mean.numel()
+        self._subsampling = copy.deepcopy(network.subsampling).to("meta")
+        self._subsampled = functools.cache(self._count_subsampling)
+
+    def count(self, frames: int, keyframes: int | None, *, fused: bool) -> MultiplyAdds:
+        """Multiply-adds of one utterance in recognition.
+
+        Args:
+            frames: of what enters the subsampling, 100 a second, 50 of a pretrained encoder.
+            keyframes: frames that encoder 2 sees; None if none are dropped.
+            fused: whether frames are fused.
+        """
+        encoded, subsampling = self._subsampled(frames)
+        kept = encoded if keyframes is None else keyframes
+        return MultiplyAdds(
+            subsampling=subsampling,
+            encoder1=self._encoder1(encoded),
+            inter_ctc=self._inter_ctc(encoded),
+            fusion=self._fusion(kept) if fused else 0,
+            encoder2=self._encoder2(kept),
+            head=self._head(kept),
+        )
+
+    def _count_subsampling(self, frames: int) -> tuple[int, int]:
+        """Encoder frames of so many frames, and multiply-adds."""
+        features = torch.empty(1, frames, self._width, device="meta")
+        lengths = torch.empty(1, dtype=torch.long, device="meta")
+        with _counting() as counter:
+            encoded, _ = self._subsampling(features, lengths)
+        return encoded.size(1), counter.get_total_flops() // 2
 
 
-def conformer_layer(frames: int, config: EncoderConfig) -> int:
-    """Of one Conformer layer on so many frames; the last term grows with their square."""
-    dim = config.dim
-    feed_forward = 2 * 2 * dim * config.feed_forward
-    projections = 4 * dim * dim
-    convolution = 3 * dim * dim + config.kernel * dim
-    return frames * (feed_forward + projections + convolution) + 2 * frames * frames * dim
-
-
-def _fbank_subsampling(
-    frames: int, width: int, dim: int, config: SubsamplingConfig
-) -> tuple[int, int]:
-    """Frames after it, and multiply-adds."""
-    total, channels = 0, 1
-    for _ in range(config.factor.bit_length() - 1):
-        frames, width = (frames + 1) // 2, (width + 1) // 2
-        taps = channels * 9
-        if config.separable and channels > 1:
-            total += frames * width * (taps + channels * config.channels)
-        else:
-            total += frames * width * taps * config.channels
-        channels = config.channels
-    return frames, total + frames * channels * width * dim
-
-
-def _encoding_subsampling(
-    frames: int, width: int, dim: int, config: SubsamplingConfig
-) -> tuple[int, int]:
-    total = 0
-    for _ in range(config.factor.bit_length() - 2):
-        frames = (frames + 1) // 2
-        total += frames * width * 3 * config.channels
-        width = config.channels
-    return frames, total + frames * width * dim
-
-
-def _fusion(kept: int, dim: int, config: FusionConfig) -> int:
-    if config.kind == "concat":
-        return kept * config.window * dim * dim
-    if config.kind == "attention":
-        narrow = max(dim // ATTENTION_SHARE, 1)
-        return kept * (1 + config.window) * dim * narrow
-    return 0
+@contextmanager
+def _counting() -> Iterator[FlopCounterMode]:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter

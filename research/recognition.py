@@ -24,7 +24,7 @@ from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
 from keyframe_asr.training.initial import initial_weights
-from research.multiply_adds import encoder_frames, encoder_multiply_adds
+from research.multiply_adds import MultiplyAddsCounter
 
 
 def weights_digest(model: str) -> str | None:
@@ -46,6 +46,9 @@ def recognise(
 
     `unit` is words in English, characters in Mandarin; `errors` are counts of it by utterance.
     """
+    network, counter = recognizer.network, MultiplyAddsCounter(recognizer.network)
+    # what enters the subsampling: fbank, or half as many outputs of a pretrained encoder
+    samples_a_frame = SAMPLE_RATE // FRAMES_PER_SECOND * (1 if network.pretrained is None else 2)
     recognizer.speech_check = None  # networks are compared, not what is refused after them
     texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
     seconds = dict.fromkeys(modes, 0.0)
@@ -59,7 +62,11 @@ def recognise(
         encoding = time.perf_counter() - began
         frames, keyframes = frames + sum(encoded.frames), keyframes + sum(encoded.keyframes)
         products += sum(
-            _multiply_adds(recognizer, sizes[place], kept)
+            counter.count(
+                sizes[place] // samples_a_frame,
+                kept if network.keyframes_enabled else None,
+                fused=network.fusion_enabled,
+            ).total
             for place, kept in zip(batch, encoded.keyframes, strict=True)
         )
         for mode in modes:
@@ -110,17 +117,3 @@ def _scored(references: list[str], hypotheses: list[str], language: Any) -> dict
         "insertions": kinds.insertions,
         "errors": [int(edit_distance(*pair)["total"]) for pair in pairs],
     }
-
-
-def _multiply_adds(recognizer: Recognizer, samples: int, kept: int) -> int:
-    """Of the encoders on a recording of so many samples, those of a pretrained one left out."""
-    network, config = recognizer.network, recognizer.config
-    frames = samples * FRAMES_PER_SECOND // SAMPLE_RATE
-    width = config.features.num_mel_bins
-    if network.pretrained is not None:
-        frames, width = frames // 2, network.pretrained.dim
-    if not network.keyframes_enabled:
-        kept = encoder_frames(config.model, frames)
-    return encoder_multiply_adds(
-        config.model, width, config.vocab_size, frames, kept, network.fusion_enabled
-    ).total

@@ -1,8 +1,8 @@
 """`cost`: where the time of a training step goes, and how the encoder's grows with the utterance.
 
-Measured with random weights at the size of a recipe, beside the multiply-adds that the
-configuration asks for. On a CPU it is the time of the processor that counts, not that of the clock,
-so that other work on the machine matters little.
+Measured with random weights at the size of a recipe, beside the multiply-adds that torch counts. On
+a CPU it is the time of the processor that counts, not that of the clock, so that other work on the
+machine matters little.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from research.cost.training_step import (
 )
 from research.definition import CostDefinition
 from research.measurement import Measurement
-from research.multiply_adds import encoder_frames, encoder_multiply_adds
+from research.multiply_adds import MultiplyAddsCounter
 
 STEP, LENGTH = "training step", "length of the utterance"
 STAGES = {"all frames": "ctc", "keyframes + AXE": "axe", "keyframes + TIL": "til"}
@@ -90,43 +90,41 @@ class CostStudy:
     @torch.inference_mode()
     def _lengths(self, recipe: Recipe, device: str) -> dict[str, Any]:
         """Seconds of the encoders on one utterance of each length, and multiply-adds."""
-        definition, bins, vocabulary = (
-            self.definition,
-            recipe.features.num_mel_bins,
-            self.definition.vocabulary,
-        )
+        seconds = self.definition.seconds
         torch.manual_seed(0)
-        network = random_network(recipe.model, bins, vocabulary).to(device).eval()
-        with _threads(definition.threads):
-            self._length(network, recipe, min(definition.seconds), device)  # sets everything up
-            rows = [
-                self._length(network, recipe, seconds, device) for seconds in definition.seconds
-            ]
+        network = random_network(
+            recipe.model, recipe.features.num_mel_bins, self.definition.vocabulary
+        )
+        network, counter = network.to(device).eval(), MultiplyAddsCounter(network)
+        with _threads(self.definition.threads):
+            self._length(network, counter, min(seconds), device)  # sets everything up
+            rows = [self._length(network, counter, one, device) for one in seconds]
         return {"device": device_name(device), "load": _load(), "rows": rows}
 
     def _length(
-        self, network: KeyframeNetwork, recipe: Recipe, seconds: float, device: str
+        self, network: KeyframeNetwork, counter: MultiplyAddsCounter, seconds: float, device: str
     ) -> dict[str, Any]:
         """Times of the rounds on one utterance, both systems in turn."""
         frames = round(seconds * FRAMES_PER_SECOND)
         tokens = max(1, round(seconds * self.definition.tokens_per_second))
-        bins, vocabulary = recipe.features.num_mel_bins, self.definition.vocabulary
+        bins = network.normalisation.mean.numel()
         features = torch.randn(1, frames, bins, device=device)
         sizes = [torch.tensor([size], device=device) for size in (frames, tokens)]
-        kept = {"all frames": encoder_frames(recipe.model, frames), "keyframes": tokens}
-        times: dict[str, list[float]] = {name: [] for name in kept}
+        products = {
+            "all frames": counter.count(frames, None, fused=False),
+            "keyframes": counter.count(frames, tokens, fused=True),
+        }
+        times: dict[str, list[float]] = {name: [] for name in products}
         for _ in range(self.definition.rounds):
-            for name in kept:
+            for name in products:
                 network.keyframes_enabled = network.fusion_enabled = name == "keyframes"
                 began = seconds_on(device)
                 network.encode(features, *sizes)
                 times[name].append(seconds_on(device) - began)
         row: dict[str, Any] = {"seconds": seconds}
-        for name, count in kept.items():
-            fused = name == "keyframes"
-            found = encoder_multiply_adds(recipe.model, bins, vocabulary, frames, count, fused)
-            products = asdict(found) | {"total": found.total}
-            row[name] = {"times": times[name], "multiply_adds": products}
+        for name, found in products.items():
+            counted = asdict(found) | {"total": found.total}
+            row[name] = {"times": times[name], "multiply_adds": counted}
         return row
 
 

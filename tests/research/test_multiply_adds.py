@@ -1,15 +1,25 @@
-"""Multiply-adds from the configuration are those that torch counts."""
+"""Multiply-adds by piece and length are those of the whole network, of the paper's, and by hand."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from keyframe_asr.config.model import EncoderConfig, FusionConfig, ModelConfig, SubsamplingConfig
+from keyframe_asr.config.model import (
+    EncoderConfig,
+    FusionConfig,
+    ModelConfig,
+    SubsamplingConfig,
+)
+from keyframe_asr.config.recipe import load_recipe
 from keyframe_asr.model.network import KeyframeNetwork
-from research.multiply_adds import encoder_frames, encoder_multiply_adds
+from research.multiply_adds import MultiplyAddsCounter
 
 BINS, VOCABULARY, FRAMES, TOKENS = 20, 50, 83, 5
 
@@ -32,7 +42,7 @@ def model(fusion: FusionConfig, subsampling: SubsamplingConfig, **encoder: objec
     ],
     ids=["attention", "concat, factor 8", "separable", "self-conditioning"],
 )
-def test_as_torch_counts(config: ModelConfig, keyframes: bool) -> None:
+def test_the_pieces_are_the_whole(config: ModelConfig, keyframes: bool) -> None:
     torch.manual_seed(0)
     network = KeyframeNetwork(config, BINS, VOCABULARY).eval()
     network.keyframes_enabled = network.fusion_enabled = keyframes
@@ -41,17 +51,41 @@ def test_as_torch_counts(config: ModelConfig, keyframes: bool) -> None:
     # the counter knows no other attention of the CPU
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoded = network.encode(features, length, torch.tensor([TOKENS]))
-    assert encoder_frames(config, FRAMES) == int(encoded.frame_lengths)
-    kept = TOKENS if keyframes else int(encoded.frame_lengths)
-    assert int(encoded.keyframes.lengths) == kept
-    found = encoder_multiply_adds(config, BINS, VOCABULARY, FRAMES, kept, keyframes)
+    assert int(encoded.keyframes.lengths) == TOKENS or not keyframes
+    found = MultiplyAddsCounter(network).count(
+        FRAMES, TOKENS if keyframes else None, fused=keyframes
+    )
     assert 2 * found.total == counter.get_total_flops()
 
 
-def test_keyframes_bound_what_can_be_saved() -> None:
-    config = ModelConfig()
-    every = encoder_multiply_adds(config, 80, 4233, 12_000, 3000, False)
-    kept = encoder_multiply_adds(config, 80, 4233, 12_000, 348, True)
-    assert kept.encoder1 == every.encoder1 == every.encoder2
-    assert kept.encoder2 < 0.1 * every.encoder2
-    assert kept.total > every.total / 3
+def test_a_layer_by_hand() -> None:
+    """Conformer layers, dim 16, on 21 frames: two feed-forwards of 24, attention, convolutions."""
+    network = KeyframeNetwork(
+        model(FusionConfig(), SubsamplingConfig(channels=8)), BINS, VOCABULARY
+    )
+    found = MultiplyAddsCounter(network).count(FRAMES, TOKENS, fused=True)
+
+    def layer(frames: int) -> int:
+        feed_forward, attention, convolution = 4 * 16 * 24, 4 * 16 * 16, 3 * 16 * 16 + 5 * 16
+        return frames * (feed_forward + attention + convolution) + 2 * frames * frames * 16
+
+    assert (found.encoder1, found.encoder2) == (2 * layer(21), layer(TOKENS))
+    assert (found.inter_ctc, found.head) == (21 * 16 * 50, TOKENS * 16 * 50)
+    assert found.fusion == TOKENS * (1 + 3) * 16 * 4  # a query and three keys, a quarter as wide
+    assert found.subsampling == 42 * 10 * 9 * 8 + 21 * 5 * (8 * 9) * 8 + 21 * (8 * 5) * 16
+
+
+def test_figures_that_are_told_are_counted_alike(repository: Path) -> None:
+    """At the paper's size, as the record of the study of costs holds them."""
+    record = json.loads((repository / "research" / "records" / "cost.json").read_text())
+    study, parts = record["study"], record["parts"]
+    recipe = load_recipe(repository / study["recipe"])
+    network = KeyframeNetwork(recipe.model, recipe.features.num_mel_bins, study["vocabulary"])
+    counter = MultiplyAddsCounter(network.eval())
+    rows = parts["length of the utterance, cpu"]["result"]["rows"]
+    assert [row["seconds"] for row in rows] == study["seconds"]
+    for row in rows:
+        frames, tokens = (round(row["seconds"] * rate) for rate in (100, 2.9))
+        for name, kept in (("all frames", None), ("keyframes", tokens)):
+            found = counter.count(frames, kept, fused=kept is not None)
+            assert asdict(found) | {"total": found.total} == row[name]["multiply_adds"]
