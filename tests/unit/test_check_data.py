@@ -18,8 +18,8 @@ from fixtures.errors import refused
 from fixtures.tone_corpus import HEADER, LETTERS, tones
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.checks.finding import KINDS, Severity
-from keyframe_asr.data.checks.outliers import FEWEST, outliers
 from keyframe_asr.data.checks.report import DataReport, as_json
+from keyframe_asr.data.checks.rules import FEWEST, outliers
 from keyframe_asr.data.checks.run import check_manifests
 from keyframe_asr.data.checks.utterance import guess_language
 from keyframe_asr.data.manifest import load_manifest, save_manifest

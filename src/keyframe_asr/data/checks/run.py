@@ -9,17 +9,21 @@ from itertools import combinations
 from lhotse.cut import Cut
 
 from keyframe_asr.config.model import NormalisationName
-from keyframe_asr.data.checks.audio import listen
 from keyframe_asr.data.checks.finding import Severity
-from keyframe_asr.data.checks.outliers import outlier_findings
-from keyframe_asr.data.checks.recordings import audio_findings, sample_rate_findings
 from keyframe_asr.data.checks.report import DataReport, ManifestSummary
-from keyframe_asr.data.checks.splits import duplicate_findings, shared_findings
-from keyframe_asr.data.checks.text import text_findings
+from keyframe_asr.data.checks.rules import (
+    audio_findings,
+    duplicate_findings,
+    outlier_findings,
+    sample_rate_findings,
+    shared_findings,
+    text_findings,
+)
 from keyframe_asr.data.checks.utterance import (
     Reading,
     Utterance,
     guess_language,
+    listen,
     read_utterance,
 )
 from keyframe_asr.data.manifest import load_manifest, text
