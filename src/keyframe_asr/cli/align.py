@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from keyframe_asr.cli.options import Device, Model, Recording
-from keyframe_asr.cli.output_format import Format, printed
+from keyframe_asr.cli.recordings import Format, printed
 from keyframe_asr.errors import TextError
 from keyframe_asr.formats import render
 from keyframe_asr.io.atomic_write import write_whole

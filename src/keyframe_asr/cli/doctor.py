@@ -89,8 +89,7 @@ def _models() -> list[tuple[str, str, bool]]:
         size = (folder / "model.safetensors").stat().st_size / 1e6
         try:
             recognizer = load(name)
-            invented = recognizer.transcribe(np.zeros(16_000, dtype=np.float32)).text
-            good = invented == ""
+            good = recognizer.transcribe(np.zeros(16_000, dtype=np.float32)).text == ""
             found = f"{size:.1f} MB, {recognizer.config.language}, {', '.join(recognizer.modes)}"
             lines.append((f"model {name}", found if good else "hears text in silence", good))
         except KeyframeError as error:

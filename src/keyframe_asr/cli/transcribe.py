@@ -17,8 +17,7 @@ from keyframe_asr.cli.options import (
     Model,
     grouped,
 )
-from keyframe_asr.cli.output_format import Format, printed
-from keyframe_asr.cli.recordings_named import recordings_named, targets
+from keyframe_asr.cli.recordings import Format, printed, recordings_named, targets
 from keyframe_asr.cli.transcribing_report import TranscribingReport
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats import FORMATS, render

@@ -1,4 +1,7 @@
-"""Which recordings a command line names: files, folders, patterns, and lists on standard input."""
+"""Which recordings a command line names, and in which form a transcript of each leaves the program.
+
+Recordings are named as files, folders, patterns, or in lists on standard input.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from keyframe_asr.errors import AudioError
+from keyframe_asr.formats import json_line, render
+from keyframe_asr.results import Transcript
 
 SUFFIXES = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
@@ -17,6 +23,17 @@ SUFFIXES = frozenset(
 """What is taken for a recording in a folder; a file named itself may have any suffix."""
 
 LIST = Path("-")
+
+
+class Format(StrEnum):
+    """What is written for each recording: the keys of `keyframe_asr.formats.FORMATS`."""
+
+    text = "text"
+    json = "json"
+    srt = "srt"
+    vtt = "vtt"
+    ctm = "ctm"
+    textgrid = "textgrid"
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,14 @@ def targets(
             owners[target] = one.path
         written.append(target)
     return written
+
+
+def printed(transcript: Transcript, output: Format, name: str, several: bool = False) -> str:
+    """What goes to standard output: text and json as one line, which names the recording."""
+    if output is Format.json:
+        return json_line(transcript, name) + "\n"
+    content = render(transcript, output, name)
+    return f"{name}\t{content}" if output is Format.text and several else content
 
 
 def _found(given: Path) -> Iterator[Named]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.errors import refused
-from keyframe_asr.cli.recordings_named import Named, recordings_named, targets
+from keyframe_asr.cli.recordings import Named, recordings_named, targets
 from keyframe_asr.errors import AudioError
 
 
