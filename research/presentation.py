@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.evaluation.inspection_picture import COLOURS, GREY, INK, PALE, require_matplotlib
+from keyframe_asr.evaluation.inspection import COLOURS, GREY
+from keyframe_asr.evaluation.inspection_picture import INK, PALE, require_matplotlib
 from keyframe_asr.io.atomic_write import replacing, write_whole
 from research.significance import Difference
 

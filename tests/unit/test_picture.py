@@ -23,17 +23,21 @@ from keyframe_asr.config.model import (
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.errors import AudioError, KeyframeError
-from keyframe_asr.evaluation.inspection import InspectionView, headline, inspection_view
-from keyframe_asr.evaluation.inspection_picture import (
+from keyframe_asr.evaluation.inspection import (
     COLOURS,
+    InspectionView,
+    Spike,
+    find_spikes,
+    headline,
+    inspection_view,
+)
+from keyframe_asr.evaluation.inspection_picture import (
     DOTS_PER_INCH,
     HEIGHT,
     INCHES_PER_SECOND,
     WIDTH,
-    Spike,
     choose_fonts,
     draw_inspection,
-    find_spikes,
     place_labels,
 )
 from keyframe_asr.inference.recognizer import load

@@ -1,4 +1,4 @@
-"""Everything that the picture of one recording shows, as plain values."""
+"""What picture and page of `keyframe inspect` show of one recording, as plain values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe_asr.audio.features import Fbank
+from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.batch_recognizer import read_recording
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Transcript
+from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import encoder_frame_seconds
 
 Array = npt.NDArray[np.floating]
+
+COLOURS = ("#0072b2", "#d55e00", "#00845f", "#b4458c", "#6a51b8", "#977000", "#c62f45", "#2a7f9e")
+GREY = "#8c8c8c"
+
+FAINTEST_SPIKE = 0.05
+"""A keyframe whose best token is less probable than this was kept for want of any spike."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,12 @@ class InspectionView:
         return len(self.keyframes) == len(self.inter_probabilities)
 
     @property
+    def fbank_range(self) -> tuple[float, float]:
+        """Energies of the darkest and the brightest colour of the spectrogram."""
+        low, high = np.percentile(self.fbank, (5, 99.8))
+        return float(low), float(high)
+
+    @property
     def token_frames(self) -> list[int]:
         """The encoder frame of each token's spike."""
         early = [
@@ -61,6 +75,15 @@ class InspectionView:
             else:
                 found.append(round((token.start + self.emission_delay) / self.frame_seconds))
         return found
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A frame that stands for one token of the inter-CTC; `label` is blank where it is for none."""
+
+    frame: int
+    label: int
+    colour: str
 
 
 def inspection_view(
@@ -85,6 +108,46 @@ def inspection_view(
         frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
         emission_delay=recognizer.config.emission_delay_seconds,
     )
+
+
+def find_spikes(view: InspectionView) -> list[Spike]:
+    """One spike per keyframe; for a model that keeps all frames, one per run of equal labels."""
+    probabilities = view.inter_probabilities
+    frames = list(view.keyframes)
+    if view.all_kept:
+        best = probabilities.argmax(axis=1)
+        runs = np.split(np.arange(len(best)), np.flatnonzero(np.diff(best)) + 1)
+        peaks = [int(run[probabilities[run, best[run[0]]].argmax()]) for run in runs]
+        frames = [frame for frame in peaks if best[frame] != BLANK]
+    spikes: list[Spike] = []
+    colours = {BLANK: GREY}
+    for frame in frames:
+        label = BLANK + 1 + int(probabilities[frame, BLANK + 1 :].argmax())
+        label = label if probabilities[frame, label] >= FAINTEST_SPIKE else BLANK
+        colour = colours.setdefault(label, COLOURS[(len(colours) - 1) % len(COLOURS)])
+        spikes.append(Spike(frame, label, colour))
+    return spikes
+
+
+def token_colours(view: InspectionView, spikes: Sequence[Spike]) -> list[str | None]:
+    """The colour of each token of the text: that of its spike; None where it has none."""
+    at_frame = {spike.frame: spike.colour for spike in spikes}
+    of_piece = {view.pieces[spike.label]: spike.colour for spike in spikes}
+    return [
+        at_frame.get(frame) or of_piece.get(token.text)
+        for token, frame in zip(view.transcript.tokens, view.token_frames, strict=True)
+    ]
+
+
+def visible(token: str) -> str:
+    """A token without sentencepiece's mark of a word's beginning; a space is made visible."""
+    return token.strip("▁ ") or "␣"
+
+
+def check_frames(view: InspectionView, path: Path | str) -> None:
+    """Raises `KeyframeError`, naming what was to be drawn, if the recording has no frame."""
+    if not len(view.fbank) or not len(view.inter_probabilities):
+        raise KeyframeError(f"{path}: nothing to draw: the recording is shorter than one frame")
 
 
 def headline(view: InspectionView) -> str:

@@ -19,9 +19,16 @@ import numpy as np
 import soundfile
 
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.errors import KeyframeError
-from keyframe_asr.evaluation.inspection import Array, InspectionView
-from keyframe_asr.evaluation.inspection_picture import COLOURS, Spike, find_spikes
+from keyframe_asr.evaluation.inspection import (
+    COLOURS,
+    Array,
+    InspectionView,
+    Spike,
+    check_frames,
+    find_spikes,
+    token_colours,
+    visible,
+)
 from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
@@ -41,8 +48,7 @@ def write_page(view: InspectionView, samples: Samples, name: str, path: Path | s
     Raises:
         KeyframeError: there is no frame, or the file cannot be written.
     """
-    if not len(view.fbank) or not len(view.inter_probabilities):
-        raise KeyframeError(f"{path}: nothing to draw: the recording is shorter than one frame")
+    check_frames(view, path)
     with replacing(Path(path)) as temporary:
         temporary.write_text(render_page(view, samples, name), encoding="utf-8")
 
@@ -75,30 +81,20 @@ def render_page(view: InspectionView, samples: Samples, name: str) -> str:
 
 def _token_elements(view: InspectionView, spikes: Sequence[Spike]) -> list[str]:
     """One button a token, with its times and confidence."""
-    colours = _colours_of_tokens(view, spikes)
+    colours = map(_number, token_colours(view, spikes))
     return [
         f'<button class="token" type="button" data-start="{token.start:.3f}" '
         f'data-end="{token.end:.3f}" data-colour="{colour}" '
         f'style="--sure:{token.confidence:.3f}" '
         f'title="{token.start:.2f} s, {100 * token.confidence:.0f} % sure">'
-        f"{html.escape(_shown(token.text))}</button>"
+        f"{html.escape(visible(token.text))}</button>"
         for token, colour in zip(view.transcript.tokens, colours, strict=True)
     ]
 
 
-def _colours_of_tokens(view: InspectionView, spikes: Sequence[Spike]) -> list[int]:
-    """Number of the colour of each token: that of its spike, -1 for grey."""
-    at_frame = {spike.frame: spike.colour for spike in spikes}
-    of_piece = {view.pieces[spike.label]: spike.colour for spike in spikes}
-    found = []
-    for token, frame in zip(view.transcript.tokens, view.token_frames, strict=True):
-        found.append(_number(at_frame.get(frame) or of_piece.get(token.text, "")))
-    return found
-
-
 def _data(view: InspectionView, spikes: Sequence[Spike]) -> Mapping[str, Any]:
     """What the browser draws; energies and probabilities as bytes, frame by frame."""
-    low, high = np.percentile(view.fbank, (5, 99.8))
+    low, high = view.fbank_range
     energies = np.clip((view.fbank - low) / max(high - low, 1e-6), 0, 1)
     labels = {spike.label: _number(spike.colour) for spike in spikes if spike.label != BLANK}
     return {
@@ -117,19 +113,15 @@ def _data(view: InspectionView, spikes: Sequence[Spike]) -> Mapping[str, Any]:
             {
                 "frame": spike.frame,
                 "colour": _number(spike.colour),
-                "text": "" if spike.label == BLANK else _shown(view.pieces[spike.label]),
+                "text": "" if spike.label == BLANK else visible(view.pieces[spike.label]),
             }
             for spike in spikes
         ],
     }
 
 
-def _shown(token: str) -> str:
-    """A token without sentencepiece's mark of a word's beginning, and a space made visible."""
-    return token.strip("▁ ") or "␣"
-
-
-def _number(colour: str) -> int:
+def _number(colour: str | None) -> int:
+    """The number of a colour in the page; -1 is grey."""
     return COLOURS.index(colour) if colour in COLOURS else -1
 
 

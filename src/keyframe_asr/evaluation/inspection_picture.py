@@ -10,14 +10,23 @@ from __future__ import annotations
 import importlib.util
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.evaluation.inspection import Array, InspectionView, headline
+from keyframe_asr.evaluation.inspection import (
+    GREY,
+    Array,
+    InspectionView,
+    Spike,
+    check_frames,
+    find_spikes,
+    headline,
+    token_colours,
+    visible,
+)
 from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND
@@ -29,24 +38,11 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.8, 180
 INCHES_PER_SECOND, GREATEST_WIDTH = 2.6, 100.0  # longer recordings get a wider picture
 
-COLOURS = ("#0072b2", "#d55e00", "#00845f", "#b4458c", "#6a51b8", "#977000", "#c62f45", "#2a7f9e")
-INK, GREY, PALE = "#222222", "#8c8c8c", "#e4e4e4"
-
-FAINTEST_SPIKE = 0.05
-"""A keyframe whose best token is less probable than this was kept for want of any spike."""
+INK, PALE = "#222222", "#e4e4e4"
 
 PLAIN_FONT = "DejaVu Sans"
 FONT_PACKAGE = "zhplot"
 """A pip package of little else than Noto Sans SC, a font with Han characters."""
-
-
-@dataclass(frozen=True)
-class Spike:
-    """A frame that stands for one token of the inter-CTC; `label` is blank where it is for none."""
-
-    frame: int
-    label: int
-    colour: str
 
 
 def require_matplotlib() -> None:
@@ -70,8 +66,7 @@ def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]
         KeyframeError: matplotlib is missing, there is no frame, or the file cannot be written.
     """
     require_matplotlib()
-    if not len(view.fbank) or not len(view.inter_probabilities):
-        raise KeyframeError(f"{path}: nothing to draw: the recording is shorter than one frame")
+    check_frames(view, path)
     import matplotlib
 
     spikes = find_spikes(view)
@@ -80,8 +75,7 @@ def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]
     families, missing = choose_fonts("".join(tokens) + view.transcript.text)
     undrawable = [token for token in dict.fromkeys(tokens) if missing & set(token)]
     legend = {token: f"#{number}" for number, token in enumerate(undrawable, 1)}
-    # without sentencepiece's mark of a word's beginning, and with a space made visible
-    shown = {token: legend.get(token) or token.strip("▁ ") or "␣" for token in tokens}
+    shown = {token: legend.get(token) or visible(token) for token in tokens}
     title = headline(view)
     if missing & set(title):
         numbered = " ".join(shown[token.text] for token in view.transcript.tokens)
@@ -90,25 +84,6 @@ def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         _save(_draw(view, spikes, shown, title), Path(path))
     return legend
-
-
-def find_spikes(view: InspectionView) -> list[Spike]:
-    """One spike per keyframe; for a model that keeps all frames, one per run of equal labels."""
-    probabilities = view.inter_probabilities
-    frames = list(view.keyframes)
-    if view.all_kept:
-        best = probabilities.argmax(axis=1)
-        runs = np.split(np.arange(len(best)), np.flatnonzero(np.diff(best)) + 1)
-        peaks = [int(run[probabilities[run, best[run[0]]].argmax()]) for run in runs]
-        frames = [frame for frame in peaks if best[frame] != BLANK]
-    spikes: list[Spike] = []
-    colours = {BLANK: GREY}
-    for frame in frames:
-        label = BLANK + 1 + int(probabilities[frame, BLANK + 1 :].argmax())
-        label = label if probabilities[frame, label] >= FAINTEST_SPIKE else BLANK
-        colour = colours.setdefault(label, COLOURS[(len(colours) - 1) % len(COLOURS)])
-        spikes.append(Spike(frame, label, colour))
-    return spikes
 
 
 def choose_fonts(text: str) -> tuple[list[str], set[str]]:
@@ -205,11 +180,10 @@ def _caption(axes: Axes, text: str) -> None:
 def _draw_spectrogram(axes: Axes, view: InspectionView) -> None:
     _caption(axes, f"Log-mel spectrogram, {FRAMES_PER_SECOND} frames a second")
     bands = view.fbank.shape[1]
-    low, high = np.percentile(view.fbank, (5, 99.8))
     shown = axes.get_xlim()
     place = (0.0, len(view.fbank) / FRAMES_PER_SECOND, 0.0, float(bands))
     image = axes.imshow(view.fbank.T, cmap="magma", origin="lower", aspect="auto", extent=place)
-    image.set_clim(float(low), float(high))
+    image.set_clim(*view.fbank_range)
     axes.set_xlim(shown)
     axes.set_yticks([0, bands // 2, bands], ["0", "mel", str(bands)])
 
@@ -256,17 +230,17 @@ def _draw_tokens(
     axes: Axes, view: InspectionView, spikes: Sequence[Spike], shown: Mapping[str, str]
 ) -> None:
     """The tokens below their keyframes; a keyframe without a token ends in ε."""
-    at_frame = {spike.frame: spike.colour for spike in spikes}
-    of_token = {view.pieces[spike.label]: spike.colour for spike in spikes}
-    labels = []
-    for token, frame in zip(view.transcript.tokens, view.token_frames, strict=True):
-        colour = at_frame.get(frame) or of_token.get(token.text, INK)
-        labels.append((frame * view.frame_seconds, shown[token.text], colour))
+    labels = [
+        (frame * view.frame_seconds, shown[token.text], colour or INK)
+        for token, frame, colour in zip(
+            view.transcript.tokens, view.token_frames, token_colours(view, spikes), strict=True
+        )
+    ]
     caption = f"{1 / view.frame_seconds:g} encoder frames a second: "
     caption += "all are kept" if view.all_kept else "only the filled go on, and become the text"
     if not view.all_kept:
         used = {second for second, _, _ in labels}
-        kept = (frame * view.frame_seconds for frame in at_frame)
+        kept = (spike.frame * view.frame_seconds for spike in spikes)
         empty = [(second, "ε", GREY) for second in kept if second not in used]
         caption += " (ε: no token)" if empty else ""
         labels = sorted(labels + empty, key=lambda label: label[0])
