@@ -145,21 +145,15 @@ def _store(model: str, config: ModelFolderConfig, place: Place) -> None:
 def _print(found: Calibration) -> None:
     """What was found, as two tables."""
     from rich.console import Console
-    from rich.table import Table
+
+    from keyframe_asr.evaluation.report import empty_table
 
     report: dict[str, Any] = found.report
-    table = Table(title=f"confidences of {report['model']}, each half scaled by the other's")
-    for heading in (
-        "decode",
-        "of",
-        "count",
-        "right",
-        "ECE before",
-        "ECE after",
-        "temperature",
-        "offset",
-    ):
-        table.add_column(heading, justify="left" if heading in ("decode", "of") else "right")
+    table = empty_table(
+        f"confidences of {report['model']}, each half scaled by the other's",
+        ("decode", "of", "count", "right", "ECE before", "ECE after", "temperature", "offset"),
+        texts=2,
+    )
     for mode, one in report["decode"].items():
         for unit in ("tokens", "words"):
             if row := one.get(unit):
@@ -184,9 +178,10 @@ def _print(found: Calibration) -> None:
         console.print("sounds without speech got no text, so nothing is refused")
         return
     warning = ""
-    table = Table(title=f"check for speech ({check['mode']}), each half under the other's")
-    for heading in ("tolerance", "token errors", "hallucinated tokens per hour"):
-        table.add_column(heading, justify="right")
+    table = empty_table(
+        f"check for speech ({check['mode']}), each half under the other's",
+        ("tolerance", "token errors", "hallucinated tokens per hour"),
+    )
     for tolerance, row in {"no check": check["without"], **check["on_the_other_half"]}.items():
         errors = f"{100 * row['token_errors']:.1f} %"
         hallucinated = f"{row['hallucinated_tokens_per_hour']:.0f}"

@@ -47,13 +47,15 @@ def hallucinations(
 
 def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from keyframe_asr.evaluation.report import empty_table
 
     console = Console()
     for mode, row in report["decode"].items():
-        table = Table(title=f"hallucinated {report['unit']} of {report['model']}, {mode}")
-        for heading in ("sound", "minutes", "with text", "per hour", "without check"):
-            table.add_column(heading, justify="left" if heading == "sound" else "right")
+        table = empty_table(
+            f"hallucinated {report['unit']} of {report['model']}, {mode}",
+            ("sound", "minutes", "with text", "per hour", "without check"),
+        )
         without = row.get("without_check", row)
         kinds = zip(row["kinds"].items(), without["kinds"].values(), strict=True)
         pairs = [(name, one, other) for (name, one), other in kinds]

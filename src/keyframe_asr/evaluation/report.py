@@ -139,20 +139,27 @@ def _processor() -> str:
     return next(names, "")
 
 
+def empty_table(
+    title: str, columns: Sequence[str], *, texts: int = 1, caption: str | None = None
+) -> Table:
+    """A table without rows; the first `texts` columns hold text, the others numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if place < texts else "right", no_wrap=True)
+    return table
+
+
 def render(report: Mapping[str, Any]) -> Table:
     """The report as a table, one row a decode mode."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=f"{report['model']} on {report['manifest']}",
+    table = empty_table(
+        f"{report['model']} on {report['manifest']}",
+        ("decode", "CER % (95 %)", "WER % (95 %)", "sub/del/ins", "RTF"),
         caption=(
             f"{report['utterances']} utterances, {report['audio_seconds'] / 60:.1f} minutes; "
             f"{report['frame_reduction']:.1%} of the encoder frames dropped, "
             f"{report['keyframes_per_token']:.2f} keyframes per token"
         ),
     )
-    for name in ("decode", "CER % (95 %)", "WER % (95 %)", "sub/del/ins", "RTF"):
-        table.add_column(name, justify="left" if name == "decode" else "right", no_wrap=True)
     for mode, row in report["decode"].items():
         table.add_row(
             mode,

@@ -19,14 +19,13 @@ import kaldialign
 import numpy as np
 import numpy.typing as npt
 from lhotse.cut import Cut
-from rich import box
 from rich.table import Table
 
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
-from keyframe_asr.evaluation.report import machine
+from keyframe_asr.evaluation.report import empty_table, machine
 from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.inference.alignment import align_samples, tokens_of
 from keyframe_asr.inference.options import DecodeMode
@@ -261,18 +260,14 @@ def _statistics(seconds: Sequence[float]) -> dict[str, float | None]:
 
 def render_times(report: Mapping[str, Any]) -> Table:
     """The report as a table, one row a decode mode; times in milliseconds."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=f"{report['model']} on {report['manifest']}",
+    table = empty_table(
+        f"{report['model']} on {report['manifest']}",
+        ("decode", "matched", "start median", "start 95 %", "end median", "end 95 %"),
         caption=(
             f"{report['utterances']} utterances, {report['words']} words; reference: "
             f"{report['reference']}; absolute errors in ms (median late +, early -)"
         ),
     )
-    columns = ("decode", "matched", "start median", "start 95 %", "end median", "end 95 %")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "decode" else "right", no_wrap=True)
     for mode, row in report["decode"].items():
         cells = [
             cell
