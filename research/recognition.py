@@ -23,14 +23,14 @@ from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
-from keyframe_asr.training.initial import initial_weights
+from keyframe_asr.training.initial_weights import find_weights
 from research.multiply_adds import MultiplyAddsCounter
 
 
 def weights_digest(model: str) -> str | None:
     """The first digits of the SHA-256 of a model's weights; None if it is not there."""
     try:
-        weights = initial_weights(model).read_bytes()
+        weights = find_weights(model).read_bytes()
     except (TrainingError, OSError):
         return None
     return hashlib.sha256(weights).hexdigest()[:16]

@@ -34,7 +34,7 @@ from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.step import Updater
 from research.benchmarks.timing import argument_parser, comparison, show
 from research.cost.training_step import DEVIATION, MEAN_SECONDS, random_network

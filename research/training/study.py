@@ -26,7 +26,7 @@ from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.timing import encoder_frame_seconds
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import train
 from research.definition import TrainingDefinition, VariantConfig
 from research.measurement import Measurement
 from research.recognition import recognise, weights_digest
@@ -100,7 +100,7 @@ class TrainingStudy:
         """The model folder of a variant; it, and what it starts from, are trained if not there.
 
         Raises:
-            KeyframeError: as `train_recipe` does.
+            KeyframeError: as `train` does.
         """
         begin = _nothing if variant.from_nothing else self._start
         return self._train(self.recipe(variant, seed), self.setting(variant, seed), begin)
@@ -184,9 +184,8 @@ class TrainingStudy:
             if model.is_dir():
                 return model
             initial, reinitialise = begin()
-            return train_recipe(
-                recipe, folder, resume=True, initial=initial, reinitialise=reinitialise
-            )
+            done = train(recipe, folder, resume=True, initial=initial, reinitialise=reinitialise)
+            return done.model
 
     def _recipe(
         self, stages: list[str], epochs: dict[str, int], sets: list[str], name: str

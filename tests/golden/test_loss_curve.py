@@ -25,7 +25,7 @@ from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.step import Updater
 
 GOLDEN = Path(__file__).with_name("loss_curve.json")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from keyframe_asr.training.checkpoint import Progress, average_weights, rank, save_weights
+from keyframe_asr.training.checkpoint import RunState, average_weights, rank, save_weights
 
 
 def test_of_equal_scores_the_latest_are_averaged(tmp_path: Path) -> None:
-    progress = Progress()
+    state = RunState()
     for epoch in range(6):
-        progress.epoch = epoch
-        if name := rank(progress, 1.0, count=2):
+        state.epoch = epoch
+        if name := rank(state, 1.0, count=2):
             save_weights({"weight": torch.tensor([float(epoch)])}, tmp_path / name)
-    kept = average_weights([tmp_path / name for _, name in progress.best])
+    kept = average_weights([tmp_path / name for _, name in state.best])
     assert kept["weight"].item() == 4.5

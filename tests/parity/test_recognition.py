@@ -18,7 +18,7 @@ from keyframe_asr.config.recipe import LossConfig, StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.validation import validate
 
 SECONDS = (1.0, 0.6, 2.3, 1.7, 0.9)
@@ -83,7 +83,7 @@ def test_validation_while_training_agrees_with_recognition(keyframes: bool) -> N
     for mode in dict.fromkeys((head, inter)):
         texts = [one.text for one in recognizer.transcribe_batch(RECORDINGS, mode)]
         batch = targets(model.tokenizer.encode(text) for text in texts)
-        errors[mode] = validate(objective, [batch], torch.device("cpu"), stage.name)
+        errors[mode] = validate(objective, [batch], stage.name)
     assert errors[head].error == 0.0
     if keyframes:
         assert errors[inter].inter_error == 0.0

@@ -161,11 +161,11 @@ def test_a_failed_training_is_not_tried_again(
     definition = load_study(str(stress_of_trainings(tmp_path)))
     tried = []
 
-    def fail(recipe: Recipe, *others: Any, **named: Any) -> Path:
+    def fail(recipe: Recipe, *others: Any, **named: Any) -> None:
         tried.append(recipe.name)
         raise TrainingError("no room on the disk")
 
-    monkeypatch.setattr(training, "train_recipe", fail)
+    monkeypatch.setattr(training, "train", fail)
     made = study_of("stress", definition, tmp_path / "runs", "cpu").measurements(1)
     failed = measure(made, Record(tmp_path / "stress.json"), {}, lambda line: None)
     assert len(failed) == len(made) == 6

@@ -18,6 +18,7 @@ from fixtures.studies import (
     training_study,
 )
 from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.training.run import TrainingResult
 from research.catalogue import study_of
 from research.definition import load_study
 from research.training import study as training
@@ -90,13 +91,13 @@ def test_what_variants_start_from(
 
     def record(
         recipe: Recipe, folder: Path, *, resume: bool, initial: Any, reinitialise: Any
-    ) -> Path:
+    ) -> TrainingResult:
         name = Path(initial).name if initial is not None else None
         calls.append((recipe.name, name, reinitialise, len(recipe.stages)))
         assert resume and all(stage.learning_rate == 0.25 for stage in recipe.stages)
-        return model
+        return TrainingResult(folder, model, {})
 
-    monkeypatch.setattr(training, "train_recipe", record)
+    monkeypatch.setattr(training, "train", record)
     measured(study, only=("axe",))
     assert calls == trained
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from fixtures.errors import refused
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.checkpoint import Progress
+from keyframe_asr.training.checkpoint import RunState
+from keyframe_asr.training.log import append_line
 
 
 def weights(value: float) -> dict[str, Tensor]:
@@ -22,11 +23,11 @@ def weights(value: float) -> dict[str, Tensor]:
 
 
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    progress = Progress(stage=1, epoch=4, step=77, best=[(0.25, "epoch-0003.safetensors")])
-    checkpoint.save_state(tmp_path / "new", progress, weights(0.1), {"state": {0: {"step": 3.0}}})
+    state = RunState(stage=1, epoch=4, step=77, best=[(0.25, "epoch-0003.safetensors")])
+    checkpoint.save_state(tmp_path / "new", state, weights(0.1), {"state": {0: {"step": 3.0}}})
     restored = checkpoint.load_state(tmp_path / "new")
     assert restored is not None
-    assert restored[0] == progress
+    assert restored[0] == state
     assert all(torch.equal(restored[1][name], one) for name, one in weights(0.1).items())
     assert restored[2] == {"state": {0: {"step": 3.0}}}
 
@@ -39,7 +40,7 @@ def test_no_state_yet(tmp_path: Path) -> None:
     "failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write\nfailed")]
 )
 def test_failing_write_leaves_what_was_there(tmp_path: Path, failure: Exception) -> None:
-    checkpoint.save_state(tmp_path, Progress(epoch=1), weights(1.0), None)
+    checkpoint.save_state(tmp_path, RunState(epoch=1), weights(1.0), None)
     path = tmp_path / checkpoint.STATE_FILE
     before = path.read_bytes()
 
@@ -56,7 +57,7 @@ def test_failing_write_leaves_what_was_there(tmp_path: Path, failure: Exception)
 def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
     left = tmp_path / f".{checkpoint.STATE_FILE}.123.tmp"
     left.write_bytes(b"half")
-    checkpoint.save_state(tmp_path, Progress(), weights(1.0), None)
+    checkpoint.save_state(tmp_path, RunState(), weights(1.0), None)
     assert [one.name for one in tmp_path.iterdir()] == [checkpoint.STATE_FILE]
 
 
@@ -68,7 +69,7 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_damaged_state_is_one_line(tmp_path: Path, share: float) -> None:
-    checkpoint.save_state(tmp_path, Progress(), weights(1.0), None)
+    checkpoint.save_state(tmp_path, RunState(), weights(1.0), None)
     path = tmp_path / checkpoint.STATE_FILE
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -100,29 +101,29 @@ def test_average_of_a_damaged_file(tmp_path: Path, content: bytes | None) -> Non
         checkpoint.average_weights([path])
 
 
-def keep(progress: Progress, scores: list[float], folder: Path, count: int) -> None:
+def keep(state: RunState, scores: list[float], folder: Path, count: int) -> None:
     for score in scores:
-        progress.epoch += 1
-        if name := checkpoint.rank(progress, score, count):
+        state.epoch += 1
+        if name := checkpoint.rank(state, score, count):
             checkpoint.save_weights(weights(score), folder / name)
-        checkpoint.remove_unlisted(progress, folder)
+        checkpoint.remove_unlisted(state, folder)
 
 
 def test_best_are_kept_and_others_deleted(tmp_path: Path) -> None:
-    progress = Progress()
-    keep(progress, [0.9, 0.5, 0.7, 0.6, 0.8], tmp_path, 3)
-    assert [score for score, _ in progress.best] == [0.5, 0.6, 0.7]
+    state = RunState()
+    keep(state, [0.9, 0.5, 0.7, 0.6, 0.8], tmp_path, 3)
+    assert [score for score, _ in state.best] == [0.5, 0.6, 0.7]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        name for _, name in progress.best
+        name for _, name in state.best
     )
-    for score, name in progress.best:
+    for score, name in state.best:
         assert torch.equal(load_file(tmp_path / name)["a"], weights(score)["a"])
 
 
 def test_of_equal_scores_the_latest_are_kept(tmp_path: Path) -> None:
-    progress = Progress()
-    keep(progress, [1.0] * 6, tmp_path, 2)
-    assert [name for _, name in progress.best] == [
+    state = RunState()
+    keep(state, [1.0] * 6, tmp_path, 2)
+    assert [name for _, name in state.best] == [
         "epoch-0006.safetensors",
         "epoch-0005.safetensors",
     ]
@@ -130,6 +131,6 @@ def test_of_equal_scores_the_latest_are_kept(tmp_path: Path) -> None:
 
 def test_log_grows_line_by_line(tmp_path: Path) -> None:
     for epoch in (1, 2):
-        checkpoint.append_log(tmp_path / "new" / "log.jsonl", {"epoch": epoch})
+        append_line(tmp_path / "new" / "log.jsonl", {"epoch": epoch})
     lines = (tmp_path / "new" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"epoch": 1}, {"epoch": 2}]

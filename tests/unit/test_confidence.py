@@ -22,7 +22,7 @@ from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.evaluation.reliability import Judged, draw_reliability, reliability
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder, shipped_models
-from keyframe_asr.training.confidences import measure_confidences
+from keyframe_asr.training.stage_model import measure_confidences
 
 
 def test_right_tokens_are_those_the_alignment_pairs_with_their_equals() -> None:

@@ -19,7 +19,7 @@ from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_folder import shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
-from keyframe_asr.training.emission_delay import measure_emission_delay
+from keyframe_asr.training.stage_model import measure_emission_delay
 
 
 def test_a_delay_moves_every_start_and_never_before_the_recording() -> None:

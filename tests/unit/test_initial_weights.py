@@ -23,8 +23,8 @@ from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.model_folder import WEIGHTS_FILE, with_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
-from keyframe_asr.training.initial import (
-    initial_weights,
+from keyframe_asr.training.initial_weights import (
+    find_weights,
     load_encoder,
     load_matching,
     parts_of_other_units,
@@ -96,12 +96,12 @@ def test_a_pretrained_encoder_alone_is_not_enough(tmp_path: Path) -> None:
 
 def test_a_model_is_named_by_folder_or_name(tmp_path: Path) -> None:
     folder = save_random_model(tmp_path / "model")
-    assert initial_weights(folder) == initial_weights(folder / WEIGHTS_FILE)
-    assert initial_weights("demo").parent.name == "demo"
+    assert find_weights(folder) == find_weights(folder / WEIGHTS_FILE)
+    assert find_weights("demo").parent.name == "demo"
     with refused(TrainingError, "nobody: ", ".safetensors"):
-        initial_weights("nobody")
+        find_weights("nobody")
     with refused(TrainingError, "none.safetensors: "):
-        initial_weights(tmp_path / "none.safetensors")
+        find_weights(tmp_path / "none.safetensors")
 
 
 def test_forgotten_parts_stay_as_they_are(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_weights_of_8_bits_are_scaled(tmp_path: Path) -> None:
 
 def test_parts_that_know_other_units_are_named(tmp_path: Path) -> None:
     stored = random_model()
-    path = initial_weights(save_random_model(tmp_path / "model"))
+    path = find_weights(save_random_model(tmp_path / "model"))
     assert parts_of_other_units(stored.network, path, stored.tokenizer) == []
     others, more = CharacterTokenizer("ABCDEX"), CharacterTokenizer("ABCDEFG")
     found = parts_of_other_units(stored.network, path, others)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from fixtures.processes import train
+from fixtures.processes import train_in_processes
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, write_source
 from fixtures.tone_corpus import MODEL, random_texts, recipe_data, small_corpus, stage, write_corpus
 from keyframe_asr.config.model import ModelConfig
@@ -21,8 +21,9 @@ from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_co
 from keyframe_asr.data.statistics import load_statistics
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
-from keyframe_asr.training.run import plan_recipe, train_recipe
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.plan import plan_recipe
+from keyframe_asr.training.run import train
 
 FROZEN = stage("frozen", 1)
 UNFROZEN = stage("unfrozen", 1, unfreeze_from_layer=2)
@@ -65,12 +66,12 @@ def test_what_changes_in_each_epoch_is_not_stored(
     noise = {"folder": str(corpus.parent), "share": 0.2, "seconds": [0.3, 0.6]}
     augment = {"volume": {"probability": 1.0}, "non_speech": noise}
     recipe = parse_config(Recipe, data_of(corpus, source, [FROZEN], **augment), "tones")
-    train_recipe(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "run")
     assert stored(tmp_path / "run") == 12
     warned = capfd.readouterr().err
     assert "warning: stage 'frozen': the frozen encoder runs in every epoch" in warned
     plain = parse_config(Recipe, data_of(corpus, source, [FROZEN]), "tones")
-    train_recipe(plain, tmp_path / "plain")
+    train(plain, tmp_path / "plain")
     assert stored(tmp_path / "plain") == 12 + 2 * 12 + 4
     assert "runs in every epoch" not in capfd.readouterr().err
 
@@ -83,7 +84,7 @@ def test_how_it_is_loaded_changes_nothing(
     for workers in (0, 2):
         data = data_of(corpus, source, [one])
         data["training"] |= {"workers": workers}
-        train_recipe(parse_config(Recipe, data, "tones"), tmp_path / str(workers), quiet=True)
+        train(parse_config(Recipe, data, "tones"), tmp_path / str(workers), quiet=True)
     assert log_of(tmp_path / "0") == log_of(tmp_path / "2")
 
 
@@ -131,7 +132,7 @@ def prepared_data(source: Path, folder: Path) -> dict[str, Any]:
 def test_on_a_prepared_corpus(source: Path, tmp_path: Path) -> None:
     """Its statistics are of fbank: those of the encoder's outputs are measured."""
     data = prepared_data(source, tmp_path / "corpus")
-    train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "run", quiet=True)
+    train(parse_config(Recipe, data, "tones"), tmp_path / "run", quiet=True)
     prepared, own = load_statistics(tmp_path / "corpus" / "out"), load_statistics(tmp_path / "run")
     assert len(prepared["mean"]) == 80 and len(own["mean"]) == 16
     tokenizers = [load_tokenizer(one) for one in (tmp_path / "corpus" / "out", tmp_path / "run")]
@@ -146,7 +147,7 @@ def test_further_manifests_beside_a_prepared_corpus(
     more = write_corpus(tmp_path / "more", {"more": ["AB", "FACE"]}, "more.tsv")
     more.write_text(more.read_text().replace("\tAB\t", "\tABZ\t"))
     data["data"] |= {"more_train": [f"{more}:more"]}
-    train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "run")
+    train(parse_config(Recipe, data, "tones"), tmp_path / "run")
     assert stored(tmp_path / "run") == 10 + 2 * 10 + 3
     card = (tmp_path / "run" / "frozen" / "model" / "README.md").read_text()
     assert "`out`, `more.tsv:more`" in card
@@ -162,7 +163,7 @@ def test_two_processes_store_each_their_share(corpus: Path, source: Path, tmp_pa
     path = tmp_path / "tones.yaml"
     path.write_text(yaml.safe_dump(data))
     for count in (1, 2):
-        done = train(path, tmp_path / str(count), count)
+        done = train_in_processes(path, tmp_path / str(count), count)
         assert done.exit_code == 0, done.stderr
         assert stored(tmp_path / str(count)) == 12 + 2 * 12 + 4
     for alone, together in zip(log_of(tmp_path / "1"), log_of(tmp_path / "2"), strict=True):

@@ -23,7 +23,8 @@ from keyframe_asr.evaluation.inspection import inspection_view
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.training.checkpoint import load_weights
-from keyframe_asr.training.run import plan_recipe, train_recipe
+from keyframe_asr.training.plan import plan_recipe
+from keyframe_asr.training.run import train
 
 TINY_MODEL = parse_config(ModelConfig, MODEL, "tiny")
 STAGES = [
@@ -46,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a tiny whisper, whose own folder is gone by the time it is used."""
     folder = tmp_path_factory.mktemp("pretrained")
     source = write_source(folder / "source", WHISPER)
-    train_recipe(
+    train(
         recipe(small_corpus(folder / "corpus"), source, "whisper", layers=[1, 3]),
         folder / "run",
         quiet=True,
@@ -139,7 +140,7 @@ def test_a_resumed_run_reads_what_is_stored(trained: Path, tmp_path: Path) -> No
     longer = stored.model_copy(
         update={"stages": [*stored.stages, stored.stages[2].model_copy(update={"name": "more"})]}
     )
-    train_recipe(longer, run, resume=True, quiet=True)
+    train(longer, run, resume=True, quiet=True)
     assert (run / "more" / "model" / "model.safetensors").is_file()
     after = {path: path.stat().st_mtime_ns for path in (run / "encodings").glob("*/*/*.npy")}
     assert after == before
@@ -148,7 +149,7 @@ def test_a_resumed_run_reads_what_is_stored(trained: Path, tmp_path: Path) -> No
 def test_wav2vec2_trains_as_well(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source", WAV2VEC2)
     table = small_corpus(tmp_path / "corpus")
-    model = train_recipe(recipe(table, source, "wav2vec2"), tmp_path / "run", quiet=True)
+    model = train(recipe(table, source, "wav2vec2"), tmp_path / "run", quiet=True).model
     recognizer = keyframe_asr.load(model, device="cpu")
     assert recognizer.transcribe(tones("AB")).duration > 0
     assert recognizer.transcribe(np.zeros(100, "f4")).text == ""
@@ -158,7 +159,7 @@ def test_the_family_must_be_that_of_the_source(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source", WHISPER)
     table = small_corpus(tmp_path / "corpus")
     with refused(ModelError, "'whisper'", "wav2vec2"):
-        train_recipe(recipe(table, source, "wav2vec2"), tmp_path / "run", quiet=True)
+        train(recipe(table, source, "wav2vec2"), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -185,10 +186,10 @@ def test_several_training_manifests_are_one(tmp_path: Path) -> None:
         "more_train": [f"{table}:dev"],
         "dev": f"{table}:dev",
     }
-    train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "run", quiet=True)
+    train(parse_config(Recipe, data, "tones"), tmp_path / "run", quiet=True)
     card = (tmp_path / "run" / "baseline" / "model" / "README.md").read_text()
     assert "`corpus.tsv:train`, `corpus.tsv:dev`" in card
     assert len(load_manifest(f"{table}:train")) == 12
     data["data"]["more_train"] = [f"{table}:train"]
     with refused(keyframe_asr.errors.ManifestError, f"{table}:train"):
-        train_recipe(parse_config(Recipe, data, "tones"), tmp_path / "other", quiet=True)
+        train(parse_config(Recipe, data, "tones"), tmp_path / "other", quiet=True)

@@ -11,7 +11,7 @@ from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.step import Updater
 
 REPOSITORY = Path(__file__).resolve().parents[2]

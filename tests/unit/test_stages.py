@@ -15,7 +15,8 @@ from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.losses import axe_loss, ctc_loss, til_loss
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser
+from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.optimiser import learning_rate, optimiser
 
 VOCABULARY = 9
 

@@ -36,11 +36,11 @@ from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
-from keyframe_asr.training import checkpoint
-from keyframe_asr.training import precision as training_precision
+from keyframe_asr.training import checkpoint, step
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.run import train_recipe
-from keyframe_asr.training.stages import StageObjective, optimiser
+from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.optimiser import optimiser
+from keyframe_asr.training.run import train
 from keyframe_asr.training.step import Updater
 
 
@@ -53,8 +53,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "tones"
     stages = three_stages(epochs=3)
-    model = train_recipe(tone_recipe(corpus, stages, accumulate=2), folder, quiet=True)
-    assert model == folder / "keyframes" / "model"
+    done = train(tone_recipe(corpus, stages, accumulate=2), folder, quiet=True)
+    assert (done.folder, done.model) == (folder, folder / "keyframes" / "model")
+    assert list(done.validations) == ["baseline", "fusion", "keyframes"]
     return folder
 
 
@@ -149,7 +150,7 @@ def test_same_seed_same_weights(corpus: Path, tmp_path: Path) -> None:
     found = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         recipe = tone_recipe(corpus, [stage("only", 1)]).model_copy(update={"seed": seed})
-        train_recipe(recipe, tmp_path / name, quiet=True)
+        train(recipe, tmp_path / name, quiet=True)
         found.append(load_file(tmp_path / name / "only" / "averaged.safetensors")["head.weight"])
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -159,7 +160,7 @@ def test_features_in_memory_change_nothing(corpus: Path, tmp_path: Path) -> None
     found = []
     for keep in (True, False):
         recipe = tone_recipe(corpus, [stage("only")], keep_features_in_memory=keep)
-        train_recipe(recipe, tmp_path / str(keep), quiet=True)
+        train(recipe, tmp_path / str(keep), quiet=True)
         found.append(load_file(tmp_path / str(keep) / "only" / "averaged.safetensors"))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
@@ -167,10 +168,10 @@ def test_features_in_memory_change_nothing(corpus: Path, tmp_path: Path) -> None
 def test_bfloat16_after_float32_in_one_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_precision, "cpu_computes_bfloat16", lambda: True)  # if slowly
+    monkeypatch.setattr(step, "cpu_computes_bfloat16", lambda: True)  # if slowly
     for precision in ("float32", "bfloat16"):
         recipe = tone_recipe(corpus, [stage("only", 1)], precision=precision)
-        train_recipe(recipe, tmp_path / precision, quiet=True)
+        train(recipe, tmp_path / precision, quiet=True)
     weights = [
         load_file(tmp_path / precision / "only" / "averaged.safetensors")["head.weight"]
         for precision in ("float32", "bfloat16")
@@ -190,7 +191,7 @@ def test_stage_starts_from_the_named_one(corpus: Path, tmp_path: Path) -> None:
         stage("branch", 1, start_from="first", **FROZEN),
         stage("after", 1, **FROZEN),
     ]
-    train_recipe(tone_recipe(corpus, stages, weight_decay=0.0), tmp_path, quiet=True)
+    train(tone_recipe(corpus, stages, weight_decay=0.0), tmp_path, quiet=True)
     first, second, branch, after = (
         load_file(tmp_path / name / "averaged.safetensors")["head.weight"]
         for name in ("first", "second", "branch", "after")
@@ -209,7 +210,7 @@ def test_stage_reinitialises_parts(corpus: Path, tmp_path: Path) -> None:
         stage("more", 1),
         stage("branch", 1, start_from="trained", reinitialise=["head"], **FROZEN),
     ]
-    train_recipe(tone_recipe(corpus, stages, weight_decay=0.0), tmp_path, quiet=True)
+    train(tone_recipe(corpus, stages, weight_decay=0.0), tmp_path, quiet=True)
     weights = {
         one["name"]: load_file(tmp_path / one["name"] / "averaged.safetensors") for one in stages
     }
@@ -234,7 +235,7 @@ def moved(one: Tensor, other: Tensor) -> bool:
 def test_stage_with_a_manifest_of_its_own(corpus: Path, tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "other", {"train": ["AB", "CD", "EF"]})
     stages = [stage("warm", 1, train=f"{other}:train"), stage("only", 1)]
-    train_recipe(tone_recipe(corpus, stages), tmp_path / "run", quiet=True)
+    train(tone_recipe(corpus, stages), tmp_path / "run", quiet=True)
     seconds = {
         one["stage"]: one["audio_seconds"] for one in log_of(tmp_path / "run") if "epoch" in one
     }
@@ -247,20 +248,20 @@ def test_stage_with_several_manifests(corpus: Path, tmp_path: Path) -> None:
     others = [write_corpus(tmp_path / name, {name: ["AB", "CD"]}) for name in ("train", "more")]
     names = [f"{others[0]}:train", f"{others[1]}:more"]
     recipe = tone_recipe(corpus, [stage("both", 1, train=names), stage("one", 1, train=names[:1])])
-    train_recipe(recipe, tmp_path / "run", quiet=True)
+    train(recipe, tmp_path / "run", quiet=True)
     both, one = (row["audio_seconds"] for row in log_of(tmp_path / "run") if "epoch" in row)
     assert both == pytest.approx(2 * one, rel=0.25), "but for the speeds"
     card = (tmp_path / "run" / "both" / "model" / "README.md").read_text(encoding="utf-8")
     assert "`corpus.tsv:train`, `corpus.tsv:more`" in card
     twice = tone_recipe(corpus, [stage("twice", 1, train=2 * names[:1])])
     with pytest.raises(ManifestError, match="name each manifest once"):
-        train_recipe(twice, tmp_path / "again", quiet=True)
+        train(twice, tmp_path / "again", quiet=True)
 
 
 def test_initial_weights(corpus: Path, run: Path, tmp_path: Path) -> None:
     recipe = tone_recipe(corpus, [stage("only", 1, **FROZEN)], weight_decay=0.0)
     before = run / "baseline" / "averaged.safetensors"
-    train_recipe(recipe, tmp_path, initial=before, quiet=True)
+    train(recipe, tmp_path, initial=before, quiet=True)
     after = load_file(tmp_path / "only" / "averaged.safetensors")
     for name, tensor in load_file(before).items():
         torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-8, msg=name)
@@ -273,7 +274,7 @@ def test_other_initial_weights_are_told(
     weights["head.bias"] = torch.zeros(99)
     checkpoint.save_weights(weights, tmp_path / "initial.safetensors")
     recipe = tone_recipe(corpus, [stage("only", 1)])
-    train_recipe(recipe, tmp_path / "run", initial=tmp_path / "initial.safetensors")
+    train(recipe, tmp_path / "run", initial=tmp_path / "initial.safetensors")
     assert "has no fitting weights for 1 of" in capsys.readouterr().err
 
 
@@ -286,7 +287,7 @@ def test_text_is_brought_into_its_normal_form(tmp_path: Path) -> None:
             for number, line in enumerate(table.read_text().splitlines(keepends=True))
         )
     )
-    train_recipe(tone_recipe(table, [stage("only", 1)]), tmp_path / "run", quiet=True)
+    train(tone_recipe(table, [stage("only", 1)]), tmp_path / "run", quiet=True)
     tokenizer = load_tokenizer(tmp_path / "run")
     symbols = {tokenizer.piece(token) for token in range(3, tokenizer.vocab_size)}
     assert symbols <= set("ABCDEF ")
@@ -299,7 +300,7 @@ def test_empty_text_and_empty_audio_train(tmp_path: Path) -> None:
     with table.open("a") as file:
         file.write("nothing\tnobody\t0\tnothing.wav\t\ttrain\n")
         file.write("nothing-dev\tnobody\t0\tnothing.wav\t\tdev\n")
-    train_recipe(tone_recipe(table, three_stages(1)), tmp_path / "run", quiet=True)
+    train(tone_recipe(table, three_stages(1)), tmp_path / "run", quiet=True)
     weights = load_file(tmp_path / "run" / "keyframes" / "averaged.safetensors")
     assert all(one.isfinite().all() for one in weights.values())
 
@@ -309,7 +310,7 @@ def test_workers_change_nothing(corpus: Path, tmp_path: Path) -> None:
     found = []
     for workers in (0, 1, 2):
         recipe = tone_recipe(corpus, [stage("only", 1)], workers=workers)
-        train_recipe(recipe, tmp_path / str(workers), quiet=True)
+        train(recipe, tmp_path / str(workers), quiet=True)
         weights = load_file(tmp_path / str(workers) / "only" / "averaged.safetensors")
         found.append(weights["head.weight"])
     assert torch.equal(found[0], found[1])

@@ -29,8 +29,8 @@ from keyframe_asr.data import augment
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.training.run import train_recipe
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.run import train
 
 STAGES = [stage("baseline", 1), stage("keyframes", 1, fusion=True, keyframes=True)]
 
@@ -80,7 +80,7 @@ def weights_of(folder: Path) -> bytes:
 @pytest.fixture(scope="module")
 def run(corpus: Path, noises: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    train_recipe(recipe_of(corpus, everything(noises)), folder, quiet=True)
+    train(recipe_of(corpus, everything(noises)), folder, quiet=True)
     return folder
 
 
@@ -88,7 +88,7 @@ def run(corpus: Path, noises: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_how_it_is_loaded_changes_nothing(
     run: Path, corpus: Path, noises: Path, tmp_path: Path, training: dict[str, Any]
 ) -> None:
-    train_recipe(recipe_of(corpus, everything(noises), **training), tmp_path / "run", quiet=True)
+    train(recipe_of(corpus, everything(noises), **training), tmp_path / "run", quiet=True)
     assert log_of(tmp_path / "run") == log_of(run)
     assert weights_of(tmp_path / "run") == weights_of(run)
 
@@ -113,11 +113,11 @@ def test_resumed_run_ends_with_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(augment.Augmentation, "features", stop)
         with pytest.raises(Stopped):
-            train_recipe(recipe_of(corpus, everything(noises)), tmp_path / "run", quiet=True)
+            train(recipe_of(corpus, everything(noises)), tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "baseline" / "averaged.safetensors").exists()
     assert not (tmp_path / "run" / "keyframes" / "averaged.safetensors").exists()
     again = recipe_of(corpus, everything(noises), workers=2)
-    train_recipe(again, tmp_path / "run", resume=True, quiet=True)
+    train(again, tmp_path / "run", resume=True, quiet=True)
     assert weights_of(tmp_path / "run") == weights_of(run)
 
 
@@ -127,7 +127,7 @@ def test_only_training_is_augmented(corpus: Path, noises: Path, tmp_path: Path) 
     found, losses = [], []
     for name, augmented in (("with", everything(noises)), ("without", {"speeds": [1.0]})):
         data = recipe_data(corpus, still) | {"augment": augmented}
-        train_recipe(parse_config(Recipe, data, "tones"), tmp_path / name, quiet=True)
+        train(parse_config(Recipe, data, "tones"), tmp_path / name, quiet=True)
         log = log_of(tmp_path / name)
         losses.append(log[0]["loss"])
         found.append({key: log[0][key] for key in log[0] if key.startswith("dev_")})
@@ -142,7 +142,7 @@ def test_only_training_is_augmented(corpus: Path, noises: Path, tmp_path: Path) 
 def test_missing_folder_is_refused_before_any_work(corpus: Path, tmp_path: Path, key: str) -> None:
     recipe = recipe_of(corpus, {key: {"folder": str(tmp_path / "gone")}})
     with pytest.raises(RecipeError, match=rf"augment\.{key}\.folder: .*gone: no such folder"):
-        train_recipe(recipe, tmp_path / "run", quiet=True)
+        train(recipe, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

@@ -13,10 +13,13 @@ from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.checkpoint import Progress
-from keyframe_asr.training.health import check_collapse, count_collapse, inter_ctc_is_ready
-from keyframe_asr.training.run import train_recipe
-from keyframe_asr.training.validation import Validation
+from keyframe_asr.training.run import train
+from keyframe_asr.training.validation import (
+    Validation,
+    check_collapse,
+    count_collapsed,
+    inter_ctc_is_ready,
+)
 
 
 def measured(error: float = 0.5, inter: float = 0.2, keyframes: float = 1.0) -> Validation:
@@ -53,7 +56,7 @@ def test_stage_ends_when_its_inter_ctc_is_good_enough(
     anything = {"inter_error": 9.0, "keyframes_per_token": [0.0, 99.0]}
     stages = [stage("baseline", 4, ends_when=anything), stage("after", 1)]
     recipe = tone_recipe(corpus, stages)
-    train_recipe(recipe, tmp_path)
+    train(recipe, tmp_path)
     epochs = [(entry["stage"], entry["epoch"]) for entry in log(tmp_path) if "epoch" in entry]
     assert epochs == [("baseline", 1), ("after", 1)]
     assert "stage 'baseline' ends here" in capsys.readouterr().err
@@ -72,32 +75,31 @@ def test_a_stage_that_ended_early_stays_ended_after_a_kill(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "average_weights", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_recipe(recipe, tmp_path, quiet=True)
-    train_recipe(recipe, tmp_path, quiet=True, resume=True)
+            train(recipe, tmp_path, quiet=True)
+    train(recipe, tmp_path, quiet=True, resume=True)
     assert [entry["epoch"] for entry in log(tmp_path) if "epoch" in entry] == [1]
 
 
 def test_collapse_takes_several_bad_evaluations_in_a_row() -> None:
     one = configured(keyframes=True, collapse={"error": 0.8, "evaluations": 2})
-    progress = Progress()
+    count = 0
     for error in (0.9, 0.7, 0.81):
-        count_collapse(one, progress, measured(error))
-        check_collapse(one, progress)
-    assert progress.bad == 1
-    count_collapse(one, progress, measured(0.95))
+        count = count_collapsed(one, measured(error), count)
+        check_collapse(one, count)
+    assert count == 1
+    count = count_collapsed(one, measured(0.95), count)
     with pytest.raises(
         TrainingError, match=r"'keyframes' has collapsed: .* 80% in 2 evalu"
     ) as error:
-        check_collapse(one, progress)
+        check_collapse(one, count)
     assert "collapse: null" in str(error.value)
 
 
 def test_no_collapse_without_keyframes_or_where_it_is_off() -> None:
     off = configured(keyframes=True, collapse=None)
     for one in (off, configured()):
-        progress = Progress(bad=99)
-        count_collapse(one, progress, measured(1.0))
-        check_collapse(one, progress)
+        assert count_collapsed(one, measured(1.0), 99) == 0
+        check_collapse(one, 99)
 
 
 @pytest.mark.parametrize("epochs", [5, 2])
@@ -109,17 +111,17 @@ def test_a_run_that_collapses_stops_and_stops_again_when_resumed(
     stages = [stage("keyframes", epochs, keyframes=True, collapse=limit), stage("after", 1)]
     recipe = tone_recipe(corpus, stages)
     with pytest.raises(TrainingError, match="collapsed"):
-        train_recipe(recipe, tmp_path, quiet=True)
+        train(recipe, tmp_path, quiet=True)
     assert len(log(tmp_path)) == 2
     with pytest.raises(TrainingError, match="collapsed"):
-        train_recipe(recipe, tmp_path, quiet=True, resume=True)
+        train(recipe, tmp_path, quiet=True, resume=True)
 
 
 def test_log_of_the_keyframe_stage_tells_its_health(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stages = [stage("baseline", 1), stage("keyframes", 1, keyframes=True, collapse=None)]
-    train_recipe(tone_recipe(corpus, stages), tmp_path)
+    train(tone_recipe(corpus, stages), tmp_path)
     baseline, keyframes = (entry for entry in log(tmp_path) if "epoch" in entry)
     shares = [f"dev_{name}_targets" for name in ("aligned", "doubled", "skipped")]
     assert sum(keyframes[name] for name in shares) == pytest.approx(1.0)

@@ -13,8 +13,8 @@ from fixtures.command_line import keyframe
 from fixtures.tone_corpus import recipe_data, small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training.curves import draw_curves
-from keyframe_asr.training.plan import count_parameters, estimate_memory
-from keyframe_asr.training.run import plan_recipe, train_recipe
+from keyframe_asr.training.plan import count_parameters, estimate_memory, plan_recipe
+from keyframe_asr.training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_plan_counts_what_training_does(corpus: Path, tmp_path: Path) -> None:
     recipe = tone_recipe(corpus, three_stages(1), accumulate=2, batch_seconds=3.0)
     plan = plan_recipe(recipe, tmp_path / "scratch")
-    train_recipe(recipe, tmp_path / "run", quiet=True)
+    train(recipe, tmp_path / "run", quiet=True)
     entries = [
         json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     ]
@@ -71,7 +71,7 @@ def test_plan_on_the_command_line_trains_nothing(corpus: Path, tmp_path: Path) -
 
 
 def test_curves_of_a_run(corpus: Path, tmp_path: Path) -> None:
-    train_recipe(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
+    train(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
     picture = (tmp_path / "curves.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000

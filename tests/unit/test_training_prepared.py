@@ -18,8 +18,8 @@ from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_co
 from keyframe_asr.errors import KeyframeError, ManifestError, RecipeError, TrainingError
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.training.recipe_defaults import complete_recipe
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import train
+from keyframe_asr.training.run_recipe import complete_recipe
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def recipe_of(prepared: Path, **changes: Any) -> Recipe:
 
 def failure(recipe: Recipe, folder: Path, kind: type[KeyframeError] = RecipeError) -> str:
     with pytest.raises(kind) as error:
-        train_recipe(recipe, folder, quiet=True)
+        train(recipe, folder, quiet=True)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -79,7 +79,7 @@ def test_what_a_recipe_leaves_open(prepared: Path) -> None:
 
 def test_a_whole_run_and_its_evaluation(prepared: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    model = train_recipe(recipe_of(prepared), run, quiet=True)
+    model = train(recipe_of(prepared), run, quiet=True).model
     for name in ("cmvn.json", "tokenizer.txt"):
         kept, given = run / name, prepared / name
         assert kept.read_text().strip() == given.read_text().strip()
@@ -90,7 +90,7 @@ def test_a_whole_run_and_its_evaluation(prepared: Path, tmp_path: Path) -> None:
     stored = load_recipe(run / "recipe.yaml")
     assert stored.normalisation == "english-digits"
     assert stored.data.prepared == str(prepared)
-    train_recipe(stored, run, resume=True, quiet=True)
+    train(stored, run, resume=True, quiet=True)
 
     recognizer = load(str(model))
     scoring = Scoring(recognizer, recognizer.modes[:1])
@@ -101,10 +101,10 @@ def test_a_whole_run_and_its_evaluation(prepared: Path, tmp_path: Path) -> None:
 
 def test_resuming_with_another_normal_form(prepared: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train_recipe(recipe_of(prepared), run, quiet=True)
+    train(recipe_of(prepared), run, quiet=True)
     manifests = {name: str(prepared / f"{name}.jsonl.gz") for name in ("train", "dev")}
     with pytest.raises(TrainingError, match="which differs in normalisation"):
-        train_recipe(recipe_of(prepared, data=manifests), run, resume=True, quiet=True)
+        train(recipe_of(prepared, data=manifests), run, resume=True, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from fixtures.tone_corpus import (
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError, TrainingError
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import train
 
 WITHOUT_HEAD = {"inter_ctc": 0.3, "head": 0.0, "head_loss": "none", "decoder": 0.4}
 
@@ -38,7 +38,7 @@ def failure(
 ) -> str:
     """The one line that the run ends with."""
     with pytest.raises(kind) as error:
-        train_recipe(recipe, folder, quiet=True, **options)
+        train(recipe, folder, quiet=True, **options)
     message = str(error.value)
     assert "\n" not in message
     return message
@@ -72,7 +72,7 @@ FIRST = stage("first", 1)
 def first(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run after its first stage."""
     folder = tmp_path_factory.mktemp("first")
-    train_recipe(tone_recipe(corpus, [FIRST]), folder, quiet=True)
+    train(tone_recipe(corpus, [FIRST]), folder, quiet=True)
     return folder
 
 
@@ -81,9 +81,9 @@ def poisoned(first: Path, folder: Path, parameter: str, value: float) -> None:
     shutil.copytree(first, folder)
     restored = checkpoint.load_state(folder)
     assert restored is not None
-    progress, weights, optimiser = restored
+    state, weights, optimiser = restored
     weights[parameter].view(-1)[0] = value
-    checkpoint.save_state(folder, progress, weights, optimiser)
+    checkpoint.save_state(folder, state, weights, optimiser)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_corrupted_decoder(corpus: Path, first: Path, tmp_path: Path) -> None:
 
 def test_gradient_that_is_not_finite(corpus: Path, tmp_path: Path) -> None:
     """The weights are still good then, so it must not reach them."""
-    from keyframe_asr.training.stages import StageObjective
+    from keyframe_asr.training.objective import StageObjective
 
     forward = StageObjective.forward
 
@@ -190,7 +190,7 @@ def test_stage_manifest_is_checked_too(
     table = write_corpus(tmp_path / "other", {"train": ["AB", "BA"]})
     table.write_text(table.read_text().replace("\tBA\t", f"\t{'AB' * 60}\t"))
     one = stage("warm", 1, train=f"{table}:train")
-    train_recipe(tone_recipe(corpus, [one]), tmp_path / "run")
+    train(tone_recipe(corpus, [one]), tmp_path / "run")
     assert "left out: train-001" in capsys.readouterr().err
 
 
@@ -220,10 +220,10 @@ def test_initial_weights_of_another_model(corpus: Path, tmp_path: Path) -> None:
 
 def test_missing_best_epoch(corpus: Path, tmp_path: Path) -> None:
     """Someone deleted weights that the average of the stage needs."""
-    train_recipe(tone_recipe(corpus, [stage("only", 1)]), tmp_path, quiet=True)
+    train(tone_recipe(corpus, [stage("only", 1)]), tmp_path, quiet=True)
     restored = checkpoint.load_state(tmp_path)
     assert restored is not None
-    progress = checkpoint.Progress(0, 1, 3, [(0.5, "epoch-0099.safetensors")])
-    checkpoint.save_state(tmp_path, progress, restored[1], None)
+    state = checkpoint.RunState(0, 1, 3, [(0.5, "epoch-0099.safetensors")])
+    checkpoint.save_state(tmp_path, state, restored[1], None)
     message = failure(tone_recipe(corpus, [stage("only", 1)]), tmp_path, resume=True)
     assert "epoch-0099.safetensors: cannot be read" in message

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from fixtures.processes import train, train_by_torchrun
+from fixtures.processes import train_by_torchrun, train_in_processes
 from fixtures.tone_corpus import MODEL, random_texts, recipe_data, three_stages, write_corpus
 
 STAGES = ("baseline", "fusion", "keyframes")
@@ -49,8 +49,11 @@ def log(folder: Path) -> list[dict[str, Any]]:
 def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accumulate: int) -> None:
     """Also where batches have to be cut (1), and where they do not come out even (3)."""
     recipe = write_recipe(corpus, tmp_path, accumulate)
-    start_two = train_by_torchrun if accumulate == 3 else train
-    for done in (train(recipe, tmp_path / "1", 1), start_two(recipe, tmp_path / "2", 2)):
+    start_two = train_by_torchrun if accumulate == 3 else train_in_processes
+    for done in (
+        train_in_processes(recipe, tmp_path / "1", 1),
+        start_two(recipe, tmp_path / "2", 2),
+    ):
         assert done.exit_code == 0, done.stderr
     one, two = log(tmp_path / "1"), log(tmp_path / "2")
     assert len(one) == len(two) == 2 * len(STAGES)
@@ -74,10 +77,12 @@ def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accum
 def test_a_run_of_two_processes_is_resumed_by_one(corpus: Path, tmp_path: Path) -> None:
     recipe = write_recipe(corpus, tmp_path, 1)
     out = tmp_path / "run"
-    done = train(recipe, out, 2, "--set", "stages=" + json.dumps(stages_of_one_epoch()[:2]))
+    done = train_in_processes(
+        recipe, out, 2, "--set", "stages=" + json.dumps(stages_of_one_epoch()[:2])
+    )
     assert done.exit_code == 0, done.stderr
     before = (out / "fusion" / "averaged.safetensors").read_bytes()
-    done = train(recipe, out, 1, "--resume")
+    done = train_in_processes(recipe, out, 1, "--resume")
     assert done.exit_code == 0, done.stderr
     assert [entry["stage"] for entry in log(out)] == [name for name in STAGES for _ in range(2)]
     assert (out / "fusion" / "averaged.safetensors").read_bytes() == before

@@ -1,4 +1,4 @@
-"""What a training says: time left, the progress line, warnings."""
+"""What a training says: time left, the state line, warnings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rich.console import Console
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe, write_corpus
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
-from keyframe_asr.training import checkpoint
-from keyframe_asr.training.report import (
+from keyframe_asr.training.checkpoint import RunState
+from keyframe_asr.training.log import (
     SECONDS_BETWEEN_LINES,
-    EpochReport,
+    EpochStatistics,
     StageClock,
-    TrainingReport,
+    TrainingLog,
     duration,
 )
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import train
 from keyframe_asr.training.validation import Validation
 
 
@@ -56,15 +56,15 @@ def test_durations_in_words(seconds: float | None, told: str) -> None:
 def test_terminal_shows_a_live_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     one: StageConfig = parse_config(StageConfig, stage("warm", 4), "stage")
-    progress = checkpoint.Progress(epoch=1)
-    with TrainingReport(tmp_path) as report:
-        monkeypatch.setattr(report, "_console", Console(file=shown, force_terminal=True, width=200))
-        report.begin_stage(one, progress)
-        epoch = EpochReport(started=0.0, expected_batches=10, learning_rate=1.5e-3)
+    state = RunState(epoch=1)
+    with TrainingLog(tmp_path) as log:
+        monkeypatch.setattr(log, "_console", Console(file=shown, force_terminal=True, width=200))
+        log.begin_stage(one, state)
+        epoch = EpochStatistics(expected_batches=10, learning_rate=1.5e-3)
         epoch.batches, epoch.utterances, epoch.loss = 5, 2, 6.25
         epoch.tokens, epoch.keyframes = 100, 120
-        report.batch(one, progress, epoch)
-        report.end_stage(one, Validation(0.5, 0.4, 2.0, 1.1, 0.9))
+        log.update(one, state, epoch)
+        log.end_stage(one, Validation(0.5, 0.4, 2.0, 1.1, 0.9))
     text = shown.getvalue()
     assert "resumed after 1" in text
     assert "epoch 2/4 loss 3.125 rate 1.5e-03 keyframes/token 1.20" in text
@@ -75,16 +75,16 @@ def test_without_a_terminal_a_line_comes_from_time_to_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one: StageConfig = parse_config(StageConfig, stage("warm", 4), "stage")
-    progress = checkpoint.Progress(epoch=1)
+    state = RunState(epoch=1)
     clock = [100.0]
-    with TrainingReport(tmp_path, now=lambda: clock[0]) as report:
-        report.begin_stage(one, progress)
+    with TrainingLog(tmp_path, now=lambda: clock[0]) as log:
+        log.begin_stage(one, state)
         capsys.readouterr()
-        epoch = EpochReport(started=0.0, expected_batches=8, loss=6.25, utterances=2)
+        epoch = EpochStatistics(expected_batches=8, loss=6.25, utterances=2)
         for batches in range(1, 9):
             clock[0] += SECONDS_BETWEEN_LINES * 0.4
             epoch.batches = batches
-            report.batch(one, progress, epoch)
+            log.update(one, state, epoch)
         lines = capsys.readouterr().err.splitlines()
     # after every third batch: 1.2 times the seconds
     assert [line.split(" loss ")[0] for line in lines] == [
@@ -104,7 +104,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_log_without_a_terminal(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_recipe(tone_recipe(corpus, [stage("only", 2)]), tmp_path)
+    train(tone_recipe(corpus, [stage("only", 2)]), tmp_path)
     captured = capsys.readouterr()
     assert captured.out == "", "results only go to standard output"
     lines = captured.err.splitlines()
@@ -117,7 +117,7 @@ def test_log_without_a_terminal(
 
 
 def test_quiet_is_quiet(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_recipe(tone_recipe(corpus, [stage("only", 1)]), tmp_path, quiet=True)
+    train(tone_recipe(corpus, [stage("only", 1)]), tmp_path, quiet=True)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 
@@ -125,7 +125,7 @@ def test_quiet_is_quiet(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_no_python_warnings_in_a_run(
     corpus: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    train_recipe(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
+    train(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
     assert [str(one.message) for one in recwarn if one.category is not DeprecationWarning] == []
 
 
@@ -138,7 +138,7 @@ def test_warning_when_keyframes_do_not_fit_the_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write_corpus(tmp_path, {"train": ["ABCDE", "BCDEF"] * 2, "dev": ["ABCDEF"]})
-    train_recipe(tone_recipe(table, silent_inter_ctc()), tmp_path / "run")
+    train(tone_recipe(table, silent_inter_ctc()), tmp_path / "run")
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) == 1
     assert "'keyframes' starts with " in warnings[0]
@@ -156,10 +156,10 @@ def test_warning_depends_on_the_measured_rate(
     measured: float,
     warned: bool,
 ) -> None:
-    from keyframe_asr.training import loop as trainer
+    from keyframe_asr.training import loop
 
-    monkeypatch.setattr(trainer, "validate", lambda *_: Validation(0.5, 0.5, 1.0, measured, 0.9))
-    train_recipe(tone_recipe(corpus, silent_inter_ctc()), tmp_path)
+    monkeypatch.setattr(loop, "validate", lambda *_: Validation(0.5, 0.5, 1.0, measured, 0.9))
+    train(tone_recipe(corpus, silent_inter_ctc()), tmp_path)
     assert (f"{measured:.2f} keyframes per token, outside" in capsys.readouterr().err) == warned
 
 
@@ -170,7 +170,7 @@ def test_text_longer_than_its_audio_is_left_out_and_told(
     long = "ABCDEF" * 20
     rows = table.read_text().replace("\tBA\t", f"\t{long}\t").replace("\tBC\t", f"\t{long}\t")
     table.write_text(rows)
-    train_recipe(tone_recipe(table, three_stages(1)), tmp_path / "run")
+    train(tone_recipe(table, three_stages(1)), tmp_path / "run")
     errors = capsys.readouterr().err
     told = "utterances have more text than audio and are left out"
     assert f"{table}:train: 1 of 3 {told}: train-001" in errors

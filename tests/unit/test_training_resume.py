@@ -26,7 +26,7 @@ from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import train
 
 STAGES = ("baseline", "fusion", "keyframes")
 
@@ -46,7 +46,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    train_recipe(recipe_of(corpus), folder, quiet=True)
+    train(recipe_of(corpus), folder, quiet=True)
     return folder
 
 
@@ -79,17 +79,17 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert all(torch.equal(states[0][1][key], states[1][1][key]) for key in states[1][1])
 
 
-def assert_whole(folder: Path) -> checkpoint.Progress:
+def assert_whole(folder: Path) -> checkpoint.RunState:
     """What is there can be read, and every file that the state lists is there."""
     restored = checkpoint.load_state(folder)
     if restored is None:
-        return checkpoint.Progress()
-    progress = restored[0]
-    for _, name in progress.best:
-        load_file(folder / STAGES[progress.stage] / name)
-    for name in STAGES[: progress.stage]:
+        return checkpoint.RunState()
+    state = restored[0]
+    for _, name in state.best:
+        load_file(folder / STAGES[state.stage] / name)
+    for name in STAGES[: state.stage]:
         load_file(folder / name / "averaged.safetensors")
-    return progress
+    return state
 
 
 # A fresh run writes tokenizer, statistics and recipe, a resumed one the recipe; then each epoch its
@@ -121,9 +121,9 @@ def test_killed_while_writing(
         child.start()
         child.join(60)
         assert child.exitcode == -signal.SIGKILL
-        progress = assert_whole(tmp_path)
-        assert (progress.stage, progress.epoch) == reached
-    train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
+        state = assert_whole(tmp_path)
+        assert (state.stage, state.epoch) == reached
+    train(recipe_of(corpus), tmp_path, resume=True, quiet=True)
     assert_same_run(tmp_path, undisturbed)
 
 
@@ -143,7 +143,7 @@ def test_killed_at_random_moments(
         os.kill(child.pid, signal.SIGKILL)
         child.join(60)
         assert_whole(tmp_path)
-    train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
+    train(recipe_of(corpus), tmp_path, resume=True, quiet=True)
     assert_same_run(tmp_path, undisturbed)
 
 
@@ -162,11 +162,11 @@ def test_failing_write_stops_with_one_line_and_can_be_resumed(
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(TrainingError, match=r"state\.pt: cannot be written .* --resume") as error:
-        train_recipe(recipe_of(corpus), tmp_path, quiet=True)
+        train(recipe_of(corpus), tmp_path, quiet=True)
     assert "\n" not in str(error.value)
-    progress = assert_whole(tmp_path)
-    assert (progress.stage, progress.epoch) == (0, 2)
-    train_recipe(recipe_of(corpus), tmp_path, resume=True, quiet=True)
+    state = assert_whole(tmp_path)
+    assert (state.stage, state.epoch) == (0, 2)
+    train(recipe_of(corpus), tmp_path, resume=True, quiet=True)
     assert_same_run(tmp_path, undisturbed)
 
 
@@ -191,19 +191,20 @@ def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
     last = done.stderr.splitlines()[-1]
     assert re.search(r"state\.pt: cannot be written .* --resume$", last), done.stderr
     assert not list((tmp_path / "run").glob(".state.pt*"))
-    train_recipe(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
+    train(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
     assert_same_run(tmp_path / "run", undisturbed)
 
 
 def test_resuming_without_a_run_starts_one(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:
-    train_recipe(recipe_of(corpus), tmp_path / "new", resume=True, quiet=True)
+    train(recipe_of(corpus), tmp_path / "new", resume=True, quiet=True)
     assert_same_run(tmp_path / "new", undisturbed)
 
 
 def test_resuming_a_finished_run_trains_nothing(corpus: Path, undisturbed: Path) -> None:
     log = (undisturbed / "log.jsonl").read_text()
-    model = train_recipe(recipe_of(corpus), undisturbed, resume=True, quiet=True)
-    assert model == undisturbed / "keyframes" / "model"
+    done = train(recipe_of(corpus), undisturbed, resume=True, quiet=True)
+    assert done.model == undisturbed / "keyframes" / "model"
+    assert done.validations == {}
     assert (undisturbed / "log.jsonl").read_text() == log
 
 
@@ -216,8 +217,8 @@ def test_a_run_whose_recipe_has_old_names_of_keys_is_resumed(
     shutil.copytree(undisturbed, run)
     (run / "recipe.yaml").write_text(stored.replace("reinitialise:", "forget:"))
     recipe = load_recipe(run / "recipe.yaml")
-    assert recipe == recipe_of(corpus)
-    train_recipe(recipe, run, resume=True, quiet=True)
+    assert recipe.stages == recipe_of(corpus).stages
+    train(recipe, run, resume=True, quiet=True)
     assert_same_run(run, undisturbed)
     assert (run / "recipe.yaml").read_text() == stored
 
@@ -225,7 +226,7 @@ def test_a_run_whose_recipe_has_old_names_of_keys_is_resumed(
 def test_existing_run_is_refused_without_resume(corpus: Path, undisturbed: Path) -> None:
     before = (undisturbed / "state.pt").read_bytes()
     with pytest.raises(TrainingError, match="holds a run already; add --resume") as error:
-        train_recipe(recipe_of(corpus), undisturbed, quiet=True)
+        train(recipe_of(corpus), undisturbed, quiet=True)
     assert "\n" not in str(error.value)
     assert (undisturbed / "state.pt").read_bytes() == before
 
@@ -242,7 +243,7 @@ def test_run_killed_before_its_first_epoch_leaves_no_tokenizer_behind(
     assert child.exitcode == -signal.SIGKILL
     other = small_corpus(tmp_path / "other")
     other.write_text(other.read_text().replace("F", "Z").replace("E", "X"))
-    train_recipe(tone_recipe(other, [stage("only", 1)]), tmp_path / "run", quiet=True)
+    train(tone_recipe(other, [stage("only", 1)]), tmp_path / "run", quiet=True)
     symbols = (tmp_path / "run" / "only" / "model" / "tokenizer.txt").read_text()
     assert "Z" in symbols
     assert "F" not in symbols
@@ -267,26 +268,26 @@ def test_resuming_with_another_recipe_is_refused(
     data["model"]["encoder"].setdefault("heads", 2)
     recipe = Recipe.model_validate(data)
     with pytest.raises(TrainingError, match=f"which differs in {named}") as error:
-        train_recipe(recipe, undisturbed, resume=True, quiet=True)
+        train(recipe, undisturbed, resume=True, quiet=True)
     assert "\n" not in str(error.value)
 
 
 def test_stages_may_be_added_to_a_run(corpus: Path, tmp_path: Path) -> None:
-    train_recipe(tone_recipe(corpus, [stage("first", 1)]), tmp_path, quiet=True)
+    train(tone_recipe(corpus, [stage("first", 1)]), tmp_path, quiet=True)
     first = (tmp_path / "first" / "averaged.safetensors").read_bytes()
     longer = tone_recipe(corpus, [stage("first", 1), stage("second", 1)])
-    train_recipe(longer, tmp_path, resume=True, quiet=True)
+    train(longer, tmp_path, resume=True, quiet=True)
     assert (tmp_path / "first" / "averaged.safetensors").read_bytes() == first
     assert (tmp_path / "second" / "model" / "config.yaml").is_file()
 
 
 def test_runs_from_before_the_recipe_was_kept_can_be_resumed(corpus: Path, tmp_path: Path) -> None:
     recipe = tone_recipe(corpus, [stage("first", 1)])
-    train_recipe(recipe, tmp_path, quiet=True)
+    train(recipe, tmp_path, quiet=True)
     (tmp_path / "recipe.yaml").unlink()
-    train_recipe(recipe, tmp_path, resume=True, quiet=True)
+    train(recipe, tmp_path, resume=True, quiet=True)
     other = recipe.model_copy(update={"model": recipe.model.model_copy(update={"decoder": None})})
     (tmp_path / "recipe.yaml").unlink()
     with pytest.raises(TrainingError, match="do not fit the recipe's model") as error:
-        train_recipe(other, tmp_path, resume=True, quiet=True)
+        train(other, tmp_path, resume=True, quiet=True)
     assert "\n" not in str(error.value)

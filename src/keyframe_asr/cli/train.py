@@ -54,17 +54,16 @@ def train(
     from keyframe_asr.config.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    from keyframe_asr.training.run import train_recipe  # after it: a bad recipe is refused at once
+    parts = reinitialise or ()
+    # after the recipe, so that a bad one is refused at once
+    from keyframe_asr.training import run
 
     if plan:
-        _print_plan(loaded, initial, reinitialise or ())
+        _print_plan(loaded, initial, parts)
         return
-    folder = out or Path("runs") / loaded.name
-    model = train_recipe(
-        loaded, folder, resume=resume, initial=initial, reinitialise=reinitialise or ()
-    )
+    done = run.train(loaded, out, resume=resume, initial=initial, reinitialise=parts)
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several, one of which may speak
-        typer.echo(model)
+        typer.echo(done.model)
 
 
 def _print_plan(recipe: Recipe, initial: str | None, reinitialise: Sequence[str]) -> None:
@@ -72,8 +71,7 @@ def _print_plan(recipe: Recipe, initial: str | None, reinitialise: Sequence[str]
 
     from rich.console import Console
 
-    from keyframe_asr.training.plan import show
-    from keyframe_asr.training.run import plan_recipe
+    from keyframe_asr.training.plan import plan_recipe, show
 
     with tempfile.TemporaryDirectory() as scratch:
         show(plan_recipe(recipe, Path(scratch), initial, reinitialise), Console())

@@ -30,7 +30,7 @@ from keyframe_asr.evaluation.inspection_picture import draw_inspection, require_
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.training.run import train_recipe
+from keyframe_asr.training.run import train
 
 MARKER = ".keyframe-demo"
 """A file that tells a folder of the demo, which may be emptied, from anybody else's."""
@@ -101,7 +101,7 @@ def _train(out: Path, size: DemoSize) -> Recipe:
     with warnings.catch_warnings():
         # lhotse advises to read manifests lazily, which pays for far larger ones only.
         warnings.filterwarnings("ignore", module="lhotse")
-        train_recipe(recipe, out / "run")
+        train(recipe, out / "run")
     return recipe
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +15,19 @@ from torch import Tensor
 
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.config.recipe import Recipe, StageConfig
+from keyframe_asr.data.augment import Augmentation
+from keyframe_asr.data.feature_store import FeatureStore
+from keyframe_asr.data.manifest import text
+from keyframe_asr.io.pretrained_source import with_architecture
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.distributed import Processes
+from keyframe_asr.training.epoch_data import DataSource, StageData
+from keyframe_asr.training.initial_weights import find_weights, load_initial, new_network
+from keyframe_asr.training.log import TrainingLog
+from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.run_data import load_run_data
+from keyframe_asr.training.run_recipe import complete_recipe
 
 PROBE_SECONDS = (4, 8)
 """Lengths of the two utterances of noise that memory is measured on."""
@@ -58,6 +69,54 @@ class TrainingPlan:
     vocab_size: int
     parameters: dict[str, int]
     stages: list[StagePlan]
+
+
+def plan_recipe(
+    recipe: Recipe,
+    scratch: Path,
+    initial: str | Path | None = None,
+    reinitialise: Sequence[str] = (),
+) -> TrainingPlan:
+    """What `train` would do, from the same inputs; trains nothing.
+
+    Args:
+        recipe: the run.
+        scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
+        initial, reinitialise: as in `train`; what does not fit is said on standard error.
+
+    Raises:
+        ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
+        TrainingError: `initial` cannot be used.
+    """
+    start = None if initial is None else find_weights(initial)
+    recipe = with_architecture(complete_recipe(recipe))
+    features = FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep=False)
+    with TrainingLog(scratch, quiet=True) as log:
+        # its statistics are not used, so that a pretrained encoder need not run
+        data = load_run_data(recipe, scratch, features, log, resume=False)
+    network = new_network(recipe, data.tokenizer.vocab_size)
+    if start is not None:
+        with TrainingLog(scratch) as log:
+            load_initial(network, start, data.tokenizer, reinitialise, log)
+    augmentation = Augmentation(recipe.augment, recipe.seed)
+    source = DataSource(recipe, data, features, augmentation, Processes(), scratch)
+    stages = []
+    for number, (stage, cuts) in enumerate(zip(recipe.stages, data.train, strict=True)):
+        seconds = sum(cut.duration for cut in cuts)
+        tokens = sum(len(data.tokenizer.encode(text(cut))) for cut in cuts)
+        batches = StageData(source, number)
+        stages.append(
+            StagePlan(
+                name=stage.name,
+                epochs=stage.epochs,
+                utterances=len(cuts),
+                hours=seconds / 3600,
+                batches=batches.batch_count,
+                updates=batches.update_count,
+                memory=estimate_memory(network, stage, recipe, tokens / max(1e-9, seconds)),
+            )
+        )
+    return TrainingPlan(data.tokenizer.vocab_size, count_parameters(network), stages)
 
 
 def count_parameters(network: KeyframeNetwork) -> dict[str, int]:

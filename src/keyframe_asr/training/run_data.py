@@ -17,25 +17,25 @@ from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import (
     STATISTICS_FILE,
+    Statistics,
     load_statistics,
     measure_statistics,
 )
-from keyframe_asr.errors import ManifestError, TrainingError
+from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.training.checkpoint import NO_ROOM
-from keyframe_asr.training.recipe_defaults import prepared_statistics
-from keyframe_asr.training.report import TrainingReport
+from keyframe_asr.training.log import TrainingLog
 
 _NAMED_UTTERANCES = 5
 _NAMED_PARTS = 10
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RunData:
     """What a run starts from, besides its recipe; only cuts that a loss can be computed for.
 
     Attributes:
@@ -53,60 +53,61 @@ class Inputs:
     inverse_std: Tensor
 
 
-def prepare_inputs(
+def load_run_data(
     recipe: Recipe,
     folder: Path,
     store: Store,
+    log: TrainingLog,
     *,
     resume: bool,
-    report: TrainingReport,
-) -> Inputs:
+) -> RunData:
     """Load all manifests of a run; make tokenizer and statistics, or read them.
 
     With `resume` they are the run's own, with `data.prepared` those of the corpus.
+
+    Args:
+        recipe: of the run.
+        folder: of the run; tokenizer and statistics are kept there.
+        store: the network's input, of which the statistics are.
+        log: warns of utterances that are left out.
+        resume: whether tokenizer and statistics are there already.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its utterances can.
         RecipeError, ModelError: the tokenizer cannot be made, or a stored file read.
     """
-    common = training_name(recipe)
-    lists = {common: _training_manifests(recipe.data), recipe.data.dev: [recipe.data.dev]}
-    lists |= {_together(one.manifests): one.manifests for one in recipe.stages if one.train}
-    names = [_together(stage.manifests) or common for stage in recipe.stages]
-    manifests = {
-        name: _normalised(_load_together(together), recipe) for name, together in lists.items()
-    }
+    common, dev_name = train_name(recipe), recipe.data.dev
+    manifests = {common: _training_manifests(recipe.data), dev_name: [dev_name]}
+    manifests |= {_joined(one.manifests): one.manifests for one in recipe.stages if one.train}
+    cuts = {name: _normalised(_load_all(files), recipe) for name, files in manifests.items()}
     if not resume:
-        _make(manifests[common], recipe, folder, store, report)
-    tokenizer = load_tokenizer(folder)
-    measured = load_statistics(folder)
+        _make_tokenizer_and_statistics(cuts[common], recipe, folder, store, log)
+    tokenizer, statistics = load_tokenizer(folder), load_statistics(folder)
+    names = [_joined(stage.manifests) or common for stage in recipe.stages]
     fastest = max(recipe.augment.speeds)
     train = {
-        name: alignable(name, manifests[name], tokenizer, recipe, fastest, report.warn)
+        name: alignable(name, cuts[name], tokenizer, recipe, fastest, log.warning)
         for name in dict.fromkeys(names)
     }
-    dev = alignable(
-        recipe.data.dev, manifests[recipe.data.dev], tokenizer, recipe, 1.0, report.warn
-    )
-    return Inputs(
+    return RunData(
         tuple(train[name] for name in names),
-        dev,
+        alignable(dev_name, cuts[dev_name], tokenizer, recipe, 1.0, log.warning),
         tokenizer,
-        torch.tensor(measured["mean"]),
-        torch.tensor(measured["inverse_std"]),
+        torch.tensor(statistics["mean"]),
+        torch.tensor(statistics["inverse_std"]),
     )
 
 
-def training_name(recipe: Recipe) -> str:
+def train_name(recipe: Recipe) -> str:
     """What messages call the recipe's training manifests."""
-    return _together(_training_manifests(recipe.data))
+    return _joined(_training_manifests(recipe.data))
 
 
 def _training_manifests(data: DataConfig) -> list[str]:
     return [data.train, *data.more_train]
 
 
-def _together(manifests: list[str]) -> str:
+def _joined(manifests: list[str]) -> str:
     return " + ".join(manifests)
 
 
@@ -143,28 +144,26 @@ def alignable(
 
 
 def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
-    said = cuts.transform_text(
-        lambda words: normalise_text(words, recipe.normalisation or recipe.language)
-    )
-    return CutSet.from_cuts(list(said))
+    form = recipe.normalisation or recipe.language
+    return CutSet.from_cuts(list(cuts.transform_text(lambda words: normalise_text(words, form))))
 
 
-def _load_together(manifests: list[str]) -> CutSet:
+def _load_all(manifests: list[str]) -> CutSet:
     """Manifests as one. Raises `ManifestError` if two utterances share a name."""
-    together: dict[str, Cut] = {}
+    loaded: dict[str, Cut] = {}
     for name in manifests:
         for cut in load_manifest(name):
-            if cut.id in together:
+            if cut.id in loaded:
                 raise ManifestError(
                     f"{name}: utterance '{cut.id}' is there already, from this or another training "
                     "manifest; name each manifest once, and give each utterance its own name"
                 )
-            together[cut.id] = cut
-    return CutSet.from_cuts(together.values())
+            loaded[cut.id] = cut
+    return CutSet.from_cuts(loaded.values())
 
 
-def _make(
-    train: CutSet, recipe: Recipe, folder: Path, store: Store, report: TrainingReport
+def _make_tokenizer_and_statistics(
+    train: CutSet, recipe: Recipe, folder: Path, store: Store, log: TrainingLog
 ) -> None:
     """Tokenizer and statistics, the run's own even where they come from a prepared corpus."""
     prepared = recipe.data.prepared
@@ -172,13 +171,31 @@ def _make(
         tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
     else:
         tokenizer = load_tokenizer(Path(prepared))
-        _check_texts(train, tokenizer, recipe, report.warn)
+        _check_texts(train, tokenizer, recipe, log.warning)
     if prepared is None or recipe.model.pretrained is not None:  # a corpus has those of fbank
-        statistics = measure_statistics(list(train), store, say=report.say)
+        statistics = measure_statistics(list(train), store, say=log.info)
     else:
-        statistics = prepared_statistics(recipe, Path(prepared))
+        statistics = _prepared_statistics(recipe, Path(prepared))
     write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_ROOM, TrainingError)
     write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_ROOM, TrainingError)
+
+
+def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
+    """The feature statistics of a prepared corpus.
+
+    Raises:
+        ManifestError: they cannot be read.
+        RecipeError: they are of other features than the recipe's.
+    """
+    statistics = load_statistics(folder)
+    bins, wanted = len(statistics["mean"]), recipe.features.num_mel_bins
+    if bins != wanted:
+        raise RecipeError(
+            f"{folder}: its feature statistics are of {bins} mel bins, but the recipe says "
+            f"features.num_mel_bins: {wanted}; give {bins}, or name the manifests as data.train "
+            "and data.dev instead of data.prepared"
+        )
+    return statistics
 
 
 def _check_texts(
@@ -191,7 +208,7 @@ def _check_texts(
     if lacking:
         some = " ".join(lacking[:_NAMED_PARTS]) + (" ..." if lacking[_NAMED_PARTS:] else "")
         warn(
-            f"{training_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks parts of the "
+            f"{train_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks parts of the "
             f"texts ({len(lacking)}: {some}), which are learned as unknown; name all manifests "
             "without data.prepared to have them"
         )

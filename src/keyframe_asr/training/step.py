@@ -13,10 +13,11 @@ from torch import Tensor
 from keyframe_asr.config.recipe import StageConfig, TrainingConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.divergence import check_finite, naming_utterances
-from keyframe_asr.training.precision import autocast_type
-from keyframe_asr.training.stages import StageObjective, learning_rate, optimiser
+from keyframe_asr.training.objective import StageObjective, check_finite, naming_utterances
+from keyframe_asr.training.optimiser import learning_rate, optimiser
 from keyframe_asr.training.validation import count_spikes
+
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Updater:
         self._scaler = torch.amp.GradScaler(
             processes.device.type, enabled=training.precision == "float16"
         )
+        self._accelerator.free_memory()  # it still holds the objective of the stage before
         self._objective, self._optimiser = self._accelerator.prepare(
             objective, optimiser(objective, training.weight_decay)
         )
@@ -135,3 +137,20 @@ class Updater:
     def _backward(self, loss: Tensor) -> None:
         # Exchanged gradients are averaged over the processes, but shares add up to 1 over all.
         self._scaler.scale(loss * self._processes.count).backward()
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """What matrix products are computed in on `device`; None for float32.
+
+    A CPU for which torch has no fast bfloat16 imitates it, a hundred times slower than float32 on
+    one that was measured (docs/lab_log.md); float32 then takes its place.
+    """
+    if precision == "bfloat16" and device.type == "cpu" and not cpu_computes_bfloat16():
+        return None
+    return _HALF.get(precision)
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether oneDNN, which torch leaves them to, takes matrix products of bfloat16 on this CPU."""
+    available = torch.backends.mkldnn.is_available()
+    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())

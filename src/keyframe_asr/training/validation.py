@@ -1,4 +1,7 @@
-"""Error on the dev set during training: greedy, without the attention decoder's search."""
+"""Error on the dev set during training, and what follows from it for the stage.
+
+Decoding is greedy, without the attention decoder's search.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from dataclasses import asdict, dataclass
 import torch
 from kaldialign import edit_distance
 
+from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
+from keyframe_asr.errors import TrainingError
 from keyframe_asr.losses.axe import axe_align
 from keyframe_asr.model.keyframes import select_keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
-from keyframe_asr.training.divergence import check_finite, naming_utterances
-from keyframe_asr.training.stages import StageObjective
+from keyframe_asr.training.objective import StageObjective, check_finite, naming_utterances
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,6 @@ class Validation:
 def validate(
     objective: StageObjective,
     batches: Iterable[Batch],
-    device: torch.device,
     stage: str,
     add_up: Callable[[dict[str, float]], dict[str, float]] = dict,
 ) -> Validation:
@@ -57,8 +60,7 @@ def validate(
 
     Args:
         objective: the network with the losses of the stage.
-        batches: those of this process.
-        device: where to compute.
+        batches: those of this process, on its device.
         stage: its name, for errors.
         add_up: adds the sums of all processes.
 
@@ -69,7 +71,7 @@ def validate(
     training = objective.training
     objective.eval()
     sums = _Sums()
-    for batch in (one.to(device) for one in batches):
+    for batch in batches:
         with naming_utterances(stage, batch.ids):
             total, _, encoded = objective(
                 batch.features,
@@ -89,6 +91,41 @@ def validate(
         sums.add_errors(batch, encoded, objective)
     objective.train(training)
     return _Sums(**add_up(asdict(sums))).means()
+
+
+def inter_ctc_is_ready(stage: StageConfig, validation: Validation) -> bool:
+    """Whether the inter-CTC is good enough for the stage to end, as its `ends_when` says."""
+    bounds = stage.ends_when
+    if bounds is None:
+        return False
+    low, high = bounds.keyframes_per_token
+    return (
+        validation.inter_error <= bounds.inter_error
+        and low <= validation.keyframes_per_token <= high
+    )
+
+
+def count_collapsed(stage: StageConfig, validation: Validation, before: int) -> int:
+    """Evaluations in a row whose error is that of a collapse: this one, and those `before` it.
+
+    Without a loss on encoder 2's output the keyframe stage collapses (arXiv 2510.10453: CER above
+    80 %), and so it may when the inter-CTC is not ready.
+    """
+    bound = stage.collapse
+    if not stage.keyframes or bound is None or validation.error <= bound.error:
+        return 0
+    return before + 1
+
+
+def check_collapse(stage: StageConfig, evaluations: int) -> None:
+    """Raise `TrainingError`, with what to try, after too many collapsed `evaluations` in a row."""
+    bound = stage.collapse
+    if stage.keyframes and bound is not None and evaluations >= bound.evaluations:
+        raise TrainingError(
+            f"stage '{stage.name}' has collapsed: its dev error was above {bound.error:.0%} in "
+            f"{evaluations} evaluations in a row; train the stage before it for longer, keep a "
+            "loss on the head, lower the learning rate, or set collapse: null to go on regardless"
+        )
 
 
 def count_spikes(network: KeyframeNetwork, encoded: Encoded) -> int:

@@ -1,14 +1,19 @@
-"""A recipe on a prepared corpus: what the recipe leaves open is taken from the corpus."""
+"""The recipe of a run: completed from a prepared corpus, kept in the folder, checked on resume."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from keyframe_asr.config.recipe import Recipe, TokenizerConfig
+import yaml
+
+from keyframe_asr.config.recipe import Recipe, TokenizerConfig, load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
-from keyframe_asr.data.statistics import Statistics, load_statistics
-from keyframe_asr.errors import ManifestError, RecipeError
+from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
+from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.training.checkpoint import NO_ROOM
+
+RECIPE_FILE = "recipe.yaml"
 
 
 def complete_recipe(recipe: Recipe) -> Recipe:
@@ -39,22 +44,42 @@ def complete_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=found | {"tokenizer": tokenizer})
 
 
-def prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
-    """The feature statistics of a prepared corpus.
+def store_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write `recipe.yaml`, every default spelled out, into the folder of a run."""
+    described = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_whole(folder / RECIPE_FILE, described, NO_ROOM, TrainingError)
+
+
+def check_recipe(recipe: Recipe, folder: Path) -> None:
+    """Refuse to resume a run with a recipe that its weights or its stages do not fit.
+
+    Epochs, learning rates, batches and data may change, and stages may be added at the end; what
+    the stages are called, start from and re-initialise may not.
 
     Raises:
-        ManifestError: they cannot be read.
-        RecipeError: they are of other features than the recipe's.
+        TrainingError: names what differs.
     """
-    statistics = load_statistics(folder)
-    bins, wanted = len(statistics["mean"]), recipe.features.num_mel_bins
-    if bins != wanted:
-        raise RecipeError(
-            f"{folder}: its feature statistics are of {bins} mel bins, but the recipe says "
-            f"features.num_mel_bins: {wanted}; give {bins}, or name the manifests as data.train "
-            "and data.dev instead of data.prepared"
+    if not (folder / RECIPE_FILE).exists():
+        return
+    before = load_recipe(folder / RECIPE_FILE)
+    fixed = ("language", "tokenizer", "features", "model")
+    differing = [name for name in fixed if getattr(before, name) != getattr(recipe, name)]
+    # recipes stored by version 0.1 name no normal form
+    if (before.normalisation or before.language) != (recipe.normalisation or recipe.language):
+        differing.append("normalisation")
+    for key, what in (
+        ("name", "the names of the stages"),
+        ("start_from", "what the stages start from"),
+        ("reinitialise", "what the stages re-initialise"),
+    ):
+        then = [getattr(stage, key) for stage in before.stages]
+        if [getattr(stage, key) for stage in recipe.stages][: len(then)] != then:
+            differing.append(what)
+    if differing:
+        raise TrainingError(
+            f"{folder}: was trained with another recipe, which differs in {', '.join(differing)}; "
+            f"resume with {folder / RECIPE_FILE}, or choose another --out"
         )
-    return statistics
 
 
 def _differences(recipe: Recipe, summary: CorpusSummary, tokenizer: TokenizerConfig) -> list[str]:

@@ -1,15 +1,15 @@
-"""What a stage of training minimises, and how its learning rate runs."""
+"""What a stage of training minimises: the network with the losses of the stage."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.errors import TrainingError
 from keyframe_asr.losses.axe import axe_loss
 from keyframe_asr.losses.combine import LossParts
 from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
@@ -22,10 +22,6 @@ from keyframe_asr.timing import encoder_frame_seconds
 TOKENS_PER_SECOND = 4.0
 """Of speech, about: characters of Mandarin, pieces of English words."""
 
-PRETRAINED = ".pretrained."
-"""In the names of the pretrained encoder's weights."""
-
-
 Masking = Callable[[Tensor, str], Tensor]
 """Features (T, F) of the utterance of that name to a masked copy."""
 
@@ -37,7 +33,7 @@ class StageObjective(nn.Module):
 
     Attributes:
         masking: changes outputs of a pretrained encoder in training where they are computed here;
-            set anew for each epoch. Those from a store have been masked already.
+            set for each epoch. Those from a store have been masked already.
     """
 
     def __init__(self, network: KeyframeNetwork, stage: StageConfig) -> None:
@@ -148,36 +144,26 @@ def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
         network.pretrained.unfreeze_from(stage.unfreeze_from_layer)
 
 
-def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
-    """Learning rate of update `step` (from 1): linear warm-up, then the stage's decay."""
-    warmup = max(stage.warmup_steps, 1)
-    if step < warmup:
-        return stage.learning_rate * step / warmup
-    if stage.decay == "constant":
-        return stage.learning_rate
-    if stage.decay == "inverse_sqrt":
-        return stage.learning_rate * math.sqrt(warmup / step)
-    done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
-    span = stage.learning_rate - stage.final_learning_rate
-    return stage.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
+@contextmanager
+def naming_utterances(stage: str, ids: Sequence[str]) -> Iterator[None]:
+    """Turn a refusal of the losses or of the keyframe selection into a line that names the batch.
 
-
-def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and other vectors are not decayed.
-
-    Groups of a pretrained encoder's weights are marked `pretrained`: they have their own rate.
+    Both raise `ValueError` (a `LossInputError` is one) with places in the batch, since neither
+    knows what the utterances are called.
     """
-    groups: list[dict[str, Any]] = []
-    for pretrained in (False, True):
-        trained = [
-            weight
-            for name, weight in network.named_parameters()
-            if weight.requires_grad and (PRETRAINED in f".{name}") == pretrained
-        ]
-        if pretrained and not trained:
-            continue
-        decayed = [weight for weight in trained if weight.dim() > 1]
-        plain = [weight for weight in trained if weight.dim() <= 1]
-        for weights, decay in ((decayed, weight_decay), (plain, 0.0)):
-            groups.append({"params": weights, "weight_decay": decay, "pretrained": pretrained})
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
+    try:
+        yield
+    except ValueError as error:
+        raise TrainingError(
+            f"stage '{stage}': {error}; the utterances of the batch, place 0 first: "
+            f"{', '.join(ids)}; look at these, or lower the learning rate"
+        ) from error
+
+
+def check_finite(what: str, value: Tensor, stage: str, ids: Sequence[str]) -> None:
+    """Raise `TrainingError` naming the utterances unless the scalar `value` is finite."""
+    if not torch.isfinite(value):
+        raise TrainingError(
+            f"stage '{stage}': the {what} is {float(value.detach())} for the batch of "
+            f"{', '.join(ids)}; look at these utterances, or lower the learning rate"
+        )

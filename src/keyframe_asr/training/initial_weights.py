@@ -11,10 +11,12 @@ from torch import Tensor
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError, TrainingError
 from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE, find_model, without_quantised
-from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.io.pretrained_source import load_original
+from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 from keyframe_asr.training.checkpoint import load_weights
+from keyframe_asr.training.log import TrainingLog
 
 DEPTHWISE = ".depthwise.weight"
 """What the weights of the Conformer's convolutions over time end with."""
@@ -28,7 +30,7 @@ LEAST_FITTING = 0.1
 _PARTS_OF_UNITS = ("inter_ctc", "conditioning", "head", "decoder")
 
 
-def initial_weights(named: str | Path) -> Path:
+def find_weights(named: str | Path) -> Path:
     """The file of weights that is named: itself, or that of a model by folder or name.
 
     Raises:
@@ -45,6 +47,20 @@ def initial_weights(named: str | Path) -> Path:
         raise TrainingError(f"{error}; weights (.safetensors) can be given too") from None
 
 
+def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
+    """The pretrained encoder that a recipe starts from, if it has one.
+
+    Raises:
+        ModelError: its source cannot be read, or `transformers` is not installed.
+    """
+    pretrained = recipe.model.pretrained
+    if pretrained is None:
+        return None
+    encoder = build_pretrained(pretrained)
+    load_original(encoder, pretrained)
+    return encoder
+
+
 def load_encoder(encoder: PretrainedEncoder, path: Path) -> None:
     """Put the pretrained encoder that a file of weights holds, if it fits, into `encoder`."""
     weights = without_quantised(load_weights(path))
@@ -57,6 +73,29 @@ def load_encoder(encoder: PretrainedEncoder, path: Path) -> None:
     }
     if fitting.keys() == own.keys():
         encoder.load_state_dict(fitting)
+
+
+def load_initial(
+    network: KeyframeNetwork,
+    path: Path,
+    tokenizer: Tokenizer,
+    reinitialise: Sequence[str],
+    log: TrainingLog,
+) -> None:
+    """Load what fits of the weights to start from, and say what does not.
+
+    Raises:
+        TrainingError: as `load_matching` does.
+    """
+    others = parts_of_other_units(network, path, tokenizer)
+    if others:
+        log.warning(f"{path.parent}: has other units; {', '.join(others)} start at random")
+    if lacking := load_matching(network, path, [*reinitialise, *others]):
+        every = len(network.state_dict())
+        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in lacking))
+        log.warning(
+            f"{path}: has no fitting weights for {len(lacking)} of {every} tensors, of {parts}"
+        )
 
 
 def parts_of_other_units(network: KeyframeNetwork, path: Path, tokenizer: Tokenizer) -> list[str]:
@@ -122,6 +161,8 @@ def new_network(recipe: Recipe, vocab_size: int) -> KeyframeNetwork:
 
 def reinitialise_parts(network: KeyframeNetwork, parts: Sequence[str], recipe: Recipe) -> None:
     """Give parts of the network the weights of a new one, which is built whole for it."""
+    if not parts:
+        return
     fresh = new_network(recipe, network.vocab_size)
     for part in parts:
         network.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())

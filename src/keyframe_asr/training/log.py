@@ -1,7 +1,8 @@
-"""What a training says while it runs: a progress line, a JSON log and TensorBoard scalars."""
+"""The log of a run: a progress line, a JSON line for each epoch, and TensorBoard scalars."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,23 +17,33 @@ from torch.utils.tensorboard import SummaryWriter
 
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
-from keyframe_asr.training import checkpoint
+from keyframe_asr.errors import TrainingError
+from keyframe_asr.training.checkpoint import RunState
 from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
-
-SECONDS_BETWEEN_LINES = 15.0
-"""How often the progress is written where no terminal shows it as it changes."""
 
 _SUMMED = ("batches", "utterances", "loss", "audio_seconds", "frames", "keyframes", "tokens")
 _PART = "part "
 
+LOG_FILE = "log.jsonl"
+
+SECONDS_BETWEEN_LINES = 15.0
+"""How often the progress is written where no terminal shows it as it changes."""
+
 
 @dataclass
-class EpochReport:
-    """Sums over the batches of one epoch."""
+class EpochStatistics:
+    """Sums over the batches of one epoch, which begins now.
 
-    started: float
+    Attributes:
+        expected_batches: that this process computes in the epoch, about.
+        learning_rate: of the last update.
+        waited: seconds that training waited for data.
+        parts: sums of each loss, not weighted.
+    """
+
     expected_batches: int
+    started: float = field(default_factory=time.monotonic)
     learning_rate: float = 0.0
     batches: int = 0
     utterances: int = 0
@@ -44,14 +55,19 @@ class EpochReport:
     waited: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
-    def waiting(self, batches: Iterator[Batch]) -> Batch | None:
-        """The next batch, None after the last; the time until it comes is counted."""
-        began = time.monotonic()
-        batch = next(batches, None)
-        self.waited += time.monotonic() - began
-        return batch
+    def timed(self, updates: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        """The same updates; the time until each of them is loaded is counted."""
+        while True:
+            began = time.monotonic()
+            batches = next(updates, None)
+            self.waited += time.monotonic() - began
+            if batches is None:
+                return
+            yield batches
 
-    def over(self, add_up: Callable[[dict[str, float]], dict[str, float]]) -> EpochReport:
+    def over_processes(
+        self, add_up: Callable[[dict[str, float]], dict[str, float]]
+    ) -> EpochStatistics:
         """The sums over all processes; times stay those of this one."""
         sums: dict[str, float] = {name: getattr(self, name) for name in _SUMMED}
         total = add_up(sums | {_PART + name: value for name, value in self.parts.items()})
@@ -124,7 +140,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class TrainingReport:
+class TrainingLog:
     """Writes `log.jsonl` and TensorBoard files to a folder and progress to standard error.
 
     Args:
@@ -143,128 +159,134 @@ class TrainingReport:
     ) -> None:
         self._folder = folder
         self._now = now
-        self._last_line = now()
         self._console = Console(file=sys.stderr, quiet=quiet or not writes, emoji=False)
         self._writes = writes
         self._writer = SummaryWriter(str(folder / "tensorboard")) if writes else None
-        self._progress: Progress | None = None
+        self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._clock = StageClock(0.0, 0.0, 0.0)
+        self._last_line = self._now()
 
-    def __enter__(self) -> TrainingReport:
+    def __enter__(self) -> TrainingLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stop_progress()
+        self._stop_bar()
         if self._writer is not None:
             self._writer.close()
 
-    def say(self, message: str) -> None:
+    def info(self, message: str) -> None:
         """Tell something worth knowing."""
-        self._console.print(escape(message), highlight=False, soft_wrap=True)
+        self._print(escape(message))
 
-    def warn(self, message: str) -> None:
+    def warning(self, message: str) -> None:
         """Say something the user should act on."""
-        self._console.print(
-            f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True
-        )
+        self._print(f"[yellow]warning:[/yellow] {escape(message)}")
 
-    def begin_stage(self, stage: StageConfig, progress: checkpoint.Progress) -> None:
+    def begin_stage(self, stage: StageConfig, state: RunState) -> None:
         """Start the progress bar of a stage."""
-        self._stop_progress()
-        self._clock = StageClock(self._now(), progress.epoch, stage.epochs)
-        self._last_line = self._now()
-        self._console.print(
+        self._stop_bar()
+        self._clock = StageClock(self._now(), state.epoch, stage.epochs)
+        self._print(
             f"stage [bold]{escape(stage.name)}[/bold]: {stage.epochs} epochs"
-            + (f", resumed after {progress.epoch}" if progress.epoch else ""),
-            highlight=False,
+            + (f", resumed after {state.epoch}" if state.epoch else "")
         )
         if self._console.is_terminal and not self._console.quiet:
-            self._progress = Progress(
+            self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.fields[state]}"),
+                TextColumn("{task.fields[described]}"),
                 console=self._console,
             )
-            self._progress.start()
-            self._task = self._progress.add_task(
-                escape(stage.name), total=stage.epochs, completed=progress.epoch, state=""
+            self._bar.start()
+            self._task = self._bar.add_task(
+                escape(stage.name), total=stage.epochs, completed=state.epoch, described=""
             )
 
-    def batch(self, stage: StageConfig, progress: checkpoint.Progress, epoch: EpochReport) -> None:
+    def update(self, stage: StageConfig, state: RunState, epoch: EpochStatistics) -> None:
         """Move the progress bar; without a terminal, write a line from time to time."""
         now = self._now()
-        if self._progress is None and now - self._last_line < SECONDS_BETWEEN_LINES:
+        if self._bar is None and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
         numbers = epoch.numbers()
-        done = progress.epoch + min(1.0, epoch.batches / epoch.expected_batches)
-        state = (
-            f"epoch {progress.epoch + 1}/{stage.epochs} loss {numbers['loss']:.3f} "
+        done = state.epoch + min(1.0, epoch.batches / epoch.expected_batches)
+        described = (
+            f"epoch {state.epoch + 1}/{stage.epochs} loss {numbers['loss']:.3f} "
             f"rate {numbers['learning_rate']:.1e} "
             f"keyframes/token {numbers['keyframes_per_token']:.2f} "
             f"{duration(self._clock.seconds_left(now, done))} left"
         )
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, state=state)
-            return
-        self._last_line = now
-        self._console.print(
-            f"{escape(stage.name)} {done / stage.epochs:.0%} {state}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, described=described)
+        else:
+            self._print(f"{escape(stage.name)} {done / stage.epochs:.0%} {described}")
 
     def end_epoch(
         self,
         stage: StageConfig,
-        progress: checkpoint.Progress,
-        epoch: EpochReport,
+        state: RunState,
+        epoch: EpochStatistics,
         validation: Validation | None,
     ) -> None:
         """Log an epoch that is over."""
         numbers = epoch.numbers()
         measured = _measured(validation) if validation else {}
-        entry = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step}
+        entry = {"stage": stage.name, "epoch": state.epoch, "step": state.step}
         self._log({**entry, **numbers, **measured})
         for name, value in {**numbers, **measured}.items():
             if self._writer is not None:
-                self._writer.add_scalar(f"{stage.name}/{name}", value, progress.epoch)
-        if validation is not None and self._progress is None:
-            self._last_line = self._now()
-            left = self._clock.seconds_left(self._last_line, progress.epoch)
-            self._console.print(
-                f"{escape(stage.name)} {progress.epoch}/{stage.epochs} loss {numbers['loss']:.3f} "
+                self._writer.add_scalar(f"{stage.name}/{name}", value, state.epoch)
+        if validation is not None and self._bar is None:
+            left = self._clock.seconds_left(self._now(), state.epoch)
+            self._print(
+                f"{escape(stage.name)} {state.epoch}/{stage.epochs} loss {numbers['loss']:.3f} "
                 f"rate {numbers['learning_rate']:.1e} "
                 f"dev error {validation.error:.1%} (inter {validation.inter_error:.1%}) "
                 f"keyframes/token {validation.keyframes_per_token:.2f} "
                 + (_health(validation) if stage.keyframes else "")
-                + f"{numbers['seconds']:.1f} s, {duration(left)} left",
-                highlight=False,
-                soft_wrap=True,
+                + f"{numbers['seconds']:.1f} s, {duration(left)} left"
             )
 
     def end_stage(self, stage: StageConfig, validation: Validation) -> None:
         """Say what the averaged weights of a stage reach."""
-        self._stop_progress()
-        self._console.print(
+        self._stop_bar()
+        self._print(
             f"stage [bold]{escape(stage.name)}[/bold] averaged: "
             f"dev token error {validation.error:.1%}, "
             f"frames dropped {validation.frame_reduction:.1%}, "
-            f"keyframes per token {validation.keyframes_per_token:.2f}",
-            highlight=False,
-            soft_wrap=True,
+            f"keyframes per token {validation.keyframes_per_token:.2f}"
         )
         entry = {"stage": stage.name, "averaged": True}
         self._log({**entry, **_measured(validation)})
 
+    def _print(self, markup: str) -> None:
+        self._last_line = self._now()
+        self._console.print(markup, highlight=False, soft_wrap=True)
+
     def _log(self, entry: dict[str, Any]) -> None:
         if self._writes:
-            checkpoint.append_log(self._folder / "log.jsonl", entry)
+            append_line(self._folder / LOG_FILE, entry)
 
-    def _stop_progress(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def append_line(path: Path, entry: dict[str, Any]) -> None:
+    """Add one JSON line to a file.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); make room, then go on with --resume"
+        ) from error
 
 
 def _measured(validation: Validation) -> dict[str, float]:

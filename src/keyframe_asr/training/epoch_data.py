@@ -1,0 +1,168 @@
+"""The data of a stage: batches of each epoch, as this process computes them.
+
+Everything random in an epoch follows from the recipe's seed, the stage and the epoch, so that a
+resumed run repeats exactly what the run that it continues would have done.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from lhotse.dataset.sampling.base import CutSampler
+
+from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.data.augment import Augmentation, Draws, at_speed
+from keyframe_asr.data.dataset import (
+    Batch,
+    SpeechDataset,
+    batches,
+    evaluation_sampler,
+    training_sampler,
+)
+from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.feature_store import FeatureStore, Store
+from keyframe_asr.data.update_batches import UpdateBatches
+from keyframe_asr.model.pretrained import PretrainedEncoder
+from keyframe_asr.training.distributed import Processes
+from keyframe_asr.training.log import TrainingLog
+from keyframe_asr.training.objective import Masking
+from keyframe_asr.training.run_data import RunData
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What the data of all stages come from.
+
+    Attributes:
+        recipe: of the run.
+        data: cuts of every stage, and the tokenizer.
+        features: of the cuts.
+        augmentation: that of the recipe.
+        processes: those that train together, of which this one gets its share.
+        encodings: folder for the outputs of a frozen pretrained encoder.
+    """
+
+    recipe: Recipe
+    data: RunData
+    features: FeatureStore
+    augmentation: Augmentation
+    processes: Processes
+    encodings: Path
+
+
+class StageData:
+    """The data of one stage.
+
+    Args:
+        source: of all stages.
+        number: of the stage in the recipe, from 0.
+    """
+
+    def __init__(self, source: DataSource, number: int) -> None:
+        self._source, self._number = source, number
+        self._recipe, self._processes = source.recipe, source.processes
+        self._stage = source.recipe.stages[number]
+        self._train, self._dev = source.data.train[number], source.data.dev
+        self._store: Store = source.features
+
+    @functools.cached_property
+    def batch_count(self) -> int:
+        """Batches of the first epoch; the others have about as many."""
+        return sum(1 for _ in self._sampler(epoch=0))
+
+    @property
+    def update_count(self) -> int:
+        """Updates of an epoch, about."""
+        return math.ceil(self.batch_count / self._recipe.training.accumulate)
+
+    @property
+    def own_batch_count(self) -> int:
+        """Batches of an epoch that this process computes, about."""
+        accumulate = self._recipe.training.accumulate
+        return self.update_count * math.ceil(accumulate / self._processes.count)
+
+    def open(self, encoder: PretrainedEncoder | None, log: TrainingLog) -> None:
+        """Choose where features come from, and get them ready.
+
+        While the pretrained encoder is frozen, its outputs are computed once, at every speed;
+        where the samples differ in each epoch, in every epoch.
+        """
+        if encoder is None or self._stage.unfreeze_from_layer is not None:
+            return
+        if self._source.augmentation.changes_samples:
+            log.warning(
+                f"stage '{self._stage.name}': the frozen encoder runs in every epoch, because "
+                "augment changes its input; its outputs are kept where only speeds do"
+            )
+            return
+        store = EncodedStore(self._source.features, encoder, self._source.encodings)
+        speeds = self._recipe.augment.speeds
+        cuts = [*self._dev, *(at_speed(cut, speed) for speed in speeds for cut in self._train)]
+        store.prepare(cuts[self._processes.number :: self._processes.count], log.info)
+        self._processes.accelerator.wait_for_everyone()
+        store.prepare(cuts, log.info)  # what others stored where this process does not see it
+        self._store = store
+
+    def updates(self, epoch: int) -> Iterator[list[Batch]]:
+        """The batches of each update of an epoch, augmented.
+
+        Raises:
+            AudioError, ManifestError: a recording cannot be read, or is not what the manifest says.
+        """
+        training, processes = self._recipe.training, self._processes
+        torch.manual_seed(self._seed(epoch) + 1_000_003 * processes.number)  # dropout
+        augmentation = self._source.augmentation
+        augment = augmentation.unmasked if self._is_encoded_in_training else augmentation.features
+        dataset = SpeechDataset(
+            self._store,
+            self._source.data.tokenizer,
+            functools.partial(augment, draws=self._draws(epoch)),
+        )
+        sampled = UpdateBatches(
+            self._sampler(epoch), training.accumulate, processes.number, processes.count
+        )
+        update: list[Batch] = []
+        for batch in batches(dataset, sampled, training.workers):
+            update.append(batch.to(processes.device))
+            if batch.last:
+                yield update
+                update = []
+
+    def masking(self, epoch: int) -> Masking | None:
+        """Of encodings that the objective computes itself; None where the data are masked."""
+        if not self._is_encoded_in_training:
+            return None
+        return functools.partial(self._source.augmentation.masked, draws=self._draws(epoch))
+
+    def dev_batches(self) -> Iterator[Batch]:
+        """This process's batches of the dev set, without augmentation.
+
+        Raises:
+            AudioError, ManifestError: as `updates` does.
+        """
+        sampler = evaluation_sampler(self._dev, self._recipe.data.validate_batches_seconds)
+        dataset = SpeechDataset(self._store, self._source.data.tokenizer)
+        for cuts in list(islice(sampler, self._processes.number, None, self._processes.count)):
+            yield dataset.collate(cuts).to(self._processes.device)
+
+    @property
+    def _is_encoded_in_training(self) -> bool:
+        """Whether batches have yet to go through a pretrained encoder."""
+        return self._recipe.model.pretrained is not None and not self._store.pre_encoded
+
+    def _sampler(self, epoch: int) -> CutSampler:
+        """Batches of the cuts of an epoch, the same in every process."""
+        cuts = self._source.augmentation.cuts(self._train, self._draws(epoch))
+        return training_sampler(cuts, self._recipe.training.batch_seconds, self._seed(epoch), epoch)
+
+    def _draws(self, epoch: int) -> Draws:
+        return Draws(self._recipe.seed, self._number, epoch)
+
+    def _seed(self, epoch: int) -> int:
+        return self._recipe.seed + 10_007 * self._number + epoch

@@ -1,0 +1,173 @@
+"""The model folder of a stage: its averaged weights, what the dev set says of them, its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+
+from keyframe_asr.config.calibration import Confidences
+from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.config.recipe import Recipe, StageConfig
+from keyframe_asr.data.feature_store import Store
+from keyframe_asr.data.manifest import text
+from keyframe_asr.decoding.confidence import fit_scaling, right_units
+from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
+from keyframe_asr.io.model_folder import save_model_folder
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.text.tokenizer import Tokenizer
+from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.training.checkpoint import averaged_weights, load_weights
+from keyframe_asr.training.epoch_data import DataSource
+from keyframe_asr.training.objective import apply_stage
+
+FEWEST_TOKENS = 30
+"""Fewer tokens with known times say nothing of the emission delay."""
+
+MOST_UTTERANCES = 200
+"""So many tell enough of confidences; the rest of a large dev set would only take time."""
+
+
+def save_stage_model(
+    stage: StageConfig, network: KeyframeNetwork, source: DataSource, folder: Path
+) -> None:
+    """Write the model folder of a stage from its averaged weights, which `network` then holds.
+
+    Args:
+        stage: of the recipe.
+        network: of the run.
+        source: recipe and data of the run; the dev set is measured.
+        folder: of the stage.
+    """
+    recipe, tokenizer = source.recipe, source.data.tokenizer
+    measured = network, tokenizer, source.features, source.data.dev
+    network.load_state_dict(load_weights(averaged_weights(folder)))
+    apply_stage(network, stage)
+    config = ModelFolderConfig(
+        name=f"{recipe.name}-{stage.name}",
+        language=recipe.language,
+        normalisation=recipe.normalisation or recipe.language,
+        vocab_size=tokenizer.vocab_size,
+        keyframes=stage.keyframes,
+        fusion=stage.fusion,
+        emission_delay_seconds=measure_emission_delay(*measured),
+        confidences=measure_confidences(*measured),
+        features=recipe.features,
+        model=recipe.model,
+    )
+    save_model_folder(model_folder(folder), network, tokenizer, config, _card(recipe, stage))
+
+
+def model_folder(folder: Path) -> Path:
+    """The model folder of the stage that has this folder."""
+    return folder / "model"
+
+
+def _card(recipe: Recipe, stage: StageConfig) -> str:
+    stages = _ancestry(recipe, stage)
+    common = [recipe.data.prepared or recipe.data.train, *recipe.data.more_train]
+    manifests = dict.fromkeys(name for one in stages for name in one.manifests or common)
+    names = "`, `".join(Path(name).name for name in manifests)
+    return (
+        f"# {recipe.name}-{stage.name}\n\nTrained by `keyframe train` on `{names}`: "
+        + ", then ".join(_described(one) for one in stages)
+        + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
+    )
+
+
+def _described(stage: StageConfig) -> str:
+    parts = f", {' and '.join(stage.reinitialise)} re-initialised" if stage.reinitialise else ""
+    return f"{stage.name} (at most {stage.epochs} epochs{parts})"
+
+
+def _ancestry(recipe: Recipe, stage: StageConfig) -> list[StageConfig]:
+    """The stage and those whose weights it goes back to, the first one first."""
+    names = [one.name for one in recipe.stages]
+    place = names.index(stage.name)
+    found = [stage]
+    while place > 0:
+        start = recipe.stages[place].start_from
+        place = names.index(start) if start is not None else place - 1
+        found.insert(0, recipe.stages[place])
+    return found
+
+
+@torch.inference_mode()
+def measure_emission_delay(
+    network: KeyframeNetwork, tokenizer: Tokenizer, store: Store, cuts: Iterable[Cut]
+) -> float:
+    """Median of (time of a spike - start of its token) in seconds; 0 where nothing is known.
+
+    Counts utterances with word times whose tokens are recognised right, one token a word.
+    """
+    training = network.training
+    network.eval()
+    delays = [
+        delay
+        for cut in cuts
+        if (words := _word_starts(cut))
+        for delay in _delays(network, tokenizer, store, cut, words)
+    ]
+    network.train(training)
+    return round(median(delays), 3) if len(delays) >= FEWEST_TOKENS else 0.0
+
+
+def _word_starts(cut: Cut) -> list[tuple[str, float]]:
+    alignment = cut.supervisions[0].alignment or {}
+    return [(item.symbol, item.start) for item in alignment.get("word", [])]
+
+
+def _delays(
+    network: KeyframeNetwork,
+    tokenizer: Tokenizer,
+    store: Store,
+    cut: Cut,
+    words: list[tuple[str, float]],
+) -> list[float]:
+    device = network.normalisation.mean.device
+    features = store(cut).to(device)
+    encoded = network.encode(features[None], torch.tensor([len(features)], device=device))
+    greedy = greedy_aligned if network.keyframes_enabled else greedy_ctc
+    found = greedy(encoded.head_log_probs, encoded.keyframes.lengths)[0]
+    if [tokenizer.decode([token]) for token in found.tokens] != [word for word, _ in words]:
+        return []
+    frames = encoded.keyframes.index[0].tolist()
+    seconds = encoder_frame_seconds(network.subsampling.factor)
+    return [
+        frames[position] * seconds - start
+        for position, (_, start) in zip(found.positions, words, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def measure_confidences(
+    network: KeyframeNetwork, tokenizer: Tokenizer, store: Store, cuts: Iterable[Cut]
+) -> Confidences:
+    """Scalings of the greedy decode modes; those of the others take `keyframe calibrate`."""
+    training = network.training
+    network.eval()
+    device = network.normalisation.mean.device
+    values: dict[str, list[float]] = {"axe": [], "ctc": []}
+    right: dict[str, list[bool]] = {"axe": [], "ctc": []}
+    for cut in islice(cuts, MOST_UTTERANCES):
+        features = store(cut).to(device)
+        lengths = torch.tensor([len(features)], device=device)
+        encoded = network.encode(features[None], lengths, pre_encoded=store.pre_encoded)
+        head = encoded.head_log_probs, encoded.keyframes.lengths
+        if network.keyframes_enabled:
+            inter = encoded.inter_log_probs, encoded.frame_lengths
+            found = {"axe": greedy_aligned(*head)[0], "ctc": greedy_ctc(*inter)[0]}
+        else:
+            found = {"ctc": greedy_ctc(*head)[0]}
+        target = tokenizer.encode(text(cut))
+        for mode, hypothesis in found.items():
+            values[mode] += hypothesis.confidences
+            right[mode] += right_units(target, hypothesis.tokens)
+    network.train(training)
+    axe, ctc = (fit_scaling(np.array(values[mode]), np.array(right[mode])) for mode in values)
+    return {"axe": axe, "ctc": ctc} if network.keyframes_enabled else {"ctc": ctc}
