@@ -8,7 +8,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -23,13 +22,23 @@ hypothesis.settings.register_profile(
 
 
 def pytest_configure() -> None:
-    """Same examples and same sums on every machine: tensors here are small, one thread is best."""
+    """The same examples on every machine."""
     hypothesis.settings.load_profile("keyframe")
-    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long starts first: at the end, other processes would have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish() -> None:
-    """Collecting garbage, which accelerate asks for after every stage, passes over all modules."""
+    """The same sums on every machine, on one thread, which is best for tensors as small as these.
+
+    Collecting garbage, which accelerate asks for after every stage, passes over all modules.
+    """
+    import torch  # which the process that only hands out tests to others does without
+
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
 

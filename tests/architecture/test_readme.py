@@ -16,7 +16,7 @@ import soundfile
 from architecture.public_api import commands, flags_of
 from architecture.source_tree import REPOSITORY, SOURCE
 from docs.reference_pages import command_line, on_page_markdown, recipe_keys
-from keyframe_asr.cli.main import main
+from fixtures.command_line import keyframe
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.data.corpora.synthetic.espeak import SpeechSynthesiser
 from keyframe_asr.timing import SAMPLE_RATE
@@ -109,21 +109,14 @@ def test_python_examples_run(
 
 
 @pytest.mark.parametrize("line", QUICK)
-def test_commands_on_recordings_run(
-    line: str,
-    speech_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_commands_on_recordings_run(line: str, speech_folder: Path) -> None:
     words = shlex.split(line)
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert not exit_.value.code
+    ran = keyframe(*words[1:], folder=speech_folder)
+    assert ran.exit_code == 0, ran
     if "--out" in words:
         assert (speech_folder / words[words.index("--out") + 1]).stat().st_size > 0
     else:
-        assert capsys.readouterr().out
+        assert ran.stdout
 
 
 def test_commands_and_their_flags_exist() -> None:
