@@ -1,20 +1,19 @@
 """Second pass: hypotheses of the first pass scored by the attention decoder, or by CTC as well.
 
-`rescore`: two-pass attention rescoring (arXiv 2012.05481), with the interpolated score
+Two-pass attention rescoring (arXiv 2012.05481), with the interpolated score
 `weight · log P_decoder + (1 - weight) · log P_first`, plus what language model and hot words add.
 
-`joint`: hybrid CTC/attention decoding (Watanabe et al., "Hybrid CTC/attention architecture for
-end-to-end speech recognition", IEEE JSTSP 2017) in its rescoring form (section IV-B1): hypotheses
-are scored by `weight · log P_ctc + (1 - weight) · log P_decoder`. The one-pass form scores every
-prefix by CTC at every step of the decoder; here prefix beam search already gives the sentences that
-CTC allows, and one parallel pass of the decoder replaces its steps. Deviation: the candidates come
-from every head (CTC on all frames, length head on keyframes), so that each may propose what the
-others would have pruned.
+Where `scored_by_ctc` gives the first score, this is hybrid CTC/attention decoding (Watanabe et al.,
+"Hybrid CTC/attention architecture for end-to-end speech recognition", IEEE JSTSP 2017) in its
+rescoring form (section IV-B1). The one-pass form scores every prefix by CTC at every step of the
+decoder; here prefix beam search already gives the sentences that CTC allows, and one parallel pass
+of the decoder replaces its steps. Deviation: candidates may come from every head (CTC on all
+frames, length head on keyframes), so that each may propose what the others would have pruned.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -65,57 +64,25 @@ def rescore(
     return [with_alternatives(several, nbest) for several in ranked]
 
 
-@dataclass(frozen=True)
-class Judges:
-    """What scores the candidates.
-
-    Attributes:
-        decoder: in evaluation mode.
-        memory: (B, K, D) encoder 2's output.
-        memory_lengths: (B,).
-        ctc: log-probabilities of CTC for the same utterances.
-        fusion: language model and hot words.
-    """
-
-    decoder: AttentionDecoder
-    memory: Tensor
-    memory_lengths: Tensor
-    ctc: Columns
-    fusion: ShallowFusion
-
-
-def joint(
-    judges: Judges,
-    candidates: list[list[Hypothesis]],
-    weight: float,
-    nbest: int = 1,
-) -> list[Hypothesis]:
-    """The best of each utterance's candidates under CTC and decoder together.
+def scored_by_ctc(
+    ctc: Columns, candidates: list[list[Hypothesis]], fusion: ShallowFusion
+) -> list[list[Hypothesis]]:
+    """Each utterance's candidates, each once, with the score of CTC and of fusion.
 
     Args:
-        judges: what scores them.
+        ctc: log-probabilities of B utterances.
         candidates: per utterance hypotheses of any search; only their tokens count.
-        weight: of CTC, in [0, 1].
-        nbest: how many of them the best one carries as its alternatives, if more than one.
-
-    Returns:
-        One hypothesis per utterance with the joint score and the decoder's token probabilities as
-        confidences, without positions.
+        fusion: language model and hot words.
     """
-    several = [
-        [Hypothesis(tokens) for tokens in dict.fromkeys(one.tokens for one in row)]
-        for row in candidates
-    ]
-    flat = [one.tokens for row in several for one in row]
+    several = [list(dict.fromkeys(one.tokens for one in row)) for row in candidates]
+    flat = [tokens for row in several for tokens in row]
     rows = [place for place, row in enumerate(several) for _ in row]
-    ctc = _ctc_scores(judges.ctc, rows, flat).tolist()
-    external = judges.fusion.score(flat, judges.memory.device).tolist()
-    scored = iter(
-        Hypothesis(tokens, score + added, external=added)
-        for tokens, score, added in zip(flat, ctc, external, strict=True)
-    )
-    several = [[next(scored) for _ in row] for row in several]
-    return rescore(judges.decoder, judges.memory, judges.memory_lengths, several, 1 - weight, nbest)
+    scores = _ctc_scores(ctc, rows, flat).tolist()
+    external = fusion.score(flat, ctc.log_probs.device).tolist()
+    scored: list[list[Hypothesis]] = [[] for _ in candidates]
+    for row, tokens, score, added in zip(rows, flat, scores, external, strict=True):
+        scored[row].append(Hypothesis(tokens, score + added, external=added))
+    return scored
 
 
 def token_scores(

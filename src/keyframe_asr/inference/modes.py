@@ -20,7 +20,7 @@ from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.prefix_beam import prefix_beam
-from keyframe_asr.decoding.rescoring import Judges, joint, rescore
+from keyframe_asr.decoding.rescoring import rescore, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
@@ -149,8 +149,8 @@ def _second_pass(
         candidates = [
             [one for several in row for one in several] for row in zip(*proposals, strict=True)
         ]
-        judges = Judges(decoder, memory, lengths, ctc, fusion)
-        chosen = joint(judges, candidates, options.ctc_weight, nbest)
+        candidates = scored_by_ctc(ctc, candidates, fusion)
+        chosen = rescore(decoder, memory, lengths, candidates, 1 - options.ctc_weight, nbest)
         chosen = _aligned(chosen, encoded.head_log_probs, lengths)
     for row, one in zip(rows.tolist(), chosen, strict=True):
         results[row] = one
