@@ -128,6 +128,6 @@ def test_times_against_a_model(folder: Path) -> None:
     save_manifest([cut, long], folder / "texts.jsonl")
     options = ("--reference", model, "--decode", "ctc", "--json", report)
     incomplete = keyframe("measure-times", model, folder / "texts.jsonl", *options)
-    assert incomplete.exit_code == 1 and "1 recordings" in incomplete.stderr.splitlines()[-1]
+    assert incomplete.exit_code == 1 and "1 of 2" in incomplete.stderr.splitlines()[-1]
     row = json.loads(report.read_text(encoding="utf-8"))["decode"]["ctc"]
     assert row["start"] == row["end"] == {"median": 0.0, "p95": 0.0, "bias": 0.0}

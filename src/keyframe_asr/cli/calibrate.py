@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.measuring import progress_shown
 from keyframe_asr.cli.options import AllDecodeModes, Device, Model, decode_modes, grouped
 from keyframe_asr.errors import ManifestError, ModelError
 
@@ -98,7 +99,8 @@ def calibrate(
         sounds += read_non_speech(fitting.non_speech, "--non-speech")
     recognizer = load(model, device)
     calibrator = Calibrator(recognizer, modes or recognizer.modes)
-    calibrator.hear_speech(manifest)
+    with progress_shown("recognising") as progress:
+        calibrator.hear_speech(manifest, progress)
     if fitting.starts and calibrator.emission_delay_seconds is None:
         raise ManifestError(
             f"{manifest}: has too few pauses to tell where tokens start; give more recordings, or "

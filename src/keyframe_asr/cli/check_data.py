@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from keyframe_asr.cli.measuring import progress_shown
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.io.atomic_write import write_whole
 
@@ -49,17 +50,13 @@ def check_data(
     if twice := sorted({name for name in manifest if manifest.count(name) > 1}):
         raise typer.BadParameter(f"{twice[0]} is given twice; give each split once")
     from rich.console import Console
-    from rich.progress import Progress
 
     from keyframe_asr.data.checks.finding import Severity
     from keyframe_asr.data.checks.report import render, verdict
     from keyframe_asr.data.checks.run import check_manifests
     from keyframe_asr.text.tokenizer import load_tokenizer
 
-    console = Console(stderr=True)
-    # elsewhere than on a terminal it would write an empty line
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("decoding")
+    with progress_shown("decoding") as progress:
         report = check_manifests(
             manifest,
             language=language.value if language else None,
@@ -67,7 +64,7 @@ def check_data(
             tokenizer=load_tokenizer(tokenizer) if tokenizer else None,
             subsampling_factor=subsampling_factor,
             workers=workers,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=progress,
         )
     if json_file is not None:
         _write(report, json_file)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.measuring import measure
 from keyframe_asr.cli.options import (
     AllDecodeModes,
     Device,
@@ -15,7 +15,6 @@ from keyframe_asr.cli.options import (
     Model,
     decode_modes,
 )
-from keyframe_asr.errors import KeyframeError
 
 
 def measure_times(
@@ -39,31 +38,10 @@ def measure_times(
     if onsets and reference is not None:
         raise typer.BadParameter("give either --reference or --onsets", param_hint="--onsets")
     modes = decode_modes(decode)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.evaluation.times import TimeMeasurement, render_times
     from keyframe_asr.inference.recognizer import load
 
     recognizer = load(model, device)
     judge = load(reference, device) if reference else None
     measurement = TimeMeasurement(recognizer, modes or recognizer.modes, judge, onsets)
-    console = Console(stderr=True)
-    try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("measuring")
-            report = measurement.run(
-                manifest, lambda done, total: progress.update(task, completed=done, total=total)
-            )
-    finally:
-        for error in measurement.failed:
-            show_error(error)
-    if json_file is not None:
-        save_report(report, json_file)
-    Console().print(render_times(report))
-    if measurement.failed:
-        raise KeyframeError(
-            f"{manifest}: {len(measurement.failed)} recordings could not be read or aligned and "
-            "are not counted; see above"
-        )
+    measure(measurement, manifest, render_times, json_file)

@@ -1,0 +1,87 @@
+"""A measurement on a manifest, as the command line runs it: progress, failures, table, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import typer
+
+from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told (done, total)."""
+
+SECONDS_BETWEEN_LINES = 15.0
+"""How often the progress is written where no terminal shows it as it changes."""
+
+
+class Measurement(Protocol):
+    """What is measured on a manifest, with one error per recording that could not be counted."""
+
+    failed: list[KeyframeError]
+
+    def run(self, manifest: str, progress: Progress) -> dict[str, Any]:
+        """The report; it has the number of `utterances` that were counted."""
+
+
+def measure(
+    measurement: Measurement,
+    manifest: str,
+    render: Callable[[Mapping[str, Any]], Table],
+    json_file: Path | None,
+) -> None:
+    """Run a measurement, print its report as a table and write it as JSON if a file is given.
+
+    Raises:
+        KeyframeError: nothing could be measured, or some recordings are not counted.
+    """
+    from rich.console import Console
+
+    from keyframe_asr.evaluation.report import save_report
+
+    try:
+        with progress_shown("recognising") as progress:
+            report = measurement.run(manifest, progress)
+    finally:
+        for error in measurement.failed:
+            show_error(error)
+    if json_file is not None:
+        save_report(report, json_file)
+    Console().print(render(report))
+    if failed := len(measurement.failed):
+        raise KeyframeError(
+            f"{manifest}: {failed} of {failed + report['utterances']} recordings are not counted; "
+            "see above"
+        )
+
+
+@contextmanager
+def progress_shown(doing: str, now: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+    """Progress on standard error: a bar on a terminal, elsewhere a line from time to time."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    last_line = now()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last_line
+        moment = now()
+        if moment - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = moment
+            typer.echo(f"{doing}: {done} of {total}", err=True)
+
+    if not console.is_terminal:
+        yield line
+        return
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task(doing)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
