@@ -31,7 +31,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = table.read_text().replace("\tA", "\tA 1")
     table.write_text(content)
     options = PreparationOptions("characters", digits="keep")
-    prepare_corpus(tables.read(table, "english"), folder / "out", options)
+    prepare_corpus(tables.read_table(table, "english"), folder / "out", options)
     return folder / "out"
 
 
