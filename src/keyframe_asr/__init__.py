@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keyframe_asr.losses import axe_align, axe_loss, til_loss
     from keyframe_asr.model.keyframes import Keyframes, select_keyframes
     from keyframe_asr.results import Segment, Token, Transcript, Word
+    from keyframe_asr.training.run import train
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "prepare",
     "select_keyframes",
     "til_loss",
+    "train",
 ]
 
 _MODULES = {
@@ -43,6 +45,7 @@ _MODULES = {
     "losses": ["axe_align", "axe_loss", "til_loss"],
     "model.keyframes": ["Keyframes", "select_keyframes"],
     "results": ["Segment", "Token", "Transcript", "Word"],
+    "training.run": ["train"],
 }
 """Where each name comes from; it is imported when it is first asked for, because torch takes
 seconds."""

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import soundfile
 
+import keyframe_asr
 from architecture.public_api import commands, flags_of
 from architecture.source_tree import REPOSITORY, SOURCE
 from docs.reference_pages import command_line, on_page_markdown, recipe_keys
@@ -71,7 +73,7 @@ BLOCKS = [
 NEEDS = re.compile(r"lm\.arpa|recordings\b")
 """What the folder of the examples lacks."""
 
-COMING = re.compile(r"--long|keyframe_asr\.train")
+COMING = re.compile(r"--long")
 """Names that are agreed on and not there yet."""
 
 QUICK = sorted(
@@ -100,10 +102,13 @@ def speech_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_examples_run(
-    block: str, speech_folder: Path, capsys: pytest.CaptureFixture[str]
+    block: str,
+    speech_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if COMING.search(block):
-        pytest.skip("names something that is not there yet")
+    for long in (keyframe_asr.prepare, keyframe_asr.train):  # they are called, but take minutes
+        monkeypatch.setattr(keyframe_asr, long.__name__, create_autospec(long))
     exec(compile(block, "example", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
 
