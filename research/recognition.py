@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kaldialign import edit_distance
 
@@ -21,10 +22,14 @@ from keyframe_asr.evaluation.metrics import (
 from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
 from keyframe_asr.training.initial_weights import find_weights
 from research.multiply_adds import MultiplyAddsCounter
+
+_COUNTERS: WeakKeyDictionary[KeyframeNetwork, MultiplyAddsCounter] = WeakKeyDictionary()
+"""A stress study recognises with the same network under every condition."""
 
 
 def weights_digest(model: str) -> str | None:
@@ -46,7 +51,9 @@ def recognise(
 
     `unit` is words in English, characters in Mandarin; `errors` are counts of it by utterance.
     """
-    network, counter = recognizer.network, MultiplyAddsCounter(recognizer.network)
+    network = recognizer.network
+    if network not in _COUNTERS:
+        _COUNTERS[network] = MultiplyAddsCounter(network)
     # what enters the subsampling: fbank, or half as many outputs of a pretrained encoder
     samples_a_frame = SAMPLE_RATE // FRAMES_PER_SECOND * (1 if network.pretrained is None else 2)
     recognizer.speech_check = None  # networks are compared, not what is refused after them
@@ -62,11 +69,13 @@ def recognise(
         encoding = time.perf_counter() - began
         frames, keyframes = frames + sum(encoded.frames), keyframes + sum(encoded.keyframes)
         products += sum(
-            counter.count(
+            _COUNTERS[network]
+            .count(
                 sizes[place] // samples_a_frame,
                 kept if network.keyframes_enabled else None,
                 fused=network.fusion_enabled,
-            ).total
+            )
+            .total
             for place, kept in zip(batch, encoded.keyframes, strict=True)
         )
         for mode in modes:

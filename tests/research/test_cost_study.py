@@ -31,4 +31,4 @@ def test_cost(tmp_path: Path) -> None:
     rows = record.results["length of the utterance, cpu"]["rows"]
     first, last = (row["all frames"]["multiply_adds"]["total"] for row in rows)
     assert last > 4 * first  # attention grows with the square
-    assert "| decoder |" in table_of(study)
+    assert "| decoder |" in table_of(study, record)

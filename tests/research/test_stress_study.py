@@ -64,7 +64,7 @@ def test_models_by_name(tmp_path: Path) -> None:
     assert found["unsure, clean"]["keyframes"] == 6 < found["keyframes, clean"]["keyframes"]
     slow, fast = (found[f"keyframes, speed {speed}"]["audio_seconds"] for speed in (0.8, 1.2))
     assert slow == pytest.approx(1.5 * fast, rel=1e-2)
-    text = table_of(study)
+    text = table_of(study, record)
     assert "| noise, 0 dB |" in text and "| as recorded |" in text
     assert "Over all 7 stresses together" in text
     assert measured(study)[1] == []
@@ -104,7 +104,7 @@ def test_trainings_of_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert both[0]["keyframes"] == found["inter-CTC, clean, seed 1"]["keyframes"]
     mean = sum(one["decode"]["axe"]["rate"] for one in both) / 2
     assert "2 trainings of each system" in summary_of(study, record)
-    assert re.search(rf"\| as recorded \|.*\| {100 * mean:.1f}, ", table_of(study))
+    assert re.search(rf"\| as recorded \|.*\| {100 * mean:.1f}, ", table_of(study, record))
 
     without = record.without(["keyframes, clean, seed 2"])
     half = report_of(load_study(str(study)), without)

@@ -45,9 +45,9 @@ def test_a_study_that_really_trains(tmp_path: Path) -> None:
 def test_each_seed_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = pretend_to_train(monkeypatch)
     study = training_study(tmp_path)
-    _, said = measured(study, only=("axe",))
+    record, said = measured(study, only=("axe",))
     assert said == ["axe, seed 1"]
-    assert "Not trained with this setting yet: all frames, nothing." in table_of(study)
+    assert "Not trained with this setting yet: all frames, nothing." in table_of(study, record)
 
     record, said = measured(study)
     assert said == ["all, seed 1", "none, seed 1"]
@@ -63,7 +63,7 @@ def test_each_seed_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert measured(study, seeds=2)[1] == []
     runs = [(name, seed) for seed in (1, 2) for name in ("axe", "all", "none")]
     assert sorted(trained) == sorted([*runs, ("start", 1)])
-    text = table_of(study)
+    text = table_of(study, record)
     assert "Up to 2 seeds each" in text and "| joint % (95 %) |" in text
     assert text.count("\n| AXE |") == 1 and "| all frames |" in text
 
