@@ -8,7 +8,6 @@ Values beyond full scale are not clipped, except where clipping is what is asked
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,7 @@ from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.audio.rooms import reverberate, simulate_room
 from keyframe_asr.data.augment import Draws
 from keyframe_asr.timing import SAMPLE_RATE
-
-DistortionName = Literal["noise", "room", "speed", "telephone", "clipping"]
+from research.definition import StressName
 
 ROOMS = 5
 """Simulated for each decay time."""
@@ -43,7 +41,7 @@ class Distortion:
         noises: recordings to choose from, for `noise` only.
     """
 
-    def __init__(self, kind: DistortionName, level: float, noises: list[Path]) -> None:
+    def __init__(self, kind: StressName, level: float, noises: list[Path]) -> None:
         self._kind, self._level, self._noises = kind, level, noises
         self._rooms: list[Samples] = []
         if kind == "room":

@@ -11,9 +11,10 @@ from scipy import signal
 
 from fixtures.random_model import noise
 from keyframe_asr.timing import SAMPLE_RATE
-from research.stress.distortion import Distortion, DistortionName
+from research.definition import StressName
+from research.stress.distortion import Distortion
 
-LEVELS: dict[DistortionName, float] = {
+LEVELS: dict[StressName, float] = {
     "noise": 5.0,
     "room": 0.3,
     "speed": 1.25,
@@ -31,7 +32,7 @@ def noises(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", LEVELS)
-def test_alike_for_every_system(kind: DistortionName, noises: list[Path]) -> None:
+def test_alike_for_every_system(kind: StressName, noises: list[Path]) -> None:
     samples = noise(1.0)
     before = samples.copy()
     first, second = (Distortion(kind, LEVELS[kind], noises)(samples, "a") for _ in range(2))
