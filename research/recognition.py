@@ -52,10 +52,6 @@ def recognise(
     `unit` is words in English, characters in Mandarin; `errors` are counts of it by utterance.
     """
     network = recognizer.network
-    if network not in _COUNTERS:
-        _COUNTERS[network] = MultiplyAddsCounter(network)
-    # what enters the subsampling: fbank, or half as many outputs of a pretrained encoder
-    samples_a_frame = SAMPLE_RATE // FRAMES_PER_SECOND * (1 if network.pretrained is None else 2)
     recognizer.speech_check = None  # networks are compared, not what is refused after them
     texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
     seconds = dict.fromkeys(modes, 0.0)
@@ -69,13 +65,7 @@ def recognise(
         encoding = time.perf_counter() - began
         frames, keyframes = frames + sum(encoded.frames), keyframes + sum(encoded.keyframes)
         products += sum(
-            _COUNTERS[network]
-            .count(
-                sizes[place] // samples_a_frame,
-                kept if network.keyframes_enabled else None,
-                fused=network.fusion_enabled,
-            )
-            .total
+            _multiply_adds(network, sizes[place], kept)
             for place, kept in zip(batch, encoded.keyframes, strict=True)
         )
         for mode in modes:
@@ -126,3 +116,14 @@ def _scored(references: list[str], hypotheses: list[str], language: Any) -> dict
         "insertions": kinds.insertions,
         "errors": [int(edit_distance(*pair)["total"]) for pair in pairs],
     }
+
+
+def _multiply_adds(network: KeyframeNetwork, samples: int, kept: int) -> int:
+    """Of the encoders on a recording of so many samples, those of a pretrained one left out."""
+    if network not in _COUNTERS:
+        _COUNTERS[network] = MultiplyAddsCounter(network)
+    frames = samples * FRAMES_PER_SECOND // SAMPLE_RATE
+    if network.pretrained is not None:
+        frames //= 2
+    keyframes = kept if network.keyframes_enabled else None
+    return _COUNTERS[network].count(frames, keyframes, fused=network.fusion_enabled).total
