@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import soundfile
 
 from fixtures.corpus_trees import counts, lines, names, pack, recording
 from fixtures.errors import refused
-from keyframe_asr.data.corpora import aishell1
+from keyframe_asr.data.corpora import aishell1, download
 from keyframe_asr.data.corpora.listing import PartSize
 from keyframe_asr.errors import ManifestError
 
@@ -115,24 +114,31 @@ def test_a_speaker_half_unpacked_by_others_is_completed(source: Path) -> None:
 def test_an_interruption_leaves_no_speaker_half_there(source: Path) -> None:
     whole = aishell1.read(source)
     pack_speakers(source, *SPEAKERS)
-    program = (
-        "import os, signal, sys, pathlib\n"
-        "from keyframe_asr.data.corpora import aishell1\n"
-        "def move(source, target, real=aishell1.unpack.__globals__['_move_into']):\n"
-        "    if (source / 'train/S0003').is_dir():\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    real(source, target)\n"
-        "aishell1.unpack.__globals__['_move_into'] = move\n"
-        "aishell1.read(pathlib.Path(sys.argv[1]))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = subprocess.run([sys.executable, "-c", program, source], env=environment)
-    assert killed.returncode == -9
+    if not (child := os.fork()):
+        _read_and_be_killed(source)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
     assert (wav(source) / "train/S0002").is_dir()
     assert not (wav(source) / "train/S0003").exists()
     assert list(wav(source).glob(".*"))
     assert aishell1.read(source) == whole
     assert not list(wav(source).glob(".*"))
+
+
+def _read_and_be_killed(source: Path) -> None:
+    """Killed when the speaker S0003 is unpacked, but not yet in its place."""
+    really = download._move_into
+
+    def move(packed: Path, target: Path) -> None:
+        if (packed / "train/S0003").is_dir():
+            os.kill(os.getpid(), signal.SIGKILL)
+        really(packed, target)
+
+    download._move_into = move
+    try:
+        aishell1.read(source)
+    finally:
+        os._exit(1)
 
 
 def test_a_damaged_archive_is_named(source: Path) -> None:

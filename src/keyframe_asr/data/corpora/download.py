@@ -172,6 +172,7 @@ def fetch(address: str, partial: Path) -> None:
                 return
             reason = "connection closed"
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500 and error.code not in BUSY:
                 raise ManifestError(
                     f"{address}: the server answers {error.code} {error.reason}; check the "
@@ -280,6 +281,7 @@ def _announced_size(address: str) -> int | None:
     except urllib.error.HTTPError as error:
         if error.code not in UNSUPPORTED:
             raise
+        error.close()
         length = ""
     return int(length) if length.isdigit() else None
 
