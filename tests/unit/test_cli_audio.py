@@ -142,4 +142,4 @@ def test_names_that_are_not_utf8_or_have_line_breaks(model: Path, tmp_path: Path
     name, text = line.split("\t")
     assert name.endswith(r"\udcc4\udce3.wav") and set(text) <= set("ABCDEF") and text
     (refused,) = result.stderr.splitlines()
-    assert "a b.wav: no such file" in refused
+    assert "a b.wav: " in refused

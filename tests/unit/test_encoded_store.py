@@ -14,6 +14,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from fixtures.errors import refused
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 from fixtures.tone_corpus import small_corpus, tones
 from keyframe_asr.audio.features import FrontEnd, front_end
@@ -199,14 +200,14 @@ def test_a_full_disk_is_told_before_the_work(
 def test_a_missing_recording_is_named(cuts: CutSet, tmp_path: Path) -> None:
     missing = audio_path(next(iter(cuts)))
     missing.unlink()
-    with pytest.raises(AudioError, match=missing.name):
+    with refused(AudioError, missing.name):
         store(tmp_path / "kept").prepare(cuts, quietly)
 
 
 def test_numbers_that_are_not_finite_are_not_stored(cuts: CutSet, tmp_path: Path) -> None:
     encoder = random_encoder(WHISPER)
     next(encoder.parameters()).data.fill_(float("nan"))
-    with pytest.raises(AudioError, match="not finite"):
+    with refused(AudioError):
         store(tmp_path / "kept", encoder).prepare(cuts, quietly)
     assert files(tmp_path / "kept") == {}
 

@@ -68,12 +68,11 @@ def test_what_changes_in_each_epoch_is_not_stored(
     recipe = parse_config(Recipe, data_of(corpus, source, [FROZEN], **augment), "tones")
     train(recipe, tmp_path / "run")
     assert stored(tmp_path / "run") == 12
-    warned = capfd.readouterr().err
-    assert "warning: stage 'frozen': the frozen encoder runs in every epoch" in warned
+    assert "warning: stage 'frozen'" in capfd.readouterr().err
     plain = parse_config(Recipe, data_of(corpus, source, [FROZEN]), "tones")
     train(plain, tmp_path / "plain")
     assert stored(tmp_path / "plain") == 12 + 2 * 12 + 4
-    assert "runs in every epoch" not in capfd.readouterr().err
+    assert "warning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("one", [FROZEN, UNFROZEN], ids=["frozen", "unfrozen"])
@@ -151,7 +150,7 @@ def test_further_manifests_beside_a_prepared_corpus(
     assert stored(tmp_path / "run") == 10 + 2 * 10 + 3
     card = (tmp_path / "run" / "frozen" / "model" / "README.md").read_text()
     assert "`out`, `more.tsv:more`" in card
-    assert "lacks parts of the texts (1: Z)" in capfd.readouterr().err
+    assert "(1: Z)" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import (
     ALL_FRAMES,
     KEYFRAMES,
@@ -141,13 +142,13 @@ def test_only_training_is_augmented(corpus: Path, noises: Path, tmp_path: Path) 
 @pytest.mark.parametrize("key", ["noise", "non_speech"])
 def test_missing_folder_is_refused_before_any_work(corpus: Path, tmp_path: Path, key: str) -> None:
     recipe = recipe_of(corpus, {key: {"folder": str(tmp_path / "gone")}})
-    with pytest.raises(RecipeError, match=rf"augment\.{key}\.folder: .*gone: no such folder"):
+    with refused(RecipeError, f"augment.{key}.folder", f"{tmp_path / 'gone'}: "):
         train(recipe, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
 def test_features_in_memory_with_workers_are_refused(corpus: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'training': .*with workers \(2\).*set workers: 0"):
+    with refused(RecipeError, "'training'", "workers (2)", "workers: 0"):
         recipe_of(corpus, {}, workers=2, keep_features_in_memory=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import small_corpus, stage, tone_recipe
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
@@ -59,7 +60,7 @@ def test_stage_ends_when_its_inter_ctc_is_good_enough(
     train(recipe, tmp_path)
     epochs = [(entry["stage"], entry["epoch"]) for entry in log(tmp_path) if "epoch" in entry]
     assert epochs == [("baseline", 1), ("after", 1)]
-    assert "stage 'baseline' ends here" in capsys.readouterr().err
+    assert "'baseline'" in capsys.readouterr().err
 
 
 def test_a_stage_that_ended_early_stays_ended_after_a_kill(
@@ -88,11 +89,8 @@ def test_collapse_takes_several_bad_evaluations_in_a_row() -> None:
         check_collapse(one, count)
     assert count == 1
     count = count_collapsed(one, measured(0.95), count)
-    with pytest.raises(
-        TrainingError, match=r"'keyframes' has collapsed: .* 80% in 2 evalu"
-    ) as error:
+    with refused(TrainingError, "'keyframes'", "80%", 2, "collapse: null"):
         check_collapse(one, count)
-    assert "collapse: null" in str(error.value)
 
 
 def test_no_collapse_without_keyframes_or_where_it_is_off() -> None:

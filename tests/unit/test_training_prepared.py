@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import MODEL, random_texts, stage, write_corpus
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.config.recipe import Recipe, load_recipe
@@ -103,7 +104,7 @@ def test_resuming_with_another_normal_form(prepared: Path, tmp_path: Path) -> No
     run = tmp_path / "run"
     train(recipe_of(prepared), run, quiet=True)
     manifests = {name: str(prepared / f"{name}.jsonl.gz") for name in ("train", "dev")}
-    with pytest.raises(TrainingError, match="which differs in normalisation"):
+    with refused(TrainingError, "normalisation", run):
         train(recipe_of(prepared, data=manifests), run, resume=True, quiet=True)
 
 
@@ -128,13 +129,14 @@ def test_contradictions(
 
 def test_folders_that_are_no_preparation(prepared: Path, tmp_path: Path) -> None:
     line = failure(recipe_of(tmp_path), tmp_path / "run", ManifestError)
-    assert line.startswith(f"{tmp_path}: holds no complete preparation; run keyframe prepare")
+    assert line.startswith(f"{tmp_path}: ") and "keyframe prepare" in line
     copy = tmp_path / "copy"
     shutil.copytree(prepared, copy)
     summary = json.loads((copy / "summary.json").read_text())
     (copy / "summary.json").write_text(json.dumps(summary | {"tokenizer": None}))
-    assert "holds no tokenizer" in failure(recipe_of(copy), tmp_path / "run", ManifestError)
+    line = failure(recipe_of(copy), tmp_path / "run", ManifestError)
+    assert str(copy) in line and "tokenizer" in line
     (copy / "summary.json").write_text(json.dumps(summary))
     (copy / "cmvn.json").write_text('{"mean": [1.0]}')
-    assert "cmvn.json: cannot be read" in failure(recipe_of(copy), tmp_path / "run", ManifestError)
+    assert "cmvn.json: " in failure(recipe_of(copy), tmp_path / "run", ManifestError)
     assert not (tmp_path / "run" / "recipe.yaml").exists()

@@ -60,8 +60,7 @@ def named(message: str) -> list[str]:
 def test_learning_rate_that_blows_up(corpus: Path, tmp_path: Path, one: dict[str, Any]) -> None:
     one = one | {"learning_rate": 1e30, "warmup_steps": 0}
     message = failure(tone_recipe(corpus, [one]), tmp_path)
-    assert message.startswith("stage 'hot'")
-    assert "lower the learning rate" in message
+    assert "'hot'" in message
     assert named(message)
 
 
@@ -112,7 +111,8 @@ def test_corrupted_decoder(corpus: Path, first: Path, tmp_path: Path) -> None:
     poisoned(first, tmp_path / "run", "decoder.output.bias", torch.nan)
     recipe = tone_recipe(corpus, [FIRST, stage("second", 1)])
     message = failure(recipe, tmp_path / "run", resume=True)
-    assert "the loss is nan for the batch of " in message
+    assert "'second'" in message and "nan" in message
+    assert named(message)
 
 
 def test_gradient_that_is_not_finite(corpus: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_gradient_that_is_not_finite(corpus: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageObjective, "forward", overflowing)
         message = failure(tone_recipe(corpus, [stage("only")]), tmp_path)
-    assert "norm of the gradient is nan" in message
+    assert "gradient" in message and "nan" in message
     assert named(message)
 
 
@@ -174,13 +174,13 @@ def test_no_utterance_is_left(tmp_path: Path) -> None:
     table = write_corpus(tmp_path, {"train": ["AB"], "dev": ["AB"]})
     table.write_text(table.read_text().replace("\tAB\ttrain", f"\t{'AB' * 60}\ttrain"))
     message = failure(tone_recipe(table, [stage("only")]), tmp_path / "run", ManifestError)
-    assert "no utterance has enough audio for its text" in message
+    assert f"{table}:train" in message
 
 
 def test_manifest_of_a_late_stage_is_missed_before_any_work(corpus: Path, tmp_path: Path) -> None:
     stages = [stage("first"), stage("second", train=str(tmp_path / "gone.tsv"))]
     message = failure(tone_recipe(corpus, stages), tmp_path / "run", ManifestError)
-    assert "gone.tsv: no such manifest" in message
+    assert f"{tmp_path / 'gone.tsv'}: " in message
     assert not (tmp_path / "run" / "first").exists()
 
 
@@ -191,13 +191,14 @@ def test_stage_manifest_is_checked_too(
     table.write_text(table.read_text().replace("\tBA\t", f"\t{'AB' * 60}\t"))
     one = stage("warm", 1, train=f"{table}:train")
     train(tone_recipe(corpus, [one]), tmp_path / "run")
-    assert "left out: train-001" in capsys.readouterr().err
+    assert "train-001" in capsys.readouterr().err
 
 
 def test_folder_that_cannot_be_made(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
-        assert "choose another --out" in failure(tone_recipe(corpus, [stage("only")]), folder)
+        line = failure(tone_recipe(corpus, [stage("only")]), folder)
+        assert str(folder) in line and "--out" in line
 
 
 @pytest.mark.parametrize("content", [None, b"no weights"])
@@ -215,7 +216,8 @@ def test_initial_weights_of_another_model(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "initial.safetensors"
     checkpoint.save_weights({"something": torch.zeros(3)}, path)
     recipe = tone_recipe(corpus, [stage("only")])
-    assert "has only 0% of the weights" in failure(recipe, tmp_path / "run", initial=path)
+    line = failure(recipe, tmp_path / "run", initial=path)
+    assert line.startswith(f"{path}: ") and "0%" in line
 
 
 def test_missing_best_epoch(corpus: Path, tmp_path: Path) -> None:
@@ -226,4 +228,4 @@ def test_missing_best_epoch(corpus: Path, tmp_path: Path) -> None:
     state = checkpoint.RunState(0, 1, 3, [(0.5, "epoch-0099.safetensors")])
     checkpoint.save_state(tmp_path, state, restored[1], None)
     message = failure(tone_recipe(corpus, [stage("only", 1)]), tmp_path, resume=True)
-    assert "epoch-0099.safetensors: cannot be read" in message
+    assert "epoch-0099.safetensors: " in message

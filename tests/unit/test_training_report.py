@@ -66,7 +66,6 @@ def test_terminal_shows_a_live_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         log.update(one, state, epoch)
         log.end_stage(one, Validation(0.5, 0.4, 2.0, 1.1, 0.9))
     text = shown.getvalue()
-    assert "resumed after 1" in text
     assert "epoch 2/4 loss 3.125 rate 1.5e-03 keyframes/token 1.20" in text
     assert " left" in text
 
@@ -141,8 +140,7 @@ def test_warning_when_keyframes_do_not_fit_the_text(
     train(tone_recipe(table, silent_inter_ctc()), tmp_path / "run")
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) == 1
-    assert "'keyframes' starts with " in warnings[0]
-    assert "keyframes per token, outside 0.8-1.5" in warnings[0]
+    assert "'keyframes'" in warnings[0] and "0.8-1.5" in warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +158,8 @@ def test_warning_depends_on_the_measured_rate(
 
     monkeypatch.setattr(loop, "validate", lambda *_: Validation(0.5, 0.5, 1.0, measured, 0.9))
     train(tone_recipe(corpus, silent_inter_ctc()), tmp_path)
-    assert (f"{measured:.2f} keyframes per token, outside" in capsys.readouterr().err) == warned
+    told = [line for line in capsys.readouterr().err.splitlines() if "0.8-1.5" in line]
+    assert len(told) == warned and all(f"{measured:.2f}" in line for line in told)
 
 
 def test_text_longer_than_its_audio_is_left_out_and_told(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -20,6 +19,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fixtures.errors import refused
 from fixtures.killed_run import Moment, train_and_die, train_until_killed
 from fixtures.processes import forking
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
@@ -161,9 +161,8 @@ def test_failing_write_stops_with_one_line_and_can_be_resumed(
             raise RuntimeError("PytorchStreamWriter failed writing file:\nno space left")
 
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(TrainingError, match=r"state\.pt: cannot be written .* --resume") as error:
+    with refused(TrainingError, f"{tmp_path / 'state.pt'}: ", "--resume"):
         train(recipe_of(corpus), tmp_path, quiet=True)
-    assert "\n" not in str(error.value)
     state = assert_whole(tmp_path)
     assert (state.stage, state.epoch) == (0, 2)
     train(recipe_of(corpus), tmp_path, resume=True, quiet=True)
@@ -189,7 +188,7 @@ def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
     )
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert re.search(r"state\.pt: cannot be written .* --resume$", last), done.stderr
+    assert "state.pt: " in last and last.endswith("--resume"), done.stderr
     assert not list((tmp_path / "run").glob(".state.pt*"))
     train(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
     assert_same_run(tmp_path / "run", undisturbed)
@@ -225,9 +224,8 @@ def test_a_run_whose_recipe_has_old_names_of_keys_is_resumed(
 
 def test_existing_run_is_refused_without_resume(corpus: Path, undisturbed: Path) -> None:
     before = (undisturbed / "state.pt").read_bytes()
-    with pytest.raises(TrainingError, match="holds a run already; add --resume") as error:
+    with refused(TrainingError, f"{undisturbed}: ", "--resume"):
         train(recipe_of(corpus), undisturbed, quiet=True)
-    assert "\n" not in str(error.value)
     assert (undisturbed / "state.pt").read_bytes() == before
 
 
@@ -267,9 +265,8 @@ def test_resuming_with_another_recipe_is_refused(
         data[key] = value if isinstance(value, list) else data[key] | value
     data["model"]["encoder"].setdefault("heads", 2)
     recipe = Recipe.model_validate(data)
-    with pytest.raises(TrainingError, match=f"which differs in {named}") as error:
+    with refused(TrainingError, undisturbed, named):
         train(recipe, undisturbed, resume=True, quiet=True)
-    assert "\n" not in str(error.value)
 
 
 def test_stages_may_be_added_to_a_run(corpus: Path, tmp_path: Path) -> None:
@@ -288,6 +285,5 @@ def test_runs_from_before_the_recipe_was_kept_can_be_resumed(corpus: Path, tmp_p
     train(recipe, tmp_path, resume=True, quiet=True)
     other = recipe.model_copy(update={"model": recipe.model.model_copy(update={"decoder": None})})
     (tmp_path / "recipe.yaml").unlink()
-    with pytest.raises(TrainingError, match="do not fit the recipe's model") as error:
+    with refused(TrainingError, tmp_path):
         train(other, tmp_path, resume=True, quiet=True)
-    assert "\n" not in str(error.value)
