@@ -5,7 +5,7 @@ Both are read greedily, or searched with a beam, which language model and hot wo
 `attention`: beam search on the decoder. `rescore`: hypotheses of the first pass (length head, or
 CTC) rescored by the decoder. `joint`: hypotheses of all heads scored by CTC and decoder together.
 
-Where the first pass finds nothing, no mode invents text: the decoder is not even asked.
+Where the first pass finds nothing, no mode hallucinates: the decoder is not even asked.
 """
 
 from __future__ import annotations
