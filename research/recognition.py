@@ -55,8 +55,7 @@ def recognise(
     recognizer.speech_check = None  # networks are compared, not what is refused after them
     texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
     seconds = dict.fromkeys(modes, 0.0)
-    frames = keyframes = 0
-    products = 0.0
+    frames, keyframes, products = 0, 0, 0.0
     sizes = {place: samples.size for place, samples in enumerate(recordings)}
     recognizer.encode([min(recordings, key=len)])  # the first call sets things up
     for batch in batches_by_length(sizes):
