@@ -60,7 +60,7 @@ def _section(path: str, kind: type[BaseModel]) -> str:
     rows = [
         (
             f"`{name}`",
-            f"{_type_of(_joined(path, name, field.annotation), field.annotation)} {_limits(field)}",
+            _value(_joined(path, name, field.annotation), field),
             _default(field),
             described.get(name, ""),
         )
@@ -126,8 +126,16 @@ def _type_of(path: str, annotation: Any) -> str:
     return {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}[plain]
 
 
+def _value(path: str, field: FieldInfo) -> str:
+    """What a key may hold, as in "integer ≥ 1 or `null`"."""
+    kind, limits = _type_of(path, field.annotation), _limits(field)
+    if not limits:
+        return kind
+    base, orelse, null = kind.partition(" or `null`")
+    return f"{base} {limits}{orelse}{null}"
+
+
 def _limits(field: FieldInfo) -> str:
-    """What pydantic holds a value to, as in "≥ 1"."""
     found = [
         f"{sign} {value:g}"
         for one in field.metadata

@@ -88,7 +88,7 @@ class AugmentConfig(Strict):
     )
     """Speeds of which each utterance gets one an epoch; 1.0 leaves it as it is."""
     reverberation: ReverberationConfig | None = None
-    """Simulated rooms; `null`: none."""
+    """Simulated or recorded rooms; `null`: none."""
     noise: NoiseConfig | None = None
     """Added noise; `null`: none."""
     volume: VolumeConfig | None = None
