@@ -12,31 +12,36 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+import keyframe_asr
 from fixtures.errors import refused
 from fixtures.tone_corpus import (
     MEL_BINS,
     MODEL,
+    recipe_data,
     small_corpus,
     stage,
     three_stages,
     tone_recipe,
+    tones,
     write_corpus,
 )
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig
-from keyframe_asr.config.recipe import StageConfig, TrainingConfig
+from keyframe_asr.config.recipe import StageConfig, TrainingConfig, load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.dataset import Batch, SpeechDataset
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
-from keyframe_asr.errors import ManifestError
+from keyframe_asr.errors import ManifestError, RecipeError
 from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
+from keyframe_asr.timing import SAMPLE_RATE
 from keyframe_asr.training import checkpoint, step
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective
@@ -180,6 +185,27 @@ def test_bfloat16_after_float32_in_one_process(
     assert weights[1].dtype == torch.float32
     assert not torch.equal(*weights)
     torch.testing.assert_close(*weights, rtol=0, atol=2e-2)
+
+
+def test_from_python(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe's path, or a recipe; the model is loaded where the result says it is."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tones.yaml"
+    path.write_text(yaml.safe_dump(recipe_data(corpus, [stage("only", 3)])))
+    done = keyframe_asr.train(path, overrides=["stages.0.epochs=1", "name=short"], quiet=True)
+    assert done.folder == Path("runs/short")
+    assert list(done.validations) == ["only"]
+    assert done.validations["only"].frame_reduction >= 0
+    found = keyframe_asr.load(done.model, "cpu").transcribe(tones("ABC"))
+    assert found.duration == pytest.approx(tones("ABC").size / SAMPLE_RATE)
+    again = keyframe_asr.train(
+        load_recipe(path), tmp_path / "again", ["stages.0.epochs=1"], quiet=True
+    )
+    assert again.folder == tmp_path / "again"
+    weights = [load_file(one.folder / "only" / "averaged.safetensors") for one in (done, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with refused(RecipeError, "'sede'"):
+        keyframe_asr.train(load_recipe(path), tmp_path / "other", ["sede=1"])
 
 
 FROZEN = {"learning_rate": 1e-12, "warmup_steps": 0, "average_best": 1}

@@ -12,6 +12,7 @@ import yaml
 from fixtures.command_line import keyframe
 from fixtures.tone_corpus import recipe_data, small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.training import run
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.plan import count_parameters, estimate_memory, plan_recipe
 from keyframe_asr.training.run import train
@@ -70,7 +71,10 @@ def test_plan_on_the_command_line_trains_nothing(corpus: Path, tmp_path: Path) -
         assert word in result.stdout
 
 
-def test_curves_of_a_run(corpus: Path, tmp_path: Path) -> None:
+def test_curves_of_a_run(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "draw_curves", draw_curves)  # which other tests do without
     train(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
     picture = (tmp_path / "curves.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
