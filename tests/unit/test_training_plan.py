@@ -71,9 +71,7 @@ def test_plan_on_the_command_line_trains_nothing(corpus: Path, tmp_path: Path) -
         assert word in result.stdout
 
 
-def test_curves_of_a_run(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_curves_of_a_run(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "draw_curves", draw_curves)  # which other tests do without
     train(tone_recipe(corpus, three_stages(1)), tmp_path, quiet=True)
     picture = (tmp_path / "curves.png").read_bytes()
