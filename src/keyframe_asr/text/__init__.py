@@ -1,1 +1,1 @@
-"""Forms of text, tokenizers and scripts."""
+"""Forms of text, words in any script, tokenizers, and tries of letters."""
