@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from keyframe_asr.config.strict import Strict, apply_override, parse_config, read_yaml
 from keyframe_asr.errors import RecipeError
+from keyframe_asr.inference.options import DecodeMode
 
-DecodeName = Literal["axe", "ctc", "attention", "rescore", "joint"]
 StressName = Literal["noise", "room", "speed", "telephone", "clipping"]
 
 
@@ -41,7 +41,7 @@ class SystemConfig(Strict):
     variant: str | None = None
     """STUDY/VARIANT instead of a model: its trainings, made now if they are not there; STUDY is
     the name of a study that the package holds, or a YAML file."""
-    decode: DecodeName
+    decode: DecodeMode
     blank_threshold: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
@@ -144,7 +144,7 @@ class TrainingDefinition(StudyDefinition):
     """key=value for every variant; not of stages, which variants number differently."""
     stage_set: list[str] = Field(default_factory=list)
     """key=value for every stage of every variant and of the start."""
-    compare: DecodeName = "axe"
+    compare: DecodeMode = "axe"
     """The decode mode of a model with keyframes by which variants are compared."""
     picture: Literal["variant", "tokens_per_second", "latency"] = "variant"
     """What the picture shows the error against."""

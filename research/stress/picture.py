@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from research.definition import StressName
 from research.presentation import COLOURS, GREY, MARKERS, new_figure, plain
 from research.stress.results import StressResults
 from research.stress.study import CLEAN, Condition
@@ -54,7 +55,7 @@ def draw(results: StressResults) -> Figure | None:
     return figure
 
 
-def _draw_errors(results: StressResults, axes: Axes, kind: str) -> None:
+def _draw_errors(results: StressResults, axes: Axes, kind: StressName) -> None:
     places = _places(results, kind)
     for number, system in enumerate(results.definition.systems):
         errors = [100 * results.rate(system, [one])[0] for one in places.values()]
@@ -62,7 +63,7 @@ def _draw_errors(results: StressResults, axes: Axes, kind: str) -> None:
     plain(axes, kind)
 
 
-def _draw_differences(results: StressResults, axes: Axes, kind: str) -> None:
+def _draw_differences(results: StressResults, axes: Axes, kind: StressName) -> None:
     places = _places(results, kind)
     span = max(places) - min(places)
     axes.axhline(0, color=GREY, linewidth=0.8)
@@ -78,7 +79,7 @@ def _draw_differences(results: StressResults, axes: Axes, kind: str) -> None:
     plain(axes, "")
 
 
-def _draw_keyframes(results: StressResults, axes: Axes, kind: str) -> None:
+def _draw_keyframes(results: StressResults, axes: Axes, kind: StressName) -> None:
     places = _places(results, kind)
     dropping = results.dropping_frames
     for number, system in enumerate(results.definition.systems):
@@ -88,13 +89,13 @@ def _draw_keyframes(results: StressResults, axes: Axes, kind: str) -> None:
     plain(axes, "", AXIS_LABELS[kind])
 
 
-def _places(results: StressResults, kind: str) -> dict[float, Condition]:
+def _places(results: StressResults, kind: StressName) -> dict[float, Condition]:
     """Conditions by their place on the axis, in its order."""
-    found = {level: (kind, level) for _, level in results.of_kind(kind)}
+    found = {level: (name, level) for name, level in results.of_kind(kind)}
     return dict(sorted((found | {UNSTRESSED[kind]: CLEAN}).items()))
 
 
-def _label_levels(axes: Axes, results: StressResults, kind: str) -> None:
+def _label_levels(axes: Axes, results: StressResults, kind: StressName) -> None:
     places = _places(results, kind)
     clean = UNSTRESSED[kind]
     axes.set_xticks(
@@ -106,7 +107,12 @@ def _label_levels(axes: Axes, results: StressResults, kind: str) -> None:
 
 
 def _plot(
-    axes: Axes, kind: str, x: Sequence[float], y: Sequence[float], number: int, name: str = ""
+    axes: Axes,
+    kind: StressName,
+    x: Sequence[float],
+    y: Sequence[float],
+    number: int,
+    name: str = "",
 ) -> None:
     """A line in the look of a system, by its number."""
     look: dict[str, Any] = {

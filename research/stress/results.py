@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from research.definition import StressDefinition, SystemConfig
+from research.definition import StressDefinition, StressName, SystemConfig
 from research.significance import Difference, difference, rate_interval
 from research.stress.study import CLEAN, Condition, conditions_of, measurement_name
 from research.training.study import FIRST_SEED, highest_seed
@@ -65,7 +65,7 @@ class StressResults:
         }
         return [name for name in self._results if name in asked - used]
 
-    def of_kind(self, kind: str) -> list[Condition]:
+    def of_kind(self, kind: StressName) -> list[Condition]:
         """The levels of a kind of stress."""
         return [one for one in self.stressed if one[0] == kind]
 

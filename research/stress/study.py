@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from keyframe_asr.audio.noise import find_recordings
 from keyframe_asr.audio.reading import Samples
@@ -16,6 +16,7 @@ from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.io.model_folder import find_model
 from research.definition import (
     StressDefinition,
+    StressName,
     SystemConfig,
     TrainingDefinition,
     VariantConfig,
@@ -26,10 +27,10 @@ from research.recognition import recognise, weights_digest
 from research.stress.distortion import Distortion
 from research.training.study import FIRST_SEED, TrainingStudy
 
-CLEAN = ("clean", 0.0)
-
-Condition = tuple[str, float]
+Condition = tuple[StressName | Literal["clean"], float]
 """Kind of stress and level."""
+
+CLEAN: Condition = ("clean", 0.0)
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,10 @@ class StressStudy:
         references = [text(cut) for cut in cuts]
         recordings = [read_samples(cut) for cut in cuts]
         kind, level = condition
-        if condition == CLEAN:
+        if kind == "clean":
             return recordings, references
         noises = find_recordings(self.definition.noise, "noise") if kind == "noise" else []
-        distortion = Distortion(kind, level, noises)  # type: ignore[arg-type]
+        distortion = Distortion(kind, level, noises)
         changed = [distortion(one, cut.id) for one, cut in zip(recordings, cuts, strict=True)]
         return changed, references
 

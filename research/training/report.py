@@ -6,10 +6,11 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from keyframe_asr.inference.options import DECODE_MODES
 from research.definition import TrainingDefinition, VariantConfig
 from research.presentation import NOISE, in_words, points, rate, sentence, table
 from research.training.picture import draw
-from research.training.results import MODES, Result, TrainingResults
+from research.training.results import Result, TrainingResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,7 +157,7 @@ class TrainingStudyReport:
     def _table(self) -> str:
         results = self._results
         found = {mode for one in results.variants for mode in results.modes(one)}
-        modes = [mode for mode in MODES if mode in found]
+        modes = [mode for mode in DECODE_MODES if mode in found]
         header = ["variant", *(f"{mode} % (95 %)" for mode in modes)]
         header += ["difference, greedy", "CER/WER, greedy", "frames dropped"]
         header += ["at one keyframe a token", "keyframes per token", "units", "tokens a second"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from keyframe_asr.inference.options import DECODE_MODES
 from research.definition import TrainingDefinition, VariantConfig
 from research.significance import Difference, difference, rate_interval
 from research.training.study import highest_seed, measurement_name
 
-MODES = ("axe", "ctc", "attention", "rescore", "joint")
 ALL_FRAMES_MODE = "ctc"
 """What a model without keyframes is compared by: its greedy mode."""
 
@@ -85,7 +85,7 @@ class TrainingResults:
 
     def modes(self, variant: VariantConfig) -> list[str]:
         """The decode modes that a variant was measured in."""
-        return [mode for mode in MODES if mode in self.trainings(variant)[0]["decode"]]
+        return [mode for mode in DECODE_MODES if mode in self.trainings(variant)[0]["decode"]]
 
     def rates(self, variant: VariantConfig) -> list[float]:
         """The greedy error rate of each training, percent."""
