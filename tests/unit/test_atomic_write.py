@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.errors import refused
 from keyframe_asr.errors import KeyframeError, ModelError
 from keyframe_asr.io.atomic_write import replacing, replacing_folder, write_whole
 
@@ -31,7 +32,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException)
             temporary.write_text("half")
             raise failure
     if isinstance(failure, OSError):
-        assert str(error.value) == f"{path}: cannot be written (No space left); make room"
+        message = str(error.value)
+        assert message.startswith(f"{path}: ") and message.endswith("; make room")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -41,9 +43,8 @@ def test_text_and_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "text").read_bytes() == "灯\\udcff\n".encode()
     write_whole(tmp_path / "bytes", b"\0\xff")
     assert (tmp_path / "bytes").read_bytes() == b"\0\xff"
-    with pytest.raises(KeyframeError) as error:
+    with refused(KeyframeError, f"{tmp_path / 'text' / 'below'}: "):
         write_whole(tmp_path / "text" / "below", "")
-    assert str(tmp_path / "text" / "below") in str(error.value)
 
 
 def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
@@ -52,9 +53,11 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
         with replacing_folder(folder) as written:
             (written / name).touch()
         assert [path.name for path in folder.iterdir()] == [name]
-    with pytest.raises(ModelError) as error, replacing_folder(folder, "x", ModelError) as written:
+    with (
+        refused(ModelError, f"{folder}: ", "; x"),
+        replacing_folder(folder, "x", ModelError) as written,
+    ):
         (written / "three").touch()
         raise OSError(errno.ENOSPC, "No space left")
-    assert str(error.value) == f"{folder}: cannot be written (No space left); x"
     assert [path.name for path in folder.iterdir()] == ["two"]
     assert list(folder.parent.iterdir()) == [folder]

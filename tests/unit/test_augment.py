@@ -13,6 +13,7 @@ import soundfile
 import torch
 from lhotse import CutSet
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import LETTERS, MEL_BINS, small_corpus, tones
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.noise import excerpt, find_recordings, mix
@@ -139,7 +140,7 @@ def test_broken_noise_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("this is no audio")
     config = config_of(noise={"folder": str(tmp_path), "probability": 1.0})
     augment = WaveformAugmentation(config, 1)
-    with pytest.raises(AudioError, match=r"a\.wav"):
+    with refused(AudioError, "a.wav: "):
         augment(SPEECH, np.random.default_rng(1))
 
 
@@ -376,38 +377,33 @@ def test_masking_off() -> None:
 
 @pytest.mark.parametrize("key", ["noise", "non_speech"])
 def test_folder_without_recordings_is_refused(tmp_path: Path, key: str) -> None:
-    for folder, problem in (
-        (tmp_path / "gone", "no such folder"),
-        (tmp_path, "holds no recordings"),
-    ):
-        with pytest.raises(RecipeError, match=rf"^augment\.{key}\.folder: .*{problem}") as error:
+    for folder in (tmp_path / "gone", tmp_path):
+        with refused(RecipeError, f"augment.{key}.folder: ", folder):
             Augmentation(config_of(**{key: {"folder": str(folder)}}), 1)
-        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("section", "problem"),
+    ("section", "named"),
     [
-        ({"noise": {}}, "'noise.folder'"),
-        ({"noise": {"folder": "n", "snr_db": [20, 5]}}, r"'noise.snr_db': .*\[20, 5\]; swap"),
-        ({"noise": {"folder": "n", "snr_db": [5]}}, "'noise.snr_db"),
-        ({"noise": {"folder": "n", "snr_db": [5, 10, 15]}}, "'noise.snr_db"),
-        ({"noise": {"folder": "n", "snr_db": [5, 1e9]}}, r"'noise.snr_db.1'"),
-        ({"noise": {"folder": "n", "snr": [5, 10]}}, "unknown key 'noise.snr'.*'snr_db'"),
-        ({"noise": {"folder": "n", "probability": 1.5}}, "'noise.probability'"),
-        ({"volume": {"gain_db": [6, -6]}}, "'volume.gain_db'.*swap"),
-        ({"reverberation": {"rooms": -1}}, "'reverberation.rooms'"),
-        ({"reverberation": {"rooms": 0}}, "'reverberation'.*folder"),
-        ({"reverberation": {"decay_seconds": [0.5, 0.1]}}, "'reverberation.decay_seconds'.*swap"),
-        ({"non_speech": {"folder": "n", "share": 0.0}}, "'non_speech.share'"),
-        ({"non_speech": {"folder": "n", "share": 0.9}}, "'non_speech.share'"),
-        ({"non_speech": {"folder": "n", "seconds": [0, 2]}}, "'non_speech.seconds.0'"),
+        ({"noise": {}}, ["'noise.folder'"]),
+        ({"noise": {"folder": "n", "snr_db": [20, 5]}}, ["'noise.snr_db': ", "[20, 5]"]),
+        ({"noise": {"folder": "n", "snr_db": [5]}}, ["'noise.snr_db"]),
+        ({"noise": {"folder": "n", "snr_db": [5, 10, 15]}}, ["'noise.snr_db"]),
+        ({"noise": {"folder": "n", "snr_db": [5, 1e9]}}, ["'noise.snr_db.1'"]),
+        ({"noise": {"folder": "n", "snr": [5, 10]}}, ["'noise.snr'", "'snr_db'"]),
+        ({"noise": {"folder": "n", "probability": 1.5}}, ["'noise.probability'"]),
+        ({"volume": {"gain_db": [6, -6]}}, ["'volume.gain_db'", "[6, -6]"]),
+        ({"reverberation": {"rooms": -1}}, ["'reverberation.rooms'"]),
+        ({"reverberation": {"rooms": 0}}, ["'reverberation'", "folder"]),
+        ({"reverberation": {"decay_seconds": [0.5, 0.1]}}, ["'reverberation.decay_seconds'"]),
+        ({"non_speech": {"folder": "n", "share": 0.0}}, ["'non_speech.share'"]),
+        ({"non_speech": {"folder": "n", "share": 0.9}}, ["'non_speech.share'"]),
+        ({"non_speech": {"folder": "n", "seconds": [0, 2]}}, ["'non_speech.seconds.0'"]),
     ],
 )
-def test_bad_sections_are_refused(section: dict[str, Any], problem: str) -> None:
-    with pytest.raises(RecipeError, match=problem) as error:
+def test_bad_sections_are_refused(section: dict[str, Any], named: list[str]) -> None:
+    with refused(RecipeError, *named):
         config_of(**section)
-    assert "\n" not in str(error.value)
 
 
 def test_all_is_off_unless_asked_for() -> None:

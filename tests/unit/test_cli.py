@@ -220,11 +220,8 @@ def test_a_manifest_without_texts_is_refused(model: Path, recordings: Path) -> N
 def test_a_mode_the_model_lacks_is_refused(tmp_path: Path, recordings: Path) -> None:
     baseline = save_random_model(tmp_path / "baseline", keyframes=False)
     result = keyframe("evaluate", baseline, recordings / "table.tsv", "--decode", "axe")
-    assert result.exit_code == 1
-    assert result.stderr.splitlines() == [
-        "keyframe: error: model 'random' cannot decode with 'axe': it keeps all frames, so it "
-        "has no length head; use ctc, attention, rescore, joint"
-    ]
+    assert "'random'" in result.error and "'axe'" in result.error
+    assert "ctc, attention, rescore, joint" in result.error
 
 
 @pytest.mark.parametrize("device", ["abacus", "cuda:99"])

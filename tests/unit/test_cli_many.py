@@ -47,7 +47,7 @@ def test_a_folder_into_a_folder_and_again(model: Path, folder: Path, tmp_path: P
     assert first.exit_code == 1 and first.stdout == ""
     error, summary, failed = first.stderr.splitlines()
     assert error.startswith(f"keyframe: error: {folder}/a/bad.wav: ")
-    assert summary.startswith("4 of 5 recordings done, 1 failed; 3.8 s of audio in ")
+    assert summary.startswith("4 of 5 recordings done, 1 failed; 3.8 s of ")
     assert failed == error.replace("keyframe: error:", "  failed:")
     written = contents(tmp_path / "out")
     assert list(written) == ["a/x.txt", "b/c/y.txt", "b/x.txt", "z.txt"]

@@ -359,5 +359,5 @@ def test_older_model_folders_name_the_lead_of_spikes(
     note = capsys.readouterr().err
     assert note.count("\n") == 1
     assert f"'emission_delay_seconds: {delay}'" in note
-    with pytest.raises(RecipeError, match="'emission_delay_seconds'"):
+    with refused(RecipeError, "'emission_delay_seconds'"):
         load_model_folder_config(write(tmp_path, data | {"spike_lead_seconds": "late"}))

@@ -18,7 +18,7 @@ from keyframe_asr.config.model import (
     ModelFolderConfig,
     SubsamplingConfig,
 )
-from keyframe_asr.errors import KeyframeError, ModelError
+from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.io.model_folder import load_model_folder, save_model_folder, shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
@@ -133,7 +133,7 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
 def test_an_unknown_key_in_the_config(folder: Path) -> None:
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("fusion: true", "fussion: true"))
-    with pytest.raises(KeyframeError, match="fussion"):
+    with refused(RecipeError, "'fussion'", "'fusion'"):
         keyframe_asr.load(folder)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, random_model
 from keyframe_asr.audio.synthetic_noise import (
     KINDS,
@@ -157,7 +158,7 @@ def test_self_made_sounds_are_the_same_each_time_and_of_every_kind() -> None:
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="--non-speech"):
+    with refused(RecipeError, "--non-speech", tmp_path):
         read_non_speech(tmp_path, "--non-speech")
 
 

@@ -137,9 +137,7 @@ def test_lhotse_cuts(source: Path) -> None:
         ("whole", "ann", 0.0, None),
         ("part", "bob", 0.1, pytest.approx(0.3)),
     ]
-    assert listing.problems == [
-        "whole_sp0.9: its recording is to be transformed, as a copy of another is"
-    ]
+    assert [problem.partition(": ")[0] for problem in listing.problems] == ["whole_sp0.9"]
     options = ("--source", source, "--out", source / "out", "--language", "english")
     options += ("--units", "characters")
     assert prepare("lhotse", *options).exit_code == 1

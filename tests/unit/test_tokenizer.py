@@ -110,7 +110,7 @@ def test_pickling(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("token", [-1, 10_000])
 def test_id_outside_vocabulary(tokenizer: Tokenizer, token: int) -> None:
-    with pytest.raises(IndexError, match=str(token)):
+    with refused(IndexError, token):
         tokenizer.decode([token])
 
 
@@ -198,7 +198,7 @@ def test_characters_round_trip_any_text(text: str) -> None:
 
 
 def test_repeated_symbols_are_refused() -> None:
-    with pytest.raises(ValueError, match="differ"):
+    with refused(ValueError, "symbols"):
         CharacterTokenizer(["A", "A"])
 
 

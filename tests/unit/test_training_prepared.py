@@ -109,22 +109,22 @@ def test_resuming_with_another_normal_form(prepared: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "named"),
     [
-        ({"language": "mandarin"}, "language 'mandarin' where 'english' was prepared"),
-        ({"normalisation": "english"}, "normalisation 'english' where 'english-digits' was"),
+        ({"language": "mandarin"}, ["language 'mandarin'", "'english'"]),
+        ({"normalisation": "english"}, ["normalisation 'english'", "'english-digits'"]),
         (
             {"tokenizer": {"kind": "sentencepiece", "vocab_size": 30}},
-            "tokenizer.kind 'sentencepiece' where 'characters' was prepared, "
-            "tokenizer.vocab_size '30' where 'None' was",
+            ["tokenizer.kind 'sentencepiece'", "'characters'", "tokenizer.vocab_size '30'"],
         ),
-        ({"features": {"num_mel_bins": 16}}, "are of 80 mel bins, but the recipe says"),
+        ({"features": {"num_mel_bins": 16}}, ["80 mel bins", "16"]),
     ],
 )
 def test_contradictions(
-    prepared: Path, tmp_path: Path, changes: dict[str, Any], expected: str
+    prepared: Path, tmp_path: Path, changes: dict[str, Any], named: list[str]
 ) -> None:
-    assert expected in failure(recipe_of(prepared, **changes), tmp_path / "run")
+    message = failure(recipe_of(prepared, **changes), tmp_path / "run")
+    assert all(value in message for value in named), message
 
 
 def test_folders_that_are_no_preparation(prepared: Path, tmp_path: Path) -> None:
