@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from fixtures.errors import refused
-from fixtures.killed_run import Moment, train_and_die, train_until_killed
+from fixtures.killed_run import Moment, train_and_die, train_on_a_full_disk, train_until_killed
 from fixtures.processes import forking
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
 from keyframe_asr.config.recipe import Recipe, load_recipe
@@ -138,7 +134,7 @@ def test_killed_at_random_moments(
         )
         child.start()
         assert started.wait(60)
-        time.sleep(delays.uniform(0.3, 1.2))
+        time.sleep(delays.uniform(0.1, 0.7))
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join(60)
@@ -170,25 +166,19 @@ def test_failing_write_stops_with_one_line_and_can_be_resumed(
 
 
 def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
-    corpus: Path, undisturbed: Path, tmp_path: Path
+    corpus: Path, undisturbed: Path, processes: Any, tmp_path: Path
 ) -> None:
     """Files may grow no larger than the weights, so that the state with its optimiser fails."""
-    recipe = tmp_path / "tones.yaml"
-    recipe.write_text(yaml.safe_dump(recipe_of(corpus).model_dump(mode="json")))
-    weights = undisturbed / "baseline" / "averaged.safetensors"
-    limit = weights.stat().st_size + 4096
-    command = [sys.executable, "-m", "keyframe_asr.cli.main", "train", str(recipe)]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "run")],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True,
-        text=True,
-        timeout=240,
+    largest = (undisturbed / "baseline" / "averaged.safetensors").stat().st_size + 4096
+    told = tmp_path / "told.txt"
+    child = processes.Process(
+        target=train_on_a_full_disk, args=(recipe_of(corpus), tmp_path / "run", largest, told)
     )
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert "state.pt: " in last and last.endswith("--resume"), done.stderr
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    message = told.read_text(encoding="utf-8")
+    assert "state.pt: " in message and message.endswith("--resume") and "\n" not in message
     assert not list((tmp_path / "run").glob(".state.pt*"))
     train(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
     assert_same_run(tmp_path / "run", undisturbed)
