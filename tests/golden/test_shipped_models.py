@@ -8,23 +8,18 @@ from typing import Any
 
 import pytest
 
-from golden.shipped_models import CORPORA, GOLDEN, SYNTHESISED, recorded, synthesised, texts
+from golden.shipped_models import CORPORA, GOLDEN, SYNTHESISED, long, recorded, synthesised, written
 
 WRITTEN: dict[str, dict[str, dict[str, Any]]] = json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("model", SYNTHESISED)
 def test_texts_of_synthesised_speech(model: str) -> None:
-    named = dict(synthesised(model))
-    assert {"names": list(named), **texts(model, list(named.values()))} == (
-        WRITTEN[model]["synthesised"]
-    )
+    assert written(model, synthesised(model), None) == WRITTEN[model]["synthesised"]
+    assert written(model, long(model), 1) == WRITTEN[model]["long"]
 
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("model", CORPORA)
 def test_texts_of_recorded_speech(model: str, corpus_root: Path) -> None:
-    named = dict(recorded(model, corpus_root))
-    assert {"names": list(named), **texts(model, list(named.values()))} == (
-        WRITTEN[model]["recorded"]
-    )
+    assert written(model, recorded(model, corpus_root), None) == WRITTEN[model]["recorded"]
