@@ -39,7 +39,17 @@ FORBIDDEN = {
 OF_PEERS = ("cn2an", "faster_whisper", "opencc")
 """Packages of an environment of their own, in which research/benchmarks/whisper runs a peer."""
 
-HEAVY = ("torch", "lhotse", "scipy", "matplotlib", "accelerate", "tensorboard", "sentencepiece")
+HEAVY = (
+    "torch",
+    "lhotse",
+    "numpy",
+    "soundfile",
+    "scipy",
+    "matplotlib",
+    "accelerate",
+    "tensorboard",
+    "sentencepiece",
+)
 
 
 def test_layers_of_the_import_linter_hold() -> None:

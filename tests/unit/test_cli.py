@@ -40,16 +40,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_help_and_import_stay_light() -> None:
-    """Nothing heavy is imported before a verb runs."""
-    code = (
-        "import sys, keyframe_asr, keyframe_asr.cli.main\n"
-        "heavy = {'torch', 'lhotse', 'numpy', 'soundfile', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    source = Path(__file__).parents[2] / "src"
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+def test_help_names_every_verb() -> None:
     shown = keyframe("--help")
     assert shown.exit_code == 0
     assert all(name in shown.stdout for panel in VERBS.items() for name in (panel[0], *panel[1]))

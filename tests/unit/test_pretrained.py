@@ -26,9 +26,9 @@ from fixtures.tiny_pretrained import (
     random_encoder,
     write_source,
 )
-from fixtures.tone_corpus import recipe_data, stage, tones
+from fixtures.tone_corpus import MODEL, recipe_data, stage, tones
 from keyframe_asr.audio.features import NormalisedWaveform, WhisperMel, front_end
-from keyframe_asr.config.model import FeaturesConfig, PretrainedConfig
+from keyframe_asr.config.model import FeaturesConfig, ModelConfig, PretrainedConfig
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError
@@ -289,10 +289,9 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_network_takes_front_end_features_or_what_is_encoded_already() -> None:
-    from unit.test_pretrained_training import TINY_MODEL
-
     torch.manual_seed(2)
-    config = TINY_MODEL.model_copy(update={"pretrained": pretrained_config(WHISPER, layers=[1, 3])})
+    model = parse_config(ModelConfig, MODEL, "tiny")
+    config = model.model_copy(update={"pretrained": pretrained_config(WHISPER, layers=[1, 3])})
     network = KeyframeNetwork(config, 80, 9).eval()
     mel = pad_sequence(some_features(WHISPER, [40, 90]), batch_first=True)
     lengths = torch.tensor([40, 90])
@@ -303,7 +302,7 @@ def test_a_network_takes_front_end_features_or_what_is_encoded_already() -> None
         later = network.encode(outputs, sizes, pre_encoded=True)
     torch.testing.assert_close(directly.memory, later.memory)
     assert directly.frame_lengths.tolist() == [10, 23]
-    plain = KeyframeNetwork(TINY_MODEL, 80, 9)
+    plain = KeyframeNetwork(model, 80, 9)
     with refused(ValueError):
         plain.encode(mel, lengths, pre_encoded=True)
 

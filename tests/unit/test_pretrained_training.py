@@ -14,7 +14,6 @@ import keyframe_asr
 from fixtures.errors import refused
 from fixtures.tiny_pretrained import WAV2VEC2, WHISPER, write_source
 from fixtures.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
-from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.manifest import load_manifest
@@ -26,7 +25,6 @@ from keyframe_asr.training.checkpoint import load_weights
 from keyframe_asr.training.plan import plan_recipe
 from keyframe_asr.training.run import train
 
-TINY_MODEL = parse_config(ModelConfig, MODEL, "tiny")
 STAGES = [
     stage("baseline", 1),
     stage("unfrozen", 1, unfreeze_from_layer=2, pretrained_learning_rate=1e-2),
