@@ -67,6 +67,15 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
         checkpoint.save_weights(weights(1.0), tmp_path / "run" / "x.safetensors")
 
 
+def test_a_state_of_version_0_1_is_read(tmp_path: Path) -> None:
+    old = {"stage": 1, "epoch": 2, "step": 9, "best": [(0.5, "epoch-0001.safetensors")], "bad": 3}
+    stored = {"progress": old | {"ready": True}, "weights": weights(1.0), "optimiser": None}
+    torch.save(stored, tmp_path / checkpoint.STATE_FILE)
+    restored = checkpoint.load_state(tmp_path)
+    assert restored is not None
+    assert restored[0] == RunState(1, 2, 9, [(0.5, "epoch-0001.safetensors")], 3, True)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_damaged_state_is_one_line(tmp_path: Path, share: float) -> None:
     checkpoint.save_state(tmp_path, RunState(), weights(1.0), None)
