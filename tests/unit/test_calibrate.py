@@ -128,5 +128,5 @@ def test_hallucinations_writes_its_report(tmp_path: Path) -> None:
     found = report["decode"]["axe"]
     assert found["per_hour"] <= found["without_check"]["per_hour"]
     assert {"silence", "melody", "white noise"} <= set(found["kinds"])
-    nothing = keyframe("hallucinations", "demo", "--no-self-made")
+    nothing = keyframe("hallucinations", "demo", "--no-synthetic")
     assert "RECORDINGS" in nothing.usage_error

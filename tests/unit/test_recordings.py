@@ -27,7 +27,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(*given: str) -> list[tuple[str, str]]:
     found = recordings_named([Path(one) for one in given]).named
-    return [(one.path.as_posix(), one.below.as_posix()) for one in found]
+    return [(one.path.as_posix(), one.relative.as_posix()) for one in found]
 
 
 def test_a_folder_is_searched_at_any_depth_and_keeps_its_structure(tree: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_list_on_standard_input(tree: Path, monkeypatch, separator: bytes) -> 
     found = recordings_named([Path("-")])
     assert found.searched
     assert [os.fsencode(one.path) for one in found.named] == paths
-    assert [os.fsencode(one.below) for one in found.named] == [
+    assert [os.fsencode(one.relative) for one in found.named] == [
         b"in/b/x",
         b"one",
         b"two",

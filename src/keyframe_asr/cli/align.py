@@ -1,4 +1,4 @@
-"""`keyframe align`: when each word of a known text was said."""
+"""`keyframe align`: forced alignment of a known text with a recording."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.results import Transcript
 
 UNLIKELY = 0.01
-"""Confidence that half of the tokens of a text stay below if it is not what was said.
+"""A text whose median token confidence is below this is probably not what was said.
 
-Of 75 recordings of Mandarin, English and AN4 no other's text reached it, and no own one missed it.
+On 75 recordings of Mandarin, English and AN4, the right text was always above it, and the text of
+another recording always below.
 """
 
 
 def align(
     model: Model,
     audio: Recording,
-    text: str = typer.Argument(help="What is said in it, or a file of it, FILE.txt."),
-    output: Format = typer.Option(Format.json, "--format", help="What the times are written as."),
-    out: Path | None = typer.Option(None, help="File to write. Default: standard output."),
+    text: str = typer.Argument(
+        metavar="TEXT", help="What is said in the recording, or a text file (FILE.txt)."
+    ),
+    output: Format = typer.Option(Format.json, "--format", help="Output format."),
+    out: Path | None = typer.Option(None, help="Output file. Default: standard output."),
     device: Device = None,
 ) -> None:
-    """Find when each word of a known text is said in a recording (forced alignment)."""
+    """Find when each word of a known text is spoken (forced alignment)."""
     said = _text(text)
     from keyframe_asr.inference.alignment import align as force_align
     from keyframe_asr.inference.recognizer import load
@@ -43,20 +46,22 @@ def align(
 
 
 def _doubt(transcript: Transcript, audio: Path) -> None:
-    """Warn if the text seems not to be what was said."""
+    """Warn if the text does not seem to be what was said."""
     if statistics.median(token.confidence for token in transcript.tokens) < UNLIKELY:
         typer.echo(
             f"warning: {audio}: half of the tokens have a confidence below {UNLIKELY:.0%}; "
-            "check that this is what is said in it",
+            "check that the text is what is said in the recording",
             err=True,
         )
 
 
 def _text(text: str) -> str:
-    """The text itself, or what the file of that name holds."""
+    """Return the text itself, or the content of the text file of that name."""
     if not text.endswith(".txt"):
         return text
     try:
         return Path(text).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise TextError(f"{text}: cannot be read as UTF-8 text: {error}") from None
+        raise TextError(
+            f"{text}: cannot be read as UTF-8 text: {error}; check the path, or convert the file"
+        ) from None

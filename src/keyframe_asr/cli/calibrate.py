@@ -1,4 +1,4 @@
-"""`keyframe calibrate`: make a model's confidences believable, and teach it what is no speech."""
+"""`keyframe calibrate`: fit a model's confidences, speech check and token starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.cli.measuring import progress_shown
-from keyframe_asr.cli.options import AllDecodeModes, Device, Model, decode_modes, grouped
+from keyframe_asr.cli.options import AllDecodeModes, Device, JsonFile, Model, decode_modes, grouped
 from keyframe_asr.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
@@ -18,57 +18,64 @@ if TYPE_CHECKING:
     from keyframe_asr.evaluation.calibration import Calibration
 
 COSTLY = 0.02
-"""More token errors per token than that and the check for speech does harm."""
+"""Warn if the speech check adds more token errors per token than this."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the calibrated model goes."""
+    """Where the calibrated model is written."""
 
-    out: Annotated[Path | None, typer.Option(help="New model folder to write.")] = None
+    out: Annotated[
+        Path | None, typer.Option(help="Write the calibrated model to this new folder.")
+    ] = None
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Change config.yaml of MODEL instead.")
+        bool, typer.Option("--in-place", help="Change the config.yaml of MODEL instead.")
     ] = False
 
 
 @dataclass(frozen=True)
 class Reports:
-    """What is told of the calibration."""
+    """Files that describe the calibration."""
 
     picture: Annotated[
-        Path | None, typer.Option(help="Reliability diagram to write, FILE.png.")
+        Path | None, typer.Option(help="Also write a reliability diagram to this PNG file.")
     ] = None
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the report here as well.")
-    ] = None
+    json_file: JsonFile = None
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """What is fitted besides confidences, and how."""
+    """What is fitted in addition to confidences, and how."""
 
     non_speech: Annotated[
         Path | None,
-        typer.Option(help="Folder of recordings without speech, besides the self-made sounds."),
+        typer.Option(
+            help="Folder of non-speech recordings to fit the speech check to, in addition to "
+            "synthetic noise."
+        ),
     ] = None
     tolerance: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="Token errors per token that the check for speech may add."
+            min=0.0, max=1.0, help="Token errors per token that the speech check may add."
         ),
     ] = 0.002
     starts: Annotated[
         bool,
-        typer.Option(
-            "--starts", help="Also move the starts of tokens to where sound begins after pauses."
-        ),
+        typer.Option("--starts", help="Also fit token starts to the onsets of sound after pauses."),
     ] = False
 
 
 @grouped
 def calibrate(
     model: Model,
-    manifest: Annotated[str, typer.Argument(help="Speech that MODEL was not trained on.")],
+    manifest: Annotated[
+        str,
+        typer.Argument(
+            metavar="MANIFEST",
+            help="Speech that MODEL was not trained on: lhotse cuts (.jsonl.gz) or a table (.tsv).",
+        ),
+    ],
     decode: AllDecodeModes = None,
     device: Device = None,
     *,
@@ -76,10 +83,7 @@ def calibrate(
     fitting: Fitting,
     reports: Reports,
 ) -> None:
-    """Make a model's confidences reliable, and let it ignore non-speech.
-
-    With --starts, the starts of tokens are fitted too.
-    """
+    """Calibrate a model's confidences, and fit a check that suppresses non-speech."""
     if (place.out is None) == (not place.in_place):
         raise typer.BadParameter("give either --out FOLDER or --in-place", param_hint="--out")
     modes = decode_modes(decode)
@@ -103,8 +107,8 @@ def calibrate(
         calibrator.hear_speech(manifest, progress)
     if fitting.starts and calibrator.emission_delay_seconds is None:
         raise ManifestError(
-            f"{manifest}: has too few pauses to tell where tokens start; give more recordings, or "
-            "leave out --starts"
+            f"{manifest}: too few pauses to fit token starts; give more recordings, or leave out "
+            "--starts"
         )
     calibrator.hear_sounds(sounds)
     for error in calibrator.failed:
@@ -126,13 +130,13 @@ def calibrate(
 
 
 def _check_place(place: Place, model: str) -> None:
-    """Raise `ModelError` before the work if the model could not be written after it."""
+    """Raise `ModelError` before the work if the model cannot be written after it."""
     from keyframe_asr.io.model_folder import find_model
 
     if place.out is not None and place.out.exists():
-        raise ModelError(f"{place.out}: exists already; choose another place")
+        raise ModelError(f"{place.out}: already exists; choose another folder")
     if place.in_place and find_model(model) != Path(model):
-        raise ModelError(f"{model}: is part of the package; write a new folder with --out")
+        raise ModelError(f"{model}: part of the package; write a new folder with --out")
 
 
 def _store(model: str, config: ModelFolderConfig, place: Place) -> None:
@@ -145,15 +149,15 @@ def _store(model: str, config: ModelFolderConfig, place: Place) -> None:
 
 
 def _print(found: Calibration) -> None:
-    """What was found, as two tables."""
+    """Print the calibration as two tables."""
     from rich.console import Console
 
     from keyframe_asr.evaluation.report import empty_table
 
     report: dict[str, Any] = found.report
     table = empty_table(
-        f"confidences of {report['model']}, each half scaled by the other's",
-        ("decode", "of", "count", "right", "ECE before", "ECE after", "temperature", "offset"),
+        f"confidences of {report['model']} (two-fold cross-validation)",
+        ("decode", "unit", "count", "correct", "ECE before", "ECE after", "temperature", "offset"),
         texts=2,
     )
     for mode, one in report["decode"].items():
@@ -170,18 +174,18 @@ def _print(found: Calibration) -> None:
                 )
     console = Console()
     console.print(table)
-    if heard := report["onsets"]["count"]:
+    if onsets := report["onsets"]["count"]:
         delay = 1000 * report["onsets"]["median"]
         console.print(
-            f"spikes lie {abs(delay):.0f} ms {'before' if delay < 0 else 'after'} the onset of "
-            f"sound (median of {heard} onsets after pauses)"
+            f"CTC spikes are {abs(delay):.0f} ms {'before' if delay < 0 else 'after'} the onset of "
+            f"sound (median of {onsets} onsets after pauses)"
         )
     if (check := report["speech_check"]) is None:
-        console.print("sounds without speech got no text, so nothing is refused")
+        console.print("no speech check is stored: non-speech got no text without one")
         return
     warning = ""
     table = empty_table(
-        f"check for speech ({check['mode']}), each half under the other's",
+        f"speech check, {check['mode']} (two-fold cross-validation)",
         ("tolerance", "token errors", "hallucinated tokens per hour"),
     )
     for tolerance, row in {"no check": check["without"], **check["on_the_other_half"]}.items():
@@ -192,8 +196,8 @@ def _print(found: Calibration) -> None:
         if stored and row["token_errors"] > check["without"]["token_errors"] + COSTLY:
             costs = 100 * (row["token_errors"] - check["without"]["token_errors"])
             warning = (
-                f"the check costs {costs:.1f} points on speech it was not fitted to; give more "
-                "recordings and sounds, or it will refuse speech"
+                f"the speech check adds {costs:.1f} percentage points of token errors on speech "
+                "that it was not fitted to; give more recordings and non-speech"
             )
     console.print(table)
     if warning:

@@ -1,4 +1,4 @@
-"""`keyframe check-data`: what is wrong with manifests before anything is trained on them."""
+"""`keyframe check-data`: find problems in manifests before training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Language(StrEnum):
-    """As in `keyframe_asr.text.forms`."""
+    """Languages with a normal form in `keyframe_asr.text.forms`."""
 
     english = "english"
     mandarin = "mandarin"
@@ -27,25 +27,37 @@ class Language(StrEnum):
 
 def check_data(
     manifest: list[str] = typer.Argument(
-        help="One manifest a split: lhotse cuts (.jsonl.gz) or table (.tsv, FILE.tsv:SPLIT)."
+        metavar="MANIFEST",
+        help="One manifest per split: lhotse cuts (.jsonl.gz) or a table (FILE.tsv, or "
+        "FILE.tsv:SPLIT for one split).",
     ),
     tokenizer: Path | None = typer.Option(
-        None, help="Model folder whose tokenizer the texts are for. Default: count characters."
+        None,
+        help="Folder of a model or prepared corpus whose tokenizer splits the texts. Default: "
+        "count characters.",
     ),
     language: Language | None = typer.Option(
-        None, help="How texts are normalised. Default: Mandarin if most letters are Han."
+        None,
+        help="Language whose text normalisation is used. Default: mandarin if most letters are "
+        "Han, else english.",
     ),
     json_file: str | None = typer.Option(
-        None, "--json", help="Write the report here as well; - is standard output, without table."
+        None,
+        "--json",
+        help="Also write the report to this JSON file; - writes it to standard output instead of "
+        "the table.",
     ),
     subsampling_factor: int = typer.Option(
-        4, min=1, help="10 ms frames in a frame of the encoder that is to be trained."
+        4, min=1, help="Feature frames (10 ms) per encoder frame of the model to be trained."
     ),
-    workers: int = typer.Option(0, min=0, help="Processes that decode, beside this one."),
+    workers: int = typer.Option(
+        0, min=0, help="Number of extra processes that decode audio; 0 decodes in this process."
+    ),
 ) -> None:
-    """Find bad audio, bad text, outliers, duplicates and leaks in manifests.
+    """Find bad audio, bad text, outliers, duplicates and leaks between splits.
 
-    Decodes every recording. Exit code 1 if there are errors; warnings and information leave it 0.
+    Decodes every recording. The exit code is 1 if there are errors, and 0 if there are only
+    warnings and information.
     """
     if twice := sorted({name for name in manifest if manifest.count(name) > 1}):
         raise typer.BadParameter(f"{twice[0]} is given twice; give each split once")
@@ -76,7 +88,7 @@ def check_data(
 
 
 def _normalisation_of(folder: Path) -> NormalisationName | None:
-    """The normal form of a prepared corpus or a model, None if the folder does not name one."""
+    """Return the normalisation of a prepared corpus or model, or None if the folder has none."""
     from keyframe_asr.config.model import load_model_folder_config
     from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.text.forms import NORMALISATIONS
@@ -89,7 +101,7 @@ def _normalisation_of(folder: Path) -> NormalisationName | None:
 
 
 def _write(report: DataReport, target: str) -> None:
-    """To standard output, or to a file: whole or not at all."""
+    """Write the report as JSON to a file, or to standard output if the target is "-"."""
     from keyframe_asr.data.checks.report import as_json
 
     content = json.dumps(as_json(report), ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""`keyframe demo`: the whole path on a corpus it makes itself, offline."""
+"""`keyframe demo`: recognition, training and evaluation on a synthetic corpus, offline."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 def demo(
     out: Path = typer.Option(
-        Path("demo-output"), help="Folder for all that is made; an earlier demo's is emptied."
+        Path("demo-output"), help="Output folder. The output of an earlier demo is deleted."
     ),
 ) -> None:
-    """See it work: recognise speech, then train and compare three small models, offline."""
+    """Recognise synthetic speech, then train and compare three small models, offline."""
     from rich.console import Console
 
     from keyframe_asr.demo.run import run_demo

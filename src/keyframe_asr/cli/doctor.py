@@ -1,4 +1,4 @@
-"""`keyframe doctor`: whether this installation has what it needs, and what it found."""
+"""`keyframe doctor`: check the installation."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ REQUIRED = {
     "accelerate": "accelerate",
     "pydantic": "pydantic",
 }
-"""Distribution and module of every package that recognition or training imports."""
+"""Packages that recognition and training need, each with the module it provides."""
 
 OPTIONAL = {
     "matplotlib": "matplotlib",
     "espeakng-loader": "espeakng_loader",
     "transformers": "transformers",
 }
-"""Needed by `keyframe inspect`, `keyframe demo` and models on a pretrained encoder only."""
+"""Packages that only `keyframe inspect`, `keyframe demo` and pretrained encoders need."""
 
 
 def doctor() -> None:
-    """Check the installation; exit code 0 if all that is required works."""
+    """Check Python, packages, GPU, shipped models and espeak-ng.
+
+    The exit code is 0 if everything required works, and 1 if not.
+    """
     lines = [("keyframe-asr", __version__, True), _python()]
     lines += [_package(name, module, True) for name, module in REQUIRED.items()]
     lines += [_package(name, module, False) for name, module in OPTIONAL.items()]
@@ -61,12 +64,12 @@ def _package(name: str, module: str, required: bool) -> tuple[str, str, bool]:
         importlib.import_module(module)
         return name, metadata.version(name), True
     except metadata.PackageNotFoundError:
-        return name, "of unknown version", True
+        return name, "unknown version", True
     except Exception as error:  # a broken package can raise anything on import
         reason = " ".join(str(error).split())
         if required:
             return name, f"cannot be imported: {reason}; pip install {name}", False
-        return name, f"not there (optional): pip install {name}", True
+        return name, f"not installed (optional): pip install {name}", True
 
 
 def _compute() -> tuple[str, str, bool]:
@@ -78,7 +81,7 @@ def _compute() -> tuple[str, str, bool]:
 
 
 def _models() -> list[tuple[str, str, bool]]:
-    """Each shipped model, loaded and run on one second of silence."""
+    """Load each shipped model and run it on one second of silence."""
     import numpy as np
 
     from keyframe_asr.inference.recognizer import load
@@ -91,18 +94,18 @@ def _models() -> list[tuple[str, str, bool]]:
             recognizer = load(name)
             good = recognizer.transcribe(np.zeros(16_000, dtype=np.float32)).text == ""
             found = f"{size:.1f} MB, {recognizer.config.language}, {', '.join(recognizer.modes)}"
-            lines.append((f"model {name}", found if good else "hears text in silence", good))
+            lines.append((f"model {name}", found if good else "recognises text in silence", good))
         except KeyframeError as error:
             lines.append((f"model {name}", str(error), False))
     return lines or [("models", "none shipped", True)]
 
 
 def _espeak() -> tuple[str, str, bool]:
-    """The speech synthesiser of the self-made corpus; optional."""
+    """Check espeak-ng, the optional synthesiser of the synthetic corpora."""
     try:
         import espeakng_loader
     except ImportError:
-        return "espeak-ng", "not there (optional): pip install espeakng-loader", True
+        return "espeak-ng", "not installed (optional): pip install espeakng-loader", True
     data = Path(espeakng_loader.get_data_path())
     wanted = {"cmn": "Mandarin", "en": "English"}
     there = [label for code, label in wanted.items() if list(data.glob(f"**/lang/**/{code}"))]

@@ -1,4 +1,4 @@
-"""How the command line tells a user's mistake."""
+"""Print an error as one line."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from keyframe_asr.errors import KeyframeError
 
 
 def show_error(error: KeyframeError) -> None:
-    """One line on standard error, even where a file name has line breaks."""
+    """Print the error on standard error, as one line even if a file name has line breaks."""
     print(f"keyframe: error: {' '.join(str(error).splitlines())}", file=sys.stderr)

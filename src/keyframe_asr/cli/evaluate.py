@@ -1,4 +1,4 @@
-"""`keyframe evaluate`: error rates, frames dropped and speed of a model on a manifest."""
+"""`keyframe evaluate`: error rate, dropped frames and speed of a model on a test set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def evaluate(
     """Measure a model's error rate, dropped frames and speed on a test set."""
     modes = decode_modes(decode)
     for mode in modes:
-        replace(options, decode=mode)  # wrong usage is said before the model is loaded
+        replace(options, decode=mode)  # report wrong usage before the model is loaded
     from keyframe_asr.evaluation.report import render
     from keyframe_asr.evaluation.scoring import Scoring
     from keyframe_asr.inference.recognizer import load

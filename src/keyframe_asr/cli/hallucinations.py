@@ -1,4 +1,4 @@
-"""`keyframe hallucinations`: the words that a model recognises in non-speech."""
+"""`keyframe hallucinations`: count the words that a model recognises in non-speech."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from keyframe_asr.cli.options import DecodeModes, Device, JsonFile, Model, decod
 def hallucinations(
     model: Model,
     recordings: list[Path] | None = typer.Argument(
-        None, help="Folders of non-speech recordings. Default: synthetic sounds only."
+        None,
+        metavar="RECORDINGS",
+        help="Folders of non-speech recordings. Default: synthetic noise only.",
     ),
-    self_made: bool = typer.Option(
-        True, help="Also silence, hums, tones, melodies, noises and clicks made on the spot."
+    synthetic: bool = typer.Option(
+        True, help="Include synthetic silence, hums, tones, melodies, noises and clicks."
     ),
-    seconds: float = typer.Option(5.0, min=0.1, max=300.0, help="Length of each self-made sound."),
+    seconds: float = typer.Option(
+        5.0, min=0.1, max=300.0, help="Duration of each synthetic sound, in seconds."
+    ),
     decode: DecodeModes = None,
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
     """Count the words that a model hallucinates per hour of non-speech."""
-    if not self_made and not recordings:
+    if not synthetic and not recordings:
         raise typer.BadParameter(
-            "without self-made sounds, give recordings", param_hint="RECORDINGS"
+            "give recordings, or leave out --no-synthetic", param_hint="RECORDINGS"
         )
     modes = decode_modes(decode)
     from keyframe_asr.audio.synthetic_noise import make_synthetic_noise, read_non_speech
@@ -35,9 +39,11 @@ def hallucinations(
     from keyframe_asr.inference.recognizer import load
 
     recognizer = load(model, device)
-    sounds = [one for folder in recordings or () for one in read_non_speech(folder, "recordings")]
-    if self_made:
-        # other numbers than those that `keyframe calibrate` fits to
+    sounds = [
+        sound for folder in recordings or () for sound in read_non_speech(folder, "recordings")
+    ]
+    if synthetic:
+        # not the sounds that `keyframe calibrate` fits to
         sounds += make_synthetic_noise(seconds, seed=1)
     report = count_hallucinations(recognizer, sounds, modes or recognizer.modes[:1])
     if json_file is not None:

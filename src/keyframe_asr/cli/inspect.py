@@ -1,4 +1,4 @@
-"""`keyframe inspect`: how the text of a recording was found, as a picture or as a page."""
+"""`keyframe inspect`: a picture or page of how a model recognised a recording."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ def inspect(
     audio: Recording,
     out: Path | None = typer.Option(
         None,
-        help="FILE.png, a picture, or FILE.html, a page that plays the recording. "
-        "Default: a picture with the recording's name, in this folder.",
+        help="Output file: FILE.png for a picture, FILE.html for a page that plays the recording. "
+        "Default: a PNG named after the recording, in the current folder.",
     ),
     decode: Decode = None,
     device: Device = None,
 ) -> None:
-    """Draw how a model found the text of a recording: spectrogram, CTC, keyframes, tokens."""
+    """Draw how a model recognised a recording: spectrogram, CTC, keyframes, tokens."""
     target = out or Path(f"{audio.stem}.png")
     if target.suffix.lower() not in (".png", ".html"):
         raise typer.BadParameter(
-            f"{target}: only PNG pictures and HTML pages can be made; give a name that ends in "
-            ".png or .html",
+            f"{target}: unknown format; give a name that ends in .png or .html",
             param_hint="--out",
         )
     from keyframe_asr.evaluation.inspection import headline, inspection_view
@@ -34,7 +33,7 @@ def inspect(
 
     is_page = target.suffix.lower() == ".html"
     if not is_page:
-        require_matplotlib()  # said before the work, not after it
+        require_matplotlib()  # fail before the work
     from keyframe_asr.audio.reading import read_audio
     from keyframe_asr.inference.recognizer import load
 
@@ -48,7 +47,7 @@ def inspect(
     if legend:
         numbered = "  ".join(f"{number} = {token}" for token, number in legend.items())
         typer.echo(
-            "no font here has all tokens, so the picture shows numbers for them: "
-            f"{numbered} (pip install zhplot brings a font for Mandarin)",
+            "no installed font has all tokens, so the picture shows numbers instead: "
+            f"{numbered} (pip install zhplot installs a font for Mandarin)",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""`keyframe language-model`: an n-gram model from text, for the beam searches."""
+"""`keyframe language-model`: estimate an n-gram language model from text."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ def language_model(
     text: Annotated[
         list[Path],
         typer.Argument(
-            help="Text with one sentence a line, or manifests (.jsonl.gz, .tsv) with transcripts."
+            metavar="TEXT",
+            help="Text files with one sentence per line, or manifests (.jsonl.gz, .tsv) with "
+            "transcripts.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="ARPA file to write.")],
-    order: Annotated[int, typer.Option(min=1, max=10, help="Longest n-gram.")] = 3,
+    order: Annotated[int, typer.Option(min=1, max=10, help="Length of the longest n-gram.")] = 3,
     unit: Annotated[
-        Literal["word", "character", "token"], typer.Option(help="What an n-gram counts.")
+        Literal["word", "character", "token"], typer.Option(help="Unit of the n-grams.")
     ] = "word",
     model: Annotated[
         str | None,
         typer.Option(
-            help="Recogniser it is for, whose normal form the text gets; needed by --unit token."
+            help="Recognition model whose text normalisation is applied; --unit token also uses "
+            "its tokens."
         ),
     ] = None,
 ) -> None:
-    """Build an n-gram language model from text, for --language-model.
+    """Estimate an n-gram language model from text, for --language-model.
 
-    Writes an ARPA file, smoothed by interpolated modified Kneser-Ney.
+    Writes an ARPA file with interpolated modified Kneser-Ney smoothing.
     """
     if unit == "token" and model is None:
-        raise typer.BadParameter("tokens are those of a recogniser; name it", param_hint="--model")
+        raise typer.BadParameter(
+            "--unit token needs the model whose tokens are used", param_hint="--model"
+        )
     from keyframe_asr.decoding.lm.arpa import write_arpa
     from keyframe_asr.decoding.lm.kneser_ney import estimate
     from keyframe_asr.decoding.lm.scoring import split_units
@@ -52,23 +57,23 @@ def language_model(
     found = estimate(sentences, order)
     write_arpa(found, out)
     sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(found.orders, 1))
-    typer.echo(f"{out}: {sizes} of {len(sentences)} sentences")
+    typer.echo(f"{out}: {sizes} from {len(sentences)} sentences")
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Sentences of a text file or a manifest. Raises `ManifestError` if it cannot be read."""
+    """Read the sentences of a text file or manifest. Raises `ManifestError` on failure."""
     from keyframe_asr.data.manifest import load_manifest
     from keyframe_asr.data.manifest import text as transcript
     from keyframe_asr.errors import ManifestError
 
-    # a table may be followed by the name of a split, as in FILE.tsv:train
+    # the name of a table may end with a split, as in FILE.tsv:train
     if path.name.endswith(".jsonl.gz") or ".tsv" in path.suffix:
         yield from (transcript(cut) for cut in load_manifest(str(path)))
         return
     try:
         yield from path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ManifestError(
-            f"{path}: cannot be read: {reason}; give a text file with one sentence a line"
+            f"{path}: cannot be read: {reason}; give a text file with one sentence per line"
         ) from None

@@ -1,7 +1,7 @@
-"""`keyframe`: collects the verbs, and turns a user's mistake into one line and exit code 1.
+"""The `keyframe` command: registers the verbs and reports a `KeyframeError` as one line.
 
-The verbs' files import what is heavy (torch, lhotse) inside their functions, so that
-`keyframe --help` answers at once.
+The files of the verbs import heavy packages (torch, lhotse) inside their functions, so that
+`keyframe --help` is fast.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ VERBS: dict[str, tuple[str, ...]] = {
     "Models": ("calibrate", "quantise", "language-model"),
     "Other": ("demo", "doctor", "hallucinations", "measure-times"),
 }
-"""Panels of the help and their verbs. Each verb is a function of the same name in
-`keyframe_asr.cli.<verb>`, where its hyphen is an underscore."""
+"""Panels of the help and their verbs. A verb is the function of the same name in the module of the
+same name, with underscores for hyphens."""
 
 app = typer.Typer(
     name="keyframe",
-    help="Speech recognition whose encoder shortens speech to about the length of its text.",
+    help="Speech recognition with an encoder that shortens speech to about the length of its text.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -44,7 +44,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     del version
@@ -58,9 +58,9 @@ for _panel, _verbs in VERBS.items():
 
 
 def main(application: typer.Typer = app) -> None:
-    """Run a command line: exit code 0 done, 1 a problem with the input, 2 wrong usage."""
+    """Run the command line. Exit codes: 0 done, 1 a problem with the input, 2 wrong usage."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a name or text that the terminal's encoding lacks must not end the run
+        # a symbol that the terminal's encoding lacks must not stop the run
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         application()

@@ -1,4 +1,4 @@
-"""`keyframe measure-times`: how far a model's word times are from those of a reference."""
+"""`keyframe measure-times`: compare a model's word times with reference times."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ def measure_times(
     manifest: Manifest,
     reference: Annotated[
         str | None,
-        typer.Option(help="Model that aligns the texts. Default: the alignments of the manifest."),
+        typer.Option(
+            help="Model whose forced alignments are the reference. Default: the alignments in the "
+            "manifest."
+        ),
     ] = None,
     onsets: Annotated[
         bool,
         typer.Option(
-            "--onsets", help="Compare starts with the onsets of sound after pauses instead."
+            "--onsets", help="Compare word starts with the onsets of sound after pauses instead."
         ),
     ] = False,
     decode: AllDecodeModes = None,
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
-    """Measure how accurate a model's word times are."""
+    """Measure the accuracy of a model's word times."""
     if onsets and reference is not None:
         raise typer.BadParameter("give either --reference or --onsets", param_hint="--onsets")
     modes = decode_modes(decode)

@@ -1,4 +1,4 @@
-"""A measurement on a manifest, as the command line runs it: progress, failures, table, report."""
+"""Run a measurement on a manifest: progress, failures, table and report."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Told (done, total)."""
+"""Called with (done, total)."""
 
 SECONDS_BETWEEN_LINES = 15.0
-"""How often the progress is written where no terminal shows it as it changes."""
+"""Interval of the progress lines if standard error is not a terminal."""
 
 
 class Measurement(Protocol):
-    """What is measured on a manifest, with one error per recording that could not be counted."""
+    """A measurement on a manifest. `failed` has one error per recording that is not counted."""
 
     failed: list[KeyframeError]
 
     def run(self, manifest: str, progress: Progress) -> dict[str, Any]:
-        """The report; it has the number of `utterances` that were counted."""
+        """Return the report, whose `utterances` is the number of recordings counted."""
 
 
 def measure(
@@ -38,10 +38,10 @@ def measure(
     render: Callable[[Mapping[str, Any]], Table],
     json_file: Path | None,
 ) -> None:
-    """Run a measurement, print its report as a table and write it as JSON if a file is given.
+    """Run a measurement, print its report as a table, and write it as JSON if a file is given.
 
     Raises:
-        KeyframeError: nothing could be measured, or some recordings are not counted.
+        KeyframeError: some or all recordings could not be counted.
     """
     from rich.console import Console
 
@@ -58,14 +58,14 @@ def measure(
     Console().print(render(report))
     if failed := len(measurement.failed):
         raise KeyframeError(
-            f"{manifest}: {failed} of {failed + report['utterances']} recordings are not counted; "
-            "see above"
+            f"{manifest}: {failed} of {failed + report['utterances']} recordings were not counted; "
+            "see the errors above"
         )
 
 
 @contextmanager
 def progress_shown(doing: str, now: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
-    """Progress on standard error: a bar on a terminal, elsewhere a line from time to time."""
+    """Show progress on standard error: a bar on a terminal, else a line from time to time."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 

@@ -1,4 +1,4 @@
-"""Options of several verbs, and dataclasses of options as the flags of a command."""
+"""Options shared by several verbs, and dataclasses whose fields become flags."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from keyframe_asr.errors import OptionError
 from keyframe_asr.inference.options import DECODE_MODES, DecodeMode
 
 Flags: TypeAlias = Mapping[str, Any]
-"""What `typer.Option` gives for each field of a dataclass that is to be a flag."""
+"""A `typer.Option` for each field of a dataclass that becomes a flag."""
 
-SEARCH_PANEL, OUTPUT_PANEL, COMPUTING_PANEL = "Search", "Output", "Computing"
-PANELS = (None, SEARCH_PANEL, OUTPUT_PANEL, COMPUTING_PANEL)
-"""In the order of the help; options of no panel are the common ones."""
+SEARCH_PANEL, OUTPUT_PANEL, COMPUTE_PANEL = "Search", "Output", "Compute"
+PANELS = (None, SEARCH_PANEL, OUTPUT_PANEL, COMPUTE_PANEL)
+"""Panels in the order of the help. Common options are in no panel."""
 
 
 def _search(*names: str, text: str) -> Any:
@@ -26,36 +26,48 @@ def _search(*names: str, text: str) -> Any:
 
 
 SEARCH_FLAGS: Flags = {
-    "language_model": typer.Option(help="ARPA file (see keyframe language-model)."),
-    "hotwords": typer.Option(
-        help="File with a word or phrase per line, optionally a tab and its weight."
+    "language_model": typer.Option(
+        help="N-gram language model: an ARPA file, see keyframe language-model."
     ),
-    "beam": _search(text="Width of the search. Default: 10; greedy in axe and ctc."),
-    "nbest": _search(text="Texts wanted of each recording."),
+    "hotwords": typer.Option(
+        help="File with one word or phrase per line, optionally a tab and its weight."
+    ),
+    "beam": _search(text="Beam width. Default: 10; greedy in axe and ctc."),
+    "nbest": _search(text="Number of alternative texts per recording."),
     "language_model_weight": _search(text="Weight of the language model."),
-    "token_bonus": _search(text="Added for every token: more gives longer texts."),
-    "hotword_weight": _search(text="Bonus for each token of a hot word."),
-    "ctc_weight": _search(text="Weight of CTC against the decoder, 0 to 1 (joint)."),
-    "decoder_weight": _search(text="Weight of the decoder, not the head, 0 to 1 (rescore)."),
+    "token_bonus": _search(text="Score added per token; a higher bonus gives longer texts."),
+    "hotword_weight": _search(text="Score added per token of a hot word."),
+    "ctc_weight": _search(text="Weight of CTC against the decoder in joint, 0 to 1."),
+    "decoder_weight": _search(text="Weight of the decoder against the head in rescore, 0 to 1."),
     "length_normalised": _search(
-        "--length-normalised", text="Compare scores per token instead of summed (attention)."
+        "--length-normalised", text="Compare scores per token instead of summed, in attention."
     ),
 }
-"""Fields of `RecognitionOptions` for every verb that searches."""
+"""Fields of `RecognitionOptions` that every verb with a beam search offers."""
 
 
 Model: TypeAlias = Annotated[
-    str, typer.Argument(help="Model folder, or the name of a shipped model.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model folder, or the name of a shipped model: demo, an4, english, mandarin.",
+    ),
 ]
 Manifest: TypeAlias = Annotated[
-    str, typer.Argument(help="lhotse cuts (.jsonl.gz) or table (.tsv, FILE.tsv:SPLIT).")
+    str,
+    typer.Argument(
+        metavar="MANIFEST",
+        help="lhotse cuts (.jsonl.gz) or a table (FILE.tsv, or FILE.tsv:SPLIT for one split).",
+    ),
 ]
-Recording: TypeAlias = Annotated[Path, typer.Argument(help="Recording: wav, flac, mp3, ogg, opus.")]
+Recording: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="AUDIO", help="Audio file: wav, flac, mp3, ogg or opus.")
+]
 Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
 ]
 JsonFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--json", help="Write the report here as well.")
+    Path | None, typer.Option("--json", help="Also write the report to this JSON file.")
 ]
 Decode: TypeAlias = Annotated[
     DecodeMode | None, typer.Option(help="Decode mode. Default: the model's greedy mode.")
@@ -66,30 +78,31 @@ def _repeated_decode(default: str) -> Any:
     return typer.Option(
         "--decode",
         metavar=f"<{'|'.join(DECODE_MODES)}>",
-        help=f"Decode mode; may be repeated. Default: {default}.",
+        help=f"Decode mode; repeat for several. Default: {default}.",
     )
 
 
 DecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("the model's greedy mode")]
-AllDecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("all that the model has")]
+AllDecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("all of the model's")]
 
 
 def decode_modes(names: Sequence[str] | None) -> list[DecodeMode]:
-    """The modes of a repeated option, each once. Raises `typer.BadParameter` for other names."""
+    """Return the modes of a repeated option, each once. Raises `typer.BadParameter` for others."""
     for name in names or ():
         if name not in DECODE_MODES:
             raise typer.BadParameter(
-                f"there is no '{name}'; use one of {', '.join(DECODE_MODES)}", param_hint="--decode"
+                f"'{name}' is not a decode mode; use one of {', '.join(DECODE_MODES)}",
+                param_hint="--decode",
             )
     return cast(list[DecodeMode], list(dict.fromkeys(names or ())))
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer wants it: each field of its parameters that are dataclasses a flag.
+    """Flatten a command's dataclass parameters: each field becomes a flag for typer.
 
-    The fields are annotated like typer's own parameters, or the parameter is annotated with
-    `Flags`, which then say which fields are flags and in which order. An `OptionError` becomes
-    wrong usage that names the flag.
+    Either the fields are annotated like typer parameters, or the parameter is annotated with
+    `Flags`, which select and order the fields. An `OptionError` is reported as wrong usage of the
+    flag.
     """
     hints = get_type_hints(command, include_extras=True)
     flat: list[inspect.Parameter] = []
@@ -101,7 +114,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             continue
         members = _members(group, flags)
         flat += members
-        groups[name] = (group, [one.name for one in members])
+        groups[name] = (group, [member.name for member in members])
 
     def call(**given: Any) -> None:
         try:
@@ -113,16 +126,16 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.BadParameter(error.reason, param_hint=flag) from None
 
     flat.sort(key=_panel)
-    names = {one.name: _flag(one) for one in flat}
-    keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in flat]
+    names = {parameter.name: _flag(parameter) for parameter in flat}
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in flat]
     call.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-    call.__annotations__ = {one.name: one.annotation for one in flat}
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
 
 
 def _group(hint: Any) -> tuple[Any, Flags | None]:
-    """The dataclass that a parameter is annotated with, if any, and its flags if given apart."""
+    """Return the dataclass that a parameter is annotated with, and its `Flags`; None for either."""
     if get_origin(hint) is Annotated:
         kind, *extra = get_args(hint)
         return (kind, extra[0]) if is_dataclass(kind) else (None, None)
@@ -133,7 +146,7 @@ def _members(group: Any, flags: Flags | None) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     members = inspect.signature(group).parameters
     if flags is None:
-        return [one.replace(annotation=hints[name]) for name, one in members.items()]
+        return [member.replace(annotation=hints[name]) for name, member in members.items()]
     return [
         members[name].replace(annotation=Annotated[hints[name], flag])
         for name, flag in flags.items()
@@ -141,7 +154,7 @@ def _members(group: Any, flags: Flags | None) -> list[inspect.Parameter]:
 
 
 def _info(parameter: inspect.Parameter) -> Any:
-    """What typer is told of a parameter."""
+    """Return the `typer.Option` or `typer.Argument` of a parameter."""
     if get_origin(parameter.annotation) is Annotated:
         return get_args(parameter.annotation)[1]
     return parameter.default

@@ -1,4 +1,4 @@
-"""`keyframe prepare`: turn a corpus into what a training starts from."""
+"""`keyframe prepare`: prepare a corpus for training."""
 
 from __future__ import annotations
 
@@ -23,72 +23,84 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What of a corpus is read; a corpus takes some of these."""
+    """Which data of a corpus is read; each corpus takes some of these options."""
 
     download: Annotated[
         bool, typer.Option("--download", help="Download the corpus into --source first.")
     ] = False
     part: Annotated[
         list[str] | None,
-        typer.Option(help="A part of the corpus, by its name there; may be repeated."),
+        typer.Option(help="Part of the corpus, as the corpus names it; repeat for several."),
     ] = None
     hours: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Train on that many hours only, drawn at random."),
+        typer.Option(min=0.01, help="Use this many hours of training speech, drawn at random."),
     ] = None
     language: Annotated[
-        str | None, typer.Option(help="english or mandarin, or as the corpus calls it.")
+        str | None, typer.Option(help="english, mandarin, or the corpus's own language code.")
     ] = None
     train: Annotated[
-        str | None, typer.Option(help="Folder or file of the training part, in --source.")
+        str | None, typer.Option(help="Folder or file of the training set, relative to --source.")
     ] = None
-    dev: Annotated[str | None, typer.Option(help="The same of the development part.")] = None
-    test: Annotated[str | None, typer.Option(help="The same of the test part.")] = None
+    dev: Annotated[
+        str | None,
+        typer.Option(help="Folder or file of the development set, relative to --source."),
+    ] = None
+    test: Annotated[
+        str | None, typer.Option(help="Folder or file of the test set, relative to --source.")
+    ] = None
     dev_speakers: Annotated[
         str | None,
-        typer.Option(help="Speakers of the training part to make the development part, as A,B,C."),
+        typer.Option(help="Training speakers to move to the development set, as A,B,C."),
     ] = None
     allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Go on although much cannot be used.")
+        bool,
+        typer.Option("--allow-incomplete", help="Continue if many utterances cannot be used."),
     ] = False
 
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What becomes of the transcripts."""
+    """How transcripts become tokens."""
 
     units: Annotated[
         Literal["characters", "unigram", "bpe"] | None,
-        typer.Option(help="Units of text. Default: characters for Mandarin, else unigram."),
+        typer.Option(help="Tokens of the model. Default: characters for Mandarin, else unigram."),
     ] = None
     vocab_size: Annotated[
-        int | None, typer.Option(min=8, help="Most units. Default: 500 pieces, all characters.")
+        int | None,
+        typer.Option(
+            min=8, help="Largest number of tokens. Default: 500 for subwords, all characters."
+        ),
     ] = None
     digits: Annotated[
         Literal["refuse", "keep"],
-        typer.Option(help="Transcripts with digits: leave them out, or take them as they are."),
+        typer.Option(help="Leave out transcripts with digits, or keep them unchanged."),
     ] = "refuse"
 
 
 @grouped
 def prepare(
-    corpus: Annotated[str, typer.Argument(help=f"One of: {', '.join(registry.NAMES)}.")],
-    out: Annotated[Path, typer.Option(help="Folder for all that is written.")],
+    corpus: Annotated[
+        str,
+        typer.Argument(metavar="CORPUS", help=f"One of: {', '.join(registry.NAMES)}."),
+    ],
+    out: Annotated[Path, typer.Option(help="Output folder.")],
     source: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the corpus as it was obtained; for a synthetic one a text to be said."
+            help="Folder of the original corpus; for a synthetic corpus, a text file to be spoken."
         ),
     ] = None,
     *,
     reading: ReadingOptions,
     texts: TextOptions,
 ) -> None:
-    """Prepare a corpus for training: manifests, tokenizer and statistics.
+    """Prepare a corpus for training: write manifests, tokenizer and statistics.
 
-    The synthetic corpora are made on the spot with espeak-ng: digits and commands, or the sentences
-    of a text file (--source), one a line (of 40, the last two are dev and test). Does nothing
-    if OUT is complete.
+    The synthetic corpora are spoken by espeak-ng: digits and commands, or the sentences of a text
+    file (--source), one per line (of every 40, the last two are dev and test). Does nothing if the
+    output folder is complete.
     """
     given = vars(reading) | vars(texts)
     parts, speakers = given.pop("part"), given.pop("dev_speakers")
@@ -103,12 +115,12 @@ def prepare(
         except OptionError as error:
             raise typer.BadParameter(error.reason, param_hint=_flag(error.option)) from None
     if prepared.was_there:
-        typer.echo(f"{out}: is prepared already, nothing to do", err=True)
+        typer.echo(f"{out}: already prepared, nothing to do", err=True)
     _show(out, prepared.summary)
 
 
 def _flag(option: str) -> str:
-    """How an option of `registry.prepare` is given here."""
+    """Return the flag or argument of an option of `registry.prepare`."""
     known = {"corpus": "CORPUS", "parts": "--part"}
     return known.get(option, f"--{option.replace('_', '-')}")
 
@@ -120,13 +132,13 @@ def _progress_bar() -> Iterator[PreparationProgress]:
 
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    # elsewhere than on a terminal it would write an empty line
+    # disabled off a terminal, where it would write an empty line
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     tasks: dict[str, TaskID] = {}
 
     def progress(what: str, done: int, total: int) -> None:
         if what not in tasks:
-            bar.start()  # not before: a download shows its own
+            bar.start()  # not earlier: a download shows its own bar
             tasks[what] = bar.add_task(what)
         bar.update(tasks[what], completed=done, total=total)
 

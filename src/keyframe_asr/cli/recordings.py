@@ -1,6 +1,6 @@
-"""Which recordings a command line names, and in which form a transcript of each leaves the program.
+"""Find the recordings named on the command line, and choose where their transcripts go.
 
-Recordings are named as files, folders, patterns, or in lists on standard input.
+Recordings are given as files, folders, patterns, or a list on standard input.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from keyframe_asr.results import Transcript
 SUFFIXES = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
 )
-"""What is taken for a recording in a folder; a file named itself may have any suffix."""
+"""Files with these suffixes are found in folders. A file given by name may have any suffix."""
 
 LIST = Path("-")
 
 
 class Format(StrEnum):
-    """What is written for each recording: the keys of `keyframe_asr.formats.FORMATS`."""
+    """Output formats: the keys of `keyframe_asr.formats.FORMATS`."""
 
     text = "text"
     json = "json"
@@ -38,17 +38,17 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Named:
-    """A recording, and the name without suffix of what is written for it below a folder."""
+    """A recording, and the relative path, without suffix, of its output in a folder."""
 
     path: Path
-    below: Path
+    relative: Path
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """Recordings in the order given, those of a folder by name.
+    """Recordings in the order given, those of a folder sorted by name.
 
-    `searched` says whether any come from a folder, pattern or list instead of being named.
+    `searched` is True if any come from a folder, pattern or list.
     """
 
     named: list[Named]
@@ -56,10 +56,10 @@ class Recordings:
 
 
 def recordings_named(given: Sequence[Path]) -> Recordings:
-    """Find all recordings; those found twice by searching are taken once.
+    """Find all recordings; one that a search finds again is taken once.
 
-    A folder or pattern without recordings stands for itself, so that reading it says what is wrong
-    and the others go on.
+    A folder or pattern without recordings is returned itself, so that it fails when it is read and
+    the other recordings continue.
 
     Raises:
         AudioError: the list on standard input is empty.
@@ -67,43 +67,42 @@ def recordings_named(given: Sequence[Path]) -> Recordings:
     found: list[Named] = []
     seen: set[Path] = set()
     searched = False
-    for one in given:
-        here = list(_found(one))
-        several = here != [Named(one, _stem(one))]
-        found += [named for named in here if not several or named.path not in seen]
+    for path in given:
+        here = list(_found(path))
+        is_search = here != [Named(path, _stem(path))]
+        found += [named for named in here if not is_search or named.path not in seen]
         seen.update(named.path for named in here)
-        searched |= several
+        searched |= is_search
     return Recordings(found, searched)
 
 
 def targets(
     recordings: Iterable[Named], out: Path | None, beside: bool, suffix: str
 ) -> list[Path | None]:
-    """The file to write for each recording: below `out`, beside it, or None.
+    """Return the output file of each recording: in `out`, next to the recording, or None.
 
     Raises:
-        AudioError: two recordings would be written to one file.
+        AudioError: two recordings have the same output file.
     """
     written: list[Path | None] = []
     owners: dict[Path, Path] = {}
-    for one in recordings:
-        target = None
+    for recording in recordings:
+        path, target = recording.path, None
         if beside or out is not None:
-            below = one.path.parent / one.path.stem if beside or out is None else out / one.below
-            target = below.with_name(below.name + suffix)
+            stem = path.parent / path.stem if beside or out is None else out / recording.relative
+            target = stem.with_name(stem.name + suffix)
             if target in owners:
                 raise AudioError(
-                    f"{owners[target]} and {one.path} are both named '{below.name}' and would be "
-                    f"written to {target}; give the folder they are in, --beside, or a pattern "
-                    "such as 'DIR/**/*.wav'"
+                    f"{owners[target]} and {path}: both would be written to {target}; give the "
+                    "folder they are in, --beside, or a pattern such as 'DIR/**/*.wav'"
                 )
-            owners[target] = one.path
+            owners[target] = path
         written.append(target)
     return written
 
 
 def printed(transcript: Transcript, output: Format, name: str, several: bool = False) -> str:
-    """What goes to standard output: text and json as one line, which names the recording."""
+    """Render for standard output: text and json as one line that names the recording."""
     if output is Format.json:
         return json_line(transcript, name) + "\n"
     content = render(transcript, output, name)
@@ -122,26 +121,26 @@ def _found(given: Path) -> Iterator[Named]:
 
 
 def _in_folder(folder: Path) -> Iterator[Named]:
-    """Recordings at any depth; what is hidden (`._a.wav` of other systems) is not looked at."""
-    none = True
+    """Find recordings at any depth; skip hidden files and folders (such as macOS's `._a.wav`)."""
+    empty = True
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(place, name)
             if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                none = False
+                empty = False
                 yield Named(path, path.relative_to(folder).with_suffix(""))
-    if none:
+    if empty:
         yield Named(folder, _stem(folder))
 
 
 def _matching(pattern: str) -> Iterator[Named]:
-    """Files that a pattern matches, `**` standing for folders at any depth."""
+    """Find the files that a pattern matches; `**` matches folders at any depth."""
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
-    matches = [Path(one) for one in sorted(glob.glob(pattern, recursive=True))]
-    files = [one for one in matches if one.is_file()]
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    files = [path for path in matches if path.is_file()]
     if not files:
         yield Named(Path(pattern), _stem(Path(pattern)))
     for path in files:
@@ -149,12 +148,12 @@ def _matching(pattern: str) -> Iterator[Named]:
 
 
 def _listed() -> Iterator[Named]:
-    """Paths on standard input, one a line or, as `find -print0` gives them, ended by zeros."""
+    """Read paths from standard input, separated by line breaks or, as by `find -print0`, zeros."""
     content = sys.stdin.buffer.read()
     separator = b"\0" if b"\0" in content else b"\n"
-    paths = [Path(os.fsdecode(one.rstrip(b"\r"))) for one in content.split(separator) if one]
+    paths = [Path(os.fsdecode(line.rstrip(b"\r"))) for line in content.split(separator) if line]
     if not paths:
-        raise AudioError("standard input lists no recordings; give one path a line")
+        raise AudioError("standard input lists no recordings; give one path per line")
     for path in paths:
         inside = not path.is_absolute() and ".." not in path.parts
         yield Named(path, path.with_suffix("") if inside else _stem(path))

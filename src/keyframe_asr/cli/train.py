@@ -14,55 +14,61 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe (YAML file).")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: runs/NAME of the recipe.")
+        Path | None,
+        typer.Option(help="Folder of the run. Default: runs/NAME, the name in the recipe."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value, for example training.batch_seconds=60."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a recipe key, such as training.batch_seconds=60; repeat for several.",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint.")] = False,
     initial: Annotated[
         str | None,
         typer.Option(
-            help="Model, or weights (.safetensors), to start from as far as they fit; refused if "
-            "hardly any do."
+            help="Start from this model, or weights file (.safetensors). Weights that do not fit "
+            "are skipped; fails if hardly any fit."
         ),
     ] = None,
     reinitialise: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help="Part of the network that keeps random weights all the same (several times): "
-            "for example encoder2.",
+            help="With --initial: part of the network to re-initialise, such as encoder2; repeat "
+            "for several.",
         ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print what would be trained, and stop.")
+        bool, typer.Option("--plan", help="Print what would be trained, and exit.")
     ] = False,
 ) -> None:
     """Train a model from a recipe.
 
-    Each stage of RECIPE writes a model folder.
-    Several devices or machines: torchrun --nproc-per-node N -m keyframe_asr.cli.main train RECIPE
+    Each stage of the recipe writes a model folder.
+
+    Several devices: torchrun --nproc-per-node N -m keyframe_asr.cli.main train RECIPE
     """
     if reinitialise and initial is None:
         raise typer.BadParameter(
-            "names parts of the model to start from; add --initial", param_hint="--reinitialise"
+            "needs a model to start from; add --initial", param_hint="--reinitialise"
         )
     from keyframe_asr.config.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     parts = reinitialise or ()
-    # after the recipe, so that a bad one is refused at once
+    # imported after the recipe is read, so that a bad recipe fails at once
     from keyframe_asr.training import run
 
     if plan:
         _print_plan(loaded, initial, parts)
         return
     done = run.train(loaded, out, resume=resume, initial=initial, reinitialise=parts)
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts several, one of which may speak
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes
         typer.echo(done.model)
 
 

@@ -1,4 +1,4 @@
-"""`keyframe transcribe`: recordings in, text out."""
+"""`keyframe transcribe`: recognise recordings and write text, subtitles or JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from keyframe_asr.cli.options import (
-    COMPUTING_PANEL,
+    COMPUTE_PANEL,
     OUTPUT_PANEL,
     SEARCH_FLAGS,
     Flags,
@@ -29,19 +29,22 @@ RECOGNITION_FLAGS: Flags = {
     "decode": typer.Option(help="Decode mode. Default: the model's greedy mode."),
     **SEARCH_FLAGS,
     "voice_activity": typer.Option(
-        "--vad", help="What cuts recordings over 30 s; auto is silero-vad where installed."
+        "--vad",
+        help="Voice activity detector that segments recordings over 30 s; auto is silero if "
+        "silero-vad is installed, else loudness.",
     ),
     "batch_seconds": typer.Option(
-        help="Seconds of audio recognised at once; less saves memory.",
-        rich_help_panel=COMPUTING_PANEL,
+        help="Seconds of audio per batch; less saves memory.",
+        rich_help_panel=COMPUTE_PANEL,
     ),
 }
 
 COMPUTE_FLAGS: Flags = {
     "device": typer.Option(help="cpu or cuda. Default: a GPU if there is one."),
-    "workers": typer.Option(help="Processes that recognise at the same time."),
+    "workers": typer.Option(help="Number of processes that recognise in parallel."),
     "threads": typer.Option(
-        help="CPU threads of each process. Default: all, shared.", rich_help_panel=COMPUTING_PANEL
+        help="CPU threads per process. Default: all cores, divided among the processes.",
+        rich_help_panel=COMPUTE_PANEL,
     ),
 }
 
@@ -52,13 +55,16 @@ class Destination:
 
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for one file a recording; a folder's structure is kept in it."),
+        typer.Option(
+            help="Write one file per recording into this folder; subfolders are kept. Default: "
+            "standard output."
+        ),
     ] = None
     beside: Annotated[
         bool,
         typer.Option(
             "--beside",
-            help="Write one file beside each recording.",
+            help="Write one file next to each recording.",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = False
@@ -66,7 +72,7 @@ class Destination:
         bool,
         typer.Option(
             "--overwrite",
-            help="Also do recordings whose file is there already.",
+            help="Also transcribe recordings whose output file exists.",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = False
@@ -77,29 +83,36 @@ def transcribe(
     model: Model,
     audio: Annotated[
         list[Path],
-        typer.Argument(help="Recordings, folders, quoted patterns; - reads a list of paths."),
+        typer.Argument(
+            metavar="AUDIO",
+            help="Audio files, folders or quoted patterns; - reads a list of paths from standard "
+            "input.",
+        ),
     ],
     output: Annotated[
         Format,
-        typer.Option("--format", help="All but text have times; json, ctm have confidences too."),
+        typer.Option(
+            "--format",
+            help="Output format. All but text have times; json and ctm also have confidences.",
+        ),
     ] = Format.text,
     *,
     destination: Destination,
     options: Annotated[RecognitionOptions, RECOGNITION_FLAGS],
     compute: Annotated[ComputeOptions, COMPUTE_FLAGS],
 ) -> None:
-    """Write down what is said in recordings, as text, subtitles or JSON.
+    """Transcribe recordings of any length to text, subtitles or JSON.
 
-    Each AUDIO may be of any length; a bad one is named and the others go on.
+    A recording that cannot be read is reported; the others are still transcribed.
     """
     if destination.beside and destination.out is not None:
-        raise typer.BadParameter("say --out or --beside, not both", param_hint="--beside")
+        raise typer.BadParameter("give either --out or --beside", param_hint="--beside")
     recordings = recordings_named(audio)
     several = recordings.searched or len(recordings.named) > 1
     to_files = destination.beside or destination.out is not None
     if several and output.value in ("srt", "vtt", "textgrid") and not to_files:
         raise typer.BadParameter(
-            f"a file of {output.value} holds one recording; give --out DIR or --beside",
+            f"{output.value} holds one recording per file; give --out DIR or --beside",
             param_hint="--format",
         )
     files = targets(recordings.named, destination.out, destination.beside, FORMATS[output].suffix)
@@ -122,13 +135,13 @@ def transcribe(
 
 @dataclass(frozen=True)
 class Writer:
-    """Puts transcripts into files, or on standard output as `several` recordings or one."""
+    """Writes transcripts to files or standard output; `several` adds the name to a line of text."""
 
     output: Format
     several: bool
 
     def write(self, path: Path, file: Path | None, transcript: Transcript) -> None:
-        """Raises `KeyframeError` if the file cannot be written."""
+        """Write one transcript. Raises `KeyframeError` if the file cannot be written."""
         if file is None:
             content = printed(transcript, self.output, str(path), self.several)
             print(content, end="", flush=True)
@@ -142,7 +155,7 @@ def _write(
     report: TranscribingReport,
     writer: Writer,
 ) -> None:
-    """Write each result to its file, or in order on standard output, and tell the report."""
+    """Write each result to its file, or in order to standard output, and update the report."""
     for result in in_order(found) if None in files else found:
         assert result.path is not None
         try:
@@ -155,7 +168,7 @@ def _write(
 
 
 def in_order(found: Iterable[RecognitionResult]) -> Iterator[RecognitionResult]:
-    """Results by their index, each given as soon as all before it are there."""
+    """Yield results in order of their index, each as soon as all earlier ones have arrived."""
     early: dict[int, RecognitionResult] = {}
     expected = 0
     for result in found:

@@ -1,4 +1,4 @@
-"""How far `keyframe transcribe` is, and in the end what became of all recordings."""
+"""Progress bar and final summary of `keyframe transcribe`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Self
 from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import KeyframeError
 
-PATIENCE_SECONDS = 2.0
-"""What is done sooner needs no progress bar."""
+BAR_AFTER_SECONDS = 2.0
+"""The progress bar appears after this time."""
 
 FAILURES_SHOWN = 20
 
 
 class TranscribingReport:
-    """Counts recordings; on a terminal it shows a bar, and in the end it sums up.
+    """Counts recordings, shows a progress bar on a terminal, and prints a summary at the end.
 
-    The sum is told where recordings were searched for, or several are done before somebody's
-    eyes; who names his files one by one in a script hears of failures only.
+    The summary is printed if recordings were searched for, or if there are several and standard
+    error is a terminal. A script that names its files sees failures only.
     """
 
     def __init__(self, paths: Sequence[Path], skipped: int, searched: bool) -> None:
         self._sizes = [_bytes(path) for path in paths]
-        self._shares = [0.0] * len(paths)
+        self._fractions = [0.0] * len(paths)
         self._work_done = 0.0
         self._skipped = skipped
         self._on_terminal = sys.stderr.isatty()
@@ -40,7 +40,7 @@ class TranscribingReport:
 
     @property
     def failed(self) -> int:
-        """Recordings that gave no result."""
+        """Number of recordings without a result."""
         return len(self.failures)
 
     def __enter__(self) -> Self:
@@ -57,33 +57,35 @@ class TranscribingReport:
         if self._sums_up and kind is None:
             print(self.summary(), file=sys.stderr)
 
-    def progress(self, place: int, share: float) -> None:
-        """A recording is done to that share."""
-        self._work_done += self._sizes[place] * (share - self._shares[place])
-        self._shares[place] = share
-        if not self._on_terminal or time.monotonic() - self._began < PATIENCE_SECONDS:
+    def progress(self, index: int, fraction: float) -> None:
+        """Record that this fraction of a recording is done."""
+        self._work_done += self._sizes[index] * (fraction - self._fractions[index])
+        self._fractions[index] = fraction
+        if not self._on_terminal or time.monotonic() - self._began < BAR_AFTER_SECONDS:
             return
         if self._bar is None:
             self._bar = _Bar(sum(self._sizes))
         self._bar.show(self._work_done, self._counts())
 
-    def success(self, place: int, seconds: float) -> None:
-        """A recording of so many seconds has its result."""
+    def success(self, index: int, seconds: float) -> None:
+        """Count a recording of this duration as done."""
         self._done += 1
         self._seconds += seconds
-        self.progress(place, 1.0)
+        self.progress(index, 1.0)
 
-    def failure(self, place: int, path: Path, error: KeyframeError) -> None:
-        """A recording has none; it is told why at once."""
+    def failure(self, index: int, path: Path, error: KeyframeError) -> None:
+        """Count a recording as failed, and print the error at once."""
         self.failures.append((path, str(error)))
         show_error(error)
-        self.progress(place, 1.0)
+        self.progress(index, 1.0)
 
     def summary(self) -> str:
-        """Recordings, hours, speed and failures."""
+        """Return the number of recordings, their duration, the speed and the failures."""
         took = time.monotonic() - self._began
         speed = f", {self._seconds / took:.3g} times real time" if self._seconds else ""
-        lines = [f"{self._counts()}; {_spoken(self._seconds)} of audio in {_spoken(took)}{speed}"]
+        lines = [
+            f"{self._counts()}; {_readable(self._seconds)} of audio in {_readable(took)}{speed}"
+        ]
         for path, reason in self.failures[:FAILURES_SHOWN]:
             named = reason if reason.startswith(str(path)) else f"{path}: {reason}"
             lines.append(f"  failed: {' '.join(named.splitlines())}")
@@ -94,12 +96,12 @@ class TranscribingReport:
     def _counts(self) -> str:
         parts = [f"{self._done} of {len(self._sizes) + self._skipped} recordings done"]
         if self._skipped:
-            parts.append(f"{self._skipped} were there already (--overwrite does them again)")
+            parts.append(f"{self._skipped} skipped: output exists (--overwrite repeats them)")
         return ", ".join([*parts, *([f"{self.failed} failed"] if self.failed else [])])
 
 
 class _Bar:
-    """A bar on standard error with the time left, by bytes of the recordings."""
+    """A progress bar on standard error with the time left, measured in bytes of recordings."""
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
@@ -112,7 +114,7 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # else results would go where the bar is
+            redirect_stdout=sys.stdout.isatty(),  # keeps results out of the bar
         )
         self._task = self._progress.add_task("", total=max(1, total))
         self._progress.start()
@@ -124,8 +126,8 @@ class _Bar:
         self._progress.stop()
 
 
-def _spoken(seconds: float) -> str:
-    """A length of time in its natural unit."""
+def _readable(seconds: float) -> str:
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
