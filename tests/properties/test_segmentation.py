@@ -58,10 +58,10 @@ def check(samples: Samples, found: list[AudioSegment]) -> None:
         beyond = 0.4 * RATE if following and following.continued else 0
         until = int(min(bounds.end + beyond, samples.size))
         begin = bounds.start - round(0.4 * RATE) * bounds.continued
-        until_heard = bounds.heard + segment.samples.size
-        np.testing.assert_array_equal(segment.samples, samples[bounds.heard : until_heard])
-        assert begin <= bounds.heard and until_heard <= until
-        assert np.abs(samples[begin : bounds.heard]).max(initial=0) <= SILENT_PEAK
+        until_heard = bounds.audio_start + segment.samples.size
+        np.testing.assert_array_equal(segment.samples, samples[bounds.audio_start : until_heard])
+        assert begin <= bounds.audio_start and until_heard <= until
+        assert np.abs(samples[begin : bounds.audio_start]).max(initial=0) <= SILENT_PEAK
         assert np.abs(samples[until_heard:until]).max(initial=0) <= SILENT_PEAK
         assert not bounds.continued or bounds.start == previous
         previous = bounds.end

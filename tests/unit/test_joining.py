@@ -15,20 +15,20 @@ RATE = 16_000
 
 
 def part(
-    said: str, start: float, end: float, heard: float | None = None, shift: float = 0.0
+    said: str, start: float, end: float, audio_start: float | None = None, shift: float = 0.0
 ) -> RecognisedSegment:
     """`said` is like "▁A@0.5 ▁B@1.0": tokens with their times in the recording."""
-    heard = start if heard is None else heard
+    audio_start = start if audio_start is None else audio_start
     tokens = []
     for one in said.split():
         text, time = one.split("@")
-        begin = float(time) + shift - heard
+        begin = float(time) + shift - audio_start
         tokens.append(Token(text, begin, begin + 0.3, 0.9))
     text = " ".join("".join(token.text for token in tokens).replace("▁", " ").split())
     words = [Word(one.text.strip("▁"), one.start, one.end, 0.9) for one in tokens]
-    places = (round(seconds * RATE) for seconds in (start, end, heard))
-    bounds = SegmentBounds(*places, continued=heard != start)
-    return RecognisedSegment(bounds, Transcript(text, tokens, end - heard, 0.8, words))
+    places = (round(seconds * RATE) for seconds in (start, end, audio_start))
+    bounds = SegmentBounds(*places, continued=audio_start != start)
+    return RecognisedSegment(bounds, Transcript(text, tokens, end - audio_start, 0.8, words))
 
 
 def joined(*parts: RecognisedSegment, duration: float = 60.0) -> Transcript:
@@ -61,7 +61,7 @@ def test_chinese_has_no_spaces_between_stretches() -> None:
 
 def test_each_side_of_a_cut_gives_its_own() -> None:
     left = part("▁A@8.5 ▁B@9.5 ▁C@10.3 ▁D@10.8", 0, 10)
-    right = part("▁B@9.5 ▁C@10.3 ▁D@10.8 ▁E@11.4", 10, 20, heard=9)
+    right = part("▁B@9.5 ▁C@10.3 ▁D@10.8 ▁E@11.4", 10, 20, audio_start=9)
     found = joined(left, right)
     assert found.text == "A B C D E"
     assert [segment.text for segment in found.segments] == ["A B", "C D E"]
@@ -71,26 +71,26 @@ def test_a_token_on_the_cut_is_kept_once_however_its_times_differ() -> None:
     for early, late in ((9.96, 10.04), (9.9, 10.02), (9.99, 10.0)):
         both = joined(
             part(f"▁A@9.2 ▁B@{early} ▁C@10.8", 0, 10),
-            part(f"▁A@9.2 ▁B@{late} ▁C@10.8 ▁D@12", 10, 20, heard=9),
+            part(f"▁A@9.2 ▁B@{late} ▁C@10.8 ▁D@12", 10, 20, audio_start=9),
         )
         assert both.text == "A B C D"
         neither = joined(
             part(f"▁A@9.2 ▁B@{late} ▁C@10.8", 0, 10),
-            part(f"▁A@9.2 ▁B@{early} ▁C@10.8 ▁D@12", 10, 20, heard=9),
+            part(f"▁A@9.2 ▁B@{early} ▁C@10.8 ▁D@12", 10, 20, audio_start=9),
         )
         assert neither.text == "A B C D"
 
 
 def test_what_is_said_twice_stays_twice() -> None:
     left = part("▁A@9.2 ▁A@9.7 ▁A@10.4", 0, 10)
-    right = part("▁A@9.2 ▁A@9.7 ▁A@10.4 ▁A@11", 10, 20, heard=9)
+    right = part("▁A@9.2 ▁A@9.7 ▁A@10.4 ▁A@11", 10, 20, audio_start=9)
     assert joined(left, right).text == "A A A A"
-    assert joined(part("▁A@9.5", 0, 10), part("▁A@10.5", 10, 20, heard=9)).text == "A A"
+    assert joined(part("▁A@9.5", 0, 10), part("▁A@10.5", 10, 20, audio_start=9)).text == "A A"
 
 
 def test_a_word_across_a_cut_stays_one_word() -> None:
     left = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 0, 10)
-    right = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 10, 20, heard=9)
+    right = part("▁HEL@9.7 LO@10.2 ▁X@10.9", 10, 20, audio_start=9)
     found = joined(left, right)
     assert found.text == "HELLO X"
     assert [(word.text, word.start) for word in found.words] == [("HELLO", 9.7), ("X", 10.9)]
@@ -102,7 +102,7 @@ def test_a_word_across_a_cut_stays_one_word() -> None:
      ("▁A▁@9", "你@10.4", "A 你"), ("▁A@9", "B@10.4 ▁C@10.8", "AB C")],
 )  # fmt: skip
 def test_a_cut_within_speech_leaves_no_trace(left: str, right: str, whole: str) -> None:
-    found = join_segments([part(left, 0, 10), part(right, 10, 20, heard=9.5)], 60.0)
+    found = join_segments([part(left, 0, 10), part(right, 10, 20, audio_start=9.5)], 60.0)
     assert found.text == whole
     tokens = left.split() + right.split()
     assert whole == " ".join("".join(one.split("@")[0] for one in tokens).replace("▁", " ").split())
@@ -110,9 +110,9 @@ def test_a_cut_within_speech_leaves_no_trace(left: str, right: str, whole: str) 
 
 def test_empty_sides() -> None:
     said, silent = part("▁A@9.5", 0, 10), part("", 0, 10)
-    assert joined(said, part("", 10, 20, heard=9)).text == "A"
-    assert joined(silent, part("▁B@10.5", 10, 20, heard=9)).text == "B"
-    assert joined(silent, part("", 10, 20, heard=9)) == Transcript("", [], 60.0, 0.8)
+    assert joined(said, part("", 10, 20, audio_start=9)).text == "A"
+    assert joined(silent, part("▁B@10.5", 10, 20, audio_start=9)).text == "B"
+    assert joined(silent, part("", 10, 20, audio_start=9)) == Transcript("", [], 60.0, 0.8)
     assert join_segments([], 3.0) == Transcript("", duration=3.0)
 
 
@@ -134,7 +134,7 @@ def test_words_are_those_of_the_text_however_pieces_fall_around_a_cut() -> None:
             return " ".join(f"{text}@{max(begin, time)}" for time, text in kept)
 
         left, right = heard(0, 11, pieces), heard(9.5, 20.5, pieces)
-        found = join_segments([part(left, 0, 10), part(right, 10, 20.5, heard=9.5)], 21.0)
+        found = join_segments([part(left, 0, 10), part(right, 10, 20.5, audio_start=9.5)], 21.0)
         assert " ".join(word.text for word in found.words) == found.text
         starts = [word.start for word in found.words]
         assert starts == sorted(starts)

@@ -110,5 +110,5 @@ def test_targets_never_collide(tree: Path) -> None:
         Named(Path("q/one.v2.wav"), Path("one.v2")),
     ]
     assert targets(twice, None, True, ".txt") == [Path("p/one.v2.txt"), Path("q/one.v2.txt")]
-    with refused(AudioError, "p/one.v2.wav", "q/one.v2.wav", "'one.v2'"):
+    with refused(AudioError, "p/one.v2.wav", "q/one.v2.wav", "out/one.v2.txt"):
         targets(twice, Path("out"), False, ".txt")

@@ -27,9 +27,9 @@ from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.inference.speech_check import (
     SpeechRegion,
     keep_speech,
+    non_speech_frames,
     speech_regions,
     speech_score,
-    without_speech,
 )
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded
@@ -76,7 +76,7 @@ def test_only_tokens_of_refused_regions_go() -> None:
     assert keep_speech(found, [5, 45, 80], []) is found
     regions = [SpeechRegion(0, 41, 2, (0.0, 0.9, 0.0)), SpeechRegion(41, 100, 1, (0.0, 0.1, 0.0))]
     check = SpeechCheckConfig(bias=-0.5, doubt=0.0, agreement=1.0, hesitation=0.0)
-    assert without_speech(regions, check) == ((41, 100),)
+    assert non_speech_frames(regions, check) == ((41, 100),)
 
 
 @pytest.mark.parametrize("keyframes", [True, False])

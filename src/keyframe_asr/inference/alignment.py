@@ -1,7 +1,7 @@
-"""When each word of a known text was said: forced alignment on a model's CTC.
+"""Forced alignment of a known text on a model's CTC.
 
-A model that keeps all frames has a CTC on encoder 2, which knows most; one with keyframes drops the
-frames between its spikes, so the inter-CTC of encoder 1 is what sees every frame.
+A model that keeps all frames is aligned on its final CTC. Encoder 2 of a model with keyframes does
+not see the frames between the spikes, so such a model is aligned on its inter-CTC.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from keyframe_asr.timing import encoder_frame_seconds
 
 
 def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -> Transcript:
-    """The text with the times of its tokens and words.
+    """Return a text with the times of its tokens and words.
 
-    A token's confidence is its probability where it is most probable: low where the text is not
-    what was said.
+    The confidence of a token is its highest probability within the alignment. It is low where the
+    text is not what was said.
 
     Args:
         recognizer: the model; its normalisation is applied to the text.
         audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
-        text: what is said.
+        text: the words spoken in the recording.
 
     Raises:
         AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
-        TextError: the text is empty, has symbols the model does not know, or is too long for it.
+        TextError: the text is empty, has symbols that the model does not know, or is too long for
+            the recording.
     """
     tokens = tokens_of(recognizer, text)
     samples = read_recording(audio)
@@ -44,14 +45,14 @@ def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -
 
 
 def tokens_of(recognizer: BatchRecognizer, text: str) -> list[int]:
-    """Ids of a text in the model's normal form. Raises `TextError` where it has none."""
+    """Encode a text in the model's normal form. Raises `TextError` if that is not possible."""
     normalise = NORMALISATIONS[recognizer.config.normalisation]
     lost, normal = normalise.lost(text), normalise(text)
     unknown = [*lost, *dict.fromkeys(recognizer.tokenizer.unknown(normal))]
     if unknown:
         raise TextError(
-            f"model '{recognizer.config.name}' does not know {_listed(unknown)} of the text; "
-            "write it in the symbols of the model, numbers as words"
+            f"model '{recognizer.config.name}' has no token for {_listed(unknown)} in the text; "
+            "use the symbols of the model, and write numbers as words"
         )
     tokens = recognizer.tokenizer.encode(normal)
     if not tokens:
@@ -63,12 +64,12 @@ def tokens_of(recognizer: BatchRecognizer, text: str) -> list[int]:
 def align_samples(
     recognizer: BatchRecognizer, samples: Samples, tokens: Sequence[int], name: str
 ) -> Transcript:
-    """Samples (S,) aligned with token ids. Raises `TextError` if they are too short for them."""
+    """Align token ids with samples (S,). Raises `TextError` if the samples are too short."""
     audio = recognizer.encode([samples])
     encoded = audio.encoded
     with_keyframes = recognizer.network.keyframes_enabled
     log_probs = encoded.inter_log_probs if with_keyframes else encoded.head_log_probs
-    log_probs = log_probs.cpu()  # a loop over frames of tiny steps
+    log_probs = log_probs.cpu()  # faster: the loop over frames has tiny steps
     found = best_paths(
         Columns(log_probs, encoded.frame_lengths.cpu(), collapse=True),
         torch.tensor([list(tokens)], dtype=torch.long),
@@ -77,9 +78,9 @@ def align_samples(
     if not torch.isfinite(found.scores).all():
         step = encoder_frame_seconds(recognizer.network.subsampling.factor)
         raise TextError(
-            f"{name}: {audio.seconds[0]:.2f} s are too short for a text of {len(tokens)} tokens, "
-            f"which takes at least {frames_needed(tokens) * step:.2f} s; check that they belong "
-            "together"
+            f"{name}: {audio.seconds[0]:.2f} s is too short for a text of {len(tokens)} tokens, "
+            f"which needs at least {frames_needed(tokens) * step:.2f} s; check that audio and text "
+            "belong together"
         )
     peaks: list[int] = found.positions[0].tolist()
     hypothesis = Hypothesis(

@@ -1,6 +1,6 @@
-"""Batches of short recordings to text: features, both encoders, decoding, transcripts.
+"""Recognise batches of short recordings: features, both encoders, decoding, transcripts.
 
-Whatever is longer than the encoders should see at once is cut up by `inference.longform`.
+Longer recordings are segmented by `inference.longform`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from keyframe_asr.inference.options import (
 )
 from keyframe_asr.inference.scorer_files import ScorerFiles
 from keyframe_asr.inference.segmentation import SILENT_PEAK
-from keyframe_asr.inference.speech_check import keep_speech, speech_regions, without_speech
+from keyframe_asr.inference.speech_check import keep_speech, non_speech_frames, speech_regions
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Alternative, Token, Transcript
@@ -37,7 +37,7 @@ from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
 
 LONGEST_SECONDS = 300.0
-"""What is not cut into segments is encoded whole, in memory that grows with its square."""
+"""Longest recording that is encoded without segmentation; memory grows with its square."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,14 @@ class EncodedAudio:
     """A batch of recordings after both encoders, ready for any decode mode.
 
     Attributes:
-        encoded: the network's output.
+        encoded: output of the network.
         seconds: duration of each recording.
-        frames: encoder frames of each.
-        keyframes: frames of each that encoder 2 saw.
-        silent: recordings that hold no sound at all, or no speech.
-        refused: ranges [first, stop) of each recording's frames that are no speech.
-        levels: how loud each is over time, None where noise hides its speech; may be left out.
+        frames: number of encoder frames of each recording.
+        keyframes: number of keyframes of each recording.
+        silent: True for recordings without any sound or speech.
+        non_speech: ranges [first, stop) of non-speech frames in each recording.
+        levels: loudness of each recording over time, None where noise hides the speech; may be
+            left out.
     """
 
     encoded: Encoded
@@ -59,16 +60,16 @@ class EncodedAudio:
     frames: tuple[int, ...]
     keyframes: tuple[int, ...]
     silent: tuple[bool, ...]
-    refused: tuple[tuple[tuple[int, int], ...], ...]
+    non_speech: tuple[tuple[tuple[int, int], ...], ...]
     levels: tuple[SpeechLevel | None, ...] = ()
 
 
 class BatchRecognizer:
-    """Text, token times and confidences of recordings that are recognised whole.
+    """Recognises recordings without segmentation.
 
     Attributes:
-        speech_check: which sounds get no text; None believes every spike. May be set.
-        confidences: how they are scaled, by decode mode. May be set.
+        speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
+        confidences: scaling of confidences by decode mode. Settable.
     """
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
@@ -83,22 +84,22 @@ class BatchRecognizer:
 
     @property
     def modes(self) -> tuple[DecodeMode, ...]:
-        """The decode modes this model has, the one it was made for first."""
+        """The model's decode modes, its greedy default first."""
         return available_modes(self.network)
 
     @property
     def device_name(self) -> str:
-        """What computes: "cpu", or the name of the GPU."""
+        """The name of the GPU, or "cpu"."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return str(self.device)
 
     def prepare(self, options: RecognitionOptionsLike = None) -> RecognitionOptions:
-        """The options with their decode mode filled in, and their files read.
+        """Fill in the decode mode of the options, and read their files.
 
         Raises:
-            ModelError: the model cannot decode in this mode, or the language model cannot be read
-                or does not fit it.
+            ModelError: the model does not have this decode mode, or the language model cannot be
+                read or does not fit the model.
             KeyframeError: the hot words cannot be read or written with the model's tokens.
         """
         given = RecognitionOptions.of(options)
@@ -110,7 +111,7 @@ class BatchRecognizer:
     def recognise(
         self, recordings: Sequence[Samples], options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
-        """Transcripts of recordings (S,). Raises as `prepare`."""
+        """Return the transcripts of recordings (S,). Raises the errors of `prepare`."""
         return self.decode(self.encode(recordings), options)
 
     @torch.inference_mode()
@@ -120,10 +121,10 @@ class BatchRecognizer:
         lengths = torch.tensor([len(one) for one in features])
         padded = pad_sequence(features, batch_first=True).to(self.device)
         encoded = self.network.encode(padded, lengths.to(self.device))
-        if self.device.type == "cuda":  # whoever measures time wants the work done, not queued
+        if self.device.type == "cuda":  # measured times must include the queued work
             torch.cuda.synchronize(self.device)
         frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()
-        refused = self._refused(encoded)
+        non_speech = self._non_speech(encoded)
         return EncodedAudio(
             encoded=encoded,
             seconds=tuple(samples.size / SAMPLE_RATE for samples in recordings),
@@ -132,9 +133,9 @@ class BatchRecognizer:
             silent=tuple(
                 not np.any(np.abs(samples) > SILENT_PEAK)
                 or sum(stop - first for first, stop in ranges) == size > 0
-                for samples, ranges, size in zip(recordings, refused, frames, strict=True)
+                for samples, ranges, size in zip(recordings, non_speech, frames, strict=True)
             ),
-            refused=refused,
+            non_speech=non_speech,
             levels=tuple(SpeechLevel.of_samples(samples) for samples in recordings),
         )
 
@@ -142,14 +143,14 @@ class BatchRecognizer:
     def decode(
         self, audio: EncodedAudio, options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
-        """Transcripts of encoded recordings. Raises as `prepare`."""
+        """Return the transcripts of encoded recordings. Raises the errors of `prepare`."""
         chosen = self.prepare(options)
         fusion = self._scorers.fusion(chosen)
         hypotheses, sources = decode(self.network, audio.encoded, audio.silent, chosen, fusion)
         scaling = self.confidences.get(chosen.decode) if chosen.decode else None
         transcripts = []
         for row, (hypothesis, frames) in enumerate(zip(hypotheses, sources, strict=True)):
-            found = keep_speech(hypothesis, frames, audio.refused[row])
+            found = keep_speech(hypothesis, frames, audio.non_speech[row])
             if hypothesis.alternatives and not found.alternatives:
                 found = replace(found, alternatives=(found,))
             found = with_scaling(found, scaling)
@@ -159,13 +160,13 @@ class BatchRecognizer:
     def transcript(
         self, audio: EncodedAudio, row: int, found: Hypothesis, frames: Sequence[int]
     ) -> Transcript:
-        """What was found in one recording of a batch, as plain values.
+        """Convert the hypothesis of one recording to a transcript.
 
         Args:
             audio: the batch.
-            row: which of its recordings.
-            found: its text.
-            frames: source frame of every column that the positions of `found` count in.
+            row: index of the recording in the batch.
+            found: the hypothesis.
+            frames: source frame of each column that the positions of `found` refer to.
         """
         duration = audio.seconds[row]
         tokens: list[Token] = timed_tokens(
@@ -192,29 +193,29 @@ class BatchRecognizer:
         )
 
     def _alternatives(self, found: Hypothesis) -> list[Alternative]:
-        """Its different texts, each with its best score; only "" where nothing was said."""
+        """Return distinct texts, each with its best score; only "" if no speech was found."""
         if found.alternatives and not found.tokens:
             return [Alternative("", 0.0)]
         scores: dict[str, float] = {}
-        for one in found.alternatives:
-            scores.setdefault(self.tokenizer.decode(one.tokens), one.score)
+        for alternative in found.alternatives:
+            scores.setdefault(self.tokenizer.decode(alternative.tokens), alternative.score)
         return [Alternative(text, score) for text, score in scores.items()]
 
-    def _refused(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Ranges of frames without speech, of each recording of a batch."""
+    def _non_speech(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Return the ranges of non-speech frames in each recording of a batch."""
         check = self.speech_check
         if check is None:
             return ((),) * len(encoded.frame_lengths)
         frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
         found = speech_regions(self.network, encoded, frame_seconds)
-        return tuple(without_speech(regions, check) for regions in found)
+        return tuple(non_speech_frames(regions, check) for regions in found)
 
     def _piece(self, token: int) -> str:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
 
 
 def read_recording(audio: str | Path | Samples) -> Samples:
-    """Samples (S,) of a file or an array that is to be recognised whole.
+    """Return the samples (S,) of a file or array that is recognised without segmentation.
 
     Raises:
         AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
@@ -224,22 +225,22 @@ def read_recording(audio: str | Path | Samples) -> Samples:
     if seconds > LONGEST_SECONDS:
         name = audio if isinstance(audio, str | Path) else "the samples"
         raise AudioError(
-            f"{name}: {seconds:.0f} s long; here recordings are taken whole, up to "
-            f"{LONGEST_SECONDS:.0f} s: split it (keyframe transcribe takes any length)"
+            f"{name}: {seconds:.0f} s is longer than {LONGEST_SECONDS:.0f} s, the limit without "
+            "segmentation; split it (keyframe transcribe takes any length)"
         )
     return samples
 
 
 def checked_samples(samples: Samples) -> Samples:
-    """Samples (S,) within [-1, 1] as `read_audio` gives them. Raises `AudioError` for others."""
+    """Return samples (S,) clipped to [-1, 1]. Raises `AudioError` if they are not audio."""
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
         raise AudioError(
-            f"samples must be mono floats (S,) in [-1, 1] at 16 kHz, found {samples.dtype} "
+            f"samples must be mono floats (S,) in [-1, 1] at 16 kHz, but are {samples.dtype} "
             f"{samples.shape}; convert them first"
         )
     if not np.isfinite(samples).all():
-        raise AudioError("samples hold NaN or infinite values; record or convert them again")
-    # as `read_audio` does, so that a file and its samples give the same text
+        raise AudioError("samples have NaN or infinite values; record or convert them again")
+    # as in `read_audio`, so that a file and its samples give the same text
     clipped: Samples = np.clip(samples, -1.0, 1.0).astype(np.float32)
     return np.ascontiguousarray(clipped)
 
@@ -247,27 +248,27 @@ def checked_samples(samples: Samples) -> Samples:
 def batches_by_length(
     sizes: dict[int, int], seconds: float = RecognitionOptions.batch_seconds
 ) -> list[list[int]]:
-    """Keys grouped by similar size in samples, `seconds` of audio in each group at most.
+    """Group keys by size in samples, with at most `seconds` of audio per group.
 
-    Padding counts; a recording longer than that is a group of its own.
+    Padding counts. A recording longer than `seconds` forms a group alone.
     """
     batches: list[list[int]] = []
     longest = 0
-    for place in sorted(sizes, key=lambda key: (-sizes[key], key)):
+    for index in sorted(sizes, key=lambda key: (-sizes[key], key)):
         if not batches or (len(batches[-1]) + 1) * longest > seconds * SAMPLE_RATE:
             batches.append([])
-            longest = sizes[place]
-        batches[-1].append(place)
+            longest = sizes[index]
+        batches[-1].append(index)
     return batches
 
 
 def _device(name: str | None) -> torch.device:
-    """The device of that name, by default a GPU where there is one."""
+    """Return the device of this name. Default: a GPU if there is one."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         device = torch.device(name or ("cuda" if gpus else "cpu"))
     except RuntimeError:
-        raise ModelError(f"there is no device '{name}'; use cpu or cuda") from None
+        raise ModelError(f"'{name}' is not a device; use cpu or cuda") from None
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise ModelError(f"device '{name}' is not there: torch sees {gpus} GPUs; use cpu")
+        raise ModelError(f"device '{name}' is not available: torch finds {gpus} GPUs; use cpu")
     return device

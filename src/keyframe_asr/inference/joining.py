@@ -1,9 +1,9 @@
-"""The transcripts of a recording's segments put together, nothing lost and nothing twice.
+"""Join the transcripts of a recording's segments.
 
-Segments that meet in a pause share no audio: their texts follow one another. Segments that meet
-at a cut within speech both heard what is around it: of the tokens there, the first gives those
-that start before the cut and the second the others, and a token that falls to both or to neither
-because its two times differ a little is kept once.
+Segments that meet in a pause share no audio, and their texts are concatenated. Segments that meet
+at a cut within speech overlap. The first contributes the tokens that start before the cut, the
+second the others. A token that both or neither would contribute, because its two times differ
+slightly, is kept once.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from keyframe_asr.text.forms import is_han
 from keyframe_asr.timing import SAMPLE_RATE
 
 JITTER_SECONDS = 0.2
-"""By so much the times may differ that two segments give for one token."""
+"""Largest difference between the times of one token in two segments."""
 
 JITTERING_TOKENS = 3
-"""More tokens than that are not said within that time."""
+"""Largest number of tokens spoken within that time."""
 
 LONGEST_REST_SECONDS = 2.0
-"""A word's tokens after a cut start no later than that after its last token before it."""
+"""Tokens of a word that is cut start at most this long after its last token before the cut."""
 
 
 @dataclass(frozen=True)
 class RecognisedSegment:
-    """What was found in a segment; times of `transcript` count from where it is heard."""
+    """The transcript of a segment, with times relative to the start of the segment's audio."""
 
     bounds: SegmentBounds
     transcript: Transcript
 
 
 def join_segments(parts: Sequence[RecognisedSegment], duration: float) -> Transcript:
-    """One transcript of a recording of `duration` seconds, in the recording's own times.
+    """Join segments to one transcript of a recording of `duration` seconds.
 
-    `frame_reduction` is that of the segments together, each by its length. A word that begins in
-    one segment and ends in the next stands where it begins.
+    Times are relative to the recording. `frame_reduction` is the mean over the segments, weighted
+    by duration. A word that begins in one segment and ends in the next belongs to the first.
     """
     tokens = [_in_recording(part.transcript.tokens, part.bounds, duration) for part in parts]
     segments: list[Segment] = []
-    within: list[bool] = []  # whether a segment begins at a cut within speech
+    within: list[bool] = []  # True if a segment begins at a cut within speech
     latest = 0.0
     for part, own, (first, last) in zip(parts, tokens, _kept(parts, tokens), strict=True):
         kept = _ordered(own[first:last], latest)
@@ -73,7 +73,7 @@ def join_segments(parts: Sequence[RecognisedSegment], duration: float) -> Transc
 
 
 def _spoken(tokens: list[Token]) -> Segment:
-    """What these tokens say, which must be something."""
+    """Return the segment of these tokens, whose text must not be empty."""
     (segment,) = segments_of(" ".join(_text(tokens).split()), tokens)
     return segment
 
@@ -83,7 +83,7 @@ def _text(tokens: Sequence[Token]) -> str:
 
 
 def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
-    """How many of the tokens after a cut belong to the word that the tokens before it began."""
+    """Return how many tokens after a cut belong to the word begun before it."""
     for number, (one, other) in enumerate(pairwise([before[-1], *after])):
         if other.start - before[-1].start > LONGEST_REST_SECONDS or any(
             symbol.isspace() or is_han(symbol) for symbol in _at_joint(one, other)
@@ -93,7 +93,7 @@ def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
 
 
 def _in_recording(tokens: Sequence[Token], bounds: SegmentBounds, duration: float) -> list[Token]:
-    offset = bounds.heard / SAMPLE_RATE
+    offset = bounds.audio_start / SAMPLE_RATE
     return [
         replace(one, start=min(one.start + offset, duration), end=min(one.end + offset, duration))
         for one in tokens
@@ -103,27 +103,27 @@ def _in_recording(tokens: Sequence[Token], bounds: SegmentBounds, duration: floa
 def _kept(
     parts: Sequence[RecognisedSegment], tokens: Sequence[list[Token]]
 ) -> list[tuple[int, int]]:
-    """For each segment the first of its tokens that is kept, and the first after them."""
+    """Return the range [first, stop) of tokens that is kept of each segment."""
     kept = [(0, len(own)) for own in tokens]
-    for place in range(1, len(parts)):
-        if parts[place].bounds.continued:
-            cut = parts[place].bounds.start / SAMPLE_RATE
-            last, first = _at_cut(tokens[place - 1], tokens[place], cut)
-            begin = kept[place - 1][0]
-            kept[place - 1] = (begin, max(begin, last))
-            kept[place] = (first, len(tokens[place]))
+    for index in range(1, len(parts)):
+        if parts[index].bounds.continued:
+            cut = parts[index].bounds.start / SAMPLE_RATE
+            last, first = _at_cut(tokens[index - 1], tokens[index], cut)
+            begin = kept[index - 1][0]
+            kept[index - 1] = (begin, max(begin, last))
+            kept[index] = (first, len(tokens[index]))
     return kept
 
 
 def _at_cut(left: Sequence[Token], right: Sequence[Token], cut: float) -> tuple[int, int]:
-    """How many tokens of the left segment are kept, and from which on those of the right."""
+    """Return how many tokens of the left segment and which first token of the right to keep."""
     last = sum(token.start < cut for token in left)
     first = sum(token.start < cut for token in right)
     for number in range(JITTERING_TOKENS, 0, -1):
         if _same(left[last - number : last], right[first : first + number], number):
-            return last, first + number  # both have them
+            return last, first + number  # both would keep them
         if _same(left[last : last + number], right[first - number : first], number):
-            return last + number, first  # neither has
+            return last + number, first  # neither would
     return last, first
 
 
@@ -135,7 +135,7 @@ def _same(left: Sequence[Token], right: Sequence[Token], number: int) -> bool:
 
 
 def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
-    """The same, none starting before `latest` or ending before it starts."""
+    """Move starts before `latest` to `latest`, and ends along with them."""
     return [
         replace(one, start=latest, end=max(one.end, latest)) if one.start < latest else one
         for one in tokens
@@ -143,20 +143,20 @@ def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
 
 
 def _ended_by(segment: Segment, limit: float) -> Segment:
-    """The same with its tokens ending when the next segment begins."""
+    """Limit the ends of a segment's tokens to the start of the next segment."""
     return _spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens])
 
 
 def _joined(segments: Sequence[Segment], within: Sequence[bool]) -> str:
-    """The texts of the segments; what a cut parts within speech is written as if it were whole."""
+    """Concatenate the texts of segments; a cut within Han text adds no space."""
     text = ""
     for number, segment in enumerate(segments):
         if not number:
             separator = ""
         elif within[number]:
             joint = _at_joint(segments[number - 1].tokens[-1], segment.tokens[0])
-            whole = any(map(is_han, joint)) and not any(map(str.isspace, joint))
-            separator = "" if whole else " "
+            unspaced = any(map(is_han, joint)) and not any(map(str.isspace, joint))
+            separator = "" if unspaced else " "
         else:
             separator = "" if is_han(text[-1]) and is_han(segment.text[0]) else " "
         text += separator + segment.text
@@ -164,7 +164,7 @@ def _joined(segments: Sequence[Segment], within: Sequence[bool]) -> str:
 
 
 def _at_joint(one: Token, other: Token) -> str:
-    """The last symbol of a token and the first of the next."""
+    """Return the last symbol of a token and the first of the next."""
     return _text([one])[-1:] + _text([other])[:1]
 
 

@@ -1,8 +1,8 @@
-"""Recordings of any length to text, in memory that does not grow with their length.
+"""Recognise recordings of any length in bounded memory.
 
-Up to 30 s are recognised whole. A longer recording is read in blocks and cut into segments
-(`inference.segmentation`), recognised together with those of its neighbours in batches of similar
-length, and put together again (`inference.joining`).
+A recording of up to 30 s is recognised whole. A longer one is read in blocks and cut into segments
+(`inference.segmentation`). Segments of all recordings are batched by length, recognised, and joined
+(`inference.joining`).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from keyframe_asr.results import RecognitionResult
 from keyframe_asr.timing import SAMPLE_RATE
 
 BATCHES_AHEAD = 2
-"""So many batches are read before their segments are sorted by length."""
+"""Number of batches that are read before segments are sorted by length."""
 
 WHOLE_SECONDS = 30.0
-"""A recording up to this long is recognised at once."""
+"""Recordings up to this duration are not segmented."""
 
 BLOCK_SECONDS = 10.0
-"""Seconds of a longer one that are read at once."""
+"""Duration of the blocks in which longer recordings are read."""
 
 LEAST_SECONDS = 0.1
-"""What a shorter recording counts as, so that not too many of them are held."""
+"""Shorter segments count as this long, which limits how many are held in memory."""
 
 RecordingProgress = Callable[[int, float], None]
-"""Is told the place of a recording among those given, and the share of it that is done."""
+"""Called with the index of a recording and the fraction of it that is done."""
 
 
 @dataclass
 class _Recording:
-    """A recording on its way; `parts` has a None for each segment not yet recognised."""
+    """A recording in progress; `parts` has None for each segment not yet recognised."""
 
     index: int
     path: Path | None
@@ -61,7 +61,7 @@ class _Recording:
     read: bool = False
 
     def result(self) -> RecognitionResult:
-        """The transcript, once all segments are recognised, or what is wrong."""
+        """Return the transcript or the error, once all segments are recognised."""
         if self.error is not None:
             return RecognitionResult(self.index, self.path, error=self.error)
         parts = [part for part in self.parts if part is not None]
@@ -69,8 +69,8 @@ class _Recording:
         transcript = whole or join_segments(parts, self.samples / SAMPLE_RATE)
         return RecognitionResult(self.index, self.path, transcript)
 
-    def share(self) -> float:
-        """How much of it is recognised, in [0, 1]."""
+    def fraction_done(self) -> float:
+        """Return the fraction that is recognised, in [0, 1]."""
         if self.read and not self.waiting:
             return 1.0
         done = [part.bounds.end for part in self.parts if part is not None]
@@ -83,36 +83,36 @@ def recognise_each(
     options: RecognitionOptions,
     progress: RecordingProgress | None = None,
 ) -> Iterator[RecognitionResult]:
-    """One result per recording, in order; a bad one holds its error and the others go on.
+    """Yield one result per recording, in order; an error in one does not stop the others.
 
     Args:
         recognizer: recognises batches of segments.
         audio: files, or samples (S,) in [-1, 1] at 16 kHz.
-        options: how recordings are recognised, cut and batched.
-        progress: is told how far recordings are, after every few batches.
+        options: how recordings are segmented, batched and recognised.
+        progress: called for the recordings in progress after every few batches.
 
     Raises:
         ModelError: the options ask for silero-vad, which is not installed.
     """
     if options.voice_activity == "silero":
-        speech_detector("silero")  # said before the work, not in the middle of it
-    waiting = _Waiting(recognizer, options, progress)
-    for one in audio:
-        recording = waiting.begin(Path(one) if isinstance(one, str | Path) else None)
+        speech_detector("silero")  # fail before the work
+    queue = _Queue(recognizer, options, progress)
+    for source in audio:
+        recording = queue.begin(Path(source) if isinstance(source, str | Path) else None)
         try:
-            for segment in _segments(one, recording, options):
-                waiting.add(recording, segment)
-                if waiting.full:
-                    yield from waiting.recognise()
+            for segment in _segments(source, recording, options):
+                queue.add(recording, segment)
+                if queue.full:
+                    yield from queue.recognise()
         except KeyframeError as error:
             recording.error = error
         recording.read = True
-        yield from waiting.finished()
-    yield from waiting.recognise()
+        yield from queue.finished()
+    yield from queue.recognise()
 
 
-class _Waiting:
-    """Segments that wait for their batch, and recordings that wait for their turn."""
+class _Queue:
+    """Segments waiting for a batch, and recordings waiting for earlier ones to finish."""
 
     def __init__(
         self,
@@ -127,57 +127,57 @@ class _Waiting:
         self._segments: list[tuple[_Recording, int, AudioSegment]] = []
         self._seconds = 0.0
         self._begun = 0
-        self._given = 0
+        self._yielded = 0
 
     @property
     def full(self) -> bool:
-        """Whether enough is here to sort by length."""
+        """True if there are enough segments to sort by length."""
         return self._seconds >= BATCHES_AHEAD * self._options.batch_seconds
 
     def begin(self, path: Path | None) -> _Recording:
-        """The next recording, of which nothing is known yet."""
+        """Add a recording."""
         recording = self._recordings[self._begun] = _Recording(self._begun, path)
         self._begun += 1
         return recording
 
     def add(self, recording: _Recording, segment: AudioSegment) -> None:
-        """A segment of a recording that is still being read."""
+        """Add a segment of a recording that is being read."""
         self._segments.append((recording, len(recording.parts), segment))
         recording.parts.append(None)
         recording.waiting += 1
         self._seconds += max(segment.samples.size / SAMPLE_RATE, LEAST_SECONDS)
 
     def recognise(self) -> Iterator[RecognitionResult]:
-        """Recognise all that waits, and give the recordings that are complete."""
-        wanted = [one for one in self._segments if one[0].error is None]
+        """Recognise all waiting segments, and yield the results that are complete."""
+        waiting = [entry for entry in self._segments if entry[0].error is None]
         self._segments, self._seconds = [], 0.0
-        sizes = {place: one[2].samples.size for place, one in enumerate(wanted)}
+        sizes = {index: segment.samples.size for index, (_, _, segment) in enumerate(waiting)}
         for batch in batches_by_length(sizes, self._options.batch_seconds):
-            samples = [wanted[place][2].samples for place in batch]
+            samples = [waiting[index][2].samples for index in batch]
             found = self._recognizer.recognise(samples, self._options)
-            for place, transcript in zip(batch, found, strict=True):
-                recording, part, segment = wanted[place]
+            for index, transcript in zip(batch, found, strict=True):
+                recording, part, segment = waiting[index]
                 recording.parts[part] = RecognisedSegment(segment.bounds, transcript)
                 recording.waiting -= 1
         if self._progress is not None:
             for recording in self._recordings.values():
-                self._progress(recording.index, recording.share())
+                self._progress(recording.index, recording.fraction_done())
         yield from self.finished()
 
     def finished(self) -> Iterator[RecognitionResult]:
-        """Results that are complete and whose turn it is."""
-        while (recording := self._recordings.get(self._given)) is not None:
+        """Yield complete results, in order."""
+        while (recording := self._recordings.get(self._yielded)) is not None:
             if not recording.read or (recording.waiting and recording.error is None):
                 return
-            del self._recordings[self._given]
-            self._given += 1
+            del self._recordings[self._yielded]
+            self._yielded += 1
             yield recording.result()
 
 
 def _segments(
     audio: str | Path | Samples, recording: _Recording, options: RecognitionOptions
 ) -> Iterator[AudioSegment]:
-    """The segments of a recording, whose length is noted as it is read."""
+    """Yield the segments of a recording, and update its length while it is read."""
     if isinstance(audio, str | Path):
         recording.announced = announced_seconds(audio)
         if recording.announced <= WHOLE_SECONDS:

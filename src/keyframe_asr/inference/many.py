@@ -1,4 +1,4 @@
-"""Many recordings with one model, in this process or in several that share the machine."""
+"""Recognise many files with one model, in one or several processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from keyframe_asr.io.model_folder import find_model
 from keyframe_asr.results import RecognitionResult
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000
-"""A process is given so many recordings at once at most: enough for full batches."""
+"""Largest group of recordings that a process receives at once: enough for full batches."""
 
 GROUPS_AHEAD = 2
-"""Groups for each process that are handed out."""
+"""Number of groups submitted per process."""
 
-LOOK_SECONDS = 0.2
-"""How often the progress of the processes is looked at."""
+POLL_SECONDS = 0.2
+"""Interval at which the progress of the processes is polled."""
 
 
 def recognise_files(
@@ -40,23 +40,23 @@ def recognise_files(
     compute: ComputeOptions,
     progress: RecordingProgress | None = None,
 ) -> Iterator[RecognitionResult]:
-    """One result per recording: in order from one process, as they come from several.
+    """Yield one result per recording: in order with one process, in any order with several.
 
     Args:
         model: a folder, or the name of a shipped model.
         paths: the recordings.
         options: how they are recognised.
-        compute: what computes, and in how many processes.
-        progress: is told the place of a recording and the share of it that is done.
+        compute: device, processes and threads.
+        progress: called with the index of a recording and the fraction of it that is done.
 
     Raises:
         ModelError: the model cannot be loaded, or cannot decode with these options.
-        KeyframeError: the hot words cannot be read, or a process was ended from outside.
+        KeyframeError: the hot words cannot be read, or a process was killed.
     """
     workers = min(compute.workers, len(paths))
     if workers <= 1:
-        return _Ready(_Work(model, options, compute)).transcribe_each(paths, progress)
-    find_model(model)  # a name that is wrong is said at once
+        return _Worker(_Work(model, options, compute)).transcribe_each(paths, progress)
+    find_model(model)  # report a wrong name before starting processes
     threads = compute.threads or max(1, _cores() // workers)
     work = _Work(model, options, ComputeOptions(compute.device, workers, threads))
     return _by_processes(paths, work, progress)
@@ -64,7 +64,7 @@ def recognise_files(
 
 @dataclass(frozen=True)
 class _Work:
-    """What each process does."""
+    """What each process needs to start."""
 
     model: str
     options: RecognitionOptions
@@ -72,16 +72,16 @@ class _Work:
 
 
 def groups_by_size(paths: Sequence[Path], workers: int) -> list[list[int]]:
-    """Places of neighbouring recordings, a few megabytes together; a long one is alone."""
+    """Group the indices of neighbouring files, a few megabytes per group; a large file is alone."""
     most = max(1, min(GROUP_FILES, len(paths) // (2 * workers)))
     groups: list[list[int]] = []
     room = 0
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         size = _bytes(path)
         if not groups or len(groups[-1]) == most or size > room:
             groups.append([])
             room = GROUP_BYTES
-        groups[-1].append(place)
+        groups[-1].append(index)
         room -= size
     return groups
 
@@ -91,37 +91,37 @@ def _by_processes(
 ) -> Iterator[RecognitionResult]:
     workers = work.compute.workers
     context = multiprocessing.get_context("spawn")
-    begun, heard = context.Value("i", 0), context.SimpleQueue()
+    started, messages = context.Value("i", 0), context.SimpleQueue()
     groups = deque(groups_by_size(paths, workers))
-    pool = ProcessPoolExecutor(workers, context, _begin, (begun, heard, work))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (started, messages, work))
     running: dict[Future[list[RecognitionResult]], list[int]] = {}
     try:
         while groups or running:
             while groups and len(running) < GROUPS_AHEAD * workers:
                 group = groups.popleft()
-                given = [(place, paths[place]) for place in group]
-                with _interrupts_waiting():
+                given = [(index, paths[index]) for index in group]
+                with _interrupts_blocked():
                     running[pool.submit(_recognise_group, given)] = group
-            done, _ = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
-            while not heard.empty():
-                place, share = heard.get()
+            done, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+            while not messages.empty():
+                index, fraction = messages.get()
                 if progress is not None:
-                    progress(place, share)
+                    progress(index, fraction)
             for future in done:
-                for place, result in zip(running.pop(future), future.result(), strict=True):
-                    yield replace(result, index=place)
+                for index, result in zip(running.pop(future), future.result(), strict=True):
+                    yield replace(result, index=index)
     except BrokenProcessPool:
         raise KeyframeError(
-            "a worker process was ended from outside, for instance because memory ran out; "
-            "use fewer --workers, or --batch-seconds below 30"
+            "a worker process was killed, perhaps because memory ran out; use fewer --workers, or "
+            "--batch-seconds below 30"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _interrupts_waiting() -> Iterator[None]:
-    """Interrupts from the keyboard come after this; processes started in it hear none at first."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Delay keyboard interrupts; processes started in this context inherit the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -132,42 +132,42 @@ def _interrupts_waiting() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-_here: dict[str, Any] = {}
-"""What a worker process is told once."""
+_state: dict[str, Any] = {}
+"""State of a worker process."""
 
 
-def _begin(begun: Any, heard: Any, work: _Work) -> None:
-    """Prepare a worker process, which an interrupt from the keyboard ends only while it works."""
+def _start_worker(started: Any, messages: Any, work: _Work) -> None:
+    """Initialise a worker process, which a keyboard interrupt ends only while it recognises."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # blocked since `_interrupts_waiting`
+    if hasattr(signal, "pthread_sigmask"):  # blocked by `_interrupts_blocked`
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with begun.get_lock():
-        number = begun.value
-        begun.value += 1
+    with started.get_lock():
+        number = started.value
+        started.value += 1
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus > 1 and work.compute.device in (None, "cuda"):
         work = replace(work, compute=replace(work.compute, device=f"cuda:{number % gpus}"))
-    _here.update(heard=heard, work=work)
+    _state.update(messages=messages, work=work)
 
 
 def _recognise_group(given: Sequence[tuple[int, Path]]) -> list[RecognitionResult]:
-    work: _Work = _here["work"]
+    work: _Work = _state["work"]
 
-    def progress(place: int, share: float) -> None:
-        _here["heard"].put((given[place][0], share))
+    def progress(index: int, fraction: float) -> None:
+        _state["messages"].put((given[index][0], fraction))
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        # not in `_begin`, from which no error finds its way back
-        ready: _Ready = _here.get("ready") or _Ready(work)
-        _here["ready"] = ready
-        return list(ready.transcribe_each([path for _, path in given], progress))
+        # not in `_start_worker`, whose errors do not reach the parent
+        worker: _Worker = _state.get("worker") or _Worker(work)
+        _state["worker"] = worker
+        return list(worker.transcribe_each([path for _, path in given], progress))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Ready:
-    """The model of some work, loaded."""
+class _Worker:
+    """The loaded model and its options."""
 
     def __init__(self, work: _Work) -> None:
         if work.compute.threads is not None:
@@ -178,7 +178,7 @@ class _Ready:
     def transcribe_each(
         self, paths: Sequence[Path], progress: RecordingProgress | None
     ) -> Iterator[RecognitionResult]:
-        """As `Recognizer.transcribe_each`."""
+        """Recognise files as `Recognizer.transcribe_each` does."""
         return self._recognizer.transcribe_each(paths, self._options, progress)
 
 

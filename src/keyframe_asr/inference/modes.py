@@ -1,11 +1,13 @@
-"""The decode modes on one encoded batch.
+"""Decode an encoded batch in one of the decode modes.
 
-`axe`: the length head. `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames.
-Both are read greedily, or searched with a beam, which language model and hot words need.
-`attention`: beam search on the decoder. `rescore`: hypotheses of the first pass (length head, or
-CTC) rescored by the decoder. `joint`: hypotheses of all heads scored by CTC and decoder together.
+- `axe`: the length head, greedily or with a beam search.
+- `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames; greedily or with a beam
+  search. Language model and hot words need the beam search.
+- `attention`: beam search on the decoder.
+- `rescore`: hypotheses of the first pass (length head, or CTC) rescored by the decoder.
+- `joint`: hypotheses of all heads, scored by CTC and decoder together.
 
-Where the first pass finds nothing, no mode hallucinates: the decoder is not even asked.
+No mode hallucinates where the first pass finds nothing: the decoder is not run.
 """
 
 from __future__ import annotations
@@ -33,13 +35,13 @@ from keyframe_asr.text.tokenizer import BLANK
 
 
 def available_modes(network: KeyframeNetwork) -> tuple[DecodeMode, ...]:
-    """The modes that a network has the parts for, its greedy one first."""
+    """Return the modes that a network supports, its greedy default first."""
     first: tuple[DecodeMode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
     return first if network.decoder is None else (*first, "attention", "rescore", "joint")
 
 
 def check_mode(network: KeyframeNetwork, mode: DecodeMode, name: str) -> None:
-    """Raises `ModelError` if model `name` cannot decode in this mode."""
+    """Raise `ModelError` if model `name` cannot decode in this mode."""
     modes = available_modes(network)
     if mode in modes:
         return
@@ -59,14 +61,14 @@ def decode(
     options: RecognitionOptions,
     fusion: ShallowFusion,
 ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
-    """Hypotheses, and for each the source frame of every column its positions count in.
+    """Return B hypotheses, and for each the source frame of every column its positions refer to.
 
     Args:
-        network: in evaluation mode; it must have the parts for the mode.
+        network: in evaluation mode; it must support the mode.
         encoded: its output for B utterances.
-        silent: B utterances that are to stay empty whatever the network says.
-        options: how to decode; its files are not looked at.
-        fusion: what they hold, ready for the searches.
+        silent: B flags; the text of these utterances is empty whatever the network finds.
+        options: how to decode; its files are not read.
+        fusion: scorers read from those files.
     """
     mode = options.decode or available_modes(network)[0]
     if mode == "ctc" and network.keyframes_enabled:
@@ -76,18 +78,18 @@ def decode(
     else:
         found = _first_pass(network, encoded)
         sources = encoded.keyframes.index.tolist()
-    heard = [bool(one.tokens) and not quiet for one, quiet in zip(found, silent, strict=True)]
+    has_text = [bool(one.tokens) and not quiet for one, quiet in zip(found, silent, strict=True)]
     if mode in ("attention", "rescore", "joint"):
-        found = _second_pass(network, encoded, heard, options, fusion)
+        found = _second_pass(network, encoded, has_text, options, fusion)
     elif options.first_pass_beam > 1:
         searched = prefix_beam(_columns(network, encoded, mode), options.first_pass_beam, fusion)
         found = [with_alternatives(several, options.nbest) for several in searched]
     empty = with_alternatives([], options.nbest)
-    return [one if kept else empty for one, kept in zip(found, heard, strict=True)], sources
+    return [one if kept else empty for one, kept in zip(found, has_text, strict=True)], sources
 
 
 def _columns(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Columns:
-    """What the first pass of a mode searches."""
+    """Return the log-probabilities that the first pass of a mode searches."""
     if mode == "ctc" and network.keyframes_enabled:
         return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
     collapse = not network.keyframes_enabled
@@ -95,18 +97,21 @@ def _columns(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Co
 
 
 def _first_pass(network: KeyframeNetwork, encoded: Encoded) -> list[Hypothesis]:
-    """Greedy on encoder 2's head."""
+    """Decode the head of encoder 2 greedily."""
     if not network.keyframes_enabled:
         return greedy_ctc(encoded.head_log_probs, encoded.keyframes.lengths)
     found = greedy_aligned(encoded.head_log_probs, encoded.keyframes.lengths)
     return [
         one if any_spike else EMPTY
-        for one, any_spike in zip(found, spiking(network, encoded), strict=True)
+        for one, any_spike in zip(found, has_spikes(network, encoded), strict=True)
     ]
 
 
-def spiking(network: KeyframeNetwork, encoded: Encoded) -> list[bool]:
-    """Which utterances have a spike; the others' only keyframe is their least blank frame."""
+def has_spikes(network: KeyframeNetwork, encoded: Encoded) -> list[bool]:
+    """Return B flags: True if the utterance has a CTC spike.
+
+    Without one, the only keyframe is the frame with the least blank probability.
+    """
     log_probs, lengths = encoded.inter_log_probs, encoded.frame_lengths
     blank, threshold = log_probs[..., BLANK], network.policy.blank_threshold
     if threshold is None:
@@ -122,14 +127,14 @@ def spiking(network: KeyframeNetwork, encoded: Encoded) -> list[bool]:
 def _second_pass(
     network: KeyframeNetwork,
     encoded: Encoded,
-    heard: Sequence[bool],
+    has_text: Sequence[bool],
     options: RecognitionOptions,
     fusion: ShallowFusion,
 ) -> list[Hypothesis]:
-    """The decoder's choice for the utterances that were heard, empty for the others."""
+    """Return the decoder's hypotheses for the utterances with text, empty ones for the others."""
     decoder: AttentionDecoder | None = network.decoder
-    rows = torch.tensor([row for row, kept in enumerate(heard) if kept], dtype=torch.long)
-    results = [EMPTY] * len(heard)
+    rows = torch.tensor([row for row, kept in enumerate(has_text) if kept], dtype=torch.long)
+    results = [EMPTY] * len(has_text)
     if decoder is None or not len(rows):
         return results
     encoded = _rows(encoded, rows.to(encoded.memory.device))
@@ -158,7 +163,7 @@ def _second_pass(
 
 
 def _rows(encoded: Encoded, rows: Tensor) -> Encoded:
-    """Some utterances of a batch."""
+    """Select utterances of a batch."""
     return Encoded(
         encoded.inter_log_probs[rows],
         encoded.frame_lengths[rows],
@@ -169,7 +174,7 @@ def _rows(encoded: Encoded, rows: Tensor) -> Encoded:
 
 
 def _aligned(hypotheses: list[Hypothesis], log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
-    """Give every token a column of the head: that of its cheapest monotonic alignment."""
+    """Set the position of every token to its column in the cheapest monotonic alignment."""
     targets, sizes = padded([one.tokens for one in hypotheses], log_probs.device)
     if targets.numel() == 0:
         return hypotheses

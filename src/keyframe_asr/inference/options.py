@@ -1,6 +1,6 @@
-"""What is asked of a recogniser: one object for Python, the command line and config files.
+"""Options of recognition, for Python, the command line and config files.
 
-No tensors are needed here, so that the command line takes names and defaults from it at once.
+Free of torch, so that the command line can import it quickly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
 VoiceActivity = Literal["auto", "silero", "loudness"]
 
 DEFAULT_BEAM = 10
-"""Width of a search for which none is given."""
+"""Beam width if none is given."""
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "beam": (1, math.inf),
@@ -32,22 +32,23 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "decoder_weight": (0.0, 1.0),
     "batch_seconds": (1.0, math.inf),
 }
-"""Least and greatest value of each number."""
+"""Smallest and largest value of each number."""
 
 
 def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
-        names = ", ".join(str(one) for one in allowed if one is not None)
-        raise OptionError(name, f"there is no '{value}'; use one of {names}")
+        names = ", ".join(str(choice) for choice in allowed if choice is not None)
+        raise OptionError(name, f"'{value}' is not a choice; use one of {names}")
 
 
 def _check_number(name: str, value: Any, limits: tuple[float, float]) -> None:
-    """Finite, between the limits, and whole where the least value is."""
+    """Check that a number is finite, within the limits, and an integer if the lower limit is."""
     least, most = limits
     whole = isinstance(least, int)
     kind = int if whole else int | float
     if isinstance(value, bool) or not isinstance(value, kind):
-        raise OptionError(name, f"{value!r} is no {'whole ' * whole}number; give one")
+        wanted = "an integer" if whole else "a number"
+        raise OptionError(name, f"{value!r} is not {wanted}; give one")
     if not math.isfinite(value) or not least <= value <= most:
         upper = f" and at most {most:g}" if math.isfinite(most) else ""
         lower = f"at least {least:g}" if math.isfinite(least) else "finite"
@@ -59,20 +60,20 @@ def _check_names(kind: type[Any], values: Mapping[str, Any]) -> None:
     for name in values:
         if name not in known:
             (near,) = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
-            raise OptionError(str(name), f"there is no such option; did you mean '{near}'?")
+            raise OptionError(str(name), f"unknown option; did you mean '{near}'?")
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Where a long recording is cut, in seconds.
+    """How long recordings are segmented; all values are in seconds.
 
     Attributes:
-        longest: speech is cut before it lasts longer; the last segment of a recording, and one
-            that a pause follows, may be longer by `overlap` or `padding`.
-        search: speech without a pause is cut within the last so many seconds of `longest`.
-        pause: silence that ends a segment.
-        padding: silence kept at both ends of speech.
-        overlap: what is heard beyond a cut within speech.
+        longest: longest segment; the last segment of a recording, and one that ends at a pause, may
+            be longer by `overlap` or `padding`.
+        search: speech without a pause is cut in this last part of `longest`.
+        pause: shortest silence that ends a segment.
+        padding: silence kept before and after speech.
+        overlap: audio that segments share before and after a cut within speech.
     """
 
     longest: float = 20.0
@@ -89,28 +90,28 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class RecognitionOptions:
-    """How recordings are recognised; the defaults are greedy decoding.
+    """How recordings are recognised. The default is greedy decoding.
 
     Attributes:
-        decode: decode mode; None is the model's greedy one, `axe` or `ctc`.
-        beam: width of the search. None is greedy in `axe` and `ctc`, unless there is something to
-            choose from (`nbest`, or something added to the scores), and 10 otherwise.
-        nbest: texts wanted of each recording, in `Transcript.alternatives` if more than one.
+        decode: decode mode; None is the model's greedy mode, `axe` or `ctc`.
+        beam: beam width. If None, `axe` and `ctc` decode greedily unless `nbest`, language model,
+            hot words or token bonus need a search; searches use 10, or `nbest` if that is more.
+        nbest: number of texts per recording, in `Transcript.alternatives` if more than one.
         language_model: an ARPA file of words, characters or the model's tokens.
-        language_model_weight: of its natural log-probabilities, at least 0.
-        token_bonus: added to the score for every token; makes up for what a language model costs.
-        hotwords: a file with a word or phrase per line and, after a tab, its own weight if any.
-        hotword_weight: bonus for each token of a hot word (natural log), at least 0.
-        ctc_weight: of CTC against the decoder in `joint`, in [0, 1].
-        decoder_weight: of the decoder against the first pass in `rescore`, in [0, 1].
+        language_model_weight: weight of its natural log-probabilities, at least 0.
+        token_bonus: score added per token; compensates for the cost of a language model.
+        hotwords: a file with one word or phrase per line, optionally a tab and its weight.
+        hotword_weight: score added per token of a hot word (natural log), at least 0.
+        ctc_weight: weight of CTC against the decoder in `joint`, in [0, 1].
+        decoder_weight: weight of the decoder against the first pass in `rescore`, in [0, 1].
         length_normalised: compare scores per token instead of summed, in `attention`.
-        voice_activity: what finds the pauses of a long recording: `silero` (silero-vad),
-            `loudness`, or `auto`, the first where it is installed.
-        batch_seconds: audio that is recognised at once, padding included; less saves memory.
-        segmentation: where recordings of more than 30 s are cut.
+        voice_activity: detector of pauses in long recordings: `silero` (silero-vad), `loudness`,
+            or `auto`, which is `silero` if silero-vad is installed.
+        batch_seconds: seconds of audio per batch, including padding; less saves memory.
+        segmentation: how recordings of more than 30 s are segmented.
 
     Raises:
-        OptionError: a value is out of its range, or two contradict each other.
+        OptionError: a value is out of range, or two options contradict each other.
     """
 
     decode: DecodeMode | None = None
@@ -134,7 +135,7 @@ class RecognitionOptions:
             if given is None:
                 continue
             if not isinstance(given, str | Path):
-                raise OptionError(name, f"{given!r} is no path; give that of a file")
+                raise OptionError(name, f"{given!r} is not a path; give the path of a file")
             object.__setattr__(self, name, Path(given))
         _check_choice("decode", self.decode, (None, *DECODE_MODES))
         _check_choice("voice_activity", self.voice_activity, get_args(VoiceActivity))
@@ -146,29 +147,29 @@ class RecognitionOptions:
 
     @classmethod
     def of(cls, given: RecognitionOptionsLike) -> RecognitionOptions:
-        """The options themselves; a decode mode stands for options that are default otherwise."""
+        """Return options unchanged; a decode mode becomes options with defaults otherwise."""
         return given if isinstance(given, RecognitionOptions) else cls(decode=given)
 
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> RecognitionOptions:
-        """Options as a config file has them, keys named like the fields.
+        """Create options from a config file, whose keys are the names of the fields.
 
         Raises:
-            OptionError: a key is unknown, a value is out of its range, or two contradict.
+            OptionError: a key is unknown, a value is out of range, or two options contradict.
         """
         values = dict(data)
         _check_names(cls, values)
         if "segmentation" in values:
             inner = values["segmentation"]
             if not isinstance(inner, Mapping):
-                raise OptionError("segmentation", f"{inner!r} is no mapping of names to seconds")
+                raise OptionError("segmentation", f"{inner!r} is not a mapping of names to seconds")
             _check_names(Segmentation, inner)
             values["segmentation"] = Segmentation(**inner)
         return cls(**values)
 
     @property
     def fused(self) -> tuple[str, ...]:
-        """Names of the fields that add something to the scores of a search (shallow fusion)."""
+        """Names of the fields in use that add to the scores of a search (shallow fusion)."""
         given = {
             "language_model": self.language_model is not None,
             "hotwords": self.hotwords is not None,
@@ -178,32 +179,32 @@ class RecognitionOptions:
 
     @property
     def first_pass_beam(self) -> int:
-        """Width of the search in `axe` and `ctc`; 1 is greedy."""
+        """Beam width in `axe` and `ctc`; 1 is greedy."""
         if self.beam is not None:
             return self.beam
         return self.second_pass_beam if self.nbest > 1 or self.fused else 1
 
     @property
     def second_pass_beam(self) -> int:
-        """Width of the search where the decoder takes part."""
+        """Beam width in the modes with the decoder."""
         return self.beam or max(DEFAULT_BEAM, self.nbest)
 
     def _check_agreement(self) -> None:
         if self.beam is not None and self.nbest > self.beam:
             raise OptionError(
                 "nbest",
-                f"{self.nbest} texts need a beam as wide; give a beam of {self.nbest} or more",
+                f"{self.nbest} is more than the beam; give a beam of {self.nbest} or more",
             )
         for name in self.fused:
             if self.decode == "attention":
                 raise OptionError(
                     name,
-                    "decode mode 'attention' has no place for it; use joint, rescore, ctc or axe",
+                    "not supported by decode mode 'attention'; use joint, rescore, ctc or axe",
                 )
             if self.beam == 1:
                 raise OptionError(
                     name,
-                    "a beam of 1 has nothing to choose from; give a beam of 2 or more, or none",
+                    "has no effect with a beam of 1; give a beam of 2 or more, or none",
                 )
 
 
@@ -212,12 +213,13 @@ RecognitionOptionsLike: TypeAlias = RecognitionOptions | DecodeMode | None
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """What computes.
+    """Device, processes and threads.
 
     Attributes:
-        device: as in `keyframe_asr.load`; several processes take turns at several GPUs.
-        workers: processes that recognise at the same time.
-        threads: CPU threads of each; None is what torch takes, or a share for each of several.
+        device: as in `keyframe_asr.load`; several processes are distributed over the GPUs.
+        workers: number of processes that recognise in parallel.
+        threads: CPU threads per process; None is torch's default for one process, and an equal part
+            of the cores for several.
 
     Raises:
         OptionError: a number is below 1.

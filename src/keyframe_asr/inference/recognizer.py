@@ -1,7 +1,7 @@
-"""Recordings of any length to text or embeddings: what users of Python hold.
+"""`Recognizer`, the Python interface: recordings of any length to text or embeddings.
 
-`BatchRecognizer` recognises short recordings, `inference.longform` cuts long ones, and this puts
-both behind one class.
+It combines `BatchRecognizer`, for short recordings, with the segmentation of long ones in
+`inference.longform`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
-from keyframe_asr.inference.modes import spiking
+from keyframe_asr.inference.modes import has_spikes
 from keyframe_asr.inference.options import RecognitionOptionsLike
 from keyframe_asr.io.model_folder import find_model, load_model_folder
 from keyframe_asr.results import RecognitionResult, Transcript
@@ -26,11 +26,11 @@ from keyframe_asr.timing import encoder_frame_seconds
 
 
 def load(model: str | Path, device: str | None = None) -> Recognizer:
-    """Load a recogniser from a model folder, or by the name of a model that the package ships.
+    """Load a recogniser from a model folder, or by the name of a shipped model.
 
     Args:
-        model: for instance "demo", "an4" or the path of a folder that `keyframe train` wrote.
-        device: for instance "cpu" or "cuda:1"; by default a GPU where there is one.
+        model: such as "demo", "an4", or the path of a folder written by `keyframe train`.
+        device: such as "cpu" or "cuda:1". Default: a GPU if there is one.
 
     Raises:
         ModelError: there is no such model, or it is incomplete or damaged.
@@ -44,9 +44,10 @@ class SpeechEmbeddings:
     """A recording as a sequence about as long as its text.
 
     Attributes:
-        vectors: (K, D) float32, encoder 2's output at each keyframe; K is 0 where nothing is said.
-        times: (K,) seconds, those of token starts: of the keyframes, moved as the model says.
-        duration: length of the recording in seconds.
+        vectors: (K, D) float32, output of encoder 2 at each keyframe; K is 0 without speech.
+        times: (K,) seconds: keyframe times corrected by the model's emission delay, as token
+            starts are.
+        duration: duration of the recording in seconds.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -55,11 +56,11 @@ class SpeechEmbeddings:
 
 
 class Recognizer(BatchRecognizer):
-    """Text, token times and confidences of recordings of any length; made by `load`.
+    """Recognises recordings of any length; created by `load`.
 
     Attributes:
-        speech_check: which sounds get no text; None believes every spike. May be set.
-        confidences: how they are scaled, by decode mode. May be set.
+        speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
+        confidences: scaling of confidences by decode mode. Settable.
     """
 
     def transcribe(
@@ -69,7 +70,7 @@ class Recognizer(BatchRecognizer):
 
         Args:
             audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
-            options: how; a decode mode such as "ctc" stands for options that are default otherwise.
+            options: recognition options, or only a decode mode such as "ctc".
 
         Raises:
             AudioError: the recording cannot be read, or is not mono 16 kHz floats.
@@ -90,19 +91,19 @@ class Recognizer(BatchRecognizer):
         options: RecognitionOptionsLike = None,
         progress: RecordingProgress | None = None,
     ) -> Iterator[RecognitionResult]:
-        """One result per recording, in order; a bad one holds its error and the others go on.
+        """Yield one result per recording, in order; an error in one does not stop the others.
 
-        `progress` is told the place of a recording and the share of it that is done.
+        `progress` is called with the index of a recording and the fraction of it that is done.
 
         Raises:
-            ModelError: as `transcribe`.
-            KeyframeError: as `transcribe`.
+            ModelError: as in `transcribe`.
+            KeyframeError: as in `transcribe`.
         """
         return recognise_each(self, audio, self.prepare(options), progress)
 
     @torch.inference_mode()
     def embed(self, audio: str | Path | Samples) -> SpeechEmbeddings:
-        """Embed one recording: a vector for each keyframe, about one a token.
+        """Embed one recording: one vector per keyframe, about one per token.
 
         Raises:
             AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
@@ -110,19 +111,19 @@ class Recognizer(BatchRecognizer):
         """
         if not self.network.keyframes_enabled:
             raise ModelError(
-                f"model '{self.config.name}' keeps all frames, so it has no embeddings as long as "
-                "the text; use a model of a stage with keyframes"
+                f"model '{self.config.name}' keeps all frames, so its embeddings are not as long "
+                "as the text; use a model with keyframes"
             )
         found = self.encode([read_recording(audio)])
-        heard = spiking(self.network, found.encoded)[0] and not found.silent[0]
+        has_speech = has_spikes(self.network, found.encoded)[0] and not found.silent[0]
         index = found.encoded.keyframes.index[0, : found.keyframes[0]].cpu().numpy()
-        kept = np.full(len(index), heard)
-        for first, stop in found.refused[0]:
+        kept = np.full(len(index), has_speech)
+        for first, stop in found.non_speech[0]:
             kept &= (index < first) | (index >= stop)
         spikes = index[kept] * encoder_frame_seconds(self.network.subsampling.factor)
         return SpeechEmbeddings(
             vectors=found.encoded.memory[0, : len(kept)].float().cpu().numpy()[kept],
-            # as the starts of tokens
+            # the same correction as for token starts
             times=np.clip(spikes - self.config.emission_delay_seconds, 0.0, found.seconds[0]),
             duration=found.seconds[0],
         )

@@ -1,4 +1,4 @@
-"""Language model and hot words read from files, ready for the searches of one model."""
+"""Read language models and hot words from files, as scorers for the searches of one model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.text.trie import writes_spaces
 
 FILES_KEPT = 8
-"""Language models and lists of hot words that stay in memory."""
+"""Number of language models, and of hot word lists, kept in memory."""
 
 
 class ScorerFiles:
@@ -35,12 +35,12 @@ class ScorerFiles:
         self._hotwords = lru_cache(FILES_KEPT)(self._read_hotwords)
 
     def fusion(self, options: RecognitionOptions) -> ShallowFusion:
-        """What the options add to the scores of a search.
+        """Return what the options add to the scores of a search.
 
         Raises:
             ModelError: the language model cannot be read or does not fit the model.
-            KeyframeError: the hot words cannot be read or cannot be written with the model's
-                tokens; the line is named.
+            KeyframeError: the hot words cannot be read, or a line cannot be written with the
+                model's tokens.
         """
         scorers: list[Scorer] = []
         if options.language_model is not None:
@@ -62,13 +62,13 @@ class ScorerFiles:
 def read_hotwords(
     path: Path, config: ModelFolderConfig, tokenizer: Tokenizer, weight: float
 ) -> dict[str, float]:
-    """Phrases in the model's normal form with their bonus per token; "#" begins a comment."""
+    """Read phrases in the model's normal form with their weights; "#" begins a comment."""
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise KeyframeError(
-            f"{path}: cannot be read: {reason}; give a text file with a word or phrase a line"
+            f"{path}: cannot be read: {reason}; give a text file with one word or phrase per line"
         ) from None
     phrases: dict[str, float] = {}
     for number, line in enumerate(lines, 1):
@@ -79,20 +79,19 @@ def read_hotwords(
         phrase = _phrase(place, text, config, tokenizer)
         phrases[phrase] = _weight(place, own.strip()) if own.strip() else weight
     if not phrases:
-        raise KeyframeError(f"{path}: holds no words; give a word or phrase a line")
+        raise KeyframeError(f"{path}: has no hot words; give one word or phrase per line")
     return phrases
 
 
 def _phrase(place: str, text: str, config: ModelFolderConfig, tokenizer: Tokenizer) -> str:
-    """The text as the model would write it. Raises `KeyframeError` if it cannot write it."""
+    """Normalise a phrase. Raises `KeyframeError` if the model has no tokens for it."""
     normalise = NORMALISATIONS[config.normalisation]
     phrase = normalise(text)
     lost = normalise.lost(text) or "".join(tokenizer.unknown(phrase))
     if not phrase or lost:
         raise KeyframeError(
-            f"{place}: '{text.strip()}' can never be recognised: model "
-            f"'{config.name}' has no symbol for '{lost or text.strip()}'; spell it "
-            "with those it has or remove the line"
+            f"{place}: '{text.strip()}' cannot be recognised: model '{config.name}' has no symbol "
+            f"for '{lost or text.strip()}'; use other symbols, or remove the line"
         )
     return phrase
 
@@ -103,5 +102,7 @@ def _weight(place: str, text: str) -> float:
     except ValueError:
         weight = math.nan
     if not 0 < weight < math.inf:
-        raise KeyframeError(f"{place}: '{text}' is no weight; give a number above 0 after the tab")
+        raise KeyframeError(
+            f"{place}: '{text}' is not a weight; give a number above 0 after the tab"
+        )
     return weight

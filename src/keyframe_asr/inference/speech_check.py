@@ -1,14 +1,14 @@
-"""Whether a region of sound is speech at all, from what the model itself says of it.
+"""Decide from the model's output whether a region of a recording is speech.
 
-Noise makes an inter-CTC spike too, but not as speech does. Three statistics of a region tell them
-apart; a model folder stores how they are weighed, measured on speech and on sounds without any:
+The inter-CTC spikes in noise too, but differently. Three statistics of a region distinguish speech
+from noise; their weights are fitted on speech and non-speech and stored in the model folder:
 
-- `doubt`: log of the inter-CTC's entropy (nats) in and around the region, per keyframe. It is
-  sure of blank between the spikes of speech; in noise it hesitates for long to write one token.
-- `agreement`: probability that inter-CTC and length head, each asked for a label, give the same.
-- `hesitation`: log of the length head's entropy, mean over the keyframes.
+- `doubt`: log of the summed inter-CTC entropy (nats) in and around the region, per keyframe. The
+  entropy is low between the spikes of speech, and stays high in noise.
+- `agreement`: probability that labels drawn from inter-CTC and length head are equal.
+- `hesitation`: log of the length head's entropy, averaged over the keyframes.
 
-The check works on regions and not on recordings, so that noise beside speech gets no text either.
+The check works on regions, not recordings, so that noise next to speech gets no text either.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ PAUSE_SECONDS = 1.0
 """Keyframes further apart than this belong to different regions."""
 
 CONTEXT_SECONDS = 1.0
-"""How far before and after a region the inter-CTC's doubt is counted."""
+"""The inter-CTC's entropy is summed this far before and after a region too."""
 
 SMALLEST_ENTROPY = 0.01
-"""Nats that are added before a logarithm is taken."""
+"""Added to an entropy (nats) before the logarithm."""
 
 
 @dataclass(frozen=True)
 class SpeechRegion:
-    """Keyframes without a longer pause between them.
+    """Keyframes without a long pause between them.
+
+    The regions of a recording with keyframes cover all its frames.
 
     Attributes:
-        first: the first encoder frame that it stands for; the regions of a recording that has a
-            keyframe cover all its frames.
-        stop: the frame after its last.
-        keyframes: how many it has.
+        first: first encoder frame of the region.
+        stop: encoder frame after its last.
+        keyframes: number of keyframes.
         statistics: `doubt`, `agreement` and `hesitation`.
     """
 
@@ -56,7 +57,7 @@ class SpeechRegion:
 
 
 def speech_score(region: SpeechRegion, check: SpeechCheckConfig) -> float:
-    """Log-odds that the region is speech, less the threshold: below 0 it is taken for none."""
+    """Return the log-odds that a region is speech, minus the threshold; below 0 is non-speech."""
     doubt, agreement, hesitation = region.statistics
     weighted = check.doubt * doubt + check.agreement * agreement + check.hesitation * hesitation
     return check.bias + weighted
@@ -66,7 +67,7 @@ def speech_score(region: SpeechRegion, check: SpeechCheckConfig) -> float:
 def speech_regions(
     network: KeyframeNetwork, encoded: Encoded, frame_seconds: float
 ) -> list[list[SpeechRegion]]:
-    """The regions of each recording of a batch, in order of time; none of one without frames."""
+    """Return the regions of each recording of a batch, in order of time."""
     inter, lengths = encoded.inter_log_probs, encoded.frame_lengths
     keyframes, head = encoded.keyframes, encoded.head_log_probs
     if not network.keyframes_enabled:
@@ -94,37 +95,38 @@ def speech_regions(
     return found
 
 
-def without_speech(
+def non_speech_frames(
     regions: Sequence[SpeechRegion], check: SpeechCheckConfig
 ) -> tuple[tuple[int, int], ...]:
-    """The frames [first, stop) of the regions that are no speech."""
-    refused = (one for one in regions if speech_score(one, check) < 0)
-    return tuple((one.first, one.stop) for one in refused)
+    """Return the frames [first, stop) of the regions that are non-speech."""
+    return tuple(
+        (region.first, region.stop) for region in regions if speech_score(region, check) < 0
+    )
 
 
 def keep_speech(
-    hypothesis: Hypothesis, frames: Sequence[int], refused: Sequence[tuple[int, int]]
+    hypothesis: Hypothesis, frames: Sequence[int], non_speech: Sequence[tuple[int, int]]
 ) -> Hypothesis:
-    """The hypothesis without the tokens found in refused frames.
+    """Remove the tokens in non-speech frames from a hypothesis.
 
     Args:
-        hypothesis: with a position for every token; one without positions is left alone.
-        frames: source frame of each column that its positions count in.
-        refused: ranges [first, stop) of frames.
+        hypothesis: returned unchanged if its tokens have no positions.
+        frames: source frame of each column that its positions refer to.
+        non_speech: ranges [first, stop) of frames.
     """
-    if not refused or not hypothesis.positions:
+    if not non_speech or not hypothesis.positions:
         return hypothesis
     kept = [
-        place
-        for place, position in enumerate(hypothesis.positions)
-        if not any(first <= frames[position] < stop for first, stop in refused)
+        index
+        for index, position in enumerate(hypothesis.positions)
+        if not any(first <= frames[position] < stop for first, stop in non_speech)
     ]
     return replace(
         hypothesis,
-        tokens=tuple(hypothesis.tokens[place] for place in kept),
-        positions=tuple(hypothesis.positions[place] for place in kept),
-        confidences=tuple(hypothesis.confidences[place] for place in kept),
-        # the others hold tokens of what was refused, too
+        tokens=tuple(hypothesis.tokens[index] for index in kept),
+        positions=tuple(hypothesis.positions[index] for index in kept),
+        confidences=tuple(hypothesis.confidences[index] for index in kept),
+        # the alternatives have tokens in these frames, too
         alternatives=hypothesis.alternatives if len(kept) == len(hypothesis.positions) else (),
     )
 
@@ -132,17 +134,17 @@ def keep_speech(
 def _parts(
     index: npt.NDArray[np.int64], frames: int, pause: int
 ) -> list[tuple[npt.NDArray[np.int64], int, int]]:
-    """Places of the keyframes of each region, and the frames [first, stop) it stands for."""
+    """Split keyframes into regions: their indices, and the frames [first, stop) of the region."""
     if not len(index):
         return []
     parts = np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) > pause) + 1)
-    # the pause between two regions is shared half and half
+    # regions meet in the middle of the pause between them
     edges = [int(index[before[-1]] + index[after[0]]) // 2 + 1 for before, after in pairwise(parts)]
     return list(zip(parts, [0, *edges], [*edges, frames], strict=True))
 
 
 def _entropy(log_probs: Tensor) -> Tensor:
-    """Nats (B, N) of log-probabilities (B, N, V)."""
+    """Return the entropy (B, N) in nats of log-probabilities (B, N, V)."""
     return -(log_probs.exp() * log_probs).sum(dim=-1)
 
 
