@@ -1,4 +1,4 @@
-"""`make study NAME=...`, or `python -m research NAME`: measure a study and write what it found."""
+"""`make study NAME=...`, or `python -m research NAME`: run a study and write its results."""
 
 from __future__ import annotations
 
@@ -29,33 +29,34 @@ def study(
         Path, typer.Option(help="Folder whose research/records and docs are written to.")
     ] = Path("."),
     runs: Annotated[
-        Path, typer.Option(help="Folder for what is trained; each study that trains has one in it.")
+        Path, typer.Option(help="Folder for trainings, with a subfolder per training study.")
     ] = Path("runs/studies"),
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value of the study, for example split=dev."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a study key: split=dev."),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this variant; may be repeated.")
+        list[str] | None,
+        typer.Option("--only", help="Measure only this variant; repeat for several."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings per variant.")] = 1,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print what would be measured, and stop.")
+        bool, typer.Option("--plan", help="Print what would be measured, and exit.")
     ] = False,
     redraw: Annotated[
         bool,
-        typer.Option("--redraw", help="Write table, picture and paragraph from what is there."),
+        typer.Option("--redraw", help="Only rewrite table, picture and paragraph from the record."),
     ] = False,
 ) -> None:
-    """Measure what is not measured yet of the study NAME, and write what it found.
+    """Run the missing measurements of a study, and write its results.
 
-    Measurements that are finished are skipped; what one found is written at once. The study's
-    paragraph goes between its marks on a page of results, if one has them, unless --set is given.
+    Each result is stored at once, and finished measurements are skipped. The study's paragraph is
+    written between its marks on a page of results, if a page has them and --set is not given.
     """
     from research.definition import load_study
 
     definition = load_study(name, overrides)
-    # after it: a bad one fails at once
+    # imported after the definition is read, so that a bad definition fails at once
     from research.catalogue import command_of, study_of
     from research.measurement import Record, choose, measure
     from research.training.study import highest_seed
@@ -74,7 +75,7 @@ def study(
         for error in failed:
             show_error(error)
     if not record.parts:
-        advice = "correct what is said above" if failed else f"run {command_of(name)}"
+        advice = "see the errors above" if failed else f"run {command_of(name)}"
         raise KeyframeError(f"{record.path}: nothing has been measured yet; {advice}")
     outdated = record.outdated(measured.measurements(max(seeds, highest_seed(record.parts))))
     _write(name, definition, record, outdated, out / "docs", on_page=not overrides)
@@ -120,7 +121,7 @@ def _print_plan(name: str, measurements: Sequence[Measurement], record: Record) 
     console.print(table)
     console.print(
         f"{len(waiting)} of {len(planned)} to measure"
-        + (f", about {_duration(sum(known))}" if known else "; how long is not known yet")
+        + (f", about {_duration(sum(known))}" if known else "; duration not known yet")
     )
 
 

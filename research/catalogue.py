@@ -1,4 +1,4 @@
-"""From a study's definition to what measures it, and from its record to its files."""
+"""Map a study's definition to its measurements, and its record to files in the documentation."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLES = Path("results") / "studies"
-"""Where tables and pictures lie in the documentation."""
+"""Folder of tables and pictures in the documentation."""
 
 
 class Report(Protocol):
-    """What every kind of study tells of its results."""
+    """The report of any kind of study."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing yet to make a table of."""
+        """True if there are no results for a table yet."""
         ...
 
     def markdown(self) -> list[str]:
-        """Paragraphs and tables."""
+        """Return paragraphs and tables."""
         ...
 
     def summary(self) -> str:
-        """What was found, in a paragraph or a list."""
+        """Return the findings, as a paragraph or list."""
         ...
 
     def figure(self) -> Figure | None:
-        """The picture, None as long as there is too little to draw."""
+        """Return the picture, or None if there are too few results."""
         ...
 
 
 def study_of(name: str, definition: StudyDefinition, runs: Path, device: str | None) -> Study:
-    """What measures the study NAME; studies that train have a folder each in `runs`."""
+    """Create the study NAME; training studies have a folder each in `runs`."""
     if isinstance(definition, StressDefinition):
         return StressStudy(definition, runs, device)
     if isinstance(definition, CostDefinition):
@@ -68,7 +68,7 @@ def study_of(name: str, definition: StudyDefinition, runs: Path, device: str | N
 
 
 def report_of(definition: StudyDefinition, record: Record) -> Report:
-    """What there is to tell of a study."""
+    """Create the report of a study."""
     if isinstance(definition, StressDefinition):
         return StressStudyReport(definition, record.results)
     if isinstance(definition, CostDefinition):
@@ -86,20 +86,20 @@ def write_tables(
     documentation: Path,
     outdated: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the study's table and picture into the documentation; returns what was written.
+    """Write the study's table and picture into the documentation, and return their paths.
 
-    Measurements that are `outdated` are named, but not compared with the others.
+    `outdated` measurements are listed but not compared.
 
     Raises:
-        KeyframeError: matplotlib is missing, a file cannot be written, or what is outdated leaves
-            nothing to show, for which no table is given away.
+        KeyframeError: matplotlib is missing, a file cannot be written, or all results are outdated,
+            in which case the old table is kept.
     """
     current = record.without(outdated)
     report = report_of(definition, current)
     if outdated and report.is_empty:
         raise KeyframeError(
-            f"{record.path}: what was measured with another setting than the study has now leaves "
-            f"nothing to show; its table stays as it is. Measure it again: {command_of(name)}"
+            f"{record.path}: all results were measured with other settings than the study has now, "
+            f"so its table is kept; measure again: {command_of(name)}"
         )
     text, picture = _files(record, documentation)
     figure = report.figure()
@@ -124,7 +124,7 @@ def write_summary(
     documentation: Path,
     outdated: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the study's paragraph on the page of results that has marks for it; returns the page.
+    """Write the study's paragraph on the page of results with its marks, and return the page.
 
     Raises:
         KeyframeError: a page cannot be read or written.
@@ -150,14 +150,14 @@ def write_summary(
 
 
 def command_of(name: str, seeds: int = FIRST_SEED) -> str:
-    """What measures a study, with as many trainings of each variant."""
+    """Return the command that measures a study with this many trainings per variant."""
     return f"make study NAME={name}" + (
         f' ARGUMENTS="--seeds {seeds}"' if seeds > FIRST_SEED else ""
     )
 
 
 def _files(record: Record, documentation: Path) -> tuple[Path, Path]:
-    """Of the table and of the picture."""
+    """Return the paths of the table and the picture."""
     stem = documentation / TABLES / record.path.stem
     return stem.with_suffix(".md"), stem.with_suffix(".png")
 

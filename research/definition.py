@@ -1,4 +1,4 @@
-"""What a study may hold, as strict data: one class for each kind of study."""
+"""Fields of a study's YAML file: one strict class per kind of study."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ StressName = Literal["noise", "room", "speed", "telephone", "clipping"]
 
 
 class StudyDefinition(Strict):
-    """What all studies have."""
+    """Fields of every study."""
 
     kind: str
     title: str
     question: str
-    """What is asked, in a sentence."""
+    """The question of the study, as a sentence."""
 
 
 class StressConfig(Strict):
@@ -28,43 +28,43 @@ class StressConfig(Strict):
 
     kind: StressName
     levels: list[float] = Field(min_length=1)
-    """dB of signal to noise; seconds of decay; times as fast; dB below the peak that is clipped;
-    of the telephone, the highest hertz."""
+    """Noise: signal-to-noise ratio in dB. Room: decay time in seconds. Speed: factor. Clipping: dB
+    below the peak. Telephone: highest frequency in Hz."""
 
 
 class SystemConfig(Strict):
-    """A model in one decode mode, selecting keyframes as trained or with another threshold."""
+    """A model in one decode mode, optionally with another blank threshold than in training."""
 
     name: str
     model: str | None = None
-    """By folder or name."""
+    """Model folder or name."""
     variant: str | None = None
-    """STUDY/VARIANT instead of a model: its trainings, made now if they are not there; STUDY is
-    the name of a study that the package holds, or a YAML file."""
+    """STUDY/VARIANT instead of a model: the trainings of this variant, run if they are missing.
+    STUDY is a name in `studies`, or a YAML file."""
     decode: DecodeMode
     blank_threshold: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> SystemConfig:
         if (self.model is None) == (self.variant is None):
-            raise ValueError(f"{self.name}: name a model or the variant of a study, one of the two")
+            raise ValueError(f"{self.name}: give either a model or a variant of a study")
         if self.variant is not None and not all(self.variant.rpartition("/")):
             raise ValueError(
-                f"{self.name}: variant '{self.variant}' is no STUDY/VARIANT, for example "
+                f"{self.name}: variant '{self.variant}' is not of the form STUDY/VARIANT, such as "
                 "ablation_an4/all-frames"
             )
         return self
 
 
 class StressDefinition(StudyDefinition):
-    """Error and keyframes of several systems on speech under stress."""
+    """A stress study: error rate and keyframes of several systems on degraded speech."""
 
     kind: Literal["stress"]
     manifest: str
     noise: str
     """Folder of noise recordings."""
     systems: list[SystemConfig] = Field(min_length=1)
-    """The first is what the others are compared with."""
+    """The first system is the reference of the others."""
     stresses: list[StressConfig]
 
     @model_validator(mode="after")
@@ -74,80 +74,78 @@ class StressDefinition(StudyDefinition):
 
 
 class CostDefinition(StudyDefinition):
-    """Where the time of a training step goes, and how that of the encoder grows with length."""
+    """A cost study: time of a training step by component, and of the encoders by length."""
 
     kind: Literal["cost"]
     recipe: str
-    """Whose model is measured, with random weights."""
+    """Recipe whose model is measured, with random weights."""
     vocabulary: int = Field(ge=8)
     tokens_per_second: float = Field(gt=0)
     batch_seconds: float = Field(gt=0)
     steps: int = Field(ge=1)
     seconds: list[float] = Field(min_length=2)
-    """Lengths of utterances."""
+    """Durations of utterances."""
     rounds: int = Field(default=3, ge=1)
     threads: int = Field(default=1, ge=1)
 
 
 class StartConfig(Strict):
-    """What variants start from: a model, a stage that is trained once for all, or both."""
+    """What variants start from: a model, a stage that is trained once for all variants, or both."""
 
     initial: str | None = None
-    """Model, by folder or name, or `.safetensors` weights."""
+    """Model folder or name, or `.safetensors` weights."""
     reinitialise: list[str] = Field(default_factory=list)
-    """Parts of the network, for instance encoder2, that `initial` leaves at random weights."""
+    """Parts of the network to re-initialise, such as encoder2."""
     stage: str | None = None
-    """Stage of the recipe that is trained once, with the first seed, for all variants: from
-    `initial`, or else from random weights after those before it in the recipe."""
+    """Stage of the recipe that is trained once, with the first seed, for all variants. It starts
+    from `initial`; without it, from random weights and after the recipe's earlier stages."""
 
     @model_validator(mode="after")
     def _check(self) -> StartConfig:
         if self.initial is None and self.stage is None:
-            raise ValueError("name a model to start from (initial), a stage to train, or both")
+            raise ValueError("give a model to start from (initial), a stage to train, or both")
         if self.reinitialise and self.initial is None:
-            raise ValueError(
-                "reinitialise names parts of initial; name a model there, or leave it out"
-            )
+            raise ValueError("reinitialise needs a model in initial; add one, or leave it out")
         return self
 
 
 class VariantConfig(Strict):
-    """One training: stages of the recipe, and what differs in them."""
+    """A variant to train: stages of the recipe, and its differences."""
 
     name: str
     label: str
     stages: list[str] = Field(min_length=1)
     epochs: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """Of stages, where they differ from the study's."""
+    """Epochs of stages that differ from the study's."""
     set: list[str] = Field(default_factory=list)
-    """key=value; stages are numbered from 0 in the order of `stages`."""
+    """KEY=VALUE; stages are numbered from 0 in the order of `stages`."""
     from_nothing: bool = False
     """Start from random weights instead of the study's."""
 
     @property
     def begins_alike(self) -> bool:
-        """Whether it goes on with all the weights of the study's start."""
+        """True if the variant starts from all weights of the study's start."""
         return not self.from_nothing and not any(".reinitialise=" in one for one in self.set)
 
 
 class TrainingDefinition(StudyDefinition):
-    """Variants of a recipe, trained alike and measured alike."""
+    """A training study: variants of a recipe that are trained and measured in the same way."""
 
     kind: Literal["training"]
     recipe: str
     start: StartConfig | None = None
-    """Without it every variant starts from random weights."""
+    """If None, every variant starts from random weights."""
     split: Literal["dev", "test"] = "test"
     epochs: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """Of stages, where they differ from the recipe's."""
+    """Epochs of stages that differ from the recipe's."""
     set: list[str] = Field(default_factory=list)
-    """key=value for every variant; not of stages, which variants number differently."""
+    """KEY=VALUE for every variant; not for stages, whose numbers differ between variants."""
     stage_set: list[str] = Field(default_factory=list)
-    """key=value for every stage of every variant and of the start."""
+    """KEY=VALUE for every stage of every variant and of the start."""
     compare: DecodeMode = "axe"
-    """The decode mode of a model with keyframes by which variants are compared."""
+    """Decode mode in which models with keyframes are compared."""
     picture: Literal["variant", "tokens_per_second", "latency"] = "variant"
-    """What the picture shows the error against."""
+    """What the picture plots the error rate against."""
     reference: str
     variants: list[VariantConfig] = Field(min_length=1)
 
@@ -157,20 +155,20 @@ class TrainingDefinition(StudyDefinition):
         _refuse_twins(names, "variants")
         if self.reference not in names:
             raise ValueError(
-                f"reference '{self.reference}' is none of the variants: {', '.join(names)}"
+                f"reference '{self.reference}' is not a variant; use one of {', '.join(names)}"
             )
         return self
 
 
 class DroppedDefinition(StudyDefinition):
-    """What is lost with the dropped frames: probes on frozen encoders."""
+    """A study of the information lost with the dropped frames: probes on frozen encoders."""
 
     kind: Literal["dropped"]
     model: str
     train: str
     test: str
     classes: int = Field(default=30, ge=2)
-    """The most frequent tokens of the training part; positions of others are left out."""
+    """Number of classes: the most frequent training tokens. Other tokens are left out."""
 
 
 def _refuse_twins(names: list[str], what: str) -> None:
@@ -187,7 +185,7 @@ KINDS: dict[str, type[StudyDefinition]] = {
 
 
 def shipped_studies() -> dict[str, Path]:
-    """File of each study inside the package, by name."""
+    """Return the YAML file of each study in `studies`, by name."""
     folder = Path(__file__).parent / "studies"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -202,12 +200,12 @@ def load_study(name: str, overrides: list[str] | None = None) -> StudyDefinition
     path = shipped.get(name, Path(name))
     if not path.is_file():
         raise RecipeError(
-            f"{name}: no such study; use one of {', '.join(shipped)}, or give a YAML file"
+            f"{name}: unknown study; use one of {', '.join(shipped)}, or give a YAML file"
         )
     data = read_yaml(path)
     for override in overrides or []:
         apply_override(data, override)
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        raise RecipeError(f"{path}: kind {kind!r} is none of {', '.join(KINDS)}")
+        raise RecipeError(f"{path}: unknown kind {kind!r}; use one of {', '.join(KINDS)}")
     return parse_config(KINDS[kind], data, str(path))

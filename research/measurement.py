@@ -1,8 +1,8 @@
-"""Measuring a study: what is finished is kept and skipped the next time.
+"""Run the measurements of a study and store their results.
 
-A measurement is what is measured at once: a trained variant, a model under one stress, a curve.
-What it found is written as soon as it is there, together with all that it depends on; a measurement
-whose setting has changed since is made again.
+A measurement is one unit of work: a trained variant, a model under one stress, a curve. Its result
+is stored as soon as it is finished, together with the settings that it depends on. It is skipped the
+next time unless a setting has changed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from keyframe_asr.evaluation.report import machine
 from keyframe_asr.io.atomic_write import write_whole
 
 DIGESTS = ("weights", "encoder")
-"""Keys of settings whose value is None where the weights are not at hand."""
+"""Keys of settings whose value is None if the weights are not available."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured at once.
+    """One unit of work of a study.
 
     Attributes:
-        name: its own in the study.
-        variant: what it belongs to, by which `--only` chooses.
-        setting: all that the result depends on, as JSON would hold it.
-        measure: does the work; what it returns is kept as JSON.
-        work: how much of it there is, in any unit that the study's measurements share.
+        name: unique in the study.
+        variant: the variant it belongs to, for `--only`.
+        setting: everything that the result depends on, as JSON values.
+        measure: does the work and returns the result as JSON values.
+        work: amount of work, in any unit common to the study's measurements.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Measurement:
 
 
 class Study(Protocol):
-    """What every kind of study can do."""
+    """Any kind of study."""
 
     def measurements(self, seeds: int) -> list[Measurement]:
-        """Everything to measure, in order; what is not trained is there once."""
+        """Return all measurements, in order; those without training once instead of per seed."""
         ...
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A measurement as `--plan` shows it; seconds are None as long as none like it has run."""
+    """A measurement as `--plan` shows it; `seconds` is None until one of the study has run."""
 
     measurement: Measurement
     is_done: bool
@@ -62,7 +62,7 @@ class Planned:
 
 @dataclass
 class Record:
-    """What a study has found so far: the JSON file of its results.
+    """The JSON file with the results of a study.
 
     Attributes:
         path: of the file.
@@ -86,11 +86,11 @@ class Record:
             return cls(path, dict(data["parts"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise KeyframeError(
-                f"{path}: is no record of a study ({type(error).__name__}); move it away"
+                f"{path}: not a record of a study ({type(error).__name__}); move it away"
             ) from None
 
     def save(self, definition: dict[str, Any]) -> None:
-        """Write the file, a line for each measurement, whole or not at all."""
+        """Write the file atomically, with one line per measurement."""
         lines = [
             f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(one, ensure_ascii=False)}"
             for name, one in self.parts.items()
@@ -99,19 +99,19 @@ class Record:
         write_whole(self.path, begin + ",\n".join(lines) + "\n}}\n")
 
     def holds(self, measurement: Measurement) -> bool:
-        """Whether it was made with the setting it has now."""
+        """True if the measurement was made with its current setting."""
         kept = self.parts.get(measurement.name)
         return kept is not None and kept["setting"] == _as_json(measurement.setting)
 
     def without(self, names: Collection[str]) -> Record:
-        """The same record without some of its parts."""
+        """Return the record without some of its parts."""
         kept = {name: one for name, one in self.parts.items() if name not in names}
         return Record(self.path, kept)
 
     def outdated(self, measurements: Sequence[Measurement]) -> list[str]:
-        """Names of those that were made with another setting than they have now.
+        """Return the names of measurements that were made with other settings than the current.
 
-        Weights that are not there now are taken to be those of then.
+        Weights that are not available now are assumed to be unchanged.
         """
         return [
             one.name
@@ -122,30 +122,30 @@ class Record:
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
-        """Results by the names of their measurements, of whatever setting."""
+        """Results by the names of their measurements, with any setting."""
         return {name: one["result"] for name, one in self.parts.items()}
 
     @property
     def machines(self) -> list[str]:
-        """What they were measured on."""
+        """The machines that the results were measured on."""
         return list(dict.fromkeys(one["machine"] for one in self.parts.values()))
 
 
 def choose(measurements: Sequence[Measurement], only: Collection[str]) -> list[Measurement]:
-    """Those of some variants, all of them if none is named.
+    """Return the measurements of some variants, or of all if none is named.
 
     Raises:
-        KeyframeError: a name is that of no variant.
+        KeyframeError: a variant does not exist.
     """
     known = dict.fromkeys(one.variant for one in measurements)
     unknown = [name for name in only if name not in known]
     if unknown:
-        raise KeyframeError(f"--only {unknown[0]}: no such variant; there are: {', '.join(known)}")
+        raise KeyframeError(f"--only {unknown[0]}: unknown variant; use one of {', '.join(known)}")
     return [one for one in measurements if not only or one.variant in only]
 
 
 def plan(measurements: Sequence[Measurement], record: Record) -> list[Planned]:
-    """What would be measured, and how long, judging by those that are finished."""
+    """Return what would be measured, with durations estimated from finished measurements."""
     done = [one for one in measurements if record.holds(one)]
     work = sum(one.work for one in done)
     rate = sum(record.parts[one.name]["seconds"] for one in done) / work if work else None
@@ -160,9 +160,9 @@ def measure(
     definition: dict[str, Any],
     say: Callable[[str], None],
 ) -> list[KeyframeError]:
-    """Measure what is not finished, writing the record after each; returns what went wrong.
+    """Run unfinished measurements, save the record after each, and return the errors.
 
-    One that fails leaves the others alone.
+    An error in one does not stop the others.
     """
     failed = []
     waiting = [one for one in measurements if not record.holds(one)]
@@ -195,5 +195,5 @@ def _same(kept: Any, now: Any, key: str = "") -> bool:
 
 
 def _as_json(setting: dict[str, Any]) -> Any:
-    """As it will be read again: tuples are lists, whole floats stay floats."""
+    """Convert to what JSON reads back: tuples become lists."""
     return json.loads(json.dumps(setting))

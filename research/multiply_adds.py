@@ -1,10 +1,10 @@
-"""Multiply-adds of the encoders on one utterance, as torch counts them.
+"""Count the multiply-adds of the encoders on one utterance.
 
-The network's own modules run under `FlopCounterMode`; a multiply-add is two of its operations. It
-counts matrix products and convolutions as they are computed: attention over a window multiplies all
-pairs of frames and masks most of them. Element by element operations, a percent or less, are not
-counted. The counter of torch 2.13 has no formula for the CPU's fused attention, which is therefore
-forced to plain matrix products; they are as many.
+The modules of the network run under torch's `FlopCounterMode`, which counts a multiply-add as two
+operations. Matrix products and convolutions are counted as they are computed: windowed attention
+multiplies all pairs of frames and masks most of them. Element-wise operations, one percent or less,
+are not counted. The counter of torch 2.13 has no formula for fused attention on the CPU, so attention
+is computed by plain matrix products, which are the same number.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from keyframe_asr.model.network import KeyframeNetwork
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Of the pieces of a network on one utterance."""
+    """Multiply-adds of the components of a network on one utterance."""
 
     subsampling: int
     encoder1: int
     inter_ctc: int
-    """With self-conditioning, if there is any."""
+    """Includes self-conditioning, if any."""
     fusion: int
     encoder2: int
     head: int
 
     @property
     def total(self) -> int:
-        """All pieces together."""
+        """Sum over all components."""
         return (
             self.subsampling
             + self.encoder1
@@ -51,14 +51,14 @@ class MultiplyAdds:
 
 @dataclass(frozen=True)
 class Growth:
-    """Multiply-adds of a piece on N frames: `linear` * N + `quadratic` * N², exactly."""
+    """Multiply-adds of a component on N frames: exactly `linear` * N + `quadratic` * N²."""
 
     linear: int
     quadratic: int
 
     @classmethod
     def of(cls, run: Callable[[Tensor, Keyframes], object], width: int, device: str) -> Growth:
-        """From what a piece computes on one and on two frames of a width."""
+        """Derive both terms from counts on one and on two frames of this width."""
         counts = []
         for size in (1, 2):
             every = Keyframes.all_frames(torch.tensor([size], device=device), size)
@@ -70,12 +70,12 @@ class Growth:
         return cls(counts[0] - quadratic, quadratic)
 
     def __call__(self, frames: int) -> int:
-        """Multiply-adds on so many frames."""
+        """Return the multiply-adds on this many frames."""
         return self.linear * frames + self.quadratic * frames**2
 
 
 class MultiplyAddsCounter:
-    """Counts for utterances of one network, of all but its pretrained encoder and its decoder."""
+    """Counts multiply-adds of one network, without its pretrained encoder and decoder."""
 
     def __init__(self, network: KeyframeNetwork) -> None:
         dim, device = network.inter_ctc.in_features, str(network.inter_ctc.weight.device)
@@ -99,18 +99,19 @@ class MultiplyAddsCounter:
             lambda frames, every: network.encoder2(frames, every.lengths, every.index), dim, device
         )
         self._head = Growth.of(lambda frames, every: network.head(frames), dim, device)
-        # of whole utterances, for which shapes are enough
+        # on the meta device: the count needs only shapes
         self._width = network.normalisation.mean.numel()
         self._subsampling = copy.deepcopy(network.subsampling).to("meta")
         self._subsampled = functools.cache(self._count_subsampling)
 
     def count(self, frames: int, keyframes: int | None, *, fused: bool) -> MultiplyAdds:
-        """Multiply-adds of one utterance in recognition.
+        """Return the multiply-adds of one utterance in recognition.
 
         Args:
-            frames: of what enters the subsampling, 100 a second, 50 of a pretrained encoder.
-            keyframes: frames that encoder 2 sees; None if none are dropped.
-            fused: whether frames are fused.
+            frames: input frames of the subsampling: 100 per second, or 50 after a pretrained
+                encoder.
+            keyframes: number of frames that encoder 2 sees; None if none are dropped.
+            fused: True if frames are fused.
         """
         encoded, subsampling = self._subsampled(frames)
         kept = encoded if keyframes is None else keyframes
@@ -124,7 +125,7 @@ class MultiplyAddsCounter:
         )
 
     def _count_subsampling(self, frames: int) -> tuple[int, int]:
-        """Encoder frames of so many frames, and multiply-adds."""
+        """Return the number of encoder frames, and the multiply-adds."""
         features = torch.empty(1, frames, self._width, device="meta")
         lengths = torch.empty(1, dtype=torch.long, device="meta")
         with _counting() as counter:

@@ -1,4 +1,4 @@
-"""How studies are shown: numbers and tables as markdown, pictures, and pages of results."""
+"""Format numbers and tables as Markdown, draw pictures, and write pages of results."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ NOISE = (
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is to the left and whose others are to the right."""
+    """Format a table with the first column left-aligned and the others right-aligned."""
     lines = [header, ("---", *["---:"] * (len(header) - 1)), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def rate(value: float, low: float, high: float) -> str:
-    """An error rate and its interval, fractions, in percent."""
+    """Format an error rate and its interval, given as fractions, in percent."""
     return f"{100 * value:.1f} ({100 * low:.1f}-{100 * high:.1f})"
 
 
 def points(found: Difference) -> str:
-    """A difference of error rates in points, bold where it is beyond noise."""
+    """Format a difference of error rates in percentage points, bold if it is beyond noise."""
     value, low, high = (100 * one for one in (found.value, found.low, found.high))
     text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return text if found.is_noise else f"**{text}**"
 
 
 def in_words(found: Difference, name: str, reference: str) -> str:
-    """A difference of error rates as part of a sentence; names may be plural."""
+    """Describe a difference of error rates as part of a sentence; names may be plural."""
     if found.is_noise:
         return f"{name} and {reference} differ within noise ({points(found)} points)"
     than = "fewer" if found.value < 0 else "more"
@@ -61,19 +61,19 @@ def in_words(found: Difference, name: str, reference: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital, if a letter of English begins it, and a full stop at its end."""
+    """Add a capital, if the text begins with an ASCII letter, and a full stop."""
     first = text[:1].upper() if text[:1].isascii() else text[:1]
     return f"{first}{text[1:]}."
 
 
 def document(title: str, command: str, paragraphs: Sequence[str]) -> str:
-    """A whole file: title, what made it, then the paragraphs that are not empty."""
+    """Compose a file: title, the command that made it, and the non-empty paragraphs."""
     begin = [f"# {title}", f"Made by `{command}`; do not edit by hand."]
     return "\n\n".join([*begin, *filter(None, paragraphs)]) + "\n"
 
 
 def find_page(name: str, documentation: Path) -> Path | None:
-    """The page of results that has marks for study `name`, None if no page has.
+    """Return the page of results with marks for study `name`, or None.
 
     The marks are `<!-- study NAME -->` and `<!-- end of study NAME -->`, each on its own line of
     `results.md` or of a page below `results/`.
@@ -87,7 +87,7 @@ def find_page(name: str, documentation: Path) -> Path | None:
 
 
 def write_between_marks(name: str, paragraphs: Sequence[str], page: Path) -> None:
-    """Write the paragraphs that are not empty between the marks of study `name` on a page.
+    """Write the non-empty paragraphs between the marks of study `name` on a page.
 
     Raises:
         KeyframeError: the page cannot be read or written.
@@ -97,7 +97,7 @@ def write_between_marks(name: str, paragraphs: Sequence[str], page: Path) -> Non
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches. Raises `KeyframeError` if matplotlib is missing."""
+    """Create an empty figure; sizes in inches. Raises `KeyframeError` without matplotlib."""
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
-    """Title to the left, thin grid, no box."""
+    """Style axes: title on the left, thin grid, no box."""
     axes.set_title(title, loc="left", size=10, color=INK)
     axes.set_xlabel(x_label, size=9, color=INK)
     axes.set_ylabel(y_label, size=9, color=INK)

@@ -1,4 +1,4 @@
-"""One pass of a model over recordings in memory: errors of each utterance, frames, time."""
+"""Recognise recordings with a model: errors per utterance, frames, time."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from keyframe_asr.training.initial_weights import find_weights
 from research.multiply_adds import MultiplyAddsCounter
 
 _COUNTERS: WeakKeyDictionary[KeyframeNetwork, MultiplyAddsCounter] = WeakKeyDictionary()
-"""A stress study recognises with the same network under every condition."""
+"""Cached because a stress study uses the same network under every condition."""
 
 
 def weights_digest(model: str) -> str | None:
-    """The first digits of the SHA-256 of a model's weights; None if it is not there."""
+    """Return the first digits of the SHA-256 of a model's weights, or None if it is missing."""
     try:
         weights = find_weights(model).read_bytes()
     except (TrainingError, OSError):
@@ -47,17 +47,17 @@ def recognise(
     references: Sequence[str],
     modes: Sequence[DecodeMode],
 ) -> dict[str, Any]:
-    """What is worth keeping of a pass; rates are fractions.
+    """Recognise recordings, and return error rates (fractions), frames and times.
 
-    `unit` is words in English, characters in Mandarin; `errors` are counts of it by utterance.
+    `unit` is words for English and characters for Mandarin; `errors` are counts per utterance.
     """
     network = recognizer.network
-    recognizer.speech_check = None  # networks are compared, not what is refused after them
+    recognizer.speech_check = None  # compares networks alone
     texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
     seconds = dict.fromkeys(modes, 0.0)
     frames, keyframes, products = 0, 0, 0.0
     sizes = {place: samples.size for place, samples in enumerate(recordings)}
-    recognizer.encode([min(recordings, key=len)])  # the first call sets things up
+    recognizer.encode([min(recordings, key=len)])  # warm-up
     for batch in batches_by_length(sizes):
         began = time.perf_counter()
         encoded = recognizer.encode([recordings[place] for place in batch])
@@ -118,7 +118,7 @@ def _scored(references: list[str], hypotheses: list[str], language: Any) -> dict
 
 
 def _multiply_adds(network: KeyframeNetwork, samples: int, kept: int) -> int:
-    """Of the encoders on a recording of so many samples, those of a pretrained one left out."""
+    """Count multiply-adds of the encoders on a recording, without a pretrained encoder."""
     if network not in _COUNTERS:
         _COUNTERS[network] = MultiplyAddsCounter(network)
     frames = samples * FRAMES_PER_SECOND // SAMPLE_RATE

@@ -1,8 +1,8 @@
-"""Whether two systems differ: bootstrap over utterances and training seeds.
+"""Test whether two systems differ, by bootstrap over utterances and training seeds.
 
 Both systems are measured on the same utterances, which are drawn with replacement for both at once
-(Bisani and Ney, 2004); where there are several trainings of a system, these are drawn as well, each
-system's for itself. With one training each, the interval says nothing of other trainings.
+(Bisani and Ney, 2004). If a system has several trainings, these are drawn as well, independently for
+each system. With one training each, the interval does not cover the variation between trainings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the interval holds 0."""
+        """True if the interval contains 0."""
         return self.low <= 0 <= self.high
 
 
@@ -35,11 +35,11 @@ def difference(
     lengths: Sequence[int],
     seed: int = 0,
 ) -> Difference:
-    """Error rate of a system minus that of the reference.
+    """Return the error rate of a system minus that of the reference.
 
     Args:
         errors: (S, U) errors of each training on each utterance.
-        reference: (R, U) of the system to compare with.
+        reference: (R, U) errors of the reference.
         lengths: (U,) words or characters of the utterances.
         seed: of the bootstrap.
     """
@@ -62,7 +62,7 @@ def difference(
 def rate_interval(
     errors: Sequence[Sequence[int]], lengths: Sequence[int], seed: int = 0
 ) -> tuple[float, float, float]:
-    """Error rate of a system over its trainings, and its 95 % interval."""
+    """Return the error rate of a system over its trainings, and its 95 % interval."""
     nothing = [[0] * len(lengths)]
     found = difference(errors, nothing, lengths, seed)
     return found.value, found.low, found.high
