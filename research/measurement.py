@@ -1,8 +1,8 @@
 """Run the measurements of a study and store their results.
 
 A measurement is one unit of work: a trained variant, a model under one stress, a curve. Its result
-is stored as soon as it is finished, together with the settings that it depends on. It is skipped the
-next time unless a setting has changed.
+is stored as soon as it is finished, together with the settings that it depends on. It is skipped
+the next time unless a setting has changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Test whether two systems differ, by bootstrap over utterances and training seeds.
 
 Both systems are measured on the same utterances, which are drawn with replacement for both at once
-(Bisani and Ney, 2004). If a system has several trainings, these are drawn as well, independently for
-each system. With one training each, the interval does not cover the variation between trainings.
+(Bisani and Ney, 2004). If a system has several trainings, these are drawn as well, independently
+for each system. With one training each, the interval does not cover the variation between
+trainings.
 """
 
 from __future__ import annotations
