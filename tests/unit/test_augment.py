@@ -409,7 +409,7 @@ def test_bad_sections_are_refused(section: dict[str, Any], named: list[str]) -> 
 def test_all_is_off_unless_asked_for() -> None:
     config = AugmentConfig()
     assert config.noise is config.reverberation is config.volume is config.non_speech is None
-    assert not WaveformAugmentation(config, 1).is_on
+    assert not WaveformAugmentation(config, 1).enabled
 
 
 # Real recordings.

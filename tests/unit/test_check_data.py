@@ -19,7 +19,7 @@ from fixtures.tone_corpus import HEADER, LETTERS, tones
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.checks.finding import KINDS, Severity
 from keyframe_asr.data.checks.report import DataReport, as_json
-from keyframe_asr.data.checks.rules import FEWEST, outliers
+from keyframe_asr.data.checks.rules import MIN_VALUES, outliers
 from keyframe_asr.data.checks.run import check_manifests
 from keyframe_asr.data.checks.utterance import guess_language
 from keyframe_asr.data.manifest import load_manifest, save_manifest
@@ -235,8 +235,8 @@ def test_rule_of_outliers() -> None:
     usual = np.exp(generator.normal(1.0, 0.2, size=500))
     assert outliers([*usual, 30.0, 0.2]) == [500, 501]
     assert outliers([2.0] * 50 + [3.9, 4.1, 1.1, 0.9]) == [51, 53], "less than a factor of 2"
-    assert outliers([1.0] * (FEWEST - 2) + [100.0]) == []
-    assert outliers([1.0] * (FEWEST - 1) + [100.0]) == [FEWEST - 1]
+    assert outliers([1.0] * (MIN_VALUES - 2) + [100.0]) == []
+    assert outliers([1.0] * (MIN_VALUES - 1) + [100.0]) == [MIN_VALUES - 1]
     assert outliers([]) == []
 
 

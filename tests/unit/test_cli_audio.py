@@ -30,11 +30,11 @@ SHORT = ("length0.wav", "1sample.wav", "10ms.wav", "silence.wav")
 BAD = {
     "missing.wav": "no such file",
     "empty.wav": "empty file",
-    "header.wav": "decoded",
-    "text.wav": "not a recording",
+    "header.wav": "damaged",
+    "text.wav": "not an audio file",
     "nan.wav": "not finite",
-    "endless.flac": "decoded, or damaged",
-    "folder.wav": "is a folder",
+    "endless.flac": "damaged",
+    "folder.wav": "a folder",
 }
 
 

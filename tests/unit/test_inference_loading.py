@@ -126,7 +126,7 @@ def test_weights_that_are_not_finite(folder: Path) -> None:
 
 def test_a_tokenizer_of_another_model(folder: Path) -> None:
     (folder / "tokenizer.txt").write_bytes(CharacterTokenizer("AB").content())
-    with refused(ModelError, "5 units"):
+    with refused(ModelError, " 5 "):
         keyframe_asr.load(folder)
 
 

@@ -380,7 +380,8 @@ def gradients(
     """What the optimiser was given, as it tells by its first moment: (1 - beta) · gradient."""
     total = sum(len(batch.ids) for batch in batches)
     shared = [
-        replace(batch, share=len(batch.ids) / total, last=batch is batches[-1]) for batch in batches
+        replace(batch, fraction=len(batch.ids) / total, last=batch is batches[-1])
+        for batch in batches
     ]
     updater.update(shared, 1)
     moments = updater.state_dict()["state"]

@@ -27,11 +27,11 @@ def test_every_utterance_is_in_one_part(group: list[str], processes: int) -> Non
     shared = divide_update([batch(*one) for one in group], processes)
     assert len(shared) == processes
     assert len({len(parts) for parts in shared}) == 1
-    real = [part for parts in shared for part in parts if part.share > 0]
+    real = [part for parts in shared for part in parts if part.fraction > 0]
     assert sorted(name for part in real for name in names(part)) == sorted("".join(group))
-    assert sum(part.share for part in real) == pytest.approx(1.0)
+    assert sum(part.fraction for part in real) == pytest.approx(1.0)
     total = sum(map(len, group))
-    assert all(part.share == len(names(part)) / total for part in real)
+    assert all(part.fraction == len(names(part)) / total for part in real)
     assert all(len(names(part)) > 0 for parts in shared for part in parts)
     for parts in shared:
         assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
@@ -54,11 +54,11 @@ def test_batches_that_come_out_even_are_not_cut() -> None:
 def test_a_process_without_utterances_gets_a_stand_in_that_does_not_count() -> None:
     shared = divide_update([batch("a")], 2)
     assert names(shared[1][0]) == ["a"]
-    assert (shared[0][0].share, shared[1][0].share) == (1.0, 0.0)
+    assert (shared[0][0].fraction, shared[1][0].fraction) == (1.0, 0.0)
 
 
 def test_epochs_end_with_a_smaller_update() -> None:
     batches = [batch("a"), batch("b"), batch("c", "d")]
     parts = [list(UpdateBatches(batches, 2, process, 2)) for process in range(2)]
     assert [[names(part) for part in mine] for mine in parts] == [[["a"], ["c"]], [["b"], ["d"]]]
-    assert [[part.share for part in mine] for mine in parts] == [[0.5, 0.5], [0.5, 0.5]]
+    assert [[part.fraction for part in mine] for mine in parts] == [[0.5, 0.5], [0.5, 0.5]]

@@ -1,1 +1,1 @@
-"""Sound: reading and writing recordings, features, noise, rooms, loudness, voice activity."""
+"""Audio: reading, features, noise, room simulation, loudness and voice activity detection."""

@@ -1,10 +1,10 @@
-"""Front ends, from samples to features; each model has one, the same wherever it runs.
+"""Front ends: compute features from samples.
 
-Kaldi-compatible log-mel filter banks, unless a pretrained encoder brings its own front end:
-kaldi-native-fbank computes them as Kaldi's `compute-fbank-feats --snip-edges=false --dither=0`
-does: 25 ms povey windows every 10 ms, pre-emphasis 0.97, power spectrum, mel bands from 20 Hz to
-8 kHz, natural logarithm. A reflection at both ends makes the frame count depend on the length
-alone: T = (S + 80) // 160.
+The default is a Kaldi-compatible log-mel filter bank; a pretrained encoder brings its own front
+end. kaldi-native-fbank computes the same as Kaldi's
+`compute-fbank-feats --snip-edges=false --dither=0`: 25 ms povey windows every 10 ms, pre-emphasis
+0.97, power spectrum, mel bands from 20 Hz to 8 kHz, natural logarithm. The signal is reflected at
+both ends, so the number of frames depends on the length only: T = (S + 80) // 160.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _INT16_SCALE = 32_768.0
 
 
 class FrontEnd(Protocol):
-    """Features (T, width) float32 from samples (S,) in [-1, 1] at 16 kHz, without state."""
+    """Compute features (T, width) float32 from samples (S,) in [-1, 1] at 16 kHz; stateless."""
 
     @property
     def width(self) -> int:
-        """F, the numbers in each frame."""
+        """Values per frame."""
 
     def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute the features of a whole recording."""
 
 
 def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> FrontEnd:
-    """The front end of a model: that of its pretrained encoder, if it has one, else fbank.
+    """Return the front end of a model: that of its pretrained encoder, or else `Fbank`.
 
     Raises:
-        ModelError: it needs `transformers`, which is not installed.
+        ModelError: the front end needs `transformers`, which is not installed.
     """
     if pretrained is None:
         return Fbank(config)
@@ -53,25 +53,25 @@ def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> Fr
 
 
 def num_frames(num_samples: int) -> int:
-    """Number of fbank frames of `num_samples` samples: rounded to the nearest frame shift."""
+    """Number of fbank frames in `num_samples` samples, rounded to the nearest frame shift."""
     return (num_samples + FRAME_SHIFT_SAMPLES // 2) // FRAME_SHIFT_SAMPLES
 
 
 class Fbank:
-    """Log-mel filter bank of whole recordings; holds no state between calls."""
+    """Log-mel filter bank of whole recordings; stateless."""
 
     def __init__(self, config: FeaturesConfig) -> None:
         self.num_mel_bins = config.num_mel_bins
 
     @property
     def width(self) -> int:
-        """Mel bins."""
+        """Number of mel bins."""
         return self.num_mel_bins
 
     def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute (T, num_mel_bins) float32 from samples (S,) in [-1, 1] at 16 kHz.
 
-        T is 0 for fewer than 80 samples, half a frame shift.
+        T is 0 for fewer than 80 samples (half a frame shift).
         """
         if samples.ndim != 1:
             raise ValueError(f"samples must be mono, shape (S,), found {samples.shape}")
@@ -80,9 +80,9 @@ class Fbank:
         if frames == 0:
             return features
         extractor = kaldi_native_fbank.OnlineFbank(self._options())
-        # Kaldi's features are those of 16-bit integers
+        # Kaldi computes features from 16-bit integers
         scaled = np.ascontiguousarray(samples, dtype=np.float32) * np.float32(_INT16_SCALE)
-        # elements of the buffer are converted faster than those of the array (NumPy scalars)
+        # the elements of a buffer convert faster than those of an array (NumPy scalars)
         extractor.accept_waveform(SAMPLE_RATE, scaled.data)
         extractor.input_finished()
         for frame in range(frames):
@@ -90,7 +90,7 @@ class Fbank:
         return features
 
     def _options(self) -> kaldi_native_fbank.FbankOptions:
-        # made anew for each call, so that a Fbank can be sent to worker processes
+        # created for each call, so that a Fbank can be pickled for worker processes
         options = kaldi_native_fbank.FbankOptions()
         options.frame_opts.samp_freq = SAMPLE_RATE
         options.frame_opts.frame_length_ms = FRAME_LENGTH_MS
@@ -102,9 +102,9 @@ class Fbank:
 
 
 class WhisperMel:
-    """Whisper's log-mel, by `transformers`, of an utterance's own length: T = S // 160.
+    """Whisper's log-mel from `transformers`, without padding to 30 s: T = S // 160.
 
-    The range is clamped to 8 below the loudest place of the utterance, as in the original.
+    As in the original, values are clamped to at least the utterance's maximum minus 8.
     """
 
     def __init__(self, num_mel_bins: int) -> None:
@@ -124,7 +124,7 @@ class WhisperMel:
         frames = samples.size // FRAME_SHIFT_SAMPLES
         if frames == 0:
             return np.empty((0, self.width), dtype=np.float32)
-        # the reflection at the ends needs more than half a window of samples
+        # reflection padding needs more than half a window of samples
         missing = max(0, self._extractor.n_fft - samples.size)
         computed = self._extractor(
             np.pad(samples.astype(np.float32), (0, missing)),
@@ -138,7 +138,7 @@ class WhisperMel:
 
 
 class NormalisedWaveform:
-    """The samples themselves, of mean 0 and variance 1 in each utterance, for wav2vec 2.0."""
+    """Samples normalised to mean 0 and variance 1 per utterance, for wav2vec 2.0."""
 
     width = 1
 

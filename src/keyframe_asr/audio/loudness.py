@@ -1,8 +1,8 @@
-"""How loud a recording is, 100 times a second, and where a sound in it ends.
+"""Level of a recording every 10 ms, and where a sound in it ends.
 
-The threshold between sound and silence lies between the level of the recording's quietest and of
-its loudest frames, so that neither gain nor steady noise moves it. Plain NumPy: any engine can use
-it.
+The threshold between sound and silence is set relative to the levels of the quietest and loudest
+frames of the recording, so gain and steady noise do not affect it. Uses NumPy only, so that the
+torch-free runtime can import it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from keyframe_asr.timing import (
 )
 
 QUIET_PERCENTILE, LOUD_PERCENTILE = 5, 95
-THRESHOLD_SHARE = 0.3
-"""Of the way from quiet to loud, in decibels."""
+THRESHOLD_FRACTION = 0.3
+"""Position of the threshold between the quiet (0) and the loud (1) level, in decibels."""
 
-LEAST_RANGE_DECIBELS = 10.0
-"""Between quiet and loud; with less of it, noise hides where sounds end."""
+MIN_RANGE_DECIBELS = 10.0
+"""Smallest difference between the loud and the quiet level; below it, noise masks where sounds
+end."""
 
 SILENT_FRAMES = 8
-"""So many quiet frames in a row are a pause; the closure of a stop (t, k) is mostly shorter."""
+"""Consecutive quiet frames that make a pause; the closure of a stop (t, k) is usually shorter."""
 
 LONGEST_SOUND_SECONDS = 0.8
-"""No token lasts longer: what goes on after it is something else."""
+"""Longest duration of a token; sound that continues after it belongs to something else."""
 
 _FLOOR = 1e-5
-"""Below the noise of 16-bit audio."""
+"""Amplitude below the noise of 16-bit audio."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class SpeechLevel:
     """Which frames of a recording are loud.
 
     Attributes:
-        loud: (T,) one per 10 ms; frame t sees 25 ms from t * 10 ms on.
+        loud: (T,) one value per 10 ms; frame t covers 25 ms starting at t * 10 ms.
     """
 
     loud: npt.NDArray[np.bool_]
 
     @classmethod
     def of_samples(cls, samples: Samples) -> SpeechLevel | None:
-        """Level of samples (S,) at 16 kHz; None where noise hides what is speech, or all is."""
+        """Measure samples (S,) at 16 kHz; None if their range is too small to tell loud frames."""
         shifts = FRAME_LENGTH_MS * SAMPLE_RATE // 1000
         count = (samples.size - shifts) // FRAME_SHIFT_SAMPLES + 1
         if count < 1:
@@ -59,14 +60,14 @@ class SpeechLevel:
         mean = np.maximum(energy[first + shifts] - energy[first], 0.0) / shifts
         decibels = 20 * np.log10(np.sqrt(mean) + _FLOOR)
         quiet, loud = np.percentile(decibels, (QUIET_PERCENTILE, LOUD_PERCENTILE))
-        if loud - quiet < LEAST_RANGE_DECIBELS:
+        if loud - quiet < MIN_RANGE_DECIBELS:
             return None
-        return cls(decibels > quiet + THRESHOLD_SHARE * (loud - quiet))
+        return cls(decibels > quiet + THRESHOLD_FRACTION * (loud - quiet))
 
     def sound_end(self, start: float, limit: float) -> float | None:
-        """Seconds at which the sound that begins at or after `start` has ended, `limit` at most.
+        """Time in seconds at which the first sound after `start` ends, at most `limit`.
 
-        None where no frame between them is loud.
+        None if no frame between `start` and `limit` is loud.
         """
         first, last = (round(time * FRAMES_PER_SECOND) for time in (start, limit))
         loud = self.loud[first : max(last, first + 1)]

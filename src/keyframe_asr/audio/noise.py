@@ -1,4 +1,4 @@
-"""Noise: the recordings of a folder, excerpts of any length, and mixing at a given ratio."""
+"""Noise: find recordings in a folder, cut excerpts, and mix at a given signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {
 
 
 def find_recordings(folder: Path | str, key: str) -> list[Path]:
-    """Audio files in a folder and below it, in the order of their paths relative to it.
+    """List the audio files in a folder and its subfolders, sorted by relative path.
 
     Args:
-        folder: where to look; hidden files are left alone.
-        key: of the recipe, for what is said of a bad folder.
+        folder: folder to search; hidden files are skipped.
+        key: recipe key to name in errors.
 
     Raises:
-        RecipeError: there is no such folder, or no recording in it.
+        RecipeError: the folder does not exist or contains no recordings.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RecipeError(f"{key}: {folder}: no such folder; give one that holds recordings")
+        raise RecipeError(f"{key}: {folder}: no such folder; give a folder of recordings")
     found = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -39,15 +39,15 @@ def find_recordings(folder: Path | str, key: str) -> list[Path]:
     )
     if not found:
         raise RecipeError(
-            f"{key}: {folder}: holds no recordings; put wav, flac, mp3, ogg or opus files into it"
+            f"{key}: {folder}: contains no recordings; add WAV, FLAC, MP3, Ogg or Opus files"
         )
     return [folder / name for name in found]
 
 
 def excerpt(recording: Samples, size: int, generator: np.random.Generator) -> Samples:
-    """`size` samples from a random place of a recording (S,), which is repeated as it is needed.
+    """Cut `size` samples from a random position of a recording (S,).
 
-    A longer recording is not taken beyond its end; one without a sample is silence.
+    A recording shorter than `size` is repeated; an empty recording gives silence.
     """
     if not recording.size:
         return np.zeros(size, dtype=np.float32)
@@ -59,10 +59,10 @@ def excerpt(recording: Samples, size: int, generator: np.random.Generator) -> Sa
 
 
 def mix(samples: Samples, noise: Samples, snr_db: float) -> Samples:
-    """Samples (S,) with noise (S,) added to them, `snr_db` softer than they are.
+    """Add noise (S,) to samples (S,) at a signal-to-noise ratio of `snr_db`.
 
-    The ratio is that of mean powers over the whole length, pauses included. Beside digital silence
-    noise is as loud as it was recorded; silent noise changes nothing.
+    The ratio is that of the mean powers over the whole length, pauses included. If the samples are
+    digital silence, the noise is added unscaled; silent noise changes nothing.
     """
     if not samples.size:
         return samples

@@ -1,8 +1,8 @@
-"""Recordings in: any common file as mono samples at the project's sample rate.
+"""Read audio files as mono samples at 16 kHz.
 
-libsndfile (through soundfile) decodes wav, flac, mp3, ogg and opus; soxr resamples. A recording of
-any length can be read by blocks. Whatever is wrong with a file becomes one `AudioError` line that
-names the file, the cause and what to do.
+libsndfile (through soundfile) decodes WAV, FLAC, MP3, Ogg and Opus; soxr resamples. Long recordings
+can be read in blocks. Every problem with a file raises an `AudioError` whose one-line message names
+the file, the cause and what to do.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ Samples = npt.NDArray[np.float32]
 """(S,) mono at 16 kHz."""
 
 MINIMUM_SAMPLE_RATE = 4_000
-"""Hertz; a lower rate carries no intelligible speech and is the mark of a damaged header."""
+"""Hertz; a lower rate cannot carry intelligible speech and indicates a damaged header."""
 
-_CONVERT = "convert the recording to wav, flac, mp3, ogg or opus"
-
+_CONVERT = "convert it to WAV, FLAC, MP3, Ogg or Opus"
 
 _SIZE_IN_HEADER = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _SIZE_UNKNOWN = 0x7FFF_0000
-"""Bytes; who writes a wav into a pipe puts a number beyond this into its header."""
+"""Bytes; a program that writes WAV to a pipe puts a larger number than this into the header."""
 
 _CHECKED_SAMPLES = 1600
-"""Samples at both ends of a recording that `read_length` decodes."""
+"""Samples that `read_length` decodes at each end of a recording."""
 
 
 @dataclass(frozen=True)
 class AudioLength:
-    """Samples of a recording at its own rate in hertz."""
+    """Number of samples of a recording at its native sample rate in hertz."""
 
     samples: int
     sample_rate: int
@@ -51,19 +50,19 @@ class AudioLength:
 def read_audio(path: Path | str, start: float = 0.0, seconds: float | None = None) -> Samples:
     """Read a recording, or a part of it, as mono samples at 16 kHz.
 
-    Channels are averaged, other sample rates resampled, and values beyond full scale (float
-    files, lossy codecs, overshoot of the resampler) clipped.
+    Averages channels, resamples other sample rates, and clips values beyond full scale (from float
+    files, lossy codecs or overshoot of the resampler).
 
     Args:
-        path: the file.
-        start: seconds to leave out at its beginning.
-        seconds: length of the part; None is all that follows. Less is read where the file ends.
+        path: audio file.
+        start: start of the part in seconds.
+        seconds: duration of the part; None reads to the end. Less is read if the file ends earlier.
 
     Returns:
-        (S,) float32 in [-1, 1]; S is 0 for a file whose header is right and holds no samples.
+        (S,) float32 in [-1, 1]; S is 0 for a file with a valid header and no samples.
 
     Raises:
-        AudioError: the file is missing, empty, a folder, not audio, damaged, or holds samples
+        AudioError: the file is missing, empty, a folder, not audio or damaged, or contains samples
             that are not finite.
     """
     samples, sample_rate = read_channels(path, start, seconds)
@@ -77,10 +76,10 @@ def read_audio(path: Path | str, start: float = 0.0, seconds: float | None = Non
 def read_channels(
     path: Path | str, start: float = 0.0, seconds: float | None = None
 ) -> tuple[npt.NDArray[np.float32], int]:
-    """Read a recording, or a part of it, as it was recorded.
+    """Read a recording, or a part of it, without mixing channels or resampling.
 
     Returns:
-        samples (S, channels) at the file's own rate, and that rate in hertz.
+        samples (S, channels) at the native sample rate, and that rate in hertz.
 
     Raises:
         AudioError: as `read_audio`.
@@ -93,13 +92,13 @@ def read_channels(
 
 
 def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
-    """Read a recording as mono samples at 16 kHz, a block at a time: never all of it at once.
+    """Read a recording as mono samples at 16 kHz, block by block, in constant memory.
 
-    The blocks put together are what `read_audio` gives; they hold about `seconds` each.
+    The concatenated blocks equal the result of `read_audio`; each lasts about `seconds`.
 
     Raises:
-        AudioError: as `read_audio`, once the block is reached that shows what is wrong; also if a
-            lossless recording holds fewer samples than its header announces.
+        AudioError: as `read_audio`, when the faulty block is reached; also if a lossless recording
+            contains fewer samples than its header announces.
     """
     path = Path(path)
     _check_is_readable_file(path)
@@ -120,7 +119,7 @@ def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
                 mono = np.asarray(resampler.resample_chunk(mono, last=last), dtype=np.float32)
             if mono.size:
                 yield np.clip(mono, -1.0, 1.0)
-        # what a lossy file announces is an estimate
+        # the header of a lossy file only estimates the length
         if read < announced and file.format not in ("MP3", "OGG"):
             raise _ends_early(path)
         if not announced and "should be" in file.extra_info:
@@ -128,10 +127,10 @@ def audio_blocks(path: Path | str, seconds: float = 30.0) -> Iterator[Samples]:
 
 
 def announced_seconds(path: Path | str) -> float:
-    """Length of a recording as its header tells it; decodes nothing.
+    """Duration of a recording in seconds according to its header, without decoding.
 
     Raises:
-        AudioError: as `read_audio`, as far as the header tells.
+        AudioError: as `read_audio`, for problems visible in the header.
     """
     path = Path(path)
     _check_is_readable_file(path)
@@ -140,11 +139,11 @@ def announced_seconds(path: Path | str) -> float:
 
 
 def read_length(path: Path | str) -> AudioLength:
-    """Length of a recording from its header, once its beginning and its end can be decoded.
+    """Length of a recording from its header, after decoding its beginning and end as a check.
 
     Raises:
-        AudioError: as `read_audio`, as far as header, first and last samples tell; also if the
-            recording holds no samples, or fewer than its header announces.
+        AudioError: as `read_audio`, for problems visible in the header and the first and last
+            samples; also if the recording contains no samples, or fewer than its header announces.
     """
     path = Path(path)
     _check_is_readable_file(path)
@@ -152,14 +151,14 @@ def read_length(path: Path | str) -> AudioLength:
         length = AudioLength(int(file.frames), int(file.samplerate))
         _check_complete(path, file)
         _check_finite(path, _read(file, _CHECKED_SAMPLES), 0.0, length.sample_rate)
-        # libmpg123 writes warnings on seeking to the end of an intact mp3
+        # libmpg123 prints warnings when seeking to the end of an intact MP3
         if file.format != "MP3" and length.samples > _CHECKED_SAMPLES:
             last = length.samples - _CHECKED_SAMPLES
             file.seek(last)
             seconds = last / length.sample_rate
             _check_finite(path, _read(file, _CHECKED_SAMPLES), seconds, length.sample_rate)
     if not length.samples:
-        raise AudioError(f"{path}: holds no samples; record or copy it again")
+        raise AudioError(f"{path}: contains no samples; record or copy it again")
     return length
 
 
@@ -167,24 +166,24 @@ def _check_is_readable_file(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise AudioError(f"{path}: no such file; check the path of the recording") from None
+        raise AudioError(f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         raise AudioError(f"{path}: cannot be read: {_cause(error)}; check the path") from None
     if stat.S_ISDIR(status.st_mode):
-        raise AudioError(f"{path}: is a folder, and no recording was found in it; name recordings")
+        raise AudioError(f"{path}: a folder without recordings; give audio files")
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        raise AudioError(f"{path}: is an empty file (0 bytes); record or copy it again")
+        raise AudioError(f"{path}: empty file (0 bytes); record or copy it again")
 
 
 def _decode(path: Path, start: float, seconds: float | None) -> tuple[npt.NDArray[np.float32], int]:
-    """Samples (S, channels) at the file's own rate, and that rate in hertz."""
+    """Samples (S, channels) at the native sample rate, and that rate in hertz."""
     with _opened(path) as file:
         _check_complete(path, file)
         sample_rate = int(file.samplerate)
         if start:
             file.seek(min(round(start * sample_rate), int(file.frames)))
         samples = _read(file, -1 if seconds is None else round(seconds * sample_rate))
-        # libsndfile's log tells a size in the header that the file does not hold
+        # libsndfile logs when the header gives a larger size than the file has
         cut_off = not file.frames and "should be" in file.extra_info
     if cut_off:
         raise _ends_early(path)
@@ -193,15 +192,14 @@ def _decode(path: Path, start: float, seconds: float | None) -> tuple[npt.NDArra
 
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """A recording to be read; whatever libsndfile finds wrong with it becomes one line."""
+    """Open a recording for reading; raise every error of libsndfile as an `AudioError`."""
     try:
-        # as bytes, because soundfile cannot encode names that are not UTF-8
+        # as bytes, because soundfile cannot encode names that are not valid UTF-8
         with soundfile.SoundFile(os.fsencode(path)) as file:
             if file.samplerate < MINIMUM_SAMPLE_RATE:
                 raise AudioError(
-                    f"{path}: its header says {file.samplerate} samples a second, too few for "
-                    "speech or damaged; give a recording of at least "
-                    f"{MINIMUM_SAMPLE_RATE} Hz"
+                    f"{path}: sample rate {file.samplerate} Hz is too low, or the header is "
+                    f"damaged; use a recording of at least {MINIMUM_SAMPLE_RATE} Hz"
                 )
             yield file
     except OSError as error:
@@ -210,23 +208,23 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         ) from None
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         raise AudioError(
-            f"{path}: not a recording that can be decoded, or damaged: {_cause(error)}; {_CONVERT}"
+            f"{path}: not an audio file, or damaged: {_cause(error)}; {_CONVERT}"
         ) from None
     except MemoryError:
         raise AudioError(
-            f"{path}: its header announces more samples than fit into memory; it is damaged or "
-            "far too long: copy the recording again, or split it"
+            f"{path}: the header announces more samples than fit into memory (damaged, or far too "
+            "long); copy the recording again, or split it"
         ) from None
 
 
 def _read(file: soundfile.SoundFile, frames: int) -> npt.NDArray[np.float32]:
-    """The next `frames` samples (S, channels) of a file, -1 for all."""
+    """Read the next `frames` samples (S, channels) of a file; -1 reads all."""
     samples: npt.NDArray[np.float32] = file.read(frames, dtype="float32", always_2d=True)
     return samples
 
 
 def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
-    """A copy or an extraction that was interrupted leaves less than the header of a wav says."""
+    """Raise `AudioError` if a WAV is shorter than its header says, e.g. an interrupted copy."""
     announced = _SIZE_IN_HEADER.search(file.extra_info)
     if announced and int(announced[2]) < int(announced[1]) < _SIZE_UNKNOWN:
         raise _ends_early(path)
@@ -239,28 +237,28 @@ def _check_finite(
     if not finite.all():
         bad = int(np.flatnonzero(~finite.all(axis=1))[0])
         raise AudioError(
-            f"{path}: holds samples that are not finite (NaN or infinite), the first at "
+            f"{path}: contains samples that are not finite (NaN or infinite), the first at "
             f"{start + bad / sample_rate:.3f} s; export the recording again"
         )
 
 
 def _ends_early(path: Path) -> AudioError:
     return AudioError(
-        f"{path}: ends within or right after its header, or holds fewer samples than that "
-        "announces; copy the recording again"
+        f"{path}: incomplete: it contains fewer samples than its header announces; "
+        "copy the recording again"
     )
 
 
 def _cause(error: Exception) -> str:
-    """The error's reason on one line, without the path that libraries repeat in it."""
+    """Reason of an error on one line, without the path that libraries repeat in it."""
     if isinstance(error, soundfile.LibsndfileError):
         text = error.error_string
         if text.startswith("File does not exist"):
-            # what libsndfile says of an mp3 file in which it finds no frame
-            text = "no audio was found in it"
+            # libsndfile's message for an MP3 without frames
+            text = "no audio found"
     elif isinstance(error, TypeError):
-        # soundfile takes a file named .raw for headerless samples and wants their format
-        text = "a .raw file does not say what its samples are"
+        # soundfile treats a file named .raw as headerless samples and asks for their format
+        text = "a .raw file has no header that gives its format"
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror
     else:

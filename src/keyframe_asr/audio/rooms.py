@@ -1,13 +1,13 @@
-"""Reverberation in recorded rooms, and in rooms simulated by the image method.
+"""Reverberation with recorded impulse responses, or with rooms simulated by the image method.
 
-The image method (Allen and Berkley, 1979): a box of random size with a speaker and a microphone
-somewhere in it; the walls reflect alike at all frequencies, and as much as Eyring's formula asks
-for the decay time. Every reflection is a straight path from a mirror image of the speaker, which
-arrives later by its longer way, softer by the way and by the walls that it met.
+Image method (Allen and Berkley, 1979): a box of random size contains a speaker and a microphone at
+random positions. All walls have the same reflection coefficient at all frequencies, derived from
+the decay time by Eyring's formula. Every reflection is a straight path from a mirror image of the
+speaker; a longer path arrives later, and is attenuated by its length and by each wall it meets.
 
-Deviations: a path arrives at the nearest sample; responses begin with the direct path, so that what
-is said stays where it was in time; and the sum of all these positive pulses is freed from what lies
-below 80 Hz, as no loudspeaker or microphone would pass it on. lhotse has a faster approximation
+Deviations: a path arrives at the nearest sample; responses begin with the direct path, so that the
+timing of the speech does not change; and frequencies below 80 Hz are filtered out of the sum of
+positive pulses, as a loudspeaker and a microphone would do. lhotse has a faster approximation
 (arXiv 2208.04101), which needs torchaudio.
 """
 
@@ -30,27 +30,28 @@ LARGEST_ROOM = (10.0, 8.0, 4.0)
 """Length, width and height in metres."""
 
 WALL_DISTANCE = 0.5
-"""Metres that speaker and microphone keep from every wall."""
+"""Smallest distance in metres of speaker and microphone from a wall."""
 
 _HIGH_PASS = signal.butter(2, 80.0, "highpass", fs=SAMPLE_RATE, output="sos")
 _EYRING = 0.161
-"""Seconds a metre: 24 ln 10 over the speed of sound."""
+"""Seconds per metre: 24 ln 10 over the speed of sound."""
 
 
 def simulate_room(decay_seconds: float, generator: np.random.Generator) -> Samples:
-    """Impulse response (R,) at 16 kHz of a random room, the direct path its first sample, of 1.
+    """Simulate the impulse response (R,) at 16 kHz of a random room.
+
+    The first sample is the direct path and has the value 1.
 
     Args:
-        decay_seconds: time in which sound decays by 60 dB, and the end of the response. Eyring
-            takes for granted that sound comes from everywhere; in a box it lingers up to a third
-            longer.
-        generator: where the room's size and the places in it are drawn from.
+        decay_seconds: time in which sound decays by 60 dB, and the length of the response. Eyring
+            assumes a diffuse field; in a box the decay is up to a third longer.
+        generator: draws the size of the room and the positions in it.
     """
     size = generator.uniform(SMALLEST_ROOM, LARGEST_ROOM)
     speaker, microphone = generator.uniform(WALL_DISTANCE, size - WALL_DISTANCE, (2, 3))
     direct = float(np.linalg.norm(speaker - microphone))
     walls = 2 * (size[0] * size[1] + size[1] * size[2] + size[2] * size[0])
-    # of pressure, so half of what Eyring's formula says of energy
+    # Eyring's formula is for energy; this is for pressure, hence the factor 1/2
     log_reflection = -_EYRING * float(size.prod()) / (2 * walls * decay_seconds)
 
     reach = direct + decay_seconds * METRES_PER_SECOND
@@ -73,10 +74,10 @@ def simulate_room(decay_seconds: float, generator: np.random.Generator) -> Sampl
 
 
 def read_response(path: Path) -> Samples:
-    """Impulse response (R,) at 16 kHz of a recording of one, the direct path its first sample.
+    """Read a recorded impulse response; returns (R,) at 16 kHz with energy 1.
 
-    Of several channels it is the first: their mean would be heard nowhere. The direct path is taken
-    to be the strongest sample; what comes before it is left out. The energy is 1.
+    Uses the first channel, because the mean of several is not the response of any position. The
+    strongest sample is taken as the direct path; what precedes it is cut off.
 
     Raises:
         AudioError: the recording cannot be read, or is silent.
@@ -84,7 +85,7 @@ def read_response(path: Path) -> Samples:
     samples, rate = read_channels(path)
     response = samples[:, 0].astype(np.float64)
     if not response.any():
-        raise AudioError(f"{path}: is silent, so no impulse response; take it out of the folder")
+        raise AudioError(f"{path}: silent, not an impulse response; remove it from the folder")
     if rate != SAMPLE_RATE:
         response = soxr.resample(response, rate, SAMPLE_RATE)
     response = response[np.abs(response).argmax() :]
@@ -93,7 +94,11 @@ def read_response(path: Path) -> Samples:
 
 
 def reverberate(samples: Samples, response: Samples) -> Samples:
-    """Samples (S,) as heard in a room, (S,) of the same mean power; what lingers on is cut off."""
+    """Convolve samples (S,) with an impulse response.
+
+    Returns:
+        (S,) with the same mean power as the input; reverberation after its end is cut off.
+    """
     if not samples.size:
         return samples
     dry = samples.astype(np.float64)
@@ -107,16 +112,16 @@ def reverberate(samples: Samples, response: Samples) -> Samples:
 def _images(
     length: float, difference: float, total: float, reach: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Along one axis: distances of the images from the microphone, and how many walls each met.
+    """Image sources along one axis: signed distances from the microphone, and wall reflections.
 
-    An image lies a whole number of double lengths from the speaker, or from its mirror image in the
-    wall at 0.
+    An image lies a whole multiple of twice the length from the speaker, or from its mirror image in
+    the wall at 0.
 
     Args:
-        length: of the room.
-        difference: place of the speaker minus that of the microphone.
-        total: sum of the two.
-        reach: images farther than this may be left out.
+        length: length of the room along this axis.
+        difference: position of the speaker minus position of the microphone.
+        total: sum of the two positions.
+        reach: images farther away than this may be left out.
     """
     farthest = int(reach / (2 * length)) + 1
     steps = np.arange(-farthest, farthest + 1, dtype=np.float64)
@@ -125,7 +130,7 @@ def _images(
 
 
 def _outer_sum(axes: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Sum of every choice of one number from each of three lists."""
+    """Outer sum of three arrays."""
     x, y, z = axes
     result: npt.NDArray[np.float64] = x[:, None, None] + y[None, :, None] + z[None, None, :]
     return result

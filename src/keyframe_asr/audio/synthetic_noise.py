@@ -1,7 +1,7 @@
-"""Sounds without speech that the project makes itself: what must never be taken for words.
+"""Non-speech audio: synthetic noise, and recordings from a folder.
 
-Silence, hums, tones, melodies, noises of three colours and clicks, each at three loudnesses; the
-same numbers at every call with the same seed.
+Synthetic noise is silence, hum, tones, melodies, coloured noise and clicks, each at three levels.
+The same seed gives the same samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keyframe_asr.timing import SAMPLE_RATE
 Wave = npt.NDArray[np.float64]
 
 LEVELS_DB = (-10.0, -30.0, -50.0)
-"""Peak below full scale."""
+"""Peak relative to full scale."""
 
 LOWEST_NOTE = 110.0
 NOTE_SECONDS = 0.4
@@ -28,7 +28,7 @@ NOTE_SECONDS = 0.4
 
 @dataclass(frozen=True)
 class NonSpeech:
-    """A recording without speech: its `kind`, a `name` of its own, samples (S,) at 16 kHz."""
+    """A non-speech recording: its `kind`, a unique `name`, samples (S,) at 16 kHz."""
 
     kind: str
     name: str
@@ -36,7 +36,7 @@ class NonSpeech:
 
 
 def make_synthetic_noise(seconds: float = 5.0, seed: int = 0) -> Iterator[NonSpeech]:
-    """Every kind of sound at every loudness, each `seconds` long."""
+    """Yield every kind of synthetic noise at every level, each `seconds` long."""
     size = round(seconds * SAMPLE_RATE)
     yield NonSpeech("silence", "digital silence", np.zeros(size, dtype=np.float32))
     for number, (kind, make) in enumerate(KINDS.items()):
@@ -51,13 +51,13 @@ def _seconds(size: int) -> Wave:
 
 
 def _dither(size: int, generator: np.random.Generator) -> Wave:
-    """What a recorder writes with nothing before its microphone: noise that fades in and out."""
+    """Noise with a slowly varying level, like a recorder in a quiet room."""
     slow = 1 + 0.5 * np.sin(2 * np.pi * generator.uniform(0.05, 0.2) * _seconds(size))
     return np.asarray(slow * generator.normal(size=size))
 
 
 def _hum(size: int, generator: np.random.Generator) -> Wave:
-    """The mains, with its overtones."""
+    """Mains hum with overtones."""
     time, mains = _seconds(size), generator.choice([50.0, 60.0])
     waves = (np.sin(2 * np.pi * mains * k * time) / k for k in range(1, 8))
     return np.asarray(sum(waves) + 0.02 * generator.normal(size=size))
@@ -68,14 +68,14 @@ def _tone(size: int, generator: np.random.Generator) -> Wave:
 
 
 def _sweep(size: int, generator: np.random.Generator) -> Wave:
-    """From low to high and back."""
+    """A tone that rises and falls between 200 and 1800 Hz."""
     period = generator.uniform(2.0, 6.0)
     pitch = 1000 - 800 * np.cos(2 * np.pi * _seconds(size) / period)
     return np.asarray(np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE))
 
 
 def _melody(size: int, generator: np.random.Generator) -> Wave:
-    """Plucked notes over two octaves, a chord of three at every fourth."""
+    """Plucked notes over two octaves; every fourth is a chord of three."""
     length = round(NOTE_SECONDS * SAMPLE_RATE)
     time, notes = _seconds(length), []
     for number in range(-(-size // length)):
@@ -88,7 +88,7 @@ def _melody(size: int, generator: np.random.Generator) -> Wave:
 
 
 def _coloured(exponent: float) -> Callable[[int, np.random.Generator], Wave]:
-    """Noise whose power falls with frequency to this exponent."""
+    """Return a generator of noise whose power is proportional to frequency ** -exponent."""
 
     def make(size: int, generator: np.random.Generator) -> Wave:
         spectrum = np.fft.rfft(generator.normal(size=size))
@@ -99,7 +99,7 @@ def _coloured(exponent: float) -> Callable[[int, np.random.Generator], Wave]:
 
 
 def _clicks(size: int, generator: np.random.Generator) -> Wave:
-    """A clock, or a keyboard: short bursts over a faint hiss."""
+    """Short bursts over a faint hiss, like a clock or a keyboard."""
     wave = 0.005 * generator.normal(size=size)
     burst = np.exp(-_seconds(160) / 0.002)
     for start in np.arange(0, size - 160, round(generator.uniform(0.2, 1.0) * SAMPLE_RATE)):
@@ -121,10 +121,14 @@ KINDS: dict[str, Callable[[int, np.random.Generator], Wave]] = {
 
 
 def read_non_speech(folder: Path, key: str) -> list[NonSpeech]:
-    """The recordings in a folder and below it; the kind of each is the name of its own folder.
+    """Read the recordings in a folder and its subfolders; their kind is the name of their folder.
+
+    Args:
+        folder: folder to search.
+        key: option or recipe key to name in errors.
 
     Raises:
-        RecipeError: there is no such folder, or no recording in it; `key` is what names it.
+        RecipeError: the folder does not exist or contains no recordings.
         AudioError: a recording cannot be read.
     """
     return [

@@ -1,1 +1,1 @@
-"""Corpora, manifests and batches."""
+"""Data: corpora, manifests, augmentation, features and batches."""

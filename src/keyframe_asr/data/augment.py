@@ -1,14 +1,14 @@
-"""Augmentation of training data: what an epoch changes, and what the changes are drawn from.
+"""Augmentation of training data.
 
-In this order: the speed of an utterance, its room, noise and volume, SpecAugment of its features;
-beside the utterances of the manifest come examples of noise without any text. Noise is as loud as
-asked beside the reverberant utterance, which has the power of the dry one. Samples beyond full
-scale are not clipped: features can be computed of them, and clipping would be one more distortion.
+Applied in this order: speed perturbation, reverberation, noise, volume, SpecAugment. Non-speech
+examples with empty text can be added to the utterances of the manifest. The SNR of noise refers to
+the reverberant utterance, which has the same power as the dry one. Samples beyond full scale are
+not clipped, because features do not need it and clipping would add another distortion.
 
-Every draw follows from the recipe's seed, the stage, the epoch, the kind of change and the name of
-the utterance, and from nothing else: not from its batch, not from the process that loads it, not
-from what was loaded before. So any number of loading processes gives the same epoch, and a resumed
-run goes on as one that was never stopped.
+Every random draw depends only on the seed of the recipe, the stage, the epoch, the kind of
+augmentation and the name of the utterance. It does not depend on the batch, on the process that
+loads the utterance, or on what was loaded before. So any number of loader processes gives the same
+epoch, and a resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from keyframe_asr.errors import AudioError, RecipeError
 from keyframe_asr.timing import SAMPLE_RATE
 
 NON_SPEECH = "non_speech"
-"""Custom field of a cut that stands for an excerpt of noise."""
+"""Custom field that marks a cut as an excerpt of noise."""
 
 RESPONSES = "augment.reverberation.folder"
-"""What a recipe calls the folder of recorded impulse responses."""
+"""Recipe key of the folder of recorded impulse responses."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The source of all that is random in the data of an epoch."""
+    """Source of the random generators for the data of an epoch."""
 
     seed: int
     stage: int
     epoch: int
 
     def generator(self, kind: str, name: str) -> np.random.Generator:
-        """A generator for one kind of change of one utterance, alike wherever it is asked for."""
+        """Return the generator for one kind of augmentation of one utterance; always the same."""
         key = f"{self.seed}/{self.stage}/{self.epoch}/{kind}/{name}"
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
 def check_folders(config: AugmentConfig) -> None:
-    """Raise `RecipeError` unless every folder that the recipe names holds recordings."""
+    """Raise `RecipeError` unless every folder named in the recipe contains recordings."""
     if config.noise is not None:
         find_recordings(config.noise.folder, "augment.noise.folder")
     if config.non_speech is not None:
@@ -69,14 +69,14 @@ def check_folders(config: AugmentConfig) -> None:
 
 
 class Augmentation:
-    """All that a recipe's `augment` asks for.
+    """All augmentation in the `augment` section of a recipe.
 
     Args:
-        config: that section.
-        seed: of the recipe; rooms are simulated from it.
+        config: the section.
+        seed: seed of the recipe, also used to simulate rooms.
 
     Raises:
-        RecipeError: a folder of noise is missing or holds no recordings.
+        RecipeError: a folder is missing or contains no recordings.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
@@ -89,7 +89,7 @@ class Augmentation:
             self._recordings = find_recordings(folder, "augment.non_speech.folder")
 
     def cuts(self, cuts: CutSet, draws: Draws) -> CutSet:
-        """The cuts of an epoch: those given, each at some speed, and examples of noise besides."""
+        """Return the cuts of an epoch: the given cuts with perturbed speed, and noise examples."""
         perturbed = perturb_speeds(cuts, self._config.speeds, draws)
         if (non_speech := self._config.non_speech) is None:
             return perturbed
@@ -99,40 +99,41 @@ class Augmentation:
 
     @property
     def changes_samples(self) -> bool:
-        """Whether training hears samples that differ in each epoch, or no utterance at all."""
-        return self._waveform.is_on or self._config.non_speech is not None
+        """True if samples differ between epochs, or noise examples are added."""
+        return self._waveform.enabled or self._config.non_speech is not None
 
     def features(self, cut: Cut, store: Store, draws: Draws) -> Tensor:
-        """Features (T, F) of one of the epoch's cuts.
+        """Return augmented features (T, F) of a cut.
 
         Raises:
-            AudioError: its recording, or that of its noise, cannot be read.
-            ManifestError: its recording has another length than the manifest says.
+            AudioError: a recording of speech or noise cannot be read.
+            ManifestError: the length of the recording differs from the manifest.
         """
         return self.masked(self.unmasked(cut, store, draws), cut.id, draws)
 
     def unmasked(self, cut: Cut, store: Store, draws: Draws) -> Tensor:
-        """The same before SpecAugment, for an encoder whose outputs are masked instead."""
+        """Return features (T, F) before SpecAugment, for encoders whose outputs are masked."""
         if is_non_speech(cut):
             samples = read_excerpt(cut, draws)
-        elif self._waveform.is_on:
+        elif self._waveform.enabled:
             samples = store.samples(cut)
         else:
             return store(cut)
         return store.of_samples(self._waveform(samples, draws.generator("waveform", cut.id)))
 
     def masked(self, features: Tensor, name: str, draws: Draws) -> Tensor:
-        """SpecAugment of the features (T, F) of the cut of that name."""
+        """Apply SpecAugment to the features (T, F) of the cut called `name`."""
         return self._masking(features, draws.generator("masks", name))
 
 
 class WaveformAugmentation:
-    """Reverberation, noise and volume, whichever the recipe has.
+    """Reverberation, noise and volume perturbation of samples.
 
-    Rooms are simulated, and recorded ones read, once, here.
+    Impulse responses are simulated and read once, on construction.
 
     Raises:
-        RecipeError: a folder is missing or holds no recordings, or one is no impulse response.
+        RecipeError: a folder is missing or contains no recordings, or a recording is not an impulse
+            response.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
@@ -145,16 +146,16 @@ class WaveformAugmentation:
             self._rooms = [*_simulated(rooms, seed), *_recorded(rooms)]
 
     @property
-    def is_on(self) -> bool:
-        """Whether there is anything to do."""
+    def enabled(self) -> bool:
+        """True if any augmentation is enabled."""
         config = self._config
         return any(one is not None for one in (config.reverberation, config.noise, config.volume))
 
     def __call__(self, samples: Samples, generator: np.random.Generator) -> Samples:
-        """Samples (S,) at 16 kHz to augmented ones (S,); those given are not changed.
+        """Return augmented samples (S,) at 16 kHz; the input is not modified.
 
         Raises:
-            AudioError: a recording of noise cannot be read.
+            AudioError: a noise recording cannot be read.
         """
         room, noise, volume = self._config.reverberation, self._config.noise, self._config.volume
         if room is not None and generator.random() < room.probability:
@@ -187,7 +188,7 @@ def _recorded(config: ReverberationConfig) -> Iterator[Samples]:
 
 
 def perturb_speeds(cuts: CutSet, speeds: list[float], draws: Draws) -> CutSet:
-    """Each cut at one of the speeds."""
+    """Perturb the speed of each cut by a factor drawn from `speeds`."""
     return CutSet.from_cuts(
         at_speed(cut, speeds[draws.generator("speed", cut.id).integers(len(speeds))])
         for cut in cuts
@@ -195,16 +196,23 @@ def perturb_speeds(cuts: CutSet, speeds: list[float], draws: Draws) -> CutSet:
 
 
 def at_speed(cut: Cut, speed: float) -> Cut:
-    """The cut played so much faster."""
+    """Perturb the speed of a cut; 1.1 is 10 % faster."""
     return cut if speed == 1.0 else cut.perturb_speed(speed)
 
 
 def noise_cuts(
     recordings: list[Path], speech: int, config: NonSpeechConfig, draws: Draws
 ) -> Iterator[Cut]:
-    """As many cuts without text beside `speech` utterances as make up their share of all.
+    """Yield cuts of noise with empty text, so that they make up `config.share` of all cuts.
 
-    Each stands for an excerpt, of the cut's duration, of its recording; see `read_excerpt`.
+    Args:
+        recordings: noise to draw from.
+        speech: number of speech utterances in the epoch.
+        config: share and durations of the noise cuts.
+        draws: source of random numbers.
+
+    Each cut stands for an excerpt of its recording with the duration of the cut; see
+    `read_excerpt`.
     """
     for number in range(round(speech * config.share / (1 - config.share))):
         name = f"{NON_SPEECH}-{number:05d}"
@@ -215,15 +223,15 @@ def noise_cuts(
 
 
 def is_non_speech(cut: Cut) -> bool:
-    """Whether a cut is one of `noise_cuts`."""
+    """True if a cut was made by `noise_cuts`."""
     return bool((cut.custom or {}).get(NON_SPEECH))
 
 
 def read_excerpt(cut: Cut, draws: Draws) -> Samples:
-    """Samples (S,) that one of `noise_cuts` stands for.
+    """Read the samples (S,) of a cut made by `noise_cuts`.
 
     Raises:
-        AudioError: its recording cannot be read.
+        AudioError: the recording cannot be read.
     """
     recording = read_audio(audio_path(cut))
     generator = draws.generator("excerpt", cut.id)
@@ -231,10 +239,10 @@ def read_excerpt(cut: Cut, draws: Draws) -> Samples:
 
 
 class FeatureMasking:
-    """SpecAugment (arXiv 1904.08779) on one utterance at a time, so that padding has no part."""
+    """SpecAugment (arXiv 1904.08779), applied per utterance so that padding has no effect."""
 
     def __init__(self, config: AugmentConfig) -> None:
-        # lhotse divides the frames that may be masked among the masks and fails at less than one.
+        # lhotse divides the frames that may be masked by the number of masks; it fails below 1
         self._shortest = config.time_masks / config.time_mask_share
         self._transform = SpecAugment(
             time_warp_factor=config.time_warp_frames,
@@ -247,7 +255,7 @@ class FeatureMasking:
         )
 
     def __call__(self, features: Tensor, generator: np.random.Generator) -> Tensor:
-        """Features (T, F) to a masked copy; too short ones stay as they are."""
+        """Return a masked copy of features (T, F); too short features are returned unchanged."""
         if features.size(0) < self._shortest:
             return features
         with _global_generators(int(generator.integers(2**32))):
@@ -257,9 +265,9 @@ class FeatureMasking:
 
 @contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
-    """Seed the generators that SpecAugment draws from, and leave them as they were found.
+    """Seed the global generators that SpecAugment draws from, and restore their state afterwards.
 
-    Without worker processes, dropout draws from one of them between two batches.
+    Without worker processes, dropout draws from the same torch generator between batches.
     """
     states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     random.seed(seed)

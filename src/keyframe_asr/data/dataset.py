@@ -1,4 +1,4 @@
-"""Batches of features and token ids from cuts: lhotse samples and buckets, this file collates."""
+"""Batches of features and token ids: lhotse samplers choose the cuts, this module collates them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from keyframe_asr.data.update_batches import UpdateBatch
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.text.tokenizer import Tokenizer
 
-FEWEST_BUCKETED = 100
-"""Fewer cuts are not put into buckets by their length."""
+MIN_BUCKETED_CUTS = 100
+"""Fewer cuts than this are not bucketed by length."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One padded batch.
+    """A padded batch.
 
     Attributes:
         ids: names of the utterances.
-        features: (B, T, F) of the model's front end, or outputs of its pretrained encoder.
-        feature_lengths: (B,) frames.
+        features: (B, T, F) from the model's front end, or outputs of its pretrained encoder.
+        feature_lengths: (B,) in frames.
         tokens: (B, L) token ids, padded with 0.
         token_lengths: (B,).
         audio_seconds: seconds of audio in the batch.
-        share: of the utterances of its update; 0 for a stand-in that must not count.
-        last: true for the batch after which the weights are updated.
-        pre_encoded: whether `features` have gone through the pretrained encoder already.
+        fraction: fraction of the utterances of its update; 0 for a placeholder that must not count.
+        last: True for the batch after which the weights are updated.
+        pre_encoded: True if `features` are outputs of the pretrained encoder.
     """
 
     ids: tuple[str, ...]
@@ -47,12 +47,12 @@ class Batch:
     tokens: Tensor
     token_lengths: Tensor
     audio_seconds: float
-    share: float = 1.0
+    fraction: float = 1.0
     last: bool = True
     pre_encoded: bool = False
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Copy the batch to a device."""
         return replace(
             self,
             features=self.features.to(device, non_blocking=True),
@@ -63,12 +63,12 @@ class Batch:
 
 
 class SpeechDataset(Dataset[Batch | KeyframeError]):
-    """Turns a CutSet, one mini-batch as the sampler chose it, into a `Batch`.
+    """Collates the cuts chosen by the sampler into a `Batch`.
 
     Args:
-        features: what the features of a cut are read from.
-        tokenizer: for the texts.
-        augmented: features (T, F) of a cut in training; without it they are as in the store.
+        features: store of the features of cuts.
+        tokenizer: encodes the texts.
+        augmented: returns augmented features (T, F) of a cut; None uses those of the store.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         self._augmented = augmented
 
     def __getitem__(self, part: CutSet | UpdateBatch) -> Batch | KeyframeError:
-        """The batch, or why there is none: raised in a worker, it would gain a traceback."""
+        """Return the batch, or the error: raised in a worker, it would include a traceback."""
         try:
             if isinstance(part, UpdateBatch):
-                return replace(self.collate(part.cuts), share=part.share, last=part.last)
+                return replace(self.collate(part.cuts), fraction=part.fraction, last=part.last)
             return self.collate(part)
         except KeyframeError as error:
             return error
 
     def collate(self, cuts: CutSet) -> Batch:
-        """Read the cuts of one batch and pad them."""
+        """Load the features of the cuts and pad them to a batch."""
         if self._augmented is None:
             features = [self._features(cut) for cut in cuts]
         else:
@@ -109,16 +109,16 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
 
 
 def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) -> CutSampler:
-    """Shuffled batches of similar lengths, at most `batch_seconds` of audio in each."""
+    """Sample shuffled batches of similar lengths with at most `batch_seconds` of audio each."""
     sampler: CutSampler
-    if len(cuts) < FEWEST_BUCKETED:
+    if len(cuts) < MIN_BUCKETED_CUTS:
         sampler = SimpleCutSampler(
             cuts, max_duration=batch_seconds, shuffle=True, seed=seed, world_size=1, rank=0
         )
         sampler.set_epoch(epoch)
         return sampler
     with warnings.catch_warnings():
-        # It would rather have lazy cuts, to save memory; ours are in memory already.
+        # lhotse recommends lazy cuts to save memory; ours are in memory already
         warnings.filterwarnings("ignore", message=".*eagerly read CutSet", category=UserWarning)
         sampler = DynamicBucketingSampler(
             cuts,
@@ -134,7 +134,7 @@ def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) 
 
 
 def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
-    """Batches in order of length, every cut once."""
+    """Sample batches in order of length, every cut once."""
     return SimpleCutSampler(
         cuts.sort_by_duration(ascending=False),
         max_duration=batch_seconds,
@@ -147,10 +147,10 @@ def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
 def batches(
     dataset: SpeechDataset, sampler: Sampler[UpdateBatch] | CutSampler, workers: int = 0
 ) -> Iterator[Batch]:
-    """Collated batches in the sampler's order, loaded by `workers` processes beside this one.
+    """Yield collated batches in the order of the sampler, loaded by `workers` extra processes.
 
     Raises:
-        AudioError, ManifestError: a recording cannot be read, or is not what its manifest says.
+        AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
     """
     for batch in DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=workers):
         if isinstance(batch, KeyframeError):

@@ -1,9 +1,9 @@
-"""Outputs of a frozen pretrained encoder, computed once and kept on disk.
+"""Disk cache for the outputs of a frozen pretrained encoder.
 
-One file an utterance and speed: float16, named by a digest of everything the numbers follow from,
-which is the recording's content, what is done to it before the front end, the front end, the
-encoder's weights and the layers taken. A file is there whole or not at all, so filling may be
-interrupted and several processes may fill one folder.
+One float16 file per utterance and speed. Its name is a digest of everything that determines the
+outputs: the content of the recording, the transforms before the front end, the front end, the
+weights of the encoder and the layers used. Files are written atomically, so filling the cache may
+be interrupted and several processes may share a folder.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.model.pretrained import OUTPUTS_PER_SECOND, PretrainedEncoder
 
 BATCH_SECONDS = 30.0
-"""Seconds of audio that are encoded at once."""
+"""Seconds of audio per encoded batch."""
 
 FORMAT = "1"
-"""Part of every name: changed when the same inputs would give other numbers."""
+"""Part of every file name; change it when the same inputs would give other outputs."""
 
 _REPORT_SECONDS = 60.0
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 class EncodedStore:
-    """Outputs (T, width) of `encoder` for cuts, from disk where they have been computed before.
+    """Outputs (T, width) of `encoder` for cuts, read from disk if they have been computed before.
 
-    The encoder's weights must not change while a store is in use.
+    The weights of the encoder must not change while the store is in use.
     """
 
     pre_encoded = True
@@ -54,15 +54,15 @@ class EncodedStore:
 
     @property
     def width(self) -> int:
-        """F, the width of the outputs."""
+        """Width of the outputs."""
         return self._encoder.width
 
     def __call__(self, cut: Cut) -> Tensor:
-        """Outputs (T, width) of a cut, float32.
+        """Return the outputs (T, width) of a cut, float32.
 
         Raises:
-            AudioError: its recording cannot be read.
-            ManifestError: its recording has another length than the manifest says, or the folder
+            AudioError: the recording cannot be read.
+            ManifestError: the length of the recording differs from the manifest, or the folder
                 cannot be written.
         """
         stored = self._read(self._path(cut))
@@ -74,20 +74,20 @@ class EncodedStore:
         return torch.from_numpy(stored).float()
 
     def samples(self, cut: Cut) -> Samples:
-        """Samples (S,) of a cut, to be augmented: not to be written into.
+        """Return the samples (S,) of a cut, for augmentation; do not modify them.
 
         Raises:
-            AudioError, ManifestError: as `read_samples` does.
+            AudioError, ManifestError: as `read_samples`.
         """
         return self._features.samples(cut)
 
     def of_samples(self, samples: Samples) -> Tensor:
-        """Outputs (T, width) of samples (S,), computed every time."""
+        """Compute the outputs (T, width) of samples (S,), without caching."""
         outputs, sizes = self._encode([self._features.of_samples(samples)])
         return outputs[0, : int(sizes[0])].cpu()
 
     def missing(self, cuts: Iterable[Cut]) -> list[Cut]:
-        """The cuts that nothing is stored for, each once."""
+        """Return the cuts whose outputs are not stored, without duplicates."""
         found: dict[Path, Cut] = {}
         for cut in cuts:
             path = self._path(cut)
@@ -96,16 +96,16 @@ class EncodedStore:
         return list(found.values())
 
     def size(self, cuts: Iterable[Cut]) -> int:
-        """About how many bytes the outputs of these cuts take."""
+        """Estimate the bytes that the outputs of these cuts take."""
         seconds: float = sum(cut.duration for cut in cuts)
         return round(seconds * OUTPUTS_PER_SECOND * self.width * np.dtype(np.float16).itemsize)
 
     def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
-        """Compute and store what is missing, batch by batch; `say` beforehand how much that is.
+        """Compute and store missing outputs, batch by batch; log their amount with `say`.
 
         Raises:
-            AudioError, ManifestError: a recording cannot be read, or is not what its manifest says.
-            ManifestError: the disk has no room.
+            AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
+            ManifestError: there is not enough disk space.
         """
         todo = self.missing(cuts)
         if not todo:
@@ -120,8 +120,8 @@ class EncodedStore:
         free = shutil.disk_usage(self._folder).free
         if needed > free:
             raise ManifestError(
-                f"{self._folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} are free; "
-                "make room, name another folder in training.encodings, or take fewer layers"
+                f"{self._folder}: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+                "free disk space, set another folder in training.encodings, or use fewer layers"
             )
         started = reported = time.monotonic()
         done = 0.0
@@ -131,7 +131,7 @@ class EncodedStore:
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS or done >= total - 1e-6:
                 reported, rate = now, (now - started) / done
-                say(f"encoded {done / total:.0%}, {rate:.4f} s a second of audio")
+                say(f"encoded {done / total:.0%}, {rate:.4f} s per second of audio")
 
     @torch.no_grad()
     def _encode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -147,13 +147,13 @@ class EncodedStore:
         for cut, output, size in zip(cuts, half, sizes.tolist(), strict=True):
             if not np.isfinite(output[:size]).all():
                 raise AudioError(
-                    f"{audio_path(cut)}: the pretrained encoder gives numbers that are not finite; "
-                    "check the recording and the encoder's weights"
+                    f"{audio_path(cut)}: outputs of the pretrained encoder are not finite; check "
+                    "the recording and the weights of the encoder"
                 )
             _write(self._path(cut), output[:size])
 
     def _read(self, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]] | None:
-        """The stored outputs; None where there are none, or what is there is damaged."""
+        """Read stored outputs; None if they are missing or damaged."""
         try:
             stored = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -177,7 +177,7 @@ class EncodedStore:
 
 
 def _digest(encoder: PretrainedEncoder) -> str:
-    """Of the weights, the architecture, the layers taken, and through the class the front end."""
+    """Digest of the weights, the architecture, the layers used and the class of the encoder."""
     described = [FORMAT, type(encoder).__name__, encoder.chosen, encoder.architecture]
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
@@ -188,7 +188,7 @@ def _digest(encoder: PretrainedEncoder) -> str:
 
 
 def _place(cut: Cut) -> tuple[float, ...]:
-    """Start and duration in seconds of a part of a recording; nothing for the whole of it."""
+    """Start and duration in seconds of a part of a recording; empty for a whole recording."""
     return (cut.start, cut.duration) if is_part(cut) else ()
 
 
@@ -196,13 +196,11 @@ def _content(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise AudioError(
-            f"{path}: cannot be read: {error.strerror}; check the path of the recording"
-        ) from None
+        raise AudioError(f"{path}: cannot be read: {error.strerror}; check the path") from None
 
 
 def _batches(cuts: list[Cut]) -> Iterator[list[Cut]]:
-    """Cuts of similar length, `BATCH_SECONDS` of padded audio in each batch, longest first."""
+    """Group cuts of similar length into batches of `BATCH_SECONDS` padded audio, longest first."""
     batch: list[Cut] = []
     for cut in sorted(cuts, key=lambda one: (-one.duration, one.id)):
         if batch and (len(batch) + 1) * batch[0].duration > BATCH_SECONDS:
@@ -214,7 +212,6 @@ def _batches(cuts: list[Cut]) -> Iterator[list[Cut]]:
 
 
 def _write(path: Path, outputs: np.ndarray[tuple[int, ...], np.dtype[np.float16]]) -> None:
-    """Store them whole or not at all."""
-    advice = "make room, or name another folder in training.encodings"
+    advice = "free disk space, or set another folder in training.encodings"
     with replacing(path, advice, ManifestError) as temporary, temporary.open("wb") as file:
         np.save(file, outputs)

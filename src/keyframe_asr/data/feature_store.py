@@ -1,4 +1,4 @@
-"""Where the features of cuts come from: their recordings, read and changed as a cut asks."""
+"""Stores that compute the features of cuts from their recordings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
 DURATION_TOLERANCE = 0.25
-"""Seconds by which a recording may differ from its manifest: codecs pad, tables round."""
+"""Seconds by which the length of a recording may differ from its manifest: codecs pad, tables
+round."""
 
 
 class Store(Protocol):
-    """Where the features of cuts come from."""
+    """Source of the features of cuts."""
 
     @property
     def width(self) -> int:
@@ -30,19 +31,19 @@ class Store(Protocol):
 
     @property
     def pre_encoded(self) -> bool:
-        """Whether the features are outputs of a pretrained encoder."""
+        """True if the features are outputs of a pretrained encoder."""
 
     def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
-        """Do beforehand what is better done for many cuts at once; `say` what that takes."""
+        """Precompute what is faster for many cuts at once; log progress with `say`."""
 
     def __call__(self, cut: Cut) -> Tensor:
-        """Features (T, F) of a cut."""
+        """Return the features (T, F) of a cut."""
 
     def samples(self, cut: Cut) -> Samples:
-        """Samples (S,) of a cut, to be augmented: not to be written into."""
+        """Return the samples (S,) of a cut, for augmentation; do not modify them."""
 
     def of_samples(self, samples: Samples) -> Tensor:
-        """Features (T, F) of samples (S,), never kept."""
+        """Compute the features (T, F) of samples (S,), without caching."""
 
 
 _Place = tuple[str, Path, float, float]
@@ -53,14 +54,14 @@ def _place(cut: Cut) -> _Place:
 
 
 class FeatureStore:
-    """Features and samples of cuts, on demand; if asked, what was asked for is kept in memory."""
+    """Features and samples of cuts, computed on demand and, if `keep`, cached in memory."""
 
     pre_encoded = False
 
     def __init__(self, front_end: FrontEnd, keep: bool) -> None:
         self._front_end = front_end
-        # Names of cuts are unique in one manifest only, so the recording and the place in it are
-        # parts of the key.
+        # names of cuts are unique only within a manifest, so the key includes the recording and
+        # the position in it
         self._kept: dict[_Place, Tensor] | None = {} if keep else None
         self._kept_samples: dict[_Place, Samples] | None = {} if keep else None
 
@@ -70,14 +71,14 @@ class FeatureStore:
         return self._front_end.width
 
     def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
-        """Nothing to do."""
+        """Do nothing: features are computed on demand."""
 
     def __call__(self, cut: Cut) -> Tensor:
-        """Features (T, F) of a cut.
+        """Return the features (T, F) of a cut.
 
         Raises:
-            AudioError: its recording cannot be read.
-            ManifestError: its recording has another length than the manifest says.
+            AudioError: the recording cannot be read.
+            ManifestError: the length of the recording differs from the manifest.
         """
         key = _place(cut)
         if self._kept is not None and key in self._kept:
@@ -88,10 +89,10 @@ class FeatureStore:
         return features
 
     def samples(self, cut: Cut) -> Samples:
-        """Samples (S,) of a cut, to be augmented: not to be written into.
+        """Return the samples (S,) of a cut, for augmentation; do not modify them.
 
         Raises:
-            AudioError, ManifestError: as `read_samples` does.
+            AudioError, ManifestError: as `read_samples`.
         """
         if self._kept_samples is None:
             return read_samples(cut)
@@ -101,16 +102,16 @@ class FeatureStore:
         return self._kept_samples[key]
 
     def of_samples(self, samples: Samples) -> Tensor:
-        """Features (T, F) of samples (S,); never kept, since those are likely to be random."""
+        """Compute the features (T, F) of samples (S,); not cached, as they are usually random."""
         return torch.from_numpy(self._front_end(samples))
 
 
 def read_samples(cut: Cut) -> Samples:
-    """Samples (S,) of a cut at 16 kHz, mono, with the speed and whatever else it asks for.
+    """Read the samples (S,) of a cut, mono at 16 kHz, with its transforms (such as speed) applied.
 
     Raises:
-        AudioError: its recording cannot be read.
-        ManifestError: its recording has another length than the manifest says.
+        AudioError: the recording cannot be read.
+        ManifestError: the length of the recording differs from the manifest.
     """
     transforms = [
         AudioTransform.from_dict(one) if isinstance(one, dict) else one
@@ -118,13 +119,13 @@ def read_samples(cut: Cut) -> Samples:
     ]
     samples = read_audio(audio_path(cut), *_place_in_file(cut, transforms))[None]
     for transform in transforms:
-        # read_audio has resampled already, and resamplers cannot take nothing.
+        # read_audio has already resampled, and resamplers fail on empty input
         if not isinstance(transform, Resample) and samples.size:
             samples = transform(samples, SAMPLE_RATE)
     seconds = samples.shape[1] / SAMPLE_RATE
     if abs(seconds - cut.duration) > DURATION_TOLERANCE:
         raise ManifestError(
-            f"{audio_path(cut)}: utterance '{cut.id}' has {seconds:.2f} s of audio, but its "
+            f"{audio_path(cut)}: utterance '{cut.id}' has {seconds:.2f} s of audio, but the "
             f"manifest says {cut.duration:.2f} s; correct the manifest or copy the recording again"
         )
     mono: Samples = samples[0]
@@ -132,9 +133,9 @@ def read_samples(cut: Cut) -> Samples:
 
 
 def _place_in_file(cut: Cut, transforms: list[AudioTransform]) -> tuple[float, float | None]:
-    """Seconds of the file before the cut, and seconds it has there; None for all that follow.
+    """Start and duration of the cut in its file, in seconds; duration None is up to the end.
 
-    A cut's own times are those after its transforms: at speed 0.9 they are longer than the file's.
+    The times of a cut are after its transforms: at speed 0.9 they are longer than in the file.
     """
     if not is_part(cut):
         return 0.0, None

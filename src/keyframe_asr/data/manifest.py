@@ -1,13 +1,13 @@
-"""Manifests: which recordings there are, who speaks in them and what is said.
+"""Manifests: lists of utterances with their recording, speaker and text.
 
-Two forms are read, and both become lhotse cuts with one supervision each:
+Two formats are read; both become lhotse cuts with one supervision each:
 
 - `.jsonl` or `.jsonl.gz`: lhotse cuts, each a recording or a part of one, with one supervision;
 - `.tsv`: a table with the columns utt_id, speaker, duration_s, path (relative to the table), text
-  and split; `FILE.tsv:train` picks the rows of one split.
+  and split; `FILE.tsv:train` selects the rows of one split.
 
-No audio file is opened: the table's duration is trusted, its sample rate is taken to be 16 kHz,
-and whoever reads the audio resamples it.
+No audio file is opened. For a table, the duration is trusted and a sample rate of 16 kHz is
+assumed; audio is resampled when it is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.timing import SAMPLE_RATE
 
 PART_TOLERANCE = 0.01
-"""Seconds; a cut that is shorter than its recording by no more is the whole of it."""
+"""Seconds; a cut shorter than its recording by at most this counts as the whole recording."""
 
 COLUMNS = ("utt_id", "speaker", "duration_s", "path", "text", "split")
 
@@ -40,7 +40,7 @@ def load_manifest(path: Path | str) -> CutSet:
     """Read a manifest into memory, in the order of the file.
 
     Raises:
-        ManifestError: the file is missing, empty, of another type, or has a bad line.
+        ManifestError: the file is missing, empty, of another type, or has an invalid line.
     """
     file, split = _split_suffix(str(path))
     if not file.is_file():
@@ -53,25 +53,25 @@ def load_manifest(path: Path | str) -> CutSet:
             raise ManifestError(f"{file}: no row has the split '{split}'; {_splits(file)}")
     elif file.name.endswith((".jsonl", ".jsonl.gz")):
         if split is not None:
-            raise ManifestError(f"{path}: only a .tsv table has splits; leave out ':{split}'")
+            raise ManifestError(f"{path}: only a .tsv table has splits; remove ':{split}'")
         cuts = list(_read_cuts(file))
     else:
         raise ManifestError(
-            f"{file}: neither a lhotse cuts file (.jsonl, .jsonl.gz) nor a table (.tsv)"
+            f"{file}: not a manifest; give a lhotse cuts file (.jsonl, .jsonl.gz) or a table (.tsv)"
         )
     if not cuts:
-        raise ManifestError(f"{file}: holds no utterances; write at least one line into it")
+        raise ManifestError(f"{file}: contains no utterances; add at least one line")
     _check_unique(cuts, file)
     return CutSet.from_cuts(cuts)
 
 
 def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:
-    """Write cuts as `.jsonl` or `.jsonl.gz`: whole or not at all, same cuts giving same bytes."""
+    """Write cuts as `.jsonl` or `.jsonl.gz`, atomically; the same cuts give the same bytes."""
     path = Path(path)
     lines = (json.dumps(cut.to_dict(), ensure_ascii=False) + "\n" for cut in cuts)
     content = "".join(lines).encode("utf-8")
     if path.name.endswith(".gz"):
-        # No time of writing in the header: the file depends on its content only.
+        # no timestamp in the header, so that the file depends on its content only
         content = gzip.compress(content, mtime=0)
     write_whole(path, content, "choose another folder", ManifestError)
 
@@ -85,16 +85,17 @@ def make_cut(
     rate: int = SAMPLE_RATE,
     part: tuple[int, int] | None = None,
 ) -> MonoCut:
-    """One utterance: a whole recording, or a part of it, with one supervision.
+    """Make the cut of an utterance: a whole recording, or a part of it, with one supervision.
 
     Args:
-        name: of the utterance.
-        speaker: "" if not known.
-        text: what is said in it.
-        audio: the recording.
-        num_samples: its length at `rate` samples a second.
-        rate: hertz.
-        part: first sample of the utterance, and the one after its last.
+        name: name of the utterance.
+        speaker: "" if unknown.
+        text: transcript.
+        audio: path of the recording.
+        num_samples: length of the recording at `rate`.
+        rate: sample rate in hertz.
+        part: first sample of the utterance, and the sample after its last; None is the whole
+            recording.
     """
     first, last = part or (0, num_samples)
     duration = (last - first) / rate
@@ -119,22 +120,22 @@ def make_cut(
 
 
 def is_part(cut: Cut) -> bool:
-    """Whether a cut is a part of its recording only."""
+    """True if a cut is only a part of its recording."""
     return bool(cut.start != 0 or abs(cut.duration - cut.recording.duration) > PART_TOLERANCE)
 
 
 def audio_path(cut: Cut) -> Path:
-    """The audio file of a cut, of which the cut may be a part."""
+    """Path of the recording of a cut; the cut may be a part of it."""
     return Path(cut.recording.sources[0].source)
 
 
 def text(cut: Cut) -> str:
-    """What is said in a cut, "" if nothing is."""
+    """Text of a cut; "" if it has none."""
     return cut.supervisions[0].text or ""
 
 
 def speaker(cut: Cut) -> str:
-    """Who speaks in a cut, "" if it is not known."""
+    """Speaker of a cut; "" if unknown."""
     return cut.supervisions[0].speaker or ""
 
 
@@ -147,16 +148,16 @@ def _split_suffix(name: str) -> tuple[Path, str | None]:
 def read_rows(
     file: Path, required: Sequence[str] = COLUMNS
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row of a table (.tsv, or .csv with quotes).
+    """Yield line number and cells of each row of a table (.tsv, or .csv with quotes).
 
     Raises:
-        ManifestError: the file cannot be read, lacks a required column, or has a bad row.
+        ManifestError: the file cannot be read, lacks a required column, or has an invalid row.
     """
     comma = file.suffix == ".csv"
     try:
-        # spreadsheets begin a file with a byte order mark
+        # spreadsheets write a byte order mark
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            # Between tabs, quotes in a transcript are part of it.
+            # in a tab-separated table, quotes are part of the text
             rows = csv.reader(
                 stream,
                 delimiter="," if comma else "\t",
@@ -177,7 +178,7 @@ def read_rows(
                 if len(row) != len(header):
                     raise ManifestError(
                         f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
-                        f"separate the cells by single {separator}s"
+                        f"separate the cells with single {separator}s"
                     )
                 yield rows.line_num, dict(zip(header, row, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -223,7 +224,7 @@ def _read_cuts(file: Path) -> Iterator[Cut]:
                     yield _parse_cut(content, f"{file}:{line}")
     except (OSError, EOFError) as error:
         raise ManifestError(
-            f"{file}: cannot be read ({error}); it may be cut off, write it anew"
+            f"{file}: cannot be read ({error}); it may be truncated, write it again"
         ) from None
 
 
@@ -231,17 +232,19 @@ def _parse_cut(content: bytes, where: str) -> Cut:
     try:
         data: Any = json.loads(content)
         cut = deserialize_item(data)
-    except Exception as error:  # lhotse asserts, and raises whatever a bad field leads to
+    except Exception as error:  # lhotse raises various errors, AssertionError included
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ManifestError(f"{where}: no lhotse cut ({reason}); write one cut a line") from None
+        raise ManifestError(
+            f"{where}: not a lhotse cut ({reason}); write one cut per line"
+        ) from None
     if not isinstance(cut, MonoCut):
         raise ManifestError(
-            f"{where}: a {type(cut).__name__}, but only lhotse's MonoCut is read; "
-            "give one recording with one channel a line"
+            f"{where}: a {type(cut).__name__}, but only lhotse's MonoCut is supported; "
+            "write one recording with one channel per line"
         )
     sources = cut.recording.sources if cut.recording is not None else []
     if len(sources) != 1 or sources[0].type != "file":
-        raise ManifestError(f"{where}: cut '{cut.id}' does not name one audio file; save it as one")
+        raise ManifestError(f"{where}: cut '{cut.id}' is not one audio file; save it as a file")
     if len(cut.supervisions) != 1:
         raise ManifestError(
             f"{where}: cut '{cut.id}' has {len(cut.supervisions)} supervisions instead of one; "
@@ -256,12 +259,12 @@ def _check_part(cut: MonoCut, where: str) -> None:
     if cut.start < 0 or cut.start + cut.duration > recording.duration + PART_TOLERANCE:
         raise ManifestError(
             f"{where}: cut '{cut.id}' is from {cut.start:.2f} to {cut.start + cut.duration:.2f} s "
-            f"of a recording of {recording.duration:.2f} s; write the cuts anew"
+            f"of a recording of {recording.duration:.2f} s; write the cuts again"
         )
     if is_part(cut) and recording.num_channels > 1:
         raise ManifestError(
             f"{where}: cut '{cut.id}' is a part of a recording with {recording.num_channels} "
-            "channels; save the cuts as files of their own with lhotse's save_audios"
+            "channels; save the cuts as separate files with lhotse's save_audios"
         )
 
 
@@ -270,6 +273,6 @@ def _check_unique(cuts: list[Cut], file: Path) -> None:
     for cut in cuts:
         if cut.id in seen:
             raise ManifestError(
-                f"{file}: utterance '{cut.id}' occurs twice; give each its own name"
+                f"{file}: utterance '{cut.id}' occurs twice; give each a unique name"
             )
         seen.add(cut.id)

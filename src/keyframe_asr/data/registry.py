@@ -1,4 +1,4 @@
-"""The corpora that can be prepared, and `prepare`, which makes a training's input of one."""
+"""Registry of the corpora, and `prepare`, which prepares one of them for training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LANGUAGES = ("english", "mandarin")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where a corpus is read.
+    """How a corpus is read.
 
     Attributes:
-        module: file in `keyframe_asr.data.corpora`.
-        options: of `PrepareOptions`, those that it takes beside those of every corpus.
-        required: those of them without which there is nothing to read.
-        languages: what `language` may be; empty if the corpus has its own names for them.
-        archives: the corpus's name for `download`; None if it has to be obtained by hand.
-        parts: those of a larger corpus that this one is; empty for all.
-        reader: function of the module that makes a `CorpusListing` of `source` and its options.
+        module: module in `keyframe_asr.data.corpora`.
+        options: fields of `PrepareOptions` that it accepts, in addition to those of every corpus.
+        required: the options that must be given.
+        languages: valid values of `language`; empty if the corpus names its languages itself.
+        archives: name of the corpus in `download`; None if it cannot be downloaded.
+        parts: the parts of a larger corpus that make up this one; empty for all.
+        reader: function of the module that lists the corpus in a `CorpusListing`.
     """
 
     module: str
@@ -66,32 +66,32 @@ SYNTHETIC: dict[str, tuple[Literal["mandarin", "english"], int]] = {
     "synthetic-mandarin": ("mandarin", 1500),
     "synthetic-english": ("english", 3000),
 }
-"""Corpora that are made here, with espeak-ng: language and training utterances."""
+"""Corpora generated with espeak-ng: language and number of training utterances."""
 
 NAMES = (*CORPORA, *SYNTHETIC)
 
 TABLES: dict[str, str] = {"aishell_sample": "mandarin", "audio_cmn": "mandarin"}
-"""Names of older versions for what is a table like any other, and its language."""
+"""Names that older versions had for corpora now read as a table, and their language."""
 
 _ALSO_AS_TABLES = {"an4": "english", "speechocean762": "english"}
-"""Corpora of which older versions read a table too."""
+"""Corpora that older versions also read as a table."""
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What of a corpus is prepared, and how; a corpus takes some of it.
+    """Options of `prepare`; each corpus accepts some of them.
 
     Attributes:
-        language: english or mandarin, or as the corpus calls it.
+        language: english or mandarin, or the name that the corpus uses.
         train, dev, test: folder or file of each split, relative to the source.
-        dev_speakers: speakers of the training split that become the development split.
-        parts: of the corpus, by their names there; empty for those that are usual.
-        hours: train on that many hours only, drawn at random.
+        dev_speakers: speakers to move from the training split to the development split.
+        parts: parts of the corpus to use; empty for the usual parts.
+        hours: use only this many hours of the training split, drawn at random.
         download: download the corpus into the source first.
-        units: of text; None is characters for Mandarin, and unigram pieces otherwise.
-        vocab_size: most units; None is 500 pieces, or all characters.
-        digits: leave transcripts with digits out, or take them as they are.
-        allow_incomplete: go on although much cannot be used.
+        units: tokens; None is characters for Mandarin, and unigram pieces otherwise.
+        vocab_size: maximum number of tokens; None is 500 pieces, or all characters.
+        digits: leave out transcripts with digits, or keep them unchanged.
+        allow_incomplete: continue even if many utterances cannot be used.
     """
 
     language: str | None = None
@@ -110,7 +110,7 @@ class PrepareOptions:
 
 _DEFAULTS = PrepareOptions()
 _EVERY = ("units", "vocab_size", "digits", "allow_incomplete")
-"""Options that every corpus takes."""
+"""Options that every corpus accepts."""
 
 
 def prepare(
@@ -122,23 +122,23 @@ def prepare(
 ) -> Prepared:
     """Write manifests, tokenizer, feature statistics and a summary of a corpus into a folder.
 
-    Does nothing if the folder holds all of it already.
+    Does nothing if the folder already contains the result.
 
     Args:
         corpus: one of `NAMES`.
-        source: folder of the corpus as it was obtained, or a table; for a synthetic corpus a text
-            with one sentence a line to be said, or None.
-        out: the folder to write.
-        options: which part of the corpus, and how its texts are taken.
-        progress: told what is being done, how much of it is done, and how much there is.
+        source: folder of the corpus as published, or a table; for a synthetic corpus a text file
+            with one sentence per line to speak, or None.
+        out: folder to write.
+        options: which part of the corpus to prepare, and how.
+        progress: called with the name of the current step, the number of items done and the total.
 
     Returns:
-        where everything lies, and what the corpus holds.
+        Paths of the files, and a summary of the corpus.
 
     Raises:
-        OptionError: there is no such corpus, or it does not take an option, or lacks one.
+        OptionError: the corpus is unknown, or does not accept an option, or lacks a required one.
         ManifestError: the corpus cannot be read or is incomplete, or `out` cannot be written.
-        RecipeError: there can be no such tokenizer of its texts.
+        RecipeError: the tokenizer cannot be trained on the texts.
     """
     source, out = None if source is None else Path(source), Path(out)
     options = options or _DEFAULTS
@@ -146,7 +146,7 @@ def prepare(
     if corpus in SYNTHETIC:
         return _prepare_synthetic(corpus, source, out)
     if source is None:
-        raise OptionError("source", f"{corpus} needs the folder that holds it")
+        raise OptionError("source", f"{corpus} needs the folder that contains it")
     from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
 
     texts = PreparationOptions(**{name: getattr(options, name) for name in _EVERY})
@@ -154,19 +154,17 @@ def prepare(
 
 
 def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions) -> None:
-    """Refuse what the corpus does not take, and ask for what it needs."""
+    """Raise an error for options that the corpus does not accept, and for missing ones."""
     language = TABLES.get(corpus)
     if source is not None and (source / "manifest.tsv").is_file():
         language = language or _ALSO_AS_TABLES.get(corpus)
     if language is not None:
         raise ManifestError(
-            f"{corpus}: is read as a table now; use: keyframe prepare tsv "
+            f"{corpus}: now read as a table; use: keyframe prepare tsv "
             f"--source {source or 'FOLDER'} --out {out} --language {language}"
         )
     if corpus not in NAMES:
-        raise OptionError(
-            "corpus", f"there is no corpus '{corpus}'; choose one of {', '.join(NAMES)}"
-        )
+        raise OptionError("corpus", f"unknown corpus '{corpus}'; choose one of {', '.join(NAMES)}")
     known = CORPORA.get(corpus, Corpus(""))
     taken = {*known.options, *(_EVERY if corpus in CORPORA else ())}
     if known.archives is not None:
@@ -174,7 +172,7 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
     for option in (field.name for field in fields(options)):
         value = getattr(options, option)
         if value != getattr(_DEFAULTS, option) and option not in taken:
-            raise OptionError(option, f"{corpus} does not take it")
+            raise OptionError(option, f"{corpus} does not accept it")
         if not value and option in known.required:
             raise OptionError(option, f"{corpus} needs it")
     if known.languages and options.language not in known.languages:
@@ -182,11 +180,11 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
             "language", f"is '{options.language}'; choose one of {', '.join(known.languages)}"
         )
     if source is not None and out.resolve() == source.resolve():
-        raise OptionError("out", "is the source, whose files would be replaced; name another")
+        raise OptionError("out", "is also the source, which would be overwritten; give another")
 
 
 def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListing:
-    """Download the corpus if asked to, then list it."""
+    """Download the corpus if requested, then list it."""
     known = CORPORA[corpus]
     if options.download and known.archives is not None:
         from keyframe_asr.data.corpora.download import download
@@ -223,5 +221,5 @@ def _prepare_synthetic(corpus: str, sentences: Path | None, out: Path) -> Prepar
     make_corpus(out, recipe)
     summary = read_summary(out)
     if summary is None:
-        raise ManifestError(f"{out}: cannot be read back; check the disk")
+        raise ManifestError(f"{out}: the result cannot be read back; check the disk")
     return Prepared.of(out, summary, was_there=summary == before)

@@ -1,4 +1,4 @@
-"""Statistics of features (CMVN): what the network subtracts from them and multiplies by."""
+"""Feature statistics (CMVN): mean and inverse standard deviation for normalisation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keyframe_asr.data.feature_store import Store
 from keyframe_asr.errors import KeyframeError, ManifestError
 
 STATISTICS_CUTS = 2000
-"""CMVN is estimated on at most so many utterances."""
+"""CMVN is estimated on at most this many utterances."""
 
 STATISTICS_FILE = "cmvn.json"
 
@@ -30,14 +30,14 @@ def measure_statistics(
     progress: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Statistics:
-    """Mean and inverse standard deviation of each feature over (some of) the cuts.
+    """Measure mean and inverse standard deviation of each feature over (some of) the cuts.
 
     Args:
-        cuts: the training set.
+        cuts: training set.
         store: computes the features.
-        unreadable: told of each cut that cannot be read, which then does not count.
-        progress: told (done, total) cuts.
-        say: told what takes the store a while.
+        unreadable: called with each cut that cannot be read, which is then skipped.
+        progress: called with the number of cuts done and the total.
+        say: logs the progress of the store.
 
     Raises:
         AudioError, ManifestError: a cut cannot be read, and `unreadable` is not given.
@@ -71,6 +71,6 @@ def load_statistics(folder: Path) -> Statistics:
         statistics = {name: [float(x) for x in data[name]] for name in ("mean", "inverse_std")}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ManifestError(
-            f"{path}: cannot be read ({error}); copy its folder again or make it anew"
+            f"{path}: cannot be read ({error}); copy its folder again, or prepare the corpus again"
         ) from None
     return statistics

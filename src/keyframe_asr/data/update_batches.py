@@ -1,8 +1,8 @@
-"""The batches of each update, divided among processes so that their number changes nothing.
+"""Divide the batches of each update among processes, so that their number changes no result.
 
-An update is made of `accumulate` batches. With several processes, each trains on some of them;
-where there are fewer batches than processes, or one more than they can divide evenly, the largest
-are cut in two. The gradient of the update stays that of the mean over all its utterances.
+An update consists of `accumulate` batches. With several processes, each trains on some of them. If
+the number of batches is not a multiple of the number of processes, the largest are split in two.
+The gradient of the update remains the mean over all its utterances.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch.utils.data import Sampler
 
 @dataclass(frozen=True)
 class UpdateBatch:
-    """What one process trains on at a time.
+    """A batch of one process.
 
     Attributes:
         cuts: utterances.
-        share: of the utterances of the update; 0 for a stand-in, given to a process for which
-            none are left, so that all processes take equally many steps.
-        last: true for the last batch that this process has in the update.
+        fraction: fraction of the utterances of the update; 0 for a placeholder, given to a process
+            without batches left, so that all processes take the same number of steps.
+        last: True for the last batch of this process in the update.
     """
 
     cuts: CutSet
-    share: float
+    fraction: float
     last: bool
 
 
@@ -35,10 +35,10 @@ class UpdateBatches(Sampler[UpdateBatch]):
     """The batches of one process, update by update.
 
     Args:
-        batches: the whole epoch's batches, the same in every process.
-        accumulate: batches of one update; the last update of an epoch may have fewer.
-        process: number of this process, from 0.
-        processes: how many there are.
+        batches: all batches of the epoch, the same in every process.
+        accumulate: batches per update; the last update of an epoch may have fewer.
+        process: index of this process, from 0.
+        processes: number of processes.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class UpdateBatches(Sampler[UpdateBatch]):
         self._process, self._processes = process, processes
 
     def __iter__(self) -> Iterator[UpdateBatch]:
-        batches = (cuts for cuts in self._batches)  # lhotse's own iterators begin again at the end
+        batches = (cuts for cuts in self._batches)  # lhotse's iterators restart at the end
         while group := list(itertools.islice(batches, self._accumulate)):
             yield from divide_update(group, self._processes)[self._process]
 
 
 def divide_update(group: list[CutSet], processes: int) -> list[list[UpdateBatch]]:
-    """The batches of each process in one update; every process gets equally many."""
+    """Return the batches of each process in one update; every process gets the same number."""
     cuts = [list(batch) for batch in group]
     total = sum(map(len, cuts))
     each = -(-len(cuts) // processes)
@@ -63,12 +63,12 @@ def divide_update(group: list[CutSet], processes: int) -> list[list[UpdateBatch]
         middle = len(largest) // 2
         cuts[place : place + 1] = [largest[:middle], largest[middle:]]
     parts = [(part, len(part) / total) for part in cuts]
-    stand_in = (cuts[0][:1], 0.0)
-    parts += [stand_in] * (each * processes - len(parts))
+    placeholder = (cuts[0][:1], 0.0)
+    parts += [placeholder] * (each * processes - len(parts))
     return [
         [
-            UpdateBatch(CutSet.from_cuts(part), share, last=place == each - 1)
-            for place, (part, share) in enumerate(parts[process::processes])
+            UpdateBatch(CutSet.from_cuts(part), fraction, last=place == each - 1)
+            for place, (part, fraction) in enumerate(parts[process::processes])
         ]
         for process in range(processes)
     ]

@@ -26,7 +26,7 @@ from keyframe_asr.inference.segmentation import (
     audio_segments,
     speech_detector,
 )
-from keyframe_asr.io.malloc import give_freed_memory_back
+from keyframe_asr.io.malloc import return_freed_memory
 from keyframe_asr.results import RecognitionResult
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -192,7 +192,7 @@ def _segments(
             return
         size = round(BLOCK_SECONDS * SAMPLE_RATE)
         blocks = (samples[start : start + size] for start in range(0, samples.size, size))
-    give_freed_memory_back()
+    return_freed_memory()
     detector = speech_detector(options.voice_activity)
     yield from audio_segments(_counted(blocks, recording), detector, options.segmentation)
 

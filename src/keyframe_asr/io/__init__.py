@@ -1,1 +1,1 @@
-"""Files: atomic writing, model folders and the memory of the process."""
+"""Input and output: atomic writing, model folders, pretrained sources and malloc settings."""

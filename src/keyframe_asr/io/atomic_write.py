@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writing: a file or folder is replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def replacing(
     *,
     flush: bool = False,
 ) -> Iterator[Path]:
-    """A temporary path to write a file to, which takes the place of `path` once that went well.
+    """Yield a temporary path to write to; on success, it replaces `path`.
 
     Args:
-        path: the file; its folder is made if need be.
-        advice: what to do if it cannot be written.
-        error: what is raised then.
-        flush: wait until the content is on the disk, so that a power cut leaves no empty file.
+        path: target file; its folder is created if needed.
+        advice: what to do if the file cannot be written, for the error message.
+        error: exception type to raise.
+        flush: call fsync first, so that a power failure cannot leave an empty file.
 
     Raises:
-        KeyframeError: it cannot be written; what was at `path` before is still there.
+        KeyframeError: the file cannot be written; the previous file at `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -41,7 +41,7 @@ def replacing(
     except OSError as failure:
         raise _cannot_write(path, failure, advice, error) from None
     finally:
-        with suppress(OSError):  # a folder that is a file has been told already
+        with suppress(OSError):  # the cause has already been raised above
             temporary.unlink()
 
 
@@ -51,7 +51,7 @@ def write_whole(
     advice: str = "use another path",
     error: type[KeyframeError] = KeyframeError,
 ) -> None:
-    """Write a file by way of `replacing`; text as UTF-8, what has no place in it as escapes."""
+    """Write a file with `replacing`; text as UTF-8 with backslash escapes for lone surrogates."""
     if isinstance(content, str):
         content = content.encode("utf-8", "backslashreplace")
     with replacing(path, advice, error) as temporary:
@@ -64,10 +64,10 @@ def replacing_folder(
     advice: str = "use another path",
     error: type[KeyframeError] = KeyframeError,
 ) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of `folder` once that went well.
+    """Yield a new folder to write into; on success, it replaces `folder`.
 
     Raises:
-        KeyframeError: it cannot be written; what was at `folder` before is still there.
+        KeyframeError: the folder cannot be written; the previous `folder` is unchanged.
     """
     written, replaced = (
         folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old")

@@ -1,12 +1,11 @@
 """Model folders: `config.yaml`, `model.safetensors`, the tokenizer and a model card.
 
-Weights are stored as float16, or as 8-bit integers where that is asked for, and computed with as
-float32; the feature statistics (CMVN) keep float32. A folder is written beside its place and
-renamed, so that it is there whole or not at all.
+Weights are stored as float16, or as 8-bit integers on request, and converted to float32 on loading;
+the feature statistics (CMVN) stay float32. Folders are written atomically.
 
-8-bit integers are symmetric, per output row (Jacob et al., 2018, section 3, with a zero point of
-0): each row of a matrix becomes integers in [-127, 127] and a scale, its greatest magnitude / 127.
-That is a quarter of float32, half of float16.
+8-bit quantisation is symmetric, per output row (Jacob et al., 2018, section 3, with zero point 0):
+each row of a matrix is stored as integers in [-127, 127] and a scale, its largest magnitude / 127.
+This takes a quarter of the space of float32, half of float16.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
 SCALE_SUFFIX = ".row_scale"
-"""Follows the name of a quantised weight in the name of its scales."""
+"""Suffix of the name of a quantised weight's scales."""
 
 LARGEST = 127
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What a model folder holds; the network is in evaluation mode, float32, on the CPU."""
+    """Content of a model folder; the network is in evaluation mode, float32, on the CPU."""
 
     network: KeyframeNetwork
     tokenizer: Tokenizer
@@ -49,7 +48,7 @@ class StoredModel:
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder of a model. Raises `ModelError`, naming the shipped ones, if there is none."""
+    """Find the folder of a model by path or shipped name. Raises `ModelError` if there is none."""
     folder = Path(model)
     if (folder / CONFIG_FILE).is_file():
         return folder
@@ -58,18 +57,16 @@ def find_model(model: str | Path) -> Path:
         return shipped[str(model)]
     names = ", ".join(shipped) or "none"
     if (folder / "model" / CONFIG_FILE).is_file():
-        raise ModelError(f"{model}: is the folder of a training run; give {folder / 'model'}")
+        raise ModelError(f"{model}: the folder of a training run; give {folder / 'model'}")
     if folder.is_dir():
         raise ModelError(
-            f"{model}: holds no {CONFIG_FILE}; give a model folder, or one of: {names}"
+            f"{model}: contains no {CONFIG_FILE}; give a model folder, or one of: {names}"
         )
-    raise ModelError(
-        f"{model}: no such model folder, and no model of that name is shipped; shipped are: {names}"
-    )
+    raise ModelError(f"{model}: no such model; give a model folder, or one of: {names}")
 
 
 def shipped_models() -> dict[str, Path]:
-    """Folder of each model inside the package, by name."""
+    """Return the folders of the models shipped with the package, by name."""
     root = Path(str(resources.files("keyframe_asr"))) / "models"
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return {folder.name: folder for folder in folders if (folder / CONFIG_FILE).is_file()}
@@ -84,18 +81,18 @@ def save_model_folder(
     dtype: torch.dtype = torch.float16,
     quantised: Collection[str] = (),
 ) -> None:
-    """Write a model folder, in place of an older one at the same path.
+    """Write a model folder, replacing an older model at the same path.
 
-    Trained weights are stored as `dtype`, but as 8-bit integers if `quantised` names them.
+    Trained weights are stored as `dtype`; those named in `quantised` as 8-bit integers.
 
     Raises:
-        ModelError: a weight is not finite in `dtype`, or the folder is something else than a
-            model folder, or cannot be written.
+        ModelError: a weight is not finite in `dtype`, or the folder exists and is not a model
+            folder, or cannot be written.
     """
     if folder.exists() and not (folder / CONFIG_FILE).is_file() and any(folder.iterdir()):
-        raise ModelError(f"{folder}: exists and is no model folder; choose another place")
+        raise ModelError(f"{folder}: exists and is not a model folder; choose another path")
     weights = with_quantised(_stored_weights(network, dtype), quantised)
-    with replacing_folder(folder, "choose another place", ModelError) as written:
+    with replacing_folder(folder, "choose another path", ModelError) as written:
         save_file(weights, written / WEIGHTS_FILE)
         (written / tokenizer.file_name).write_bytes(tokenizer.content())
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
@@ -103,21 +100,21 @@ def save_model_folder(
 
 
 def load_model_folder(folder: Path) -> StoredModel:
-    """Rebuild the network of a model folder.
+    """Load a model folder.
 
     Raises:
-        ModelError: a file is missing, damaged, or does not fit the others.
-        RecipeError: `config.yaml` holds a key or value that is not valid.
+        ModelError: a file is missing or damaged, or does not match the others.
+        RecipeError: `config.yaml` contains an invalid key or value.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise ModelError(f"{folder}: holds no {name}; give the folder of a trained model")
+            raise ModelError(f"{folder}: contains no {name}; give the folder of a trained model")
     config = load_model_folder_config(folder / CONFIG_FILE)
     tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size != config.vocab_size:
         raise ModelError(
-            f"{folder}: its tokenizer has {tokenizer.vocab_size} units, but {CONFIG_FILE} says "
-            f"{config.vocab_size}; the files are not of one model, copy it again"
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, but {CONFIG_FILE} says "
+            f"{config.vocab_size}; the files belong to different models, copy the model again"
         )
     network = KeyframeNetwork(config.model, config.features.num_mel_bins, config.vocab_size)
     network.load_state_dict(_checked_weights(folder / WEIGHTS_FILE, network))
@@ -127,14 +124,14 @@ def load_model_folder(folder: Path) -> StoredModel:
 
 
 def copy_model_folder(source: Path, folder: Path, config: ModelFolderConfig) -> None:
-    """Write what a model folder holds, with another `config.yaml`, to a place where nothing is.
+    """Copy a model folder to a new path, with another `config.yaml`.
 
     Raises:
-        ModelError: the place is taken or cannot be written.
+        ModelError: the path exists or cannot be written.
     """
     if folder.exists():
-        raise ModelError(f"{folder}: exists already; choose another place")
-    with replacing_folder(folder, "choose another place", ModelError) as written:
+        raise ModelError(f"{folder}: already exists; choose another path")
+    with replacing_folder(folder, "choose another path", ModelError) as written:
         shutil.copytree(source, written, dirs_exist_ok=True)
         save_model_config(written, config)
 
@@ -145,19 +142,19 @@ def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight (R, ...) of two or more dimensions as int8 and its scales (R,) float32."""
+    """Quantise a weight (R, ...) of two or more dimensions to int8 and scales (R,) float32."""
     rows = weight.detach().float().flatten(1)
     scale = rows.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
     return (rows / scale.unsqueeze(1)).round().to(torch.int8).reshape(weight.shape), scale
 
 
 def dequantise(integers: Tensor, scale: Tensor) -> Tensor:
-    """The float32 weight of `quantise`, each value off by half a scale of its row at most."""
+    """Invert `quantise` to float32; values differ by at most half the scale of their row."""
     return integers.float() * scale.reshape(-1, *[1] * (integers.dim() - 1))
 
 
 def with_quantised(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """The weights with those of these names, where they are matrices, as integers and scales."""
+    """Quantise the weights of these names that are matrices; leave all others."""
     stored = {}
     for name, weight in weights.items():
         if name in names and weight.dim() >= 2:
@@ -168,7 +165,7 @@ def with_quantised(weights: dict[str, Tensor], names: Collection[str]) -> dict[s
 
 
 def without_quantised(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `with_quantised` was given, up to rounding."""
+    """Invert `with_quantised`, up to rounding."""
     return {
         name: dequantise(weight, stored[name + SCALE_SUFFIX])
         if name + SCALE_SUFFIX in stored
@@ -194,7 +191,7 @@ def _stored_weights(network: KeyframeNetwork, dtype: torch.dtype) -> dict[str, T
 
 
 def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
-    """The stored weights as float32, once names and shapes are those of the network."""
+    """Load the weights as float32; check their names, shapes and values against the network."""
     try:
         stored = without_quantised(load_file(path))
     except (OSError, SafetensorError) as error:
@@ -203,12 +200,12 @@ def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
     missing, unknown = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
     if missing or unknown:
         problem = f"lacks '{missing[0]}'" if missing else f"has the unknown '{unknown[0]}'"
-        raise ModelError(f"{path}: {problem}; it does not belong to the {CONFIG_FILE} beside it")
+        raise ModelError(f"{path}: {problem}; it does not match the {CONFIG_FILE} next to it")
     for name, tensor in stored.items():
         if tensor.shape != expected[name].shape:
             raise ModelError(
-                f"{path}: '{name}' has the shape {tuple(tensor.shape)}, but {CONFIG_FILE} asks for "
-                f"{tuple(expected[name].shape)}; the files are not of one model"
+                f"{path}: '{name}' has the shape {tuple(tensor.shape)}, but {CONFIG_FILE} needs "
+                f"{tuple(expected[name].shape)}; the files belong to different models"
             )
         if not tensor.isfinite().all():
             raise ModelError(f"{path}: '{name}' is not finite; copy the model again")

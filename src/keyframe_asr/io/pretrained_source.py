@@ -1,8 +1,8 @@
-"""Where the weights of a pretrained encoder come from.
+"""Find and load the weights of a pretrained encoder.
 
-A folder with `config.json` and safetensors, of the encoder alone or of a whole checkpoint; a name
-in the local Hugging Face cache; or a model of this project, whose own encoder, as it was trained
-there, is taken. Nothing is downloaded here.
+The source is a folder with `config.json` and safetensors (the encoder alone or a whole checkpoint),
+a name in the local Hugging Face cache, or a model of this project that contains a pretrained
+encoder. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from keyframe_asr.io.model_folder import CONFIG_FILE, shipped_models, without_qu
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
-"""What `config.json` of each family says of itself."""
+"""`model_type` in the `config.json` of each family."""
 
 HUGGING_FACE_CONFIG = "config.json"
 
 OWN_PREFIX = "pretrained.encoder."
-"""What names start with in a model folder of this project."""
+"""Prefix of the encoder's weights in a model folder of this project."""
 
 PREFIXES = {
     "whisper": ("", "encoder.", "model.encoder.", OWN_PREFIX),
     "wav2vec2": ("", "wav2vec2.", OWN_PREFIX),
 }
-"""What names start with in checkpoints that hold more than the encoder."""
+"""Prefixes of the encoder's weights in checkpoints that contain more than the encoder."""
 
-_FORGOTTEN = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+_IGNORED_KEYS = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
 
 def with_architecture(recipe: Recipe) -> Recipe:
-    """The recipe with the architecture of its pretrained encoder, if it has one, filled in.
+    """Fill in the architecture of the recipe's pretrained encoder, if it has one.
 
     Raises:
-        ModelError: the source cannot be found or read, or is of another family.
+        ModelError: the source cannot be found or read, or belongs to another family.
     """
     pretrained = recipe.model.pretrained
     if pretrained is None or pretrained.architecture is not None:
@@ -53,10 +53,10 @@ def with_architecture(recipe: Recipe) -> Recipe:
 
 
 def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
-    """Put the source's weights, as float32, into the encoder.
+    """Load the weights of the source into the encoder, as float32.
 
     Raises:
-        ModelError: they cannot be found or read, or do not fit.
+        ModelError: the weights cannot be found or read, or do not match.
     """
     folder = find_source(config.source)
     stored = without_quantised(_read_weights(folder))
@@ -68,28 +68,28 @@ def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
     renamed = {_renamed(name.removeprefix(prefix)): tensor for name, tensor in stored.items()}
     lacking = [name for name in own if name not in renamed and name not in _UNUSED]
     if lacking:
-        raise ModelError(f"{folder}: its weights lack '{lacking[0]}'; copy the encoder again")
+        raise ModelError(f"{folder}: the weights lack '{lacking[0]}'; copy the encoder again")
     misshapen = [n for n in own if n in renamed and renamed[n].shape != own[n].shape]
     if misshapen:
         name = misshapen[0]
         raise ModelError(
-            f"{folder}: '{name}' has the shape {tuple(renamed[name].shape)}, but its config asks "
-            f"for {tuple(own[name].shape)}; the files are not of one model"
+            f"{folder}: '{name}' has the shape {tuple(renamed[name].shape)}, but the config needs "
+            f"{tuple(own[name].shape)}; the files belong to different models"
         )
     fitting = {inside + n: renamed[n].to(own[n].dtype) for n in own if n in renamed}
     encoder.load_state_dict(fitting, strict=False)
 
 
 _UNUSED = ("masked_spec_embed",)
-"""What replaces masked frames in the encoder's own training; some checkpoints lack it."""
+"""Embedding of masked frames, used only in pretraining; some checkpoints lack it."""
 
 
 def find_source(source: str) -> Path:
-    """The folder of a source.
+    """Find the folder of a source.
 
     Raises:
-        ModelError: it is no folder of an encoder or model, no shipped model, and not in the local
-            cache of Hugging Face.
+        ModelError: the source is not a folder of an encoder or model, not a shipped model, and not
+            in the local Hugging Face cache.
     """
     folder, shipped = Path(source), shipped_models()
     if any((folder / name).is_file() for name in (CONFIG_FILE, HUGGING_FACE_CONFIG)):
@@ -98,20 +98,19 @@ def find_source(source: str) -> Path:
         return shipped[source]
     if folder.is_dir():
         raise ModelError(
-            f"{folder}: holds neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "
-            "(a model); name the folder that does"
+            f"{folder}: contains neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "
+            "(a model); give the folder that does"
         )
     if source.startswith((".", "/")) or source.count("/") != 1:
         raise ModelError(
-            f"{source}: no such folder, and no model of that name is shipped; give the folder of "
-            f"an encoder, a model ({', '.join(shipped)}), or a name of Hugging Face such as "
-            "openai/whisper-base"
+            f"{source}: no such folder or shipped model; give the folder of an encoder, a model "
+            f"({', '.join(shipped)}), or a Hugging Face name such as openai/whisper-base"
         )
     try:
         from transformers.utils.hub import cached_file
     except ImportError:
         raise ModelError(
-            f"{source}: no such folder; names of Hugging Face need transformers: "
+            f"{source}: no such folder, and Hugging Face names need transformers; "
             "pip install 'keyframe-asr[pretrained]'"
         ) from None
     try:
@@ -120,8 +119,8 @@ def find_source(source: str) -> Path:
         found = None
     if found is None:
         raise ModelError(
-            f"{source}: no such folder, and not in the local cache of Hugging Face; give a folder, "
-            f"or fetch it once: hf download {source}"
+            f"{source}: no such folder, and not in the local Hugging Face cache; give a folder, "
+            f"or download it once: hf download {source}"
         )
     return Path(found).parent
 
@@ -138,20 +137,20 @@ def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
     kind = found.get("model_type") if isinstance(found, dict) else None
     if kind != MODEL_TYPES[config.family]:
         raise ModelError(
-            f"{path}: its model_type is '{kind}', but model.pretrained.family is "
-            f"'{config.family}'; give an encoder of that family"
+            f"{path}: model_type is '{kind}', but model.pretrained.family is '{config.family}'; "
+            "give an encoder of that family"
         )
-    return {key: value for key, value in found.items() if key not in _FORGOTTEN}
+    return {key: value for key, value in found.items() if key not in _IGNORED_KEYS}
 
 
 def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, Any]:
-    """Of the encoder inside a model of this project."""
+    """Return the architecture of the encoder inside a model of this project."""
     own = load_model_folder_config(folder / CONFIG_FILE).model.pretrained
     if own is None or own.architecture is None or own.family != config.family:
         kind = "no pretrained encoder" if own is None else f"an encoder of family '{own.family}'"
         raise ModelError(
-            f"{folder}: is a model on {kind}, but model.pretrained.family is '{config.family}'; "
-            "give a model on an encoder of that family"
+            f"{folder}: the model has {kind}, but model.pretrained.family is '{config.family}'; "
+            "give a model with an encoder of that family"
         )
     return own.architecture
 
@@ -159,7 +158,7 @@ def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(f"{folder}: holds no .safetensors file; give the folder of an encoder")
+        raise ModelError(f"{folder}: contains no .safetensors file; give the folder of an encoder")
     weights: dict[str, Tensor] = {}
     for file in files:
         try:
@@ -170,7 +169,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _renamed(name: str) -> str:
-    """A weight's name as newer versions of torch have it: those of weight norm have changed."""
+    """Map a weight's name to newer versions of torch, which renamed those of weight norm."""
     return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
         ".weight_v", ".parametrizations.weight.original1"
     )

@@ -1,9 +1,8 @@
-"""Forms of text: the normal form that training and error rates go by, and words in any script.
+"""Text normalisation, and splitting text in any script into words.
 
-A normalisation has a name, which prepared corpora and models carry, so that a model is scored on
-the form of text it was trained on.
-
-Han characters are words of their own, as the scoring of Mandarin has it.
+Prepared corpora and models store the name of their normalisation, so that a model is scored on the
+form of text it was trained on. Each Han character counts as a word, as is usual in scoring
+Mandarin.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Language = Literal["english", "mandarin"]
 Digits = Literal["refuse", "keep"]
 
 _HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""The inside of a character class of regular expressions."""
+"""Ranges for a character class of a regular expression."""
 
 _HAN_CHARACTER = re.compile(f"[{_HAN}]")
 _WORD = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
@@ -33,10 +32,10 @@ class Normalisation:
     """A normal form of transcripts.
 
     Attributes:
-        name: what it is called in recipes, prepared corpora and models.
-        language: whose texts it is for.
-        description: what a report says of it.
-        keeps_digits: whether 0-9 are symbols of the form.
+        name: its name in recipes, prepared corpora and models.
+        language: language of the texts.
+        description: for reports.
+        keeps_digits: True if 0-9 are kept.
     """
 
     name: NormalisationName
@@ -45,16 +44,16 @@ class Normalisation:
     keeps_digits: bool
 
     def __call__(self, text: str) -> str:
-        """The transcript in normal form; "" if nothing of it is left."""
+        """Return the transcript in normal form; "" if nothing is left."""
         if self.language == "mandarin":
             return _normalise_mandarin(text)
         kept = "A-Z0-9'" if self.keeps_digits else "A-Z'"
         return re.sub(f"[^{kept}]+", " ", _english_letters(text)).strip()
 
     def lost(self, text: str) -> str:
-        """Letters and digits of a transcript that are spoken but have no place in the form."""
+        """Return the letters and digits of a transcript that the normal form drops."""
         if self.language == "mandarin":
-            return ""  # all of them are kept
+            return ""  # the form keeps all of them
         normal = set(self(text))
         lost = (one for one in _english_letters(text) if one.isalnum() and one not in normal)
         return "".join(dict.fromkeys(lost))
@@ -86,20 +85,20 @@ NORMALISATIONS: dict[NormalisationName, Normalisation] = {
 
 
 def normalise_text(text: str, name: NormalisationName) -> str:
-    """Bring a transcript into a normal form, by default the one with the name of its language.
+    """Normalise a transcript.
 
-    English: upper case; accents dropped; only A-Z, the apostrophe and single spaces are kept (and
+    English: upper case, without accents; only A-Z, the apostrophe and single spaces are kept (and
     0-9 in `english-digits`), any other character separates words. Mandarin: NFKC (full-width forms
-    become ASCII), Latin letters upper-cased, spaces, punctuation, symbols and control characters
-    removed.
+    become ASCII), Latin letters in upper case, without spaces, punctuation, symbols and control
+    characters.
     """
     return NORMALISATIONS[name](text)
 
 
 def normalisation_for(language: Language, digits: Digits) -> Normalisation:
-    """The normal form for the transcripts of a corpus.
+    """Return the normalisation for the transcripts of a corpus.
 
-    Where digits are refused none reach the form, so it is that of the language.
+    If transcripts with digits are refused, no digit is left to keep or drop.
     """
     if language == "english" and digits == "keep":
         return NORMALISATIONS["english-digits"]
@@ -107,17 +106,17 @@ def normalisation_for(language: Language, digits: Digits) -> Normalisation:
 
 
 def has_digits(text: str) -> bool:
-    """Whether a number is written in digits, full-width ones included; 〇 is a word like 一."""
+    """True if a text contains digits, full-width digits included; 〇 is a word like 一."""
     return any(symbol.isdecimal() for symbol in unicodedata.normalize("NFKC", text))
 
 
 def is_han(character: str) -> bool:
-    """Whether one character is a Han character."""
+    """True if the character is a Han character."""
     return _HAN_CHARACTER.match(character) is not None
 
 
 def mixed_words(text: str) -> list[str]:
-    """Words of a text in any script: single Han characters, and runs of other characters."""
+    """Split a text in any script into words: single Han characters, and runs of others."""
     return _WORD.findall(text)
 
 
@@ -130,5 +129,5 @@ def _english_letters(text: str) -> str:
 def _normalise_mandarin(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).upper()
     kept = "".join(symbol for symbol in folded if unicodedata.category(symbol)[0] not in "ZPSC")
-    # Where a space is gone, an accent may have come beside a letter.
+    # removing a space can put a combining accent next to a letter
     return unicodedata.normalize("NFKC", kept)

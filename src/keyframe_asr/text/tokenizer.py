@@ -1,7 +1,7 @@
-"""Text to token ids and back: characters, or sentencepiece pieces.
+"""Tokenizers: text to token ids and back, as characters or sentencepiece pieces.
 
-Ids 0, 1 and 2 are the same everywhere: blank (the ε of AXE and TIL), the unknown token, and the
-start and end of the decoder's text. Real tokens start at 3; `vocab_size` counts all of them.
+Ids 0, 1 and 2 are reserved: blank (the ε of AXE and TIL), unknown, and start/end of text for the
+decoder. Real tokens start at 3; `vocab_size` includes the reserved ids.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 BLANK, UNKNOWN, END = 0, 1, 2
 UNKNOWN_TEXT = "⁇"
-"""What an unknown token looks like in decoded text."""
+"""Stands for an unknown token in decoded text."""
 
 _SPECIAL = ("<blank>", "<unk>", "<sos/eos>")
 _SPACE = "<space>"
@@ -43,43 +43,40 @@ _CHARACTERS_FILE = "tokenizer.txt"
 _SENTENCEPIECE_FILE = "tokenizer.model"
 
 TOKENIZER_FILES = (_SENTENCEPIECE_FILE, _CHARACTERS_FILE)
-"""A folder holds one of them."""
+"""File names of a tokenizer; a model folder contains one of them."""
 
 
 class Tokenizer(ABC):
-    """Units of text with their ids; white space is collapsed on both ways."""
+    """Maps text to token ids and back; runs of white space become one space."""
 
     @property
     @abstractmethod
     def vocab_size(self) -> int:
-        """Number of ids, the three special ones included."""
+        """Number of ids, including the three reserved ids."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; what the vocabulary lacks becomes `UNKNOWN`."""
+        """Convert a text to ids; units outside the vocabulary become `UNKNOWN`."""
 
     @abstractmethod
     def unknown(self, text: str) -> list[str]:
-        """Parts of a text that `encode` turns into `UNKNOWN`, in order, each as often as it is."""
+        """Return the units of a text that `encode` maps to `UNKNOWN`, in order, with repeats."""
 
     @abstractmethod
     def piece(self, token: int) -> str:
-        """One token as it is displayed; sentencepiece keeps the word boundary "▁"."""
+        """Return the text of one token; sentencepiece keeps the word boundary "▁"."""
 
     @property
     @abstractmethod
     def file_name(self) -> str:
-        """What the file of the tokenizer is called, in whatever folder: one of `TOKENIZER_FILES`.
-
-        Whoever writes it writes `content` into it.
-        """
+        """Name of the file to write `content` to: one of `TOKENIZER_FILES`."""
 
     @abstractmethod
     def content(self) -> bytes:
-        """What `load_tokenizer` makes the same tokenizer of."""
+        """Serialise the tokenizer for `load_tokenizer`."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; blank and end are ignored, unknown becomes "⁇"."""
+        """Convert ids to text; blank and end are skipped, unknown becomes "⁇"."""
         pieces = [
             UNKNOWN_TEXT if token == UNKNOWN else self.piece(token)
             for token in ids
@@ -89,7 +86,7 @@ class Tokenizer(ABC):
 
 
 class CharacterTokenizer(Tokenizer):
-    """One id per character, in the order given; saved one symbol a line, line number = id."""
+    """One id per character, in the order given; stored one symbol per line, line number = id."""
 
     file_name = _CHARACTERS_FILE
 
@@ -97,7 +94,7 @@ class CharacterTokenizer(Tokenizer):
         self._symbols = [*_SPECIAL, *symbols]
         self._ids = {symbol: index for index, symbol in enumerate(self._symbols) if index > END}
         if len(self._ids) != len(symbols):
-            raise ValueError("a character tokenizer needs symbols that differ from one another")
+            raise ValueError("the symbols of a character tokenizer must be unique")
 
     @property
     def vocab_size(self) -> int:
@@ -118,7 +115,7 @@ class CharacterTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: Path) -> CharacterTokenizer:
-        """Read `tokenizer.txt`. Raises `ModelError` if it is not one."""
+        """Read `tokenizer.txt`. Raises `ModelError` if the file is not valid."""
         try:
             lines = path.read_bytes().decode("utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -130,12 +127,14 @@ class CharacterTokenizer(Tokenizer):
             )
         symbols = [" " if line == _SPACE else line for line in lines[3:-1]]
         if any(len(symbol) != 1 for symbol in symbols) or len(set(symbols)) != len(symbols):
-            raise ModelError(f"{path}: a line is not one symbol or comes twice; copy it again")
+            raise ModelError(
+                f"{path}: a line is not a single symbol or is repeated; copy the model again"
+            )
         return cls(symbols)
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """A sentencepiece model (arXiv 1808.06226) with the project's three special ids."""
+    """A sentencepiece model (arXiv 1808.06226) with the three reserved ids."""
 
     file_name = _SENTENCEPIECE_FILE
 
@@ -168,24 +167,24 @@ class SentencePieceTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: Path) -> SentencePieceTokenizer:
-        """Read `tokenizer.model`. Raises `ModelError` if it is not one of this project."""
+        """Read `tokenizer.model`. Raises `ModelError` if the file is not valid."""
         try:
             return cls(path.read_bytes())
         except (OSError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ModelError(
-                f"{path}: not a sentencepiece model of this project: {reason}; copy it again"
+                f"{path}: not a tokenizer of this project: {reason}; copy the model again"
             ) from None
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
-    """Build the tokenizer of a recipe from its training texts; the same texts give the same one.
+    """Build a tokenizer from training texts; deterministic.
 
-    `vocab_size` is an upper bound: a small text may hold fewer distinct units.
+    `vocab_size` is an upper bound: a small text may contain fewer distinct units.
 
     Raises:
         RecipeError: `vocab_size` is missing, or too small for the characters of the texts.
-        ManifestError: the texts hold nothing to learn from.
+        ManifestError: all texts are empty.
     """
     lines = [line for line in map(_collapse, texts) if line]
     if not lines:
@@ -196,13 +195,13 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a model folder. Raises `ModelError` if there is none, or a bad one."""
+    """Load the tokenizer of a model folder. Raises `ModelError` if it is missing or damaged."""
     if (folder / _SENTENCEPIECE_FILE).is_file():
         return SentencePieceTokenizer.load(folder / _SENTENCEPIECE_FILE)
     if (folder / _CHARACTERS_FILE).is_file():
         return CharacterTokenizer.load(folder / _CHARACTERS_FILE)
     raise ModelError(
-        f"{folder}: holds neither {_CHARACTERS_FILE} nor {_SENTENCEPIECE_FILE}; "
+        f"{folder}: contains neither {_CHARACTERS_FILE} nor {_SENTENCEPIECE_FILE}; "
         "give the folder of a trained model"
     )
 
@@ -217,13 +216,13 @@ def _most_frequent_symbols(lines: Sequence[str], vocab_size: int | None) -> list
 
 def _train_sentencepiece(lines: Sequence[str], config: TokenizerConfig) -> SentencePieceTokenizer:
     if config.vocab_size is None:
-        raise RecipeError("tokenizer.vocab_size is missing: sentencepiece needs it, e.g. 100")
-    # the characters, the word boundary (which is the space) and the three special ids
+        raise RecipeError("tokenizer.vocab_size is missing; sentencepiece needs it, e.g. 100")
+    # the characters, the word boundary (which is the space) and the reserved ids
     needed = len({symbol for line in lines for symbol in line} | {" "}) + len(_SPECIAL)
     if config.model_type != "word" and config.vocab_size < needed:
         raise RecipeError(
-            f"tokenizer.vocab_size is {config.vocab_size}, but the characters of the training "
-            f"texts alone need {needed}; give at least {needed}"
+            f"tokenizer.vocab_size is {config.vocab_size}, too small for the characters of the "
+            f"training texts; give at least {needed}"
         )
     model = io.BytesIO()
     try:
@@ -249,8 +248,8 @@ def _train_sentencepiece(lines: Sequence[str], config: TokenizerConfig) -> Sente
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(
-            f"tokenizer: sentencepiece cannot make {config.vocab_size} {config.model_type} pieces "
-            f"of the training texts: {reason}; try another vocab_size"
+            f"tokenizer: sentencepiece cannot train {config.vocab_size} {config.model_type} pieces "
+            f"on the training texts: {reason}; try another vocab_size"
         ) from None
     return SentencePieceTokenizer(model.getvalue())
 

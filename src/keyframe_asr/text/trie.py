@@ -1,7 +1,7 @@
-"""Words spelled letter by letter in a trie, and how the tokens of a vocabulary move through it.
+"""Tries over letters, and how the tokens of a vocabulary move through them.
 
-A token may be a letter, a piece or a whole word; letters are what all of them have in common, so a
-word is recognised however it was cut into tokens. "▁" begins a word, as in sentencepiece.
+A token may be a letter, a piece or a whole word. Because a trie is spelled in letters, it matches a
+word however the word is split into tokens. "▁" marks the start of a word, as in sentencepiece.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = 0
 
 
 def surfaces(tokenizer: Tokenizer) -> list[str]:
-    """Letters of every token with "▁" for a space; none for those that are no text."""
+    """Return the letters of every token, with "▁" for a space; "" for the reserved ids."""
     return [
         tokenizer.piece(token).replace(" ", BOUNDARY) if token > max(UNKNOWN, END) else ""
         for token in range(tokenizer.vocab_size)
@@ -23,18 +23,18 @@ def surfaces(tokenizer: Tokenizer) -> list[str]:
 
 
 def writes_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether any token begins a word."""
+    """True if any token starts a word."""
     return any(text.startswith(BOUNDARY) for text in surfaces(tokenizer))
 
 
 class Trie:
-    """Nodes are numbers, `ROOT` the empty word; `children[node]` maps a letter to a node."""
+    """Nodes are integers, `ROOT` is the empty word; `children[node]` maps a letter to a node."""
 
     def __init__(self) -> None:
         self.children: list[dict[str, int]] = [{}]
 
     def add(self, letters: str) -> list[int]:
-        """Nodes along a word, one per letter."""
+        """Insert a word; return the nodes along it, one per letter."""
         node, path = ROOT, []
         for letter in letters:
             following = self.children[node].get(letter)
@@ -47,7 +47,7 @@ class Trie:
         return path
 
     def breadth_first(self) -> Iterator[tuple[int, str, int]]:
-        """Every edge as (node, letter, child), shallow ones first."""
+        """Yield every edge as (node, letter, child), level by level."""
         level = [ROOT]
         while level:
             edges = [(n, letter, c) for n in level for letter, c in self.children[n].items()]
@@ -56,11 +56,11 @@ class Trie:
 
 
 class Pieces:
-    """The tokens of a vocabulary in a trie of their letters, which may leave out a first "▁".
+    """The tokens of a vocabulary in a trie of their letters, without a leading "▁".
 
     Attributes:
-        letters: of every token, without its boundary.
-        begins: whether a token has a boundary.
+        letters: letters of every token, without its "▁".
+        begins: per token, True if it starts with "▁".
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -73,11 +73,11 @@ class Pieces:
                 self._tokens.setdefault(self._trie.add(letters)[-1], []).append(token)
 
     def starting(self, letter: str) -> list[int]:
-        """Tokens whose first letter, after a boundary, is this one."""
+        """Return the tokens whose first letter, after a "▁", is `letter`."""
         return [token for token, letters in enumerate(self.letters) if letters[:1] == letter]
 
     def walks(self, trie: Trie, node: int) -> Iterator[tuple[int, int]]:
-        """(token, node) of all tokens whose letters are a path from a node of another trie."""
+        """Yield (token, end node) for all tokens whose letters are a path from `node` of `trie`."""
         open_ = [(node, ROOT)]
         while open_:
             at, mine = open_.pop()

@@ -82,7 +82,7 @@ class EpochStatistics:
     def add(self, result: BatchResult) -> None:
         """Take one batch into account."""
         batch = result.batch
-        if batch.share == 0:
+        if batch.fraction == 0:
             return
         count = len(batch.ids)
         self.batches += 1

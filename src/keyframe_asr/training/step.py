@@ -125,7 +125,7 @@ class Updater:
             )
             spikes = count_spikes(self._network, encoded)
             check_finite("loss", total, self._stage.name, batch.ids)
-            self._backward(total * batch.share)
+            self._backward(total * batch.fraction)
         return BatchResult(
             batch,
             float(total.detach()),

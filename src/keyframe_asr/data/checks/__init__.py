@@ -1,1 +1,1 @@
-"""What is wrong with manifests: recordings, texts, outliers, and what their splits share."""
+"""Checks of manifests: recordings, texts, outliers, and overlap between splits."""

@@ -1,4 +1,4 @@
-"""What can be found in data: each kind with its severity, and what to do about it."""
+"""Kinds of findings, each with its severity and advice."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """Error: an utterance cannot be used, or a score would mean nothing. Warning: probably a
-    defect, or a score flattered by it. Information: worth knowing."""
+    """Severity of a finding.
+
+    Error: an utterance cannot be used, or a score would be meaningless. Warning: probably a defect,
+    or an optimistic score. Information: worth knowing.
+    """
 
     error = "error"
     warning = "warning"
@@ -18,7 +21,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that can be found."""
+    """A kind of finding."""
 
     severity: Severity
     title: str
@@ -27,26 +30,26 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "audio-missing": Kind(
-        Severity.error, "recording is not there", "correct the path or get the file"
+        Severity.error, "recording is missing", "correct the path or get the file"
     ),
     "audio-unreadable": Kind(
         Severity.error, "recording cannot be decoded", "copy or convert it again, or leave it out"
     ),
     "audio-empty": Kind(
-        Severity.error, "recording without a sample", "copy it again, or leave it out"
+        Severity.error, "recording without samples", "copy it again, or leave it out"
     ),
     "audio-not-finite": Kind(
         Severity.error, "samples that are NaN or infinite", "export the recording again"
     ),
     "audio-duration": Kind(
         Severity.error,
-        "audio of another length than the manifest says",
+        "length differs from the manifest",
         "correct the manifest, or copy the recording again",
     ),
     "audio-silent": Kind(
         Severity.error,
-        "text, but digital silence",
-        "look for the right recording, or leave it out",
+        "digital silence with a text",
+        "find the right recording, or leave it out",
     ),
     "audio-clipped": Kind(
         Severity.warning, "clipped audio", "record at a lower level, or accept it"
@@ -54,71 +57,71 @@ KINDS: dict[str, Kind] = {
     "audio-rates": Kind(
         Severity.information,
         "several sample rates",
-        "all become 16 kHz; lower rates lack the high frequencies that others have",
+        "all are resampled to 16 kHz; lower rates lack high frequencies",
     ),
     "audio-channels": Kind(
         Severity.information,
         "more than one channel",
-        "channels are averaged; if each holds one speaker, separate them",
+        "channels are averaged; if each has its own speaker, separate them",
     ),
     "text-empty": Kind(Severity.warning, "no text", "transcribe it, or leave it out"),
     "text-nothing": Kind(
         Severity.warning,
-        "nothing of the text is left once normalised",
-        "check text and --language",
+        "text is empty once normalised",
+        "check the text and --language",
     ),
     "text-digits": Kind(
         Severity.warning,
         "digits in the text",
-        "write numbers as they are spoken: digits do not say how they are read",
+        "write numbers as they are spoken; digits are ambiguous",
     ),
     "text-unknown": Kind(
         Severity.warning,
-        "symbols or words that the tokenizer lacks",
-        "correct the texts, or train a tokenizer that has them",
+        "symbols or words unknown to the tokenizer",
+        "correct the texts, or train a tokenizer that includes them",
     ),
     "text-too-long": Kind(
         Severity.error,
         "more text than the audio has encoder frames",
-        "CTC cannot align it and training leaves it out: check text and recording",
+        "CTC cannot align it, training leaves it out; check text and recording",
     ),
     "duration-outlier": Kind(
-        Severity.information, "unusual duration", "listen to some; long ones cost memory"
+        Severity.information, "unusual duration", "listen to some; long ones need memory"
     ),
     "rate-outlier": Kind(
         Severity.warning, "unusual speaking rate", "listen: text and audio may not belong together"
     ),
     "speaker-unknown": Kind(
         Severity.information,
-        "no speaker named",
-        "nobody can tell whether these speakers are in other splits",
+        "unknown speaker",
+        "cannot check whether these speakers are in other splits",
     ),
     "duplicate-audio": Kind(
-        Severity.warning, "the same audio twice in one split", "keep one, with the right text"
+        Severity.warning, "same audio twice in one split", "keep one, with the right text"
     ),
     "split-audio": Kind(
-        Severity.error, "the same audio in two splits", "take it out of the training split"
+        Severity.error, "same audio in two splits", "remove it from the training split"
     ),
     "split-utterance": Kind(
-        Severity.warning, "the same utterance name in two splits", "check that they differ"
+        Severity.warning, "same utterance name in two splits", "check that they differ"
     ),
     "split-speaker": Kind(
         Severity.warning,
-        "the same speaker in two splits",
-        "error rates are of known speakers: say so, or split by speaker",
+        "same speaker in two splits",
+        "error rates are for known speakers; report that, or split by speaker",
     ),
     "split-sentence": Kind(
         Severity.information,
-        "sentence that the other split has too",
-        "error rates on it are of a known sentence",
+        "same sentence in two splits",
+        "error rates on it are for a known sentence",
     ),
 }
-"""By the name that programs know them by."""
+"""Kinds by their name in the JSON report."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing found: an utterance, speaker or symbol, and what is the matter with it."""
+    """An utterance, speaker or symbol that was found, with details."""
 
     name: str
     detail: str = ""
@@ -126,11 +129,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Finding:
-    """All items of one kind in a manifest, or between two.
+    """All items of one kind in a manifest, or in a pair of manifests.
 
     Attributes:
         kind: a key of `KINDS`.
-        manifests: one name, or two; the items are then those of the second.
+        manifests: one name, or two; the items of a pair belong to the second.
         items: in the order of the manifest.
     """
 
@@ -140,11 +143,11 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """Severity of its kind."""
         return KINDS[self.kind].severity
 
 
 def findings(kind: str, manifests: tuple[str, ...], items: Iterable[Item]) -> list[Finding]:
-    """One finding, none if there are no items."""
+    """Return a list with one finding; empty if there are no items."""
     collected = tuple(items)
     return [Finding(kind, manifests, collected)] if collected else []

@@ -1,4 +1,4 @@
-"""What `keyframe check-data` says: as tables for people, as JSON for programs."""
+"""Report of `keyframe check-data`: as tables for the terminal, as JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from keyframe_asr.data.checks.finding import KINDS, Finding, Severity
 from keyframe_asr.text.forms import Language
 
 SHOWN_EXAMPLES = 3
-"""Items of a finding in the table; JSON has all of them."""
+"""Items of a finding shown in the table; the JSON report has all of them."""
 
 _STYLES = {Severity.error: "red", Severity.warning: "yellow", Severity.information: "blue"}
 
 
 @dataclass(frozen=True)
 class ManifestSummary:
-    """One manifest; sample rates (Hz) and channels are those of the files, with their counts."""
+    """Summary of a manifest; `sample_rates` (Hz) and `channels` map to the number of files."""
 
     manifest: str
     utterances: int
@@ -34,14 +34,14 @@ class ManifestSummary:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found.
+    """Result of the checks.
 
     Attributes:
-        language: that texts were normalised for.
-        unit: what texts were counted in, "tokens" or "characters".
-        subsampling_factor: that encoder frames were counted at.
-        manifests: one summary each.
-        findings: errors first; empty if the data are clean.
+        language: language of the texts, for normalisation.
+        unit: unit of text lengths, "tokens" or "characters".
+        subsampling_factor: fbank frames per encoder frame.
+        manifests: summary of each manifest.
+        findings: sorted by severity, errors first; empty if the data are clean.
     """
 
     language: Language
@@ -51,12 +51,12 @@ class DataReport:
     findings: tuple[Finding, ...]
 
     def of(self, severity: Severity) -> list[Finding]:
-        """The findings of one severity."""
+        """Return the findings of one severity."""
         return [finding for finding in self.findings if finding.severity is severity]
 
 
 def as_json(report: DataReport) -> dict[str, Any]:
-    """The report for programs, with every item of every finding."""
+    """Convert the report to JSON data, with every item of every finding."""
     return {
         "language": report.language,
         "unit": report.unit,
@@ -79,22 +79,22 @@ def as_json(report: DataReport) -> dict[str, Any]:
 
 
 def render(report: DataReport) -> Iterator[Table | str]:
-    """What was looked at, then what was found."""
+    """Yield a table of the manifests, then a table of the findings."""
     names = _short_names([summary.manifest for summary in report.manifests])
     yield _summary_table(report, names)
     if report.findings:
         yield _findings_table(report, names)
     else:
-        yield "nothing was found to be wrong"
+        yield "no problems found"
 
 
 def verdict(errors: Sequence[Finding]) -> str:
-    """One line that says which errors there are."""
+    """Summarise the errors on one line."""
     counts: dict[str, int] = {}
     for finding in errors:
         counts[finding.kind] = counts.get(finding.kind, 0) + len(finding.items)
     named = ", ".join(f"{KINDS[kind].title} ({count})" for kind, count in counts.items())
-    return f"the data have errors: {named}; mend them or leave these utterances out"
+    return f"the data have errors: {named}; fix them or leave these utterances out"
 
 
 def _summary_table(report: DataReport, names: Mapping[str, str]) -> Table:
@@ -143,7 +143,7 @@ def _findings_table(report: DataReport, names: Mapping[str, str]) -> Table:
 
 
 def _short_names(manifests: Sequence[str]) -> dict[str, str]:
-    """Manifests without the folder that all of them are in."""
+    """Shorten the names of manifests by their common folder."""
     try:
         folder = os.path.commonpath([os.path.dirname(name) for name in manifests])
     except ValueError:  # some are relative, or on another drive

@@ -1,7 +1,7 @@
-"""What is looked for in the utterances of a manifest, and in two manifests together.
+"""Rules of the checks, on one manifest and on pairs of manifests.
 
-Recordings that cannot be used or do not sound as they should; texts that nothing can be learnt
-from; unusual durations and speaking rates; audio, names, speakers and sentences that come twice.
+They find unusable, silent or clipped recordings; empty, too long or unknown texts; unusual
+durations and speaking rates; and repeated audio, names, speakers and sentences.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from keyframe_asr.data.checks.finding import Finding, Item, findings
 from keyframe_asr.data.checks.utterance import Utterance
 from keyframe_asr.text.forms import has_digits
 
-CLIPPED_SHARE = 0.001
-"""A recording is clipped if more than this share of it is at full scale; peaks alone are less."""
+CLIPPED_FRACTION = 0.001
+"""A recording is clipped if more than this fraction of its samples is at full scale."""
 
 _PROBLEMS = (
     "audio-missing",
@@ -28,20 +28,20 @@ _PROBLEMS = (
 )
 
 DEVIATIONS = 5.0
-"""Robust standard deviations to the median."""
+"""Robust standard deviations from the median beyond which a value is an outlier."""
 
-FEWEST = 20
-"""Fewer values have no spread to speak of."""
+MIN_VALUES = 20
+"""Fewer values are too few to measure a spread."""
 
-LEAST_FACTOR = 2.0
-"""Where all are alike, even a small difference would be many deviations."""
+MIN_FACTOR = 2.0
+"""Smallest ratio to the median of an outlier; matters if all values are nearly the same."""
 
 _GAUSSIAN = 1.4826
-"""MAD to standard deviation of a normal distribution."""
+"""Ratio of the standard deviation of a normal distribution to its MAD."""
 
 
 def audio_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
-    """Recordings of one manifest that cannot be used, or that sound wrong."""
+    """Find recordings of a manifest that cannot be used, are silent, clipped or multi-channel."""
     where = (manifest,)
     found = []
     for problem in _PROBLEMS:
@@ -49,9 +49,9 @@ def audio_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findi
         found += findings(problem, where, (Item(one.id, one.audio.reason) for one in bad))
     silent = (one for one in utterances if one.audio.silent and one.sentence)
     found += findings("audio-silent", where, (Item(one.id, f"'{one.text}'") for one in silent))
-    clipped = (one for one in utterances if one.audio.clipped > CLIPPED_SHARE)
-    shares = (Item(one.id, f"{one.audio.clipped:.1%} of its samples") for one in clipped)
-    found += findings("audio-clipped", where, shares)
+    clipped = (one for one in utterances if one.audio.clipped > CLIPPED_FRACTION)
+    fractions = (Item(one.id, f"{one.audio.clipped:.1%} of its samples") for one in clipped)
+    found += findings("audio-clipped", where, fractions)
     several = (one for one in utterances if one.audio.channels > 1)
     channels = (Item(one.id, f"{one.audio.channels} channels") for one in several)
     return found + findings("audio-channels", where, channels)
@@ -60,14 +60,14 @@ def audio_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findi
 def sample_rate_findings(
     manifests: Sequence[str], utterances: Sequence[Utterance]
 ) -> list[Finding]:
-    """Whether the recordings of all manifests have one sample rate."""
+    """Report the sample rates of all manifests if there are several."""
     rates = Counter(one.audio.sample_rate for one in utterances if one.audio.sample_rate)
     items = [Item(f"{rate} Hz", f"{count} utterances") for rate, count in sorted(rates.items())]
     return findings("audio-rates", tuple(manifests), items if len(items) > 1 else ())
 
 
 def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
-    """Texts of one manifest that are empty, too long, or not as they would be spoken."""
+    """Find texts of a manifest that are empty, too long, or contain digits or unknown symbols."""
     where = (manifest,)
     empty = (Item(one.id) for one in utterances if not one.text.strip())
     nothing = (
@@ -91,14 +91,13 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
 
 
 def outlier_findings(manifest: str, utterances: Sequence[Utterance], unit: str) -> list[Finding]:
-    """Utterances of one manifest that are unusually long, short, fast or slow.
+    """Find utterances of a manifest that are unusually long, short, fast or slow.
 
-    The rule is that of the median absolute deviation (Iglewicz and Hoaglin, 1993), on logarithms,
-    because durations and rates are spread by factors: a value is an outlier if its logarithm is
-    more than `DEVIATIONS` robust standard deviations (1.4826 · MAD) away from the median. Unlike
-    mean and standard deviation, neither moves with the outliers themselves. Manifests of fewer than
-    `FEWEST` utterances have no outliers, and deviations of less than a factor of `LEAST_FACTOR` are
-    none. `unit` names what the speaking rate counts.
+    Uses the median absolute deviation (Iglewicz and Hoaglin, 1993) of logarithms: a value is an
+    outlier if its logarithm is more than `DEVIATIONS` robust standard deviations (1.4826 · MAD)
+    away from the median. Unlike mean and standard deviation, these are robust to the outliers.
+    Manifests with fewer than `MIN_VALUES` utterances have no outliers, and values within a factor
+    of `MIN_FACTOR` of the median are not outliers. `unit` is the unit of the speaking rate.
     """
     timed = [one for one in utterances if one.seconds > 0]
     spoken = [one for one in timed if one.units and not one.audio.problem]
@@ -111,24 +110,24 @@ def outlier_findings(manifest: str, utterances: Sequence[Utterance], unit: str) 
 
 
 def outliers(values: Sequence[float]) -> list[int]:
-    """Indices of the outliers among values above 0."""
-    if len(values) < FEWEST:
+    """Return the indices of the outliers among values above 0."""
+    if len(values) < MIN_VALUES:
         return []
     logs = np.log(np.asarray(values, dtype=np.float64))
     distances = np.abs(logs - np.median(logs))
-    limit = max(DEVIATIONS * _GAUSSIAN * float(np.median(distances)), math.log(LEAST_FACTOR))
+    limit = max(DEVIATIONS * _GAUSSIAN * float(np.median(distances)), math.log(MIN_FACTOR))
     return [int(index) for index in np.flatnonzero(distances > limit)]
 
 
 def duplicate_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
-    """Utterances of one manifest with the samples of an earlier one."""
+    """Find utterances of a manifest whose samples equal those of an earlier utterance."""
     return findings("duplicate-audio", (manifest,), _repeated(utterances))
 
 
 def shared_findings(
     manifests: tuple[str, str], earlier: Sequence[Utterance], later: Sequence[Utterance]
 ) -> list[Finding]:
-    """What the later of two manifests has in common with the earlier one."""
+    """Find audio, names, speakers and sentences of `later` that also occur in `earlier`."""
     names = {one.id for one in earlier}
     same_name = (Item(one.id) for one in later if one.id in names)
     return [
@@ -140,7 +139,7 @@ def shared_findings(
 
 
 def _unknown(utterances: Sequence[Utterance]) -> list[Item]:
-    """What the tokenizer lacks, the most frequent first."""
+    """List the units that the tokenizer lacks, the most frequent first."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for one in utterances:
@@ -169,8 +168,8 @@ def _repeated(utterances: Iterable[Utterance]) -> Iterator[Item]:
             continue
         same = first.setdefault(one.audio.digest, one)
         if same is not one:
-            but = "" if same.sentence == one.sentence else ", but another text"
-            yield Item(one.id, f"as {same.id}{but}")
+            but = "" if same.sentence == one.sentence else ", with another text"
+            yield Item(one.id, f"same as {same.id}{but}")
 
 
 def _shared(
@@ -178,13 +177,13 @@ def _shared(
     later: Iterable[Utterance],
     content: Callable[[Utterance], bytes | str],
 ) -> Iterator[Item]:
-    """Utterances of `later` with the content of one of `earlier`; no content is none shared."""
+    """Yield utterances of `later` whose content occurs in `earlier`; empty content is ignored."""
     first: dict[bytes | str, str] = {}
     for one in earlier:
         first.setdefault(content(one), one.id)
     for one in later:
         if content(one) and content(one) in first:
-            yield Item(one.id, f"as {first[content(one)]}: '{one.text}'")
+            yield Item(one.id, f"same as {first[content(one)]}: '{one.text}'")
 
 
 def _speakers(earlier: Iterable[Utterance], later: Iterable[Utterance]) -> Iterator[Item]:

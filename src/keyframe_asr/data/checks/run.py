@@ -1,4 +1,4 @@
-"""All checks on some manifests, each of which is one split."""
+"""Run all checks on manifests; each manifest is one split."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from keyframe_asr.data.checks.rules import (
 from keyframe_asr.data.checks.utterance import (
     Reading,
     Utterance,
+    decode_all,
     guess_language,
-    listen,
     read_utterance,
 )
 from keyframe_asr.data.manifest import load_manifest, text
@@ -41,19 +41,19 @@ def check_manifests(
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataReport:
-    """Check every utterance of manifests, and what they share; all audio is decoded.
+    """Check every utterance of the manifests, and their overlap; decodes all audio.
 
     Args:
-        names: as `load_manifest` takes them, each once.
-        language: of the texts; None is guessed from their script.
-        normalisation: their normal form; None is that of the language.
-        tokenizer: None counts characters where there would be tokens.
-        subsampling_factor: fbank frames in an encoder frame.
-        workers: processes that decode, beside this one.
-        progress: is told how many utterances are done, of how many.
+        names: unique names of manifests, as for `load_manifest`.
+        language: language of the texts; None guesses it from their script.
+        normalisation: normalisation of the texts; None is that of the language.
+        tokenizer: None counts characters instead of tokens.
+        subsampling_factor: fbank frames per encoder frame.
+        workers: additional processes for decoding.
+        progress: called with the number of utterances done and the total.
 
     Raises:
-        ManifestError: a manifest itself cannot be read.
+        ManifestError: a manifest cannot be read.
     """
     splits: dict[str, list[Cut]] = {name: list(load_manifest(name)) for name in names}
     total = sum(map(len, splits.values()))
@@ -62,7 +62,7 @@ def check_manifests(
     read: dict[str, list[Utterance]] = {name: [] for name in names}
     done = 0
     for name, cuts in splits.items():
-        for cut, audio in zip(cuts, listen(cuts, workers), strict=True):
+        for cut, audio in zip(cuts, decode_all(cuts, workers), strict=True):
             read[name].append(read_utterance(cut, audio, reading))
             done += 1
             progress(done, total)
@@ -92,12 +92,12 @@ def _report(read: dict[str, list[Utterance]], reading: Reading) -> DataReport:
 
 
 def _summary(name: str, utterances: Sequence[Utterance]) -> ManifestSummary:
-    heard = [one.audio for one in utterances if one.audio.sample_rate]
+    readable = [one.audio for one in utterances if one.audio.sample_rate]
     return ManifestSummary(
         manifest=name,
         utterances=len(utterances),
         seconds=round(sum(one.seconds for one in utterances), 3),
         speakers=len({one.speaker for one in utterances if one.speaker}),
-        sample_rates=dict(sorted(Counter(audio.sample_rate for audio in heard).items())),
-        channels=dict(sorted(Counter(audio.channels for audio in heard).items())),
+        sample_rates=dict(sorted(Counter(audio.sample_rate for audio in readable).items())),
+        channels=dict(sorted(Counter(audio.channels for audio in readable).items())),
     )

@@ -1,6 +1,6 @@
-"""One utterance as the checks see it: small, so that a whole corpus of them fits into memory.
+"""Facts about an utterance for the checks, small enough to keep a whole corpus in memory.
 
-Its recording is decoded as training will, and what it holds is boiled down to a few facts.
+Recordings are decoded in the same way as in training.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 
 FULL_SCALE = 0.999
-"""Samples of at least this size count as clipped; the largest 16-bit sample is 0.99997."""
+"""Samples of at least this magnitude count as clipped; the largest 16-bit sample is 0.99997."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What one recording, or the part of it that an utterance is, holds.
+    """Facts about the audio of an utterance.
 
     Attributes:
-        sample_rate: of the file, in hertz; 0 if it has no header that can be read.
-        channels: of the file, 0 likewise.
-        problem: kind of finding, "" if the audio can be used.
-        reason: why, for people.
-        silent: every sample is 0.
-        clipped: share of the samples at full scale, as the model hears them (16 kHz, mono).
-        digest: equal for equal samples at 16 kHz; empty if there is a problem or silence.
+        sample_rate: sample rate of the file in hertz; 0 if its header cannot be read.
+        channels: channels of the file; 0 if its header cannot be read.
+        problem: kind of finding; "" if the audio can be used.
+        reason: description of the problem.
+        silent: True if every sample is 0.
+        clipped: fraction of samples at full scale, after conversion to 16 kHz mono.
+        digest: digest of the samples at 16 kHz; empty if there is a problem or silence.
     """
 
     sample_rate: int = 0
@@ -55,13 +55,13 @@ class AudioFacts:
 
 @dataclass(frozen=True)
 class Reading:
-    """How texts are read.
+    """How texts are normalised and counted.
 
     Attributes:
-        language: of the texts.
-        normalisation: their normal form; None is that of the language.
-        tokenizer: None counts characters, spaces left out, where there would be tokens.
-        subsampling_factor: fbank frames in an encoder frame.
+        language: language of the texts.
+        tokenizer: None counts characters without spaces instead of tokens.
+        subsampling_factor: fbank frames per encoder frame.
+        normalisation: normalisation of the texts; None is that of the language.
     """
 
     language: Language
@@ -72,19 +72,19 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What the checks need to know of an utterance.
+    """Facts about an utterance.
 
     Attributes:
-        id: its name.
-        speaker: "" if not known.
-        text: as it stands in the manifest.
-        sentence: the text in its normal form.
-        seconds: of audio, as the manifest says.
-        units: tokens of the sentence, or characters.
-        frames_needed: encoder frames that CTC needs for them.
-        frames: encoder frames that there are.
-        unknown: what the tokenizer lacks, each as often as it comes.
-        audio: what its recording holds.
+        id: name of the utterance.
+        speaker: "" if unknown.
+        text: text in the manifest.
+        sentence: normalised text.
+        seconds: duration according to the manifest.
+        units: number of tokens or characters of the sentence.
+        frames_needed: encoder frames that CTC needs for the sentence.
+        frames: encoder frames of the audio.
+        unknown: units that the tokenizer lacks, with repeats.
+        audio: facts about the audio.
     """
 
     id: str
@@ -99,13 +99,13 @@ class Utterance:
     audio: AudioFacts
 
 
-def listen(cuts: Sequence[Cut], workers: int = 0) -> Iterator[AudioFacts]:
-    """Facts of each cut, in order; decoded by `workers` processes beside this one."""
+def decode_all(cuts: Sequence[Cut], workers: int = 0) -> Iterator[AudioFacts]:
+    """Yield facts about the audio of each cut, in order; decodes in `workers` extra processes."""
     yield from DataLoader(_Recordings(cuts), batch_size=None, num_workers=workers)
 
 
 def audio_facts(cut: Cut) -> AudioFacts:
-    """Decode the audio of a cut, all of it."""
+    """Decode the whole audio of a cut and collect facts about it."""
     path = audio_path(cut)
     try:
         samples = read_samples(cut)
@@ -124,7 +124,7 @@ def audio_facts(cut: Cut) -> AudioFacts:
 
 
 def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
-    """Put together what text and audio of a cut hold."""
+    """Combine the facts about text and audio of a cut."""
     sentence = normalise_text(text(cut), reading.normalisation or reading.language)
     tokenizer = reading.tokenizer
     units = tokenizer.encode(sentence) if tokenizer else list("".join(sentence.split()))
@@ -143,7 +143,7 @@ def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
 
 
 def guess_language(texts: Iterable[str]) -> Language:
-    """Mandarin if most letters are Han characters, English otherwise."""
+    """Guess the language: Mandarin if most letters are Han characters, English otherwise."""
     han = letters = 0
     for line in texts:
         for symbol in filter(str.isalpha, line):
@@ -172,7 +172,7 @@ def _header(path: Path) -> tuple[int, int]:
 
 
 def _problem(path: Path, error: AudioError | ManifestError) -> str:
-    """The kind of a failure; a look at the file tells what the error says to people only."""
+    """Determine the kind of a failure from the file; the error has only a message."""
     try:
         if not path.is_file():
             return "audio-missing"

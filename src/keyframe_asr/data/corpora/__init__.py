@@ -1,1 +1,1 @@
-"""One file a corpus: each turns recordings, or nothing at all, into manifests."""
+"""Corpora: readers (one file per corpus), downloads, preparation and synthetic corpora."""

@@ -1,10 +1,10 @@
-"""AISHELL-1, read Mandarin, as OpenSLR 33 gives it.
+"""AISHELL-1: read Mandarin, in the layout of OpenSLR 33.
 
     data_aishell/transcript/aishell_transcript_v0.8.txt      BAC009S0002W0122 而 对 楼市 ...
     data_aishell/wav/S0002.tar.gz                            train/S0002/BAC009S0002W0122.wav, ...
 
-Once its archive is unpacked, a speaker is in `wav/train`, `wav/dev` or `wav/test`: that is the
-split. The corpus has 141925 recordings but 141600 transcripts.
+Unpacking the archive of a speaker puts the recordings into `wav/train`, `wav/dev` or `wav/test`,
+which defines the split. The corpus has 141925 recordings but 141600 transcripts.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ EXPECTED: dict[Split, PartSize] = {
 
 
 def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
-    """List AISHELL-1 in `source`, which is or holds `data_aishell`.
+    """List AISHELL-1 in `source`, which is or contains `data_aishell`.
 
-    Speakers still packed in `wav/S*.tar.gz` are unpacked there first. A part copy is taken only
+    Speakers still packed in `wav/S*.tar.gz` are unpacked first. An incomplete copy is accepted only
     with `allow_incomplete`.
 
     Raises:
-        ManifestError: the corpus is not there or incomplete, or an archive cannot be unpacked.
+        ManifestError: the corpus is missing or incomplete, or an archive cannot be unpacked.
     """
     root = find_root(source, "data_aishell", ("transcript", "wav"), "AISHELL-1")
     texts = read_keyed_lines(root / TRANSCRIPT)
@@ -61,9 +61,9 @@ def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
         present = {path.parent.name for path in recordings.values()}
         without_text += sum(name not in texts for name in recordings)
         wanted = {name: texts[name] for one in present for name in transcribed.get(one, ())}
-        heard = {name: path for name, path in recordings.items() if name in texts}
-        names = {name: path.parent.name for name, path in heard.items()}
-        splits[split], unusable = list_pairs(wanted, heard, names)
+        usable = {name: path for name, path in recordings.items() if name in texts}
+        names = {name: path.parent.name for name, path in usable.items()}
+        splits[split], unusable = list_pairs(wanted, usable, names)
         problems += unusable
         speakers |= present
     absent = sorted({*transcribed} - speakers)
@@ -83,7 +83,7 @@ def _speaker(name: str) -> str:
 
 
 def _recordings(folder: Path) -> dict[str, Path]:
-    """The recordings of a split, by name."""
+    """Recordings of a split, by name."""
     if not folder.is_dir():
         return {}
     speakers = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -96,7 +96,7 @@ def _recordings(folder: Path) -> dict[str, Path]:
 
 
 def _unpack_speakers(wav: Path, transcribed: dict[str, set[str]]) -> None:
-    """Unpack every archive whose speaker is not there, or lacks a recording that has a text."""
+    """Unpack every archive whose speaker is missing, or lacks a recording with a transcript."""
     for name in files_below(wav, ".tar.gz"):
         speaker = name.removesuffix(".tar.gz")
         present = {
@@ -109,7 +109,7 @@ def _unpack_speakers(wav: Path, transcribed: dict[str, set[str]]) -> None:
 
 
 def _missing(absent: list[str], problems: list[str]) -> list[str]:
-    """Which speakers lack recordings, for the message."""
+    """Describe which speakers lack recordings, for the error message."""
     lines = []
     if absent:
         lines.append(f"speakers without recordings: {some_of(absent)}")

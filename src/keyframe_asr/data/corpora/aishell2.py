@@ -1,9 +1,9 @@
-"""AISHELL-2, read Mandarin: the iOS channel.
+"""AISHELL-2: read Mandarin, iOS channel.
 
     AISHELL-2/iOS/data/{wav.scp,trans.txt,wav/C0001/IC0001W0001.wav}      training
-    AISHELL-DEV-TEST-SET/iOS/{dev,test}/{wav.scp,trans.txt,wav/...}       a download of its own
+    AISHELL-DEV-TEST-SET/iOS/{dev,test}/{wav.scp,trans.txt,wav/...}       separate download
 
-`wav.scp` gives the path of a recording relative to its own folder, `trans.txt` its text.
+`wav.scp` gives the path of each recording relative to its folder, `trans.txt` its text.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ FOLDERS: dict[Split, tuple[str, ...]] = {
     "dev": ("dev",),
     "test": ("test",),
 }
-"""Names of a split's folder."""
+"""Possible folder names of each split."""
 ABOVE = ("", "[iI]OS/", "*/[iI]OS/", "*/*/[iI]OS/")
-"""Where in the source the folders may be."""
+"""Patterns, relative to the source, of the folders that contain them."""
 
 
 def read(
     source: Path, *, hours: float | None = None, seed: int = 1, allow_incomplete: bool = False
 ) -> CorpusListing:
-    """List AISHELL-2 in `source`, which holds the training set and the set for dev and test.
+    """List AISHELL-2 in `source`, which contains the training set and the dev/test set.
 
     Args:
         source: the folder above `iOS`, or one or two levels above it.
-        hours: train on that much only, drawn by utterance; reads the headers of what is drawn.
-            With the same seed, less is a part of more.
-        seed: of the draw.
-        allow_incomplete: dev or test may be missing.
+        hours: use only this many hours of the training set, drawn by utterance; reads the headers
+            of the drawn recordings. With the same seed, a smaller draw is a subset of a larger one.
+        seed: seed of the draw.
+        allow_incomplete: accept a missing dev or test set.
 
     Raises:
-        ManifestError: a split is not there, or the training set is shorter than `hours`.
+        ManifestError: a split is missing, or the training set is shorter than `hours`.
     """
     source = Path(os.path.abspath(source))
     if hours is not None and not (math.isfinite(hours) and hours > 0):
-        raise ManifestError(f"hours is {hours}; give how many hours to train on, more than 0")
+        raise ManifestError(f"hours is {hours}; give a number of hours greater than 0")
     folders, notes = _folders(source)
     missing = [split for split in FOLDERS if split not in folders]
     if "train" in missing or (missing and not allow_incomplete):
         raise ManifestError(
             f"{source}: no folder of AISHELL-2 with wav.scp and trans.txt for "
-            f"{', '.join(missing)}; put iOS/data, iOS/dev and iOS/test below it, or do without dev "
-            "or test with --allow-incomplete"
+            f"{', '.join(missing)}; put iOS/data, iOS/dev and iOS/test below it, or accept a "
+            "missing dev or test set with --allow-incomplete"
         )
-    notes += [f"{split}: not there" for split in missing]
+    notes += [f"{split}: missing" for split in missing]
     splits: dict[Split, list[ListedUtterance]] = {split: [] for split in FOLDERS}
     problems: list[str] = []
     for split, folder in folders.items():
@@ -75,7 +75,7 @@ def read(
 
 
 def _folders(source: Path) -> tuple[dict[Split, Path], list[str]]:
-    """The folder of each split that there is; notes of those there are several of."""
+    """Find the folder of each split; return them and notes about splits with several folders."""
     found: dict[Split, Path] = {}
     notes = []
     for split, names in FOLDERS.items():
@@ -89,7 +89,7 @@ def _folders(source: Path) -> tuple[dict[Split, Path], list[str]]:
         if folders:
             found[split] = folders[0]
         if len(folders) > 1:
-            notes.append(f"{split}: {len(folders)} folders, took {folders[0]}")
+            notes.append(f"{split}: {len(folders)} folders, used {folders[0]}")
     return found, notes
 
 
@@ -104,7 +104,7 @@ def _read_split(folder: Path) -> tuple[list[ListedUtterance], list[str]]:
 def _draw(
     utterances: list[ListedUtterance], hours: float, seed: int
 ) -> tuple[list[ListedUtterance], list[str]]:
-    """Utterances drawn until they make up `hours`; problems of those that cannot be read."""
+    """Draw utterances up to `hours`; return them and the problems of unreadable recordings."""
     order = list(range(len(utterances)))
     random.Random(seed).shuffle(order)
     drawn: list[int] = []
@@ -122,7 +122,7 @@ def _draw(
         drawn.append(position)
     if seconds < hours * 3600:
         raise ManifestError(
-            f"the training set of AISHELL-2 has {seconds / 3600:.2f} hours, less than the "
-            f"{hours:g} asked for; ask for less, or leave out --hours"
+            f"the training set of AISHELL-2 has {seconds / 3600:.2f} hours, less than --hours "
+            f"{hours:g}; give fewer hours, or leave out --hours"
         )
     return [utterances[position] for position in sorted(drawn)], problems

@@ -1,11 +1,11 @@
-"""AN4, spelled names, numbers, dates and commands in English, as CMU publishes it.
+"""AN4: spelled names, numbers, dates and commands in English, in CMU's published layout.
 
     an4/etc/an4_train.transcription               <s> YES </s> (an251-fash-b)      948 utterances
     an4/etc/an4_test.transcription                GO (cen8-fcaw-b)                 130 utterances
-    an4/wav/an4_clstk/fash/an251-fash-b.sph       fash is the speaker; the test part is beside it
+    an4/wav/an4_clstk/fash/an251-fash-b.sph       speaker fash; test recordings: wav/an4test_clstk
 
-The training and the test part have no speaker in common. There is no development set: one is carved
-out of the training part, by speaker: some women and some men, chosen by a seed.
+The training and the test part have no speaker in common. There is no development set, so some women
+and some men of the training part, chosen by a seed, are held out for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from keyframe_asr.text.forms import normalise_text
 
 EXPECTED = {"train": PartSize(948, 74), "test": PartSize(130, 10)}
 DEV_WOMEN, DEV_MEN = 3, 5
-"""Speakers of the development set; 13 utterances each make it a tenth of the training part."""
+"""Speakers of the development set; with 13 utterances each, a tenth of the training part."""
 
 SUFFIXES = (".sph", ".wav", ".flac")
 
@@ -37,16 +37,16 @@ _LINE = re.compile(r"(?:<s>)?(.*?)(?:</s>)?\s*\(([\w-]+)\)")
 
 
 def read(source: Path, *, seed: int = 1, allow_incomplete: bool = False) -> CorpusListing:
-    """List the corpus in `source`, which is or holds `an4`.
+    """List AN4 in `source`, which is or contains `an4`.
 
     Args:
-        source: the folder, with recordings as NIST SPHERE (an4_sphere.tar.gz), wav or FLAC.
+        source: the folder, with recordings as NIST SPHERE (an4_sphere.tar.gz), WAV or FLAC.
         seed: chooses the speakers of the development set.
-        allow_incomplete: take what there is.
+        allow_incomplete: accept an incomplete copy.
 
     Raises:
-        ManifestError: the corpus is not there or incomplete, its recordings are headerless, or it
-            has too few speakers for a development set.
+        ManifestError: the corpus is missing or incomplete, its recordings are headerless, or it has
+            too few speakers for a development set.
     """
     root = find_root(source, "an4", ("etc", "wav"), "AN4")
     recordings = _recordings(root)
@@ -62,7 +62,7 @@ def read(source: Path, *, seed: int = 1, allow_incomplete: bool = False) -> Corp
     train, test = found["train"], found["test"]
     known = {normalise_text(one.text, "english") for one in train}
     seen = sum(normalise_text(one.text, "english") in known for one in test)
-    notes.append(f"{seen} of {len(test)} test texts also occur in the training part; they stay in")
+    notes.append(f"{seen} of {len(test)} test texts also occur in the training part; they are kept")
     listing = CorpusListing("an4", "english", {"train": train, "test": test}, notes, problems)
     return hold_out_speakers(listing, _dev_speakers({one.speaker for one in train}, seed))
 
@@ -72,7 +72,7 @@ def _recordings(root: Path) -> dict[str, Path]:
     recordings = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
     if not recordings and any(path.suffix.lower() == ".raw" for path in files):
         raise ManifestError(
-            f"{root}: its recordings are headerless (.raw); get an4_sphere.tar.gz instead"
+            f"{root}: the recordings are headerless (.raw); use an4_sphere.tar.gz instead"
         )
     return recordings
 
@@ -84,7 +84,7 @@ def _texts(path: Path) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None:
             raise ManifestError(
-                f"{path}:{number}: is not 'TRANSCRIPT (NAME)'; get the corpus again"
+                f"{path}:{number}: not of the form 'TRANSCRIPT (NAME)'; get the corpus again"
             )
         texts[match[2]] = match[1].strip()
     return texts
@@ -96,13 +96,13 @@ def _speaker(name: str) -> str:
 
 
 def _dev_speakers(speakers: set[str], seed: int) -> set[str]:
-    """AN4 names women f... and men m...; a digit tells apart those with the same initials."""
+    """Draw the development speakers. In AN4, names of women start with f, those of men with m."""
     women = sorted(name for name in speakers if name.startswith("f"))
     men = sorted(name for name in speakers if name.startswith("m"))
     if len(women) <= DEV_WOMEN or len(men) <= DEV_MEN:
         raise ManifestError(
-            f"the training part has {len(women)} women and {len(men)} men; a development set needs "
-            f"more than {DEV_WOMEN} and {DEV_MEN}: give the whole corpus"
+            f"the training part has {len(women)} women and {len(men)} men; the development set "
+            f"needs more than {DEV_WOMEN} and {DEV_MEN}, give the whole corpus"
         )
     generator = random.Random(seed)
     return {*generator.sample(women, DEV_WOMEN), *generator.sample(men, DEV_MEN)}

@@ -1,9 +1,9 @@
-"""Mozilla Common Voice, read sentences in many languages, of which English and Chinese are read.
+"""Mozilla Common Voice: read sentences in many languages; English and Chinese are supported.
 
     cv-corpus-17.0-2024-03-15/en/{train,dev,test}.tsv      client_id, path, sentence and others
     cv-corpus-17.0-2024-03-15/en/clips/common_voice_en_1.mp3
 
-The columns beside those three differ from version to version.
+All other columns differ between versions.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ LANGUAGES: dict[str, Language] = {
     "zh-TW": "mandarin",
     "zh-HK": "mandarin",
 }
-"""What each of the corpus's languages is normalised as."""
+"""Normalisation language of each language of the corpus."""
 
 
 def read(source: Path, *, language: str | None = None) -> CorpusListing:
     """List one language of Common Voice.
 
     Args:
-        source: the language's folder, or one that holds it, directly or in `cv-corpus-*`.
-        language: as the corpus names it, such as `zh-CN`; needed if there are several.
+        source: the folder of the language, or a folder that contains it, also in `cv-corpus-*`.
+        language: its name in the corpus, such as `zh-CN`; required if there are several.
 
     Raises:
-        ManifestError: there is no such language, it is not English or Chinese, or a table is
-            missing or bad.
+        ManifestError: the language is missing or not supported, or a table is missing or invalid.
     """
     folder = _language_folder(Path(os.path.abspath(source)), language)
     if folder.name not in LANGUAGES:
@@ -80,21 +79,21 @@ def _language_folder(source: Path, language: str | None) -> Path:
     wanted = f" in '{language}'" if language is not None else ""
     if not folders:
         raise ManifestError(
-            f"{source}: no Common Voice{wanted} (looked for train.tsv); give the folder "
+            f"{source}: no Common Voice{wanted} found (looked for train.tsv); give the folder "
             "cv-corpus-*/LANGUAGE as --source"
         )
     names = ", ".join(str(folder.relative_to(source)) for folder in folders)
     raise ManifestError(
-        f"{source}: holds Common Voice{wanted} more than once ({names}); give one of these folders "
-        "as --source"
+        f"{source}: contains Common Voice{wanted} more than once ({names}); give one of these "
+        "folders as --source"
     )
 
 
 def _rows(table: Path) -> Iterator[tuple[str, str, str]]:
-    """Speaker, file in `clips` and sentence of each row."""
+    """Yield speaker, file in `clips` and sentence of each row."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
-            # Sentences hold quotes without a partner.
+            # sentences contain unpaired quotes
             rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
             missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
             if missing:
@@ -103,13 +102,13 @@ def _rows(table: Path) -> Iterator[tuple[str, str, str]]:
                 )
             for row in rows:
                 clip = row["path"]
-                # The first versions named clips without their ending.
+                # the first versions list clips without a file extension
                 yield (
                     row["client_id"],
                     clip if "." in clip else f"{clip}.mp3",
                     row["sentence"].strip(),
                 )
     except FileNotFoundError:
-        raise ManifestError(f"{table}: no such file; get the corpus again, whole") from None
+        raise ManifestError(f"{table}: no such file; get the complete corpus again") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{table}: cannot be read as UTF-8 text: {error}") from None

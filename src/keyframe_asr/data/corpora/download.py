@@ -1,9 +1,9 @@
-"""Download of the corpora that OpenSLR hosts: resumed, checked, then unpacked.
+"""Download corpora from OpenSLR, check them and unpack them; interrupted downloads are resumed.
 
-lhotse's `resumable_download` fetches and `safe_extract` unpacks. What is here decides whether a
-file is complete: its size has to be what the server announces, its MD5 sum what was published. The
-sums are OpenSLR's own for LibriSpeech and Mini LibriSpeech (`md5sum.txt`); those of AISHELL-1 and
-THCHS-30 are the ones that PaddleSpeech's recipes check. For speechocean762 none is known.
+Uses lhotse's `resumable_download` and `safe_extract`. This module adds the completeness checks: the
+size must be what the server announces, and the MD5 sum what was published. The sums of LibriSpeech
+and Mini LibriSpeech are OpenSLR's (`md5sum.txt`), those of AISHELL-1 and THCHS-30 are from
+PaddleSpeech's recipes. For speechocean762 none is known.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from keyframe_asr.errors import ManifestError
 SERVER = "https://www.openslr.org/resources"
 CHUNK = 1 << 20
 TIMEOUT = 60.0
-"""Seconds without a byte after which a connection is given up."""
+"""Seconds without data after which a connection is closed."""
 ATTEMPTS = 5
-"""Connections in a row that bring nothing before the server is given up."""
+"""Consecutive connections without progress before the download fails."""
 PAUSE = 3.0
-"""Seconds before the next of them."""
+"""Seconds between attempts."""
 BUSY = (408, 429)
-"""Answers below 500 after which it is worth trying again."""
+"""HTTP status codes below 500 that are retried."""
 UNSUPPORTED = (405, 501)
-"""Answers of a server that does not say how long a file is without sending it."""
+"""HTTP status codes of servers that do not support HEAD requests."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Archive:
     """A file on OpenSLR.
 
     Attributes:
-        resource: number of the corpus there.
-        name: of the file.
-        md5: its checksum in hexadecimal digits, None if none is known.
-        holds: a folder that is there once it is unpacked.
+        resource: OpenSLR number of the corpus.
+        name: file name.
+        md5: checksum in hexadecimal digits; None if unknown.
+        holds: folder that exists once the archive is unpacked.
     """
 
     resource: int
@@ -84,35 +84,35 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
     ),
     "speechocean762": (Archive(101, "speechocean762.tar.gz", None, "speechocean762"),),
 }
-"""What each corpus consists of. Mini LibriSpeech is read as `librispeech`."""
+"""Archives of each corpus. Mini LibriSpeech is read as `librispeech`."""
 
 
 def download(
     corpus: str, folder: Path, *, parts: Sequence[str] | None = None, server: str = SERVER
 ) -> Path:
-    """Download a corpus into `folder` and unpack it there; the progress goes to standard error.
+    """Download a corpus into `folder` and unpack it there; progress goes to standard error.
 
-    Call it again after an interruption: it goes on where it was, in the middle of a file too. An
-    archive is deleted once it is unpacked, unless it was there before.
+    After an interruption, call it again: it resumes, also in the middle of a file. An archive is
+    deleted after unpacking, unless it was there before.
 
     Args:
         corpus: one of `ARCHIVES`.
-        folder: where to; it is made if need be.
-        parts: of LibriSpeech, those to get, such as `train-clean-100`; all by default.
-        server: address below which a corpus is found by its number on OpenSLR.
+        folder: target folder; created if needed.
+        parts: parts of LibriSpeech to download, such as `train-clean-100`; all by default.
+        server: base URL, followed by the OpenSLR number of the corpus.
 
     Returns:
-        What to give to the corpus's reader as its source.
+        The source folder for the reader of the corpus.
 
     Raises:
-        ManifestError: OpenSLR does not host the corpus, the server cannot be reached or gives
-            something else than was published, or the disk is full.
+        ManifestError: OpenSLR does not host the corpus, the server cannot be reached, a file does
+            not match its checksum, or the disk is full.
     """
     archives = _wanted(corpus, parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ManifestError(f"{folder}: cannot be made ({error.strerror})") from None
+        raise ManifestError(f"{folder}: cannot be created ({error.strerror})") from None
     for archive in archives:
         done = folder / f".{archive.name}.unpacked"
         if done.is_file() and (folder / archive.holds).is_dir():
@@ -124,7 +124,9 @@ def download(
             _fetch_checked(f"{server}/{archive.resource}/{archive.name}", path, archive.md5)
         unpack(path, folder)
         if not (folder / archive.holds).is_dir():
-            raise ManifestError(f"{path}: holds no {archive.holds}; delete it and download again")
+            raise ManifestError(
+                f"{path}: contains no {archive.holds}; delete it and download it again"
+            )
         done.touch()
         if not own:
             path.unlink()
@@ -134,8 +136,8 @@ def download(
 def _wanted(corpus: str, parts: Sequence[str] | None) -> list[Archive]:
     if corpus not in ARCHIVES:
         raise ManifestError(
-            f"'{corpus}' cannot be downloaded; choose from {', '.join(ARCHIVES)}, and get others "
-            "from where they are published"
+            f"'{corpus}' cannot be downloaded; choose from {', '.join(ARCHIVES)}, or get the "
+            "corpus from its publisher"
         )
     archives = {archive.name.split(".")[0]: archive for archive in ARCHIVES[corpus]}
     for part in parts or ():
@@ -145,14 +147,14 @@ def _wanted(corpus: str, parts: Sequence[str] | None) -> list[Archive]:
 
 
 def fetch(address: str, partial: Path) -> None:
-    """Fetch `address` (http or https) into the file `partial`, or what is still missing of it.
+    """Download `address` (http or https) into the file `partial`, resuming if it exists.
 
-    A server without byte ranges sends everything anew. Whether the bytes are right is not known
-    afterwards, only that they are as many as the server says.
+    A server without byte ranges sends the whole file again. Only the size is checked here, not the
+    content.
 
     Raises:
-        ManifestError: the server refuses or cannot be reached, or the file cannot be written. What
-            was received stays.
+        ManifestError: the server refuses or cannot be reached, or the file cannot be written. The
+            received part is kept.
     """
     failures = 0
     size: int | None = None
@@ -164,7 +166,7 @@ def fetch(address: str, partial: Path) -> None:
             with _timeout(TIMEOUT):
                 size = _announced_size(address)
                 if size is not None and before > size:
-                    partial.unlink()  # a server without byte ranges sent all of it once more
+                    partial.unlink()  # a server without byte ranges sent the whole file again
                     before = 0
                 _check_room(partial, size, before)
                 resumable_download(address, partial, completed_file_size=size)
@@ -176,7 +178,7 @@ def fetch(address: str, partial: Path) -> None:
             if error.code < 500 and error.code not in BUSY:
                 raise ManifestError(
                     f"{address}: the server answers {error.code} {error.reason}; check the "
-                    "address, or download the file by hand"
+                    "address, or download the file manually"
                 ) from None
             reason = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
@@ -185,7 +187,7 @@ def fetch(address: str, partial: Path) -> None:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         failures = 1 if _size(partial) > before else failures + 1
     raise ManifestError(
-        f"{address}: cannot be downloaded ({reason}); run again to go on after "
+        f"{address}: cannot be downloaded ({reason}); run again to resume after "
         f"{_size(partial)} bytes"
     )
 
@@ -193,9 +195,9 @@ def fetch(address: str, partial: Path) -> None:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar archive, compressed or not, into `folder`.
 
-    Everything is unpacked beside its place first, then moved there: folders that do not exist yet
-    in one piece, files over files of the same name. What was left by an interruption is cleared
-    away the next time. Members that would land outside `folder` are refused.
+    Everything is unpacked into a temporary folder first, then moved: new folders as a whole, files
+    replacing files of the same name. Remains of an interrupted call are removed. Members that would
+    be written outside `folder` are refused.
 
     Raises:
         ManifestError: the archive is damaged or unsafe, or `folder` cannot be written.
@@ -207,24 +209,24 @@ def unpack(archive: Path, folder: Path) -> None:
         scratch.mkdir()
         try:
             with tarfile.open(archive) as content:
-                content.extraction_filter = tarfile.data_filter  # links are looked at as well
+                content.extraction_filter = tarfile.data_filter  # also checks links
                 safe_extract(content, scratch)
             _move_into(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise ManifestError(
-            f"{archive}: cannot be unpacked into {folder} ({error.strerror or error}); free or "
-            "grant the place, or unpack it by hand"
+            f"{archive}: cannot be unpacked into {folder} ({error.strerror or error}); check disk "
+            "space and permissions, or unpack it manually"
         ) from None
-    except Exception as error:  # what safe_extract raises has no type of its own
+    except Exception as error:  # safe_extract raises plain Exception
         raise ManifestError(
             f"{archive}: damaged or unsafe archive ({error}); get it again"
         ) from None
 
 
 def _move_into(source: Path, target: Path) -> None:
-    """Move all that is in a folder into another one on the same disk."""
+    """Move the content of a folder into another folder on the same disk."""
     for path in sorted(source.iterdir()):
         place = target / path.name
         if path.is_dir() and not path.is_symlink() and place.is_dir():
@@ -239,7 +241,7 @@ def _fetch_checked(address: str, path: Path, md5: str | None) -> None:
     try:
         _check(partial, md5)
     except ManifestError:
-        # Going on with it would never mend it.
+        # resuming the download would not fix it
         partial.unlink()
         raise
     partial.replace(path)
@@ -254,8 +256,8 @@ def _check(path: Path, md5: str | None) -> None:
             digest.update(chunk)
     if digest.hexdigest() != md5:
         raise ManifestError(
-            f"{path}: not the file that was published (MD5 sum {digest.hexdigest()} instead of "
-            f"{md5}); delete it if it is still there, and download it again"
+            f"{path}: not the published file (MD5 sum {digest.hexdigest()} instead of {md5}); "
+            "delete it if it still exists, and download it again"
         )
 
 
@@ -264,7 +266,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 
 @contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """No connection made meanwhile waits longer for a byte; lhotse sets no limit of its own."""
+    """Set the default socket timeout inside the context, because lhotse sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -274,7 +276,7 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 def _announced_size(address: str) -> int | None:
-    """Bytes of the file, None if the server does not say."""
+    """Size of the file in bytes; None if the server does not announce it."""
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD")) as response:
             length = response.headers.get("Content-Length", "")
@@ -290,8 +292,8 @@ def _check_room(partial: Path, whole: int | None, there: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if whole is not None and whole - there > free:
         raise ManifestError(
-            f"{partial}: {(whole - there) / 1e9:.1f} GB are still to come, but only "
-            f"{free / 1e9:.1f} GB are free; make room or choose another folder"
+            f"{partial}: {(whole - there) / 1e9:.1f} GB remain to be downloaded, but only "
+            f"{free / 1e9:.1f} GB are free; free disk space or choose another folder"
         )
 
 

@@ -1,8 +1,8 @@
-"""Kaldi data folders: `wav.scp` and `text`, and where there are such `segments` and `utt2spk`.
+"""Kaldi data folders: `wav.scp` and `text`, optionally `segments` and `utt2spk`.
 
-The format is that of https://kaldi-asr.org/doc/data_prep.html. lhotse's `load_kaldi_data_dir` opens
-all recordings at once, wants to be told one sample rate and drops what it cannot use; here nothing
-is opened, and what is missing is named.
+The format is described at https://kaldi-asr.org/doc/data_prep.html. lhotse's `load_kaldi_data_dir`
+is not used: it opens all recordings, needs one sample rate for all, and silently drops what it
+cannot use. This reader opens no recording and reports what is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ARCHIVE = re.compile(r".*\.ark(:\d+)?$")
 
 @dataclass(frozen=True)
 class _Segment:
-    """An utterance's place: `end` is None for the end of the recording."""
+    """Position of an utterance in a recording, in seconds; `end` None is the end of it."""
 
     recording: str
     start: float = 0.0
@@ -36,12 +36,13 @@ def read(
     dev: str | None = None,
     test: str | None = None,
 ) -> CorpusListing:
-    """List the data folders `train`, `dev` and `test` in `source`, or those of the names given.
+    """List the data folders `train`, `dev` and `test` in `source`, or those with the given names.
 
-    Paths in `wav.scp` are relative to the working folder, as in Kaldi, or else to `source`.
+    Paths in `wav.scp` are relative to the working directory, as in Kaldi, or else to `source`.
 
     Raises:
-        ManifestError: a folder or file is missing, has a bad line, or a recording is no file.
+        ManifestError: a folder or file is missing or has an invalid line, or a recording is not a
+            file.
     """
     source = Path(source)
     folders = find_splits(source, (train, dev, test), ("{}",), "data folder")
@@ -63,7 +64,7 @@ def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[Listed
     utterances = []
     for name, segment in segments.items():
         if name not in texts:
-            problems.append(f"{name}: has no line in {folder / 'text'}")
+            problems.append(f"{name}: no line in {folder / 'text'}")
         elif segment.recording not in recordings:
             problems.append(f"{name}: recording '{segment.recording}' is not in wav.scp")
         else:
@@ -77,7 +78,7 @@ def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[Listed
                     segment.end,
                 )
             )
-    problems += [f"{name}: has a text and no recording" for name in texts if name not in segments]
+    problems += [f"{name}: text without a recording" for name in texts if name not in segments]
     return utterances
 
 
@@ -86,13 +87,13 @@ def _recordings(file: Path, source: Path) -> dict[str, Path]:
     for name, place in _mapping(file).items():
         if place.endswith("|") or place == "-":
             raise ManifestError(
-                f"{file}: recording '{name}' is made by a command ({place}); only files are read: "
-                "run the commands and name the files they wrote, or use Kaldi's wav-copy"
+                f"{file}: recording '{name}' is a command ({place}), but only files are supported; "
+                "run the commands and list the files they write, or use Kaldi's wav-copy"
             )
         if _ARCHIVE.match(place):
             raise ManifestError(
-                f"{file}: recording '{name}' lies in an archive ({place}); only files are read: "
-                "take the archives apart with Kaldi's wav-copy"
+                f"{file}: recording '{name}' is in an archive ({place}), but only files are "
+                "supported; extract the archives with Kaldi's wav-copy"
             )
         path = Path(place)
         found[name] = path if path.is_absolute() or path.is_file() else source / path
@@ -112,31 +113,31 @@ def _segments(file: Path) -> dict[str, _Segment]:
                 f"{file}:{line}: not 'UTTERANCE RECORDING START END' with times in seconds"
             )
         if name in found:
-            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each its own name")
-        # an end of -1 is the recording's
+            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each a unique name")
+        # -1 stands for the end of the recording
         found[name] = _Segment(recording, start, None if end == -1 else end)
     return found
 
 
 def _mapping(file: Path) -> dict[str, str]:
-    """What follows the name in each line of a file; names are unique."""
+    """Read a file of lines "NAME REST" with unique names."""
     found: dict[str, str] = {}
     for line, name, rest in _lines(file):
         if name in found:
-            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each its own name")
+            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each a unique name")
         found[name] = rest
     return found
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, name and the rest of each line that is not empty."""
+    """Yield line number, name and rest of each line that is not empty."""
     try:
         content = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ManifestError(f"{file}: no such file; give a Kaldi data folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read as UTF-8 text: {error}") from None
-    # not splitlines, which also breaks at characters that may occur in a text
+    # not splitlines, which also splits at characters that may occur in a text
     for line, words in enumerate(content.split("\n"), start=1):
         name, *rest = words.split(maxsplit=1)[:2] or [""]
         if name:

@@ -1,4 +1,4 @@
-"""LibriSpeech, read English, as OpenSLR 12 gives it; also Mini LibriSpeech, OpenSLR 31.
+"""LibriSpeech: read English, in the layout of OpenSLR 12; also Mini LibriSpeech, OpenSLR 31.
 
 LibriSpeech/train-clean-100/19/198/19-198.trans.txt      19-198-0000 NORTHANGER ABBEY ...
 LibriSpeech/train-clean-100/19/198/19-198-0000.flac      speaker 19, chapter 198
@@ -36,25 +36,25 @@ PARTS: dict[Split, tuple[str, ...]] = {
     "dev": ("dev-clean", "dev-other", "dev-clean-2"),
     "test": ("test-clean", "test-other"),
 }
-"""Parts of each split, the two of Mini LibriSpeech last: they repeat what others hold."""
+"""Parts of each split; those of Mini LibriSpeech come last, as they are subsets of others."""
 EVERY_PART = tuple(part for parts in PARTS.values() for part in parts)
 
 
 def read(
     source: Path, *, parts: Sequence[str] | None = None, allow_incomplete: bool = False
 ) -> CorpusListing:
-    """List LibriSpeech in `source`, which is or holds `LibriSpeech`.
+    """List LibriSpeech in `source`, which is or contains `LibriSpeech`.
 
     Args:
         source: the folder.
-        parts: those to use, each in the split that it is named after. By default all three
-            training parts that are there, and of the others the first that is there: `dev-clean`
-            and `test-clean`, as is usual; the parts of Mini LibriSpeech only in place of the real
-            ones. A split without a part is empty.
-        allow_incomplete: parts may lack utterances.
+        parts: parts to use, each in the split of its name. The default is all of the three training
+            parts that exist, and the first existing part of dev and test, usually `dev-clean` and
+            `test-clean`. Parts of Mini LibriSpeech are used only if the full parts are missing. A
+            split without parts is empty.
+        allow_incomplete: accept parts that lack utterances.
 
     Raises:
-        ManifestError: a part is unknown, not there or incomplete.
+        ManifestError: a part is unknown, missing or incomplete.
     """
     root = find_root(source, "LibriSpeech", EVERY_PART, "LibriSpeech")
     present = [part for part in EVERY_PART if (root / part).is_dir()]
@@ -70,7 +70,7 @@ def read(
     for split, names in PARTS.items():
         of_split = [part for part in names if part in found]
         splits[split] = [utterance for part in of_split for utterance in found[part]]
-        notes.append(f"{split}: {' + '.join(of_split) or 'no part is there'}")
+        notes.append(f"{split}: {' + '.join(of_split) or 'no part found'}")
     if unused := [part for part in present if part not in used]:
         notes.append(f"not used: {' '.join(unused)}")
     return CorpusListing("librispeech", "english", splits, notes, problems)
@@ -91,10 +91,10 @@ def _chosen(root: Path, present: Sequence[str], parts: Sequence[str]) -> list[st
                 f"LibriSpeech has no part '{part}'; choose from {', '.join(EVERY_PART)}"
             )
         if part not in present:
-            raise ManifestError(f"{root / part}: no such folder; unpack that part there")
+            raise ManifestError(f"{root / part}: no such folder; unpack the part there")
     for mini, real in (("train-clean-5", "train-clean-100"), ("dev-clean-2", "dev-clean")):
         if mini in parts and real in parts:
-            raise ManifestError(f"{mini} repeats utterances of {real}; leave one of them out")
+            raise ManifestError(f"{mini} is a subset of {real}; leave one of them out")
     return [part for part in EVERY_PART if part in parts]
 
 

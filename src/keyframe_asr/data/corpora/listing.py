@@ -1,7 +1,7 @@
-"""What a corpus says it holds, before any of its audio is opened, and how that is read and checked.
+"""Listing of a corpus: its utterances before any audio is opened, and how readers make one.
 
-Every reader of a corpus finds its folder, reads its lists, pairs texts with recordings and compares
-the counts with those that were published.
+Every reader finds the folder of its corpus, reads the lists in it, pairs texts with recordings and
+compares the counts with the published ones.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from keyframe_asr.errors import ManifestError
 Split = Literal["train", "dev", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-"""In the order of every listing."""
+"""Order of the splits in every listing."""
 
 PartName = TypeVar("PartName", bound=str)
-"""What a corpus calls one of its parts."""
+"""Name of a part of a corpus."""
 
-NAMED_AT_MOST = 8
-"""Names in a message."""
+MAX_LISTED_NAMES = 8
+"""Most names listed in a message."""
 
 
 @dataclass(frozen=True)
 class ListedUtterance:
-    """One utterance as the corpus lists it.
+    """An utterance as listed by the corpus.
 
     Attributes:
-        id: its name, unique in the corpus.
-        speaker: "" if not known.
-        text: the transcript as it stands in the corpus, not normalised.
-        audio: the recording.
-        start: seconds from the start of the recording, for a part of it.
-        end: seconds from the start of the recording; None is its end.
+        id: name, unique in the corpus.
+        speaker: "" if unknown.
+        text: transcript of the corpus, not normalised.
+        audio: path of the recording.
+        start: start in the recording, in seconds.
+        end: end in the recording, in seconds; None is the end of the recording.
     """
 
     id: str
@@ -49,15 +49,14 @@ class ListedUtterance:
 
 @dataclass(frozen=True)
 class CorpusListing:
-    """All that a corpus lists.
+    """The utterances of a corpus.
 
     Attributes:
-        corpus: its name on the command line.
-        language: decides how its texts are normalised, and its units.
-        splits: utterances of each split, in the order of the corpus; empty splits are allowed.
-        notes: what whoever uses it should know.
-        problems: utterances that the corpus itself makes unusable (no transcript, no recording),
-            each as one line "ID: reason".
+        corpus: name on the command line.
+        language: determines the normalisation of the texts, and the default tokens.
+        splits: utterances of each split, in the order of the corpus; splits may be empty.
+        notes: notes for users of the corpus.
+        problems: utterances that lack a transcript or a recording, one line "ID: reason" each.
     """
 
     corpus: str
@@ -69,19 +68,19 @@ class CorpusListing:
 
 @dataclass(frozen=True)
 class PartSize:
-    """How much a part of a corpus holds; None if it is not known."""
+    """Size of a part of a corpus; `speakers` is None if unknown."""
 
     utterances: int
     speakers: int | None = None
 
 
 def find_root(source: Path, inner: str, inside: Iterable[str], corpus: str) -> Path:
-    """The corpus's own folder: `source`, or `inner` below it.
+    """Find the root folder of a corpus: `source`, or `inner` below it.
 
-    `inside` names what lies in it, of which one thing has to be there.
+    The root contains at least one of the names in `inside`.
 
     Raises:
-        ManifestError: it is neither.
+        ManifestError: neither is the root.
     """
     source = Path(os.path.abspath(source))
     if not source.is_dir():
@@ -90,48 +89,48 @@ def find_root(source: Path, inner: str, inside: Iterable[str], corpus: str) -> P
         if any((root / name).exists() for name in inside):
             return root
     raise ManifestError(
-        f"{source}: holds no {corpus} (looked for {', '.join(inside)}, also in {inner}); give the "
-        f"folder that holds {inner} as --source"
+        f"{source}: contains no {corpus} (looked for {', '.join(inside)}, also in {inner}); give "
+        f"the folder that contains {inner} as --source"
     )
 
 
 def find_splits(
     source: Path, named: Sequence[str | None], usual: Sequence[str], what: str, hint: str = ""
 ) -> dict[Split, Path]:
-    """The folder or file of each split that there is.
+    """Find the folder or file of each split.
 
     Args:
         source: folder of the corpus.
-        named: what the user calls train, dev and test, relative to `source`; None if unsaid.
-        usual: what they may be called otherwise, with `{}` for train, dev or test.
-        what: is looked for, for the error.
-        hint: what else the error should offer.
+        named: names given for train, dev and test, relative to `source`; None if not given.
+        usual: default names, with `{}` for train, dev or test.
+        what: kind of file, for the error message.
+        hint: further advice for the error message.
 
     Raises:
-        ManifestError: there is nothing of a given name, or no split at all.
+        ManifestError: a given name does not exist, or no split is found.
     """
     found: dict[Split, Path] = {}
     for split, name in zip(SPLITS, named, strict=True):
         candidates = [source / one.format(split) for one in usual] if name is None else []
         places = [source / name] if name is not None else [p for p in candidates if p.exists()]
         if name is not None and not places[0].exists():
-            raise ManifestError(f"{places[0]}: no such {what}; give --{split} another name")
+            raise ManifestError(f"{places[0]}: no such {what}; check --{split}")
         if places:
             found[split] = places[0]
     if not found:
         expected = " or ".join(one.format("train") for one in usual)
         raise ManifestError(
-            f"{source}: holds no {what}; expected {expected}, the same with dev and test, "
-            f"or the names given with --train, --dev and --test{hint}"
+            f"{source}: contains no {what}; expected {expected} (likewise dev and test), "
+            f"or names given with --train, --dev and --test{hint}"
         )
     return found
 
 
 def read_keyed_lines(path: Path) -> dict[str, str]:
-    """The lines "ID REST" of a file, by ID, in its order; REST may be empty.
+    """Read the lines "ID REST" of a file, by ID, in order; REST may be empty.
 
     Raises:
-        ManifestError: the file is missing or not UTF-8, or gives an ID two different lines.
+        ManifestError: the file is missing or not UTF-8, or has two different lines for an ID.
     """
     entries: dict[str, str] = {}
     for number, line in read_lines(path):
@@ -146,7 +145,7 @@ def read_keyed_lines(path: Path) -> dict[str, str]:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Number and content of each line of a file that is not empty.
+    """Read number and content of each non-empty line of a file.
 
     Raises:
         ManifestError: the file is missing or not UTF-8.
@@ -154,16 +153,16 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file; get the corpus again, whole") from None
+        raise ManifestError(f"{path}: no such file; get the complete corpus again") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def files_below(folder: Path, suffix: str | tuple[str, ...]) -> list[str]:
-    """Names of the files in a folder that end in `suffix`, in order; none if it is not there.
+    """List the names in a folder that end in `suffix`, sorted; empty if there is no such folder.
 
-    Names that start with a dot are left out: other systems leave such files behind.
+    Names that start with a dot are skipped: other systems leave such files behind.
     """
     if not folder.is_dir():
         return []
@@ -177,9 +176,15 @@ def files_below(folder: Path, suffix: str | tuple[str, ...]) -> list[str]:
 def list_pairs(
     texts: Mapping[str, str], recordings: Mapping[str, Path], speakers: Mapping[str, str]
 ) -> tuple[list[ListedUtterance], list[str]]:
-    """Utterances that have a recording and a transcript, by name, and problems of all others.
+    """Pair texts and recordings by name.
 
-    `recordings` names only files that exist.
+    Args:
+        texts: transcripts.
+        recordings: paths of existing files.
+        speakers: names of the speakers.
+
+    Returns:
+        Utterances with a recording and a transcript, and the problems of all others.
     """
     utterances, problems = [], []
     for name in sorted({*texts, *recordings}):
@@ -194,26 +199,28 @@ def list_pairs(
 
 
 def hold_out_speakers(listing: CorpusListing, speakers: Collection[str]) -> CorpusListing:
-    """Make the training utterances of these speakers the development set, which is none yet.
+    """Move the utterances of these speakers from the training set to a new development set.
 
     Raises:
-        ManifestError: there is a development set, or a speaker is not in the training set.
+        ManifestError: there already is a development set, or a speaker is not in the training set.
     """
     train = listing.splits.get("train", [])
     known = {one.speaker for one in train}
     if listing.splits.get("dev"):
-        raise ManifestError(f"{listing.corpus}: has a development set; hold out no speakers")
+        raise ManifestError(
+            f"{listing.corpus}: already has a development set; leave out --dev-speakers"
+        )
     if unknown := sorted(set(speakers) - known):
         raise ManifestError(
-            f"{listing.corpus}: has no utterances of speaker '{unknown[0]}' in its training set; "
-            f"it has {some_of(sorted(known - {''})) or 'none of known speakers'}"
+            f"{listing.corpus}: speaker '{unknown[0]}' is not in the training set; "
+            f"its speakers are {some_of(sorted(known - {''})) or 'unknown'}"
         )
     splits: dict[Split, list[ListedUtterance]] = {
         "train": [one for one in train if one.speaker not in speakers],
         "dev": [one for one in train if one.speaker in speakers],
         "test": listing.splits.get("test", []),
     }
-    note = f"dev: the training set's speakers {' '.join(sorted(speakers))}"
+    note = f"dev: speakers {' '.join(sorted(speakers))} of the training set"
     return replace(listing, splits=splits, notes=[*listing.notes, note])
 
 
@@ -224,20 +231,20 @@ def check_complete(
     allow_incomplete: bool,
     details: Sequence[str] = (),
 ) -> list[str]:
-    """Compare what was found with what each part of the corpus holds.
+    """Compare the utterances found with the published size of each part.
 
     Args:
-        where: the folder of the corpus.
+        where: folder of the corpus.
         found: usable utterances of each part.
-        expected: the parts to compare.
-        allow_incomplete: take what there is.
-        details: what else is known of what is missing, for the message.
+        expected: parts to compare.
+        allow_incomplete: accept an incomplete corpus.
+        details: more about what is missing, for the message.
 
     Returns:
-        Notes: none for a whole corpus, one if it is incomplete and that is allowed.
+        Notes: empty for a complete corpus, one if it is incomplete.
 
     Raises:
-        ManifestError: it is incomplete, and that is not allowed.
+        ManifestError: the corpus is incomplete and `allow_incomplete` is False.
     """
     short = [
         line for part, size in expected.items() if (line := _shortage(part, found[part], size))
@@ -248,19 +255,19 @@ def check_complete(
     if allow_incomplete:
         return [f"incomplete copy: {missing}"]
     raise ManifestError(
-        f"{where}: incomplete: {missing}; get what is missing, or take what there is with "
+        f"{where}: incomplete: {missing}; get the missing files, or accept this with "
         "--allow-incomplete"
     )
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first few names, and how many there are besides."""
-    rest = len(names) - NAMED_AT_MOST
-    return " ".join(names[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
+    """List the first few names and the number of the remaining ones."""
+    rest = len(names) - MAX_LISTED_NAMES
+    return " ".join(names[:MAX_LISTED_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _shortage(part: str, utterances: Sequence[ListedUtterance], size: PartSize) -> str:
-    """What a part lacks, "" if nothing."""
+    """Describe what a part lacks; "" if nothing."""
     speakers = len({utterance.speaker for utterance in utterances})
     lacks_speakers = size.speakers is not None and speakers < size.speakers
     if len(utterances) >= size.utterances and not lacks_speakers:

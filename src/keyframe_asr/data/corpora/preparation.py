@@ -1,13 +1,12 @@
-"""From what a corpus lists to what a training starts from.
+"""Prepare a corpus for training.
 
-Into one folder: `train`, `dev` and `test` manifests with texts in their normal form, the tokenizer
-and the feature statistics of the training split, `problems.txt` with every utterance that is left
-out and why, and last `summary.json`, without which the folder is no complete preparation.
+Writes into one folder: `train`, `dev` and `test` manifests with normalised texts, the tokenizer and
+the feature statistics of the training split, `problems.txt` with every utterance that is left out
+and the reason, and last `summary.json`, which marks the folder as complete.
 
-Left out are utterances whose recording cannot be read and those whose transcript cannot be
-trusted: empty ones, and those with letters or digits that the normal form would drop although they
-are spoken. Numbers in digits are refused by default: "42" may be read as "forty two" or "four two",
-and the usual corpora spell out what was said.
+Utterances are left out if their recording cannot be read or their transcript cannot be trusted: it
+is empty, or contains spoken letters or digits that normalisation would drop. Digits are refused by
+default: "42" may be read as "forty two" or "four two", and the usual corpora spell out numbers.
 """
 
 from __future__ import annotations
@@ -48,35 +47,35 @@ from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
 Units = Literal["characters", "unigram", "bpe"]
 PreparationProgress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Called with the name of the current step, the number of items done and the total."""
 
 VERSION = "1"
-"""To be raised whenever the same corpus gives another preparation than before."""
+"""Raise this when the same corpus gives another result than before."""
 
-MOST_PROBLEMS = 0.01
-"""Share of a corpus beyond which something is wrong with all of it."""
+MAX_PROBLEMS = 0.01
+"""Fraction of unusable utterances above which the preparation fails."""
 
 VOCAB_SIZE = 500
-"""Sentencepiece pieces, unless another number is asked for."""
+"""Default number of sentencepiece pieces."""
 
 OVERHANG = 0.5
-"""Seconds by which a part of a recording may end after it: times of segments are rounded."""
+"""Seconds by which a segment may exceed its recording: the times of segments are rounded."""
 
 THREADS = 8
-"""Most of the time is spent waiting for the disk, or in libsndfile, which lets others run."""
+"""Threads that read audio headers; they mostly wait for the disk or release the GIL."""
 
 _NAMED_PROBLEMS = 3
 
 
 @dataclass(frozen=True)
 class PreparationOptions:
-    """What a user may decide.
+    """Options that every corpus accepts.
 
     Attributes:
-        units: of text; None is characters for Mandarin and unigram pieces for the rest.
-        vocab_size: an upper bound; None is every character, or `VOCAB_SIZE` pieces.
-        digits: of transcripts that hold some, `refuse` leaves out, `keep` takes as they are.
-        allow_incomplete: go on however many utterances are left out.
+        units: tokens; None is characters for Mandarin and unigram pieces otherwise.
+        vocab_size: upper bound; None is all characters, or `VOCAB_SIZE` pieces.
+        digits: `refuse` leaves out transcripts with digits, `keep` keeps them unchanged.
+        allow_incomplete: continue however many utterances are left out.
     """
 
     units: Units | None = None
@@ -85,7 +84,7 @@ class PreparationOptions:
     allow_incomplete: bool = False
 
     def tokenizer(self, language: Language) -> TokenizerConfig:
-        """What a recipe would say of the tokenizer."""
+        """Return the `tokenizer` section of a recipe."""
         units = self.units or ("characters" if language == "mandarin" else "unigram")
         if units == "characters":
             return TokenizerConfig(kind="characters", vocab_size=self.vocab_size)
@@ -101,10 +100,11 @@ class Prepared:
     """A prepared corpus.
 
     Attributes:
-        manifests: one for each split: train, dev and test.
-        tokenizer: folder that holds the tokenizer and the feature statistics; None without them.
-        summary: what the corpus holds.
-        was_there: whether all of it was there before.
+        manifests: paths by split: train, dev and test.
+        tokenizer: folder of the tokenizer and the feature statistics; None without a training
+            split.
+        summary: sizes of the splits and notes.
+        was_there: True if the result existed before.
     """
 
     manifests: dict[str, Path]
@@ -114,7 +114,7 @@ class Prepared:
 
     @classmethod
     def of(cls, out: Path, summary: CorpusSummary, was_there: bool) -> Prepared:
-        """The corpus that has been prepared in a folder."""
+        """Describe the corpus that has been prepared in folder `out`."""
         tokenizer = out if summary.tokenizer is not None else None
         return cls(manifest_paths(out), tokenizer, summary, was_there)
 
@@ -127,12 +127,12 @@ def prepare_corpus(
 ) -> Prepared:
     """Write manifests, tokenizer, statistics and summary of a corpus into `out`.
 
-    Does nothing if `out` already holds the result; an interrupted result is made anew.
+    Does nothing if `out` already contains the result; restarts if it is incomplete.
 
     Raises:
-        ManifestError: the corpus lists nothing or a name twice, more than `MOST_PROBLEMS` of it
-            cannot be used, or `out` cannot be written.
-        RecipeError: there can be no such tokenizer of its texts.
+        ManifestError: the listing is empty or repeats a name, more than `MAX_PROBLEMS` of the
+            utterances cannot be used, or `out` cannot be written.
+        RecipeError: the tokenizer cannot be trained on the texts.
     """
     listing = _checked(listing)
     mark = _fingerprint(listing, options)
@@ -140,9 +140,10 @@ def prepare_corpus(
         return Prepared.of(out, done, was_there=True)
     try:
         begin(out)
-        summary = _Preparation(listing, out, options, progress or _untold, [*listing.problems]).run(
-            mark
+        preparation = _Preparation(
+            listing, out, options, progress or _no_progress, [*listing.problems]
         )
+        summary = preparation.run(mark)
     except OSError as error:
         raise ManifestError(
             f"{out}: cannot be written ({error.strerror or error}); choose another --out"
@@ -150,7 +151,7 @@ def prepare_corpus(
     return Prepared.of(out, summary, was_there=False)
 
 
-def _untold(what: str, done: int, total: int) -> None:
+def _no_progress(what: str, done: int, total: int) -> None:
     pass
 
 
@@ -186,7 +187,7 @@ class _Preparation:
         return summary
 
     def _normalised(self) -> dict[str, list[ListedUtterance]]:
-        """Utterances with a usable transcript, that in its normal form."""
+        """Return the utterances with a usable transcript, normalised."""
         splits: dict[str, list[ListedUtterance]] = {split: [] for split in SPLITS}
         for split, utterances in self.listing.splits.items():
             for one in utterances:
@@ -198,15 +199,15 @@ class _Preparation:
 
     def _unusable(self, transcript: str) -> str | None:
         if self.options.digits == "refuse" and has_digits(transcript):
-            return f"its transcript has digits, which say not how they are read: {transcript}"
+            return f"its transcript has digits, which are ambiguous to read: {transcript}"
         if lost := self.normalisation.lost(transcript):
-            return f"its transcript has {lost}, foreign to {self.listing.language}: {transcript}"
+            return f"its transcript has {lost}, not used in {self.listing.language}: {transcript}"
         if not self.normalisation(transcript):
-            return f"its transcript says nothing: '{transcript}'"
+            return f"its transcript has no words: '{transcript}'"
         return None
 
     def _measured(self, splits: dict[str, list[ListedUtterance]]) -> dict[str, list[Cut]]:
-        """Cuts of exact length; each recording is opened once, however many parts it has."""
+        """Make cuts of exact length; each recording is opened once, even if it has many parts."""
         utterances = [one for split in splits.values() for one in split]
         paths = list(dict.fromkeys(one.audio for one in utterances))
         lengths = _read_lengths(
@@ -224,7 +225,7 @@ class _Preparation:
         return measured
 
     def _learn(self, splits: dict[str, list[Cut]]) -> Tokenizer | None:
-        """Tokenizer and statistics of the training split, if there is one."""
+        """Write tokenizer and statistics of the training split, if there is one."""
         if not splits["train"]:
             return None
         damaged: dict[str, str] = {}
@@ -256,19 +257,19 @@ class _Preparation:
         self.problems.append(" ".join(f"{name}: {reason}".split()))
 
     def _check_problems(self) -> None:
-        """Write them down; too many are no accident."""
+        """Write `problems.txt`; raise `ManifestError` if there are too many problems."""
         if not self.problems:
             return
         write_lines(self.out / PROBLEMS, self.problems)
         total = len(self.listing.problems) + sum(map(len, self.listing.splits.values()))
-        if self.options.allow_incomplete or len(self.problems) <= MOST_PROBLEMS * total:
+        if self.options.allow_incomplete or len(self.problems) <= MAX_PROBLEMS * total:
             return
         some = "; ".join(self.problems[:_NAMED_PROBLEMS])
         more = "; ..." if len(self.problems) > _NAMED_PROBLEMS else ""
         keep = ", or keep digits with --digits keep" if " has digits, " in some else ""
         raise ManifestError(
             f"{self.out / PROBLEMS}: {len(self.problems)} of {total} utterances cannot be used "
-            f"({some}{more}); mend the corpus{keep}, or leave them out with --allow-incomplete"
+            f"({some}{more}); fix the corpus{keep}, or leave them out with --allow-incomplete"
         )
 
     def _more_notes(self, splits: dict[str, list[Cut]]) -> list[str]:
@@ -281,29 +282,33 @@ class _Preparation:
             elif len(cuts) < total:
                 whole = "; error rates are not those of the whole set" if split == "test" else ""
                 notes.append(
-                    f"{split}: {total - len(cuts)} of {total} utterances are left out, for the "
-                    f"reasons in {PROBLEMS}{whole}"
+                    f"{split}: {total - len(cuts)} of {total} utterances are left out; reasons in "
+                    f"{PROBLEMS}{whole}"
                 )
         if self.listing.problems:
             notes.append(
-                f"{len(self.listing.problems)} utterances of the corpus are of no use, for the "
-                f"reasons in {PROBLEMS}"
+                f"{len(self.listing.problems)} utterances lack a transcript or a recording; "
+                f"details in {PROBLEMS}"
             )
         return notes
 
 
 def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
-    """The cut of an utterance in a recording of that length, or why there can be none."""
+    """Return the cut of an utterance in a recording of this length, or why there is none."""
     first = round(utterance.start * length.sample_rate)
     last = length.samples
     if utterance.end is not None:
         last = round(utterance.end * length.sample_rate)
     seconds = length.samples / length.sample_rate
     if last > length.samples + OVERHANG * length.sample_rate:
-        return f"{utterance.audio}: ends at {seconds:.2f} s, the utterance at {utterance.end:.2f} s"
+        return (
+            f"{utterance.audio}: ends at {seconds:.2f} s, utterance ends at {utterance.end:.2f} s"
+        )
     last = min(last, length.samples)
     if not 0 <= first < last:
-        return f"{utterance.audio}: has {seconds:.2f} s; from {utterance.start:.2f} s is nothing"
+        return (
+            f"{utterance.audio}: {seconds:.2f} s long, utterance starts at {utterance.start:.2f} s"
+        )
     whole = utterance.start == 0 and utterance.end is None
     return make_cut(
         utterance.id,
@@ -317,13 +322,13 @@ def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
 
 
 def _checked(listing: CorpusListing) -> CorpusListing:
-    """The listing with absolute paths, once it holds something and every name only once."""
+    """Check that names are unique and the listing is not empty; make its paths absolute."""
     seen: set[str] = set()
     for utterances in listing.splits.values():
         for one in utterances:
             if one.id in seen:
                 raise ManifestError(
-                    f"{listing.corpus}: utterance '{one.id}' is listed twice; give each its name"
+                    f"{listing.corpus}: utterance '{one.id}' is listed twice; make names unique"
                 )
             seen.add(one.id)
     if not seen:
@@ -351,7 +356,7 @@ def _fingerprint(listing: CorpusListing, options: PreparationOptions) -> str:
 def _read_lengths(
     paths: Sequence[Path], progress: Callable[[int, int], None]
 ) -> dict[Path, AudioLength | AudioError]:
-    """The length of each recording, or why there is none; `progress` is told (done, total)."""
+    """Read the length of each recording, or the error; `progress` is called with (done, total)."""
     found = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for path, length in zip(paths, pool.map(_length_or_error, paths), strict=True):
@@ -361,7 +366,7 @@ def _read_lengths(
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of the last change of a file, which tell whether it is still the same."""
+    """Size and modification time of a file, to detect changes."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""speechocean762, English read by native speakers of Mandarin, as OpenSLR 101 gives it.
+"""speechocean762: English read by native speakers of Mandarin, in the layout of OpenSLR 101.
 
     speechocean762/train/{text,wav.scp,utt2spk}       likewise test; wav.scp: WAVE/SPEAKER0001/...
     speechocean762/WAVE/SPEAKER0001/000010011.WAV
 
-It has no development set; every tenth speaker of the training set makes one up.
+It has no development set; every tenth speaker of the training set is held out for one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from keyframe_asr.data.corpora.listing import (
 )
 
 EXPECTED = {"train": PartSize(2_500, 125), "test": PartSize(2_500, 125)}
-"""As published, with the development set still in the training set."""
+"""Published sizes, before speakers are held out."""
 DEV_EVERY = 10
-"""Which of the training speakers, in order, are the development set's: the first, eleventh ..."""
+"""Every tenth training speaker, in order, is held out: the first, the eleventh, ..."""
 
 
 def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
-    """List speechocean762 in `source`, which is or holds `speechocean762`.
+    """List speechocean762 in `source`, which is or contains `speechocean762`.
 
-    A part copy is taken only with `allow_incomplete`.
+    An incomplete copy is accepted only with `allow_incomplete`.
 
     Raises:
-        ManifestError: the corpus is not there or incomplete.
+        ManifestError: the corpus is missing or incomplete.
     """
     root = find_root(source, "speechocean762", ("WAVE", "train", "test"), "speechocean762")
     found: dict[str, list[ListedUtterance]] = {}

@@ -1,4 +1,4 @@
-"""What a prepared corpus holds; written last, it also tells that the preparation is complete."""
+"""Summary of a prepared corpus; it is written last and marks the preparation as complete."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ SUMMARY = "summary.json"
 PROBLEMS = "problems.txt"
 
 _MADE = (PROBLEMS, STATISTICS_FILE, *TOKENIZER_FILES)
-"""What a preparation may write beside manifests and summary."""
+"""Files that a preparation may write in addition to manifests and summary."""
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """One split.
+    """Counts of a split.
 
     Attributes:
-        utterances, hours, words: as they are called.
-        speakers: those that are known.
-        characters: without spaces; in Mandarin they are what `words` is elsewhere.
-        tokens: of the texts as the tokenizer cuts them; 0 without a tokenizer.
+        utterances: number of utterances.
+        speakers: number of known speakers.
+        hours: hours of audio.
+        words: words separated by spaces.
+        characters: characters without spaces; these count as words in Mandarin.
+        tokens: tokens of the tokenizer; 0 without a tokenizer.
     """
 
     utterances: int
@@ -47,30 +49,30 @@ class SplitSummary:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens a second of audio."""
+        """Tokens per second of audio."""
         return self.tokens / (self.hours * 3600) if self.hours else 0.0
 
     @property
     def tokens_per_frame(self) -> float:
-        """Tokens a frame of 40 ms, which is the share of frames that no keyframes can do without.
+        """Tokens per frame of 40 ms.
 
-        One less this number is the bound on the frame reduction.
+        With one keyframe per token, 1 minus this value is the highest possible frame reduction.
         """
         return self.tokens_per_second * encoder_frame_seconds(4)
 
 
 @dataclass(frozen=True)
 class CorpusSummary:
-    """A prepared corpus.
+    """Summary of a prepared corpus.
 
     Attributes:
-        corpus: its name.
-        fingerprint: of everything that the preparation depended on.
-        splits: what they hold.
-        notes: what whoever uses it should know.
-        language, normalisation: of the texts in the manifests; "" in the oldest preparations.
-        tokenizer: what a recipe would say of the tokenizer beside the manifests; None without one.
-        problems: how many utterances are left out, as `problems.txt` tells one by one.
+        corpus: name of the corpus.
+        fingerprint: digest of everything that the preparation depended on.
+        splits: counts of each split.
+        notes: notes for users of the corpus.
+        language, normalisation: of the texts in the manifests; "" in old preparations.
+        tokenizer: `tokenizer` section of a recipe; None without a tokenizer.
+        problems: number of utterances left out; `problems.txt` lists them.
     """
 
     corpus: str
@@ -84,12 +86,12 @@ class CorpusSummary:
 
 
 def fingerprint(*parts: str) -> str:
-    """Names everything that a preparation depends on: equal if and only if all parts are."""
+    """Digest of everything that a preparation depends on; equal only if all parts are equal."""
     return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()
 
 
 def summarise(cuts: Sequence[Cut], tokenizer: Tokenizer | None = None) -> SplitSummary:
-    """Count a split."""
+    """Count the utterances, words and tokens of a split."""
     texts = [text(cut) for cut in cuts]
     return SplitSummary(
         utterances=len(cuts),
@@ -102,7 +104,7 @@ def summarise(cuts: Sequence[Cut], tokenizer: Tokenizer | None = None) -> SplitS
 
 
 def as_table(summary: CorpusSummary, out: Path) -> Table:
-    """For the terminal, a row a split."""
+    """Format a summary for the terminal, one row per split."""
     table = Table(title=f"{summary.corpus} in {out}", box=SIMPLE_HEAD, pad_edge=False)
     columns = ("split", "utterances", "speakers", "hours", "tokens/s", "tokens/frame", "bound")
     for place, name in enumerate(columns):
@@ -114,17 +116,17 @@ def as_table(summary: CorpusSummary, out: Path) -> Table:
             row += [f"{1 - split.tokens_per_frame:.1%}"]
         table.add_row(*row)
     if any(split.tokens for split in summary.splits.values()):
-        table.caption = "frames of 40 ms; the bound is on how many of them keyframes can drop"
+        table.caption = "frames of 40 ms; bound: the most frames that keyframes can drop"
     return table
 
 
 def manifest_paths(out: Path) -> dict[str, Path]:
-    """Where the manifests of a prepared corpus lie, by split."""
+    """Paths of the manifests of a prepared corpus, by split."""
     return {split: out / f"{split}.jsonl.gz" for split in SPLITS}
 
 
 def read_summary(out: Path) -> CorpusSummary | None:
-    """The summary in `out`, None if there is no complete preparation."""
+    """Read the summary in `out`; None if there is no complete preparation."""
     try:
         data = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
         splits = {name: SplitSummary(**split) for name, split in data.pop("splits").items()}
@@ -140,20 +142,20 @@ def read_summary(out: Path) -> CorpusSummary | None:
 
 
 def finished(out: Path, wanted: str) -> CorpusSummary | None:
-    """The summary in `out`, if it is that of a complete preparation with this fingerprint."""
+    """Read the summary in `out` if the preparation is complete and has this fingerprint."""
     summary = read_summary(out)
     return summary if summary is not None and summary.fingerprint == wanted else None
 
 
 def begin(out: Path) -> None:
-    """Before any file is written: whatever `out` holds is no complete preparation any more."""
+    """Remove the results of an earlier preparation from `out`, so that it counts as incomplete."""
     out.mkdir(parents=True, exist_ok=True)
     for name in (SUMMARY, *_MADE):
         (out / name).unlink(missing_ok=True)
 
 
 def publish(out: Path, summary: CorpusSummary, splits: Mapping[str, Sequence[Cut]]) -> None:
-    """Write the manifests, then the summary, which tells that everything else is there."""
+    """Write the manifests, then the summary, which marks the preparation as complete."""
     for split, path in manifest_paths(out).items():
         save_manifest(splits.get(split, ()), path)
     described = json.dumps(asdict(summary), indent=2, ensure_ascii=False)
@@ -161,6 +163,6 @@ def publish(out: Path, summary: CorpusSummary, splits: Mapping[str, Sequence[Cut
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     content = "".join(f"{line}\n" for line in lines)
     write_whole(path, content, "choose another --out", ManifestError)

@@ -1,10 +1,10 @@
-"""Your own recordings, as tables or as lhotse cuts.
+"""Tables and lhotse cuts: your own recordings, or corpora prepared elsewhere.
 
-A table is tab-separated or, with quotes as spreadsheets write them, CSV. Its columns: `path`
-(relative to the table) and `text`; if there are such `utt_id`, `speaker` and `split`; all others
-are ignored. Lengths come from the recordings.
+A table is tab-separated, or CSV with quotes as written by spreadsheets. Its columns are `path`
+(relative to the table) and `text`, optionally `utt_id`, `speaker` and `split`; others are ignored.
+Durations are read from the recordings.
 
-Cuts are those that lhotse's and icefall's recipes for many corpora write.
+Cuts are read as written by the recipes of lhotse and icefall.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPLIT_NAMES: dict[str, Split] = {
     "validation": "dev",
     "test": "test",
 }
-"""What the column `split` may hold."""
+"""Valid values of the column `split`."""
 
 _ONE_TABLE = "; or one table manifest.tsv with a column split"
 
@@ -41,13 +41,13 @@ def read_table(
     dev: str | None = None,
     test: str | None = None,
 ) -> CorpusListing:
-    """List a table with a column `split`, or a folder with a table for each split.
+    """List a table with a column `split`, or a folder with one table per split.
 
-    In a folder the tables are called `train`, `dev` and `test` (.tsv or .csv) or by the names
-    given, or there is one table `manifest` with a column `split`.
+    In a folder, the tables are called `train`, `dev` and `test` (.tsv or .csv) or have the given
+    names, or there is one table `manifest` with a column `split`.
 
     Raises:
-        ManifestError: a table is missing or has a bad line or split.
+        ManifestError: a table is missing, or has an invalid line or split.
     """
     source = Path(source)
     named = (train, dev, test)
@@ -56,7 +56,9 @@ def read_table(
     if table is not None and not any(named):
         return CorpusListing(table.suffix[1:], language, _by_split(table))
     if source.is_file():
-        raise ManifestError(f"{source}: is one table; give --train, --dev and --test a folder")
+        raise ManifestError(
+            f"{source}: a table; --train, --dev and --test need a folder as --source"
+        )
     tables = find_splits(source, named, ("{}.tsv", "{}.csv"), "table", _ONE_TABLE)
     splits = {
         split: [_utterance(row, place, file) for place, row in read_rows(file, REQUIRED)]
@@ -73,12 +75,12 @@ def read_cuts(
     dev: str | None = None,
     test: str | None = None,
 ) -> CorpusListing:
-    """List the cuts in `train.jsonl.gz` or `cuts_train.jsonl.gz` and so on, or the files named.
+    """List the cuts in `train.jsonl.gz`, `cuts_train.jsonl.gz` and so on, or in the given files.
 
-    Cuts that are copies of others at another speed or level are left out: training makes its own.
+    Augmented copies of cuts (speed, volume) are left out, because training augments itself.
 
     Raises:
-        ManifestError: a file is missing, or holds something else than cuts with one supervision.
+        ManifestError: a file is missing, or contains other data than cuts with one supervision.
     """
     files = find_splits(Path(source), (train, dev, test), CUT_FILES, "manifest of cuts")
     splits: dict[Split, list[ListedUtterance]] = {}
@@ -87,7 +89,7 @@ def read_cuts(
         cuts = load_manifest(file)
         splits[split] = [_utterance_of(cut) for cut in cuts if not cut.recording.transforms]
         problems += [
-            f"{cut.id}: its recording is to be transformed, as a copy of another is"
+            f"{cut.id}: augmented copy (its recording has transforms)"
             for cut in cuts
             if cut.recording.transforms
         ]
@@ -100,8 +102,8 @@ def _by_split(table: Path) -> dict[Split, list[ListedUtterance]]:
         split = SPLIT_NAMES.get(row["split"])
         if split is None:
             raise ManifestError(
-                f"{table}:{line}: the split is '{row['split']}'; "
-                f"write one of {', '.join(SPLIT_NAMES)}"
+                f"{table}:{line}: unknown split '{row['split']}'; "
+                f"use one of {', '.join(SPLIT_NAMES)}"
             )
         splits.setdefault(split, []).append(_utterance(row, line, table))
     return splits
@@ -110,7 +112,7 @@ def _by_split(table: Path) -> dict[Split, list[ListedUtterance]]:
 def _utterance(row: dict[str, str], line: int, table: Path) -> ListedUtterance:
     if not row["path"]:
         raise ManifestError(f"{table}:{line}: path is empty; fill it in")
-    # Without its folders, a file's name is seldom unique.
+    # includes the folders, because the file name alone is rarely unique
     named = "-".join(PurePosixPath(row["path"]).with_suffix("").parts).lstrip("/-.")
     return ListedUtterance(
         row.get("utt_id") or named,

@@ -1,11 +1,11 @@
-"""THCHS-30, read Mandarin, as OpenSLR 18 gives it.
+"""THCHS-30: read Mandarin, in the layout of OpenSLR 18.
 
     data_thchs30/data/A11_0.wav.trn      绿 是 阳春 烟 景 ...     first line of three
     data_thchs30/train/A11_0.wav
     data_thchs30/train/A11_0.wav.trn     ../data/A11_0.wav.trn
 
-Depending on how it was unpacked, the transcripts in `train`, `dev` and `test` are links, or files
-that hold the path of the transcript.
+Depending on how the archive was unpacked, the transcripts in `train`, `dev` and `test` are links,
+or files that contain the path of the transcript.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ EXPECTED: dict[Split, PartSize] = {
     "test": PartSize(2_495),
 }
 SLIP = " l ="
-"""A slip in some transcripts that nobody speaks."""
+"""Typing error in some transcripts."""
 
 
 def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
-    """List THCHS-30 in `source`, which is or holds `data_thchs30`.
+    """List THCHS-30 in `source`, which is or contains `data_thchs30`.
 
-    The test set has speakers of its own, the development set has not: its speakers also occur in
-    the training set. A part copy is taken only with `allow_incomplete`.
+    The speakers of the test set are unseen; those of the development set also occur in the training
+    set. An incomplete copy is accepted only with `allow_incomplete`.
 
     Raises:
-        ManifestError: the corpus is not there or incomplete.
+        ManifestError: the corpus is missing or incomplete.
     """
     root = find_root(source, "data_thchs30", SPLITS, "THCHS-30")
     splits: dict[Split, list[ListedUtterance]] = {}
@@ -58,13 +58,13 @@ def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
 
 
 def _recording(folder: Path, name: str) -> Path | None:
-    """The recording, which a broken link leaves in `data` only."""
+    """Find a recording; if its link is broken, it exists only in `data`."""
     places = (folder / f"{name}.wav", folder.parent / "data" / f"{name}.wav")
     return next((path for path in places if path.is_file()), None)
 
 
 def _text(folder: Path, name: str) -> str:
-    """First line of the transcript, wherever it is; "" if there is none."""
+    """Read the first line of the transcript, following its link; "" if there is none."""
     file = f"{name}.wav.trn"
     line = _first_line(folder / file)
     if line.endswith(file):

@@ -1,9 +1,8 @@
-"""Corpora the project makes itself with espeak-ng: free, offline, and with the time of every word.
+"""Synthetic corpora made with espeak-ng: free, offline, and with the times of all words.
 
-Voices are espeak-ng's variants. Those of the test and development sets are never heard in
-training, and no voice of these sets has a near twin in training: pairs of variants whose average
-log-mel spectra are close to the same (Gene and Gene2, Mike and m3, ...) are not split, but one of
-them is left out. Whispers, robots and effects are left out too.
+The voices are espeak-ng's variants. No voice occurs in two splits. Of variants with nearly the same
+average log-mel spectrum (Gene and Gene2, Mike and m3, ...) only one is used, so that no test or
+development voice has a near twin in training. Whispers, robots and effects are left out.
 """
 
 # ruff: noqa: SIM905 (a list of words is easier to read as a line of text)
@@ -42,7 +41,7 @@ from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
 VERSION = "2"
-"""To be raised whenever the same recipe gives other sound or text than before."""
+"""Raise this when the same recipe gives other audio or text than before."""
 
 TRAIN_VOICES = tuple(
     "Alex Alicia Denis Mario adam aunty f2 f4 f5 grandma grandpa john klatt4 linda m3 m4 m5 m6 m8 "
@@ -56,12 +55,15 @@ TEST_VOICES = ("Annie", "david", "ed", "f3", "gustave", "m2", "m7", "shelby")
 
 @dataclass(frozen=True)
 class SyntheticCorpus:
-    """Which corpus to make; the splits are counted in utterances.
+    """Description of a synthetic corpus.
 
     Attributes:
-        lines: sentences in the language's normal form, to be said instead of its own kinds: first
-            those of train, then dev, then test, each once. Where espeak-ng takes several words for
-            one ("in the"), an utterance has no word times.
+        language: language of the texts.
+        train, dev, test: utterances of each split.
+        seed: seed of texts, voices and noise.
+        lines: normalised sentences to speak instead of generated ones, each once: first those of
+            train, then dev, then test. If espeak-ng merges words ("in the"), the utterance has no
+            word times.
     """
 
     language: Literal["mandarin", "english"] = "mandarin"
@@ -75,15 +77,22 @@ class SyntheticCorpus:
         needed = self.train + self.dev + self.test
         if self.lines and len(self.lines) < needed:
             raise ManifestError(
-                f"{needed} utterances are wanted of {len(self.lines)} sentences; give more of them"
+                f"{needed} utterances need as many sentences, found {len(self.lines)}; give more"
             )
 
 
 @dataclass(frozen=True)
 class _Style:
-    """What is said in a language and how: rates in words a minute, gaps as in `say`.
+    """How to speak a language.
 
-    `patient`: whether another sentence may take the place of one whose times are unknown.
+    Attributes:
+        accents: espeak-ng languages to choose from.
+        rates: range in words per minute.
+        longest_gap: largest `word_gap` of `SpeechSynthesiser.say`.
+        sentence: draws a sentence.
+        words: splits a sentence into the units that have times.
+        spoken: converts a sentence to the input of espeak-ng.
+        needs_times: True to draw another sentence if the times of one are unknown.
     """
 
     accents: tuple[str, ...]
@@ -92,7 +101,7 @@ class _Style:
     sentence: Callable[[Random], str]
     words: Callable[[str], list[str]]
     spoken: Callable[[str], str]
-    patient: bool = True
+    needs_times: bool = True
 
 
 _STYLES = {
@@ -118,10 +127,9 @@ _STYLES = {
 def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
     """Write recordings (16-bit FLAC, 16 kHz) and train, dev and test manifests into `out`.
 
-    Each supervision has the voice as its speaker and, as its alignment `word`, the time of every
-    word (English) or character (Mandarin), as far as espeak-ng tells it. Equal recipes give equal
-    recordings. Does nothing if
-    `out` already holds the whole result; an interrupted result is made anew.
+    Each supervision has the voice as its speaker. Its alignment `word` has the time of every word
+    (English) or character (Mandarin), as far as espeak-ng reports them. Equal recipes give equal
+    recordings. Does nothing if `out` already contains the result; restarts if it is incomplete.
 
     Raises:
         SpeechSynthesisError: espeak-ng is not installed.
@@ -136,7 +144,7 @@ def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
             split: _make_split(out / "audio" / split, recipe, split, count)
             for split, count in counts.items()
         }
-        notes = ["speech made by espeak-ng; no voice occurs in two splits"]
+        notes = ["synthetic speech by espeak-ng; no voice occurs in two splits"]
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,
@@ -153,7 +161,7 @@ def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -
     folder.mkdir(parents=True, exist_ok=True)
     style = _STYLES[recipe.language]
     voices = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}[split]
-    # One synthesiser a split: a split does not depend on the size of another.
+    # one synthesiser per split, so that a split does not depend on the size of another
     synthesiser = SpeechSynthesiser()
     first = {"train": 0, "dev": recipe.train, "test": recipe.train + recipe.dev}[split]
     return [
@@ -169,9 +177,9 @@ def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -
 
 
 def _saying(style: _Style, line: str) -> _Style:
-    """The style with one sentence only."""
-    # the letter A is an article here
-    return replace(style, sentence=lambda _: line, spoken=str.lower, patient=False)
+    """Return the style restricted to one sentence."""
+    # in running text, A is an article, not a letter
+    return replace(style, sentence=lambda _: line, spoken=str.lower, needs_times=False)
 
 
 def _make_utterance(
@@ -197,7 +205,7 @@ def _make_utterance(
 def _say(
     generator: Random, variant: str, style: _Style, synthesiser: SpeechSynthesiser
 ) -> tuple[str, Samples, list[WordTime]]:
-    """A sentence of the style, spoken; its words and their times are equally many, or no times."""
+    """Speak a sentence; returns text, samples and one time per word, or no times."""
     while True:
         text = style.sentence(generator)
         samples, times = synthesiser.say(
@@ -209,11 +217,11 @@ def _say(
             word_gap=generator.randint(0, style.longest_gap),
         )
         if not samples.any():
-            raise SpeechSynthesisError(f"espeak-ng says nothing for '{text}'; leave it out")
-        # espeak takes a few words for one unit (九一八, "no one"): then something else is said.
+            raise SpeechSynthesisError(f"espeak-ng gives no audio for '{text}'; leave it out")
+        # espeak-ng merges some words into one unit (九一八, "no one"); then draw another sentence
         if len(times) == len(style.words(text)):
             return text, samples, times
-        if not style.patient:
+        if not style.needs_times:
             return text, samples, []
 
 
@@ -222,10 +230,10 @@ def _align(word: str, time: WordTime, lead: float) -> AlignmentItem:
 
 
 def _record(speech: Samples, generator: Random) -> tuple[Samples, float]:
-    """Speech (S,) with silence around it, white noise 15 to 40 dB below it, and a random level.
+    """Add silence around speech (S,), white noise at 15 to 40 dB SNR, and a random level.
 
     Returns:
-        the recording (R,) and the seconds of silence before the speech.
+        The recording (R,), and the seconds of silence before the speech.
     """
     lead, trail = (round(generator.uniform(0.1, 0.4) * SAMPLE_RATE) for _ in range(2))
     power = float(np.mean(np.square(speech), dtype=np.float64))
@@ -234,6 +242,6 @@ def _record(speech: Samples, generator: Random) -> tuple[Samples, float]:
         lead + len(speech) + trail, dtype=np.float32
     )
     recording = np.pad(speech, (lead, trail)) + np.float32(noise_level) * noise
-    # Loudness is perceived, and varies between speakers, in ratios.
+    # levels are uniform in decibels
     peak = 10 ** generator.uniform(-1.0, -0.05)
     return (recording * np.float32(peak / np.abs(recording).max())), lead / SAMPLE_RATE

@@ -1,7 +1,7 @@
-"""Speech made by espeak-ng, with the time of every word.
+"""Speech synthesis with espeak-ng, with the times of all words.
 
 The library and its voices come with the pip package `espeakng-loader` and are called through
-ctypes; constants, the event record and the callback are those of `speak_lib.h`, API revision 12.
+ctypes. Constants, the event structure and the callback follow `speak_lib.h`, API revision 12.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ EVENT_LIST_TERMINATED, EVENT_WORD, EVENT_END, EVENT_PHONEME = 0, 1, 5, 7
 CHARS_UTF8, PHONEMES = 1, 0x100
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE, PARAMETER_WORDGAP = 1, 3, 4, 7
 SLOWEST, FASTEST = 80, 450
-"""Words a minute."""
+"""Words per minute."""
 
 
 class SpeechSynthesisError(KeyframeError):
-    """espeak-ng is not installed, or does not know a voice."""
+    """espeak-ng is not installed, lacks a voice, or cannot speak a text."""
 
 
 @dataclass(frozen=True)
 class WordTime:
-    """A word as it stands in the text spoken; `start` and `end` in seconds."""
+    """A word of the spoken text, with `start` and `end` in seconds."""
 
     text: str
     start: float
@@ -71,7 +71,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class _Mark:
-    """An event: `position` and `length` in characters from 1, `time` in seconds."""
+    """An event: `position` (from 1) and `length` in characters, `time` in seconds."""
 
     type: int
     position: int
@@ -81,11 +81,11 @@ class _Mark:
 
 
 class SpeechSynthesiser:
-    """One espeak-ng with a state of its own.
+    """An instance of espeak-ng with separate state.
 
-    The library keeps state between utterances (phase of the flutter, echo, random numbers), so
-    what it says depends on what it said before. Every instance therefore loads a copy of the
-    library: two instances asked for the same utterances in the same order give the same samples,
+    The library keeps state between utterances (phase of the flutter, echo, random numbers), so its
+    output depends on earlier utterances. Every instance therefore loads its own copy of the
+    library: two instances that speak the same utterances in the same order give the same samples,
     in one process or in two.
 
     Raises:
@@ -115,7 +115,7 @@ class SpeechSynthesiser:
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._marks: list[_Mark] = []
-        # espeak-ng keeps only the address, so the callback must live as long as the library.
+        # espeak-ng keeps only the address, so the callback must live as long as the library
         self._callback = _Callback(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -128,22 +128,22 @@ class SpeechSynthesiser:
         pitch_range: int = 50,
         word_gap: int = 0,
     ) -> tuple[Samples, list[WordTime]]:
-        """Speak `text`, in which `[[...]]` holds phonemes in espeak's notation.
+        """Speak `text`; `[[...]]` encloses phonemes in espeak's notation.
 
         Args:
             text: at most one sentence.
             voice: language and, after `+`, a variant: `cmn+f3`.
-            rate: words a minute, 80 to 450.
-            pitch, pitch_range: 0 to 100, 50 being the voice's own.
+            rate: words per minute, 80 to 450.
+            pitch, pitch_range: 0 to 100; 50 is the default of the voice.
             word_gap: pause between words, in 10 ms at the default rate.
 
         Returns:
-            samples (S,) in [-1, 1] at 16 kHz, and the words in the order spoken; a word ends where
-            a pause or the next one begins. espeak takes some Mandarin words of several characters
-            for one, of which it marks only the first character.
+            Samples (S,) in [-1, 1] at 16 kHz, and the words in order; a word ends where a pause or
+            the next word begins. For some Mandarin words of several characters, espeak-ng marks
+            only the first character.
 
         Raises:
-            SpeechSynthesisError: there is no such voice.
+            SpeechSynthesisError: there is no such voice, or espeak-ng fails.
         """
         self._choose_voice(voice)
         for parameter, value in (
@@ -158,7 +158,7 @@ class SpeechSynthesiser:
 
     def _choose_voice(self, voice: str) -> None:
         variant = voice.partition("+")[2]
-        # espeak-ng speaks on with another voice if there is no such variant.
+        # espeak-ng silently uses another voice if there is no such variant
         missing = variant and not (self._data / "voices" / "!v" / variant).is_file()
         if missing or self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise SpeechSynthesisError(
@@ -190,7 +190,7 @@ class SpeechSynthesiser:
         count: int,
         events: ctypes._Pointer[_Event],
     ) -> int:
-        """Take a buffer of sound and the events in it; 0 tells espeak-ng to go on."""
+        """Store a buffer of samples and its events; returning 0 makes espeak-ng continue."""
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
@@ -201,7 +201,7 @@ class SpeechSynthesiser:
 
 
 def _mark(event: _Event) -> _Mark:
-    # Only phoneme events hold a string where the others hold a number or an address.
+    # only phoneme events contain a string; the union holds a number or an address otherwise
     is_phoneme = event.type == EVENT_PHONEME
     phoneme = event.id.string.decode(errors="replace") if is_phoneme else ""
     time = event.audio_position / 1000
@@ -209,7 +209,7 @@ def _mark(event: _Event) -> _Mark:
 
 
 def _load_copy(library: Path) -> ctypes.CDLL:
-    """Load a copy of a library, so that its global variables are shared with nobody."""
+    """Load a copy of a library, so that its global variables are not shared."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(shutil.copy(library, folder))
         try:
@@ -227,7 +227,7 @@ def _word_times(text: str, marks: list[_Mark]) -> list[WordTime]:
     for first, last in pairwise([*starts, len(marks)]):
         word = marks[first]
         following = marks[first + 1 : last + 1]
-        # The name of every pause begins with an underscore.
+        # names of pauses start with an underscore
         ends = [
             mark.time
             for mark in following

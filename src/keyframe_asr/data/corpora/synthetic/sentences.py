@@ -1,11 +1,11 @@
-"""What the synthetic corpora say: sentences of a text, or such as are made here.
+"""Sentences of the synthetic corpora: read from a text, or generated.
 
-English: the kinds of utterances of CMU AN4's census task. Spelled names, numbers, telephone
-numbers, dates and commands, drawn at random from the words of that task. Names and numbers are made
-here; no transcript of AN4 is used.
+English: the kinds of utterances of CMU AN4's census task: spelled names, numbers, telephone
+numbers, dates and commands, drawn at random from the words of that task. No transcript of AN4 is
+used.
 
-Mandarin: strings of digits and short commands. Only characters that espeak-ng marks one by one, so
-that each has a start of its own: it takes some words (音乐, 空调, 停止) for one unit.
+Mandarin: strings of digits and short commands. Only characters that espeak-ng marks one by one are
+used, so that each has a start time; it merges some words (音乐, 空调, 停止) into one unit.
 """
 
 # ruff: noqa: SIM905 (a list of words is easier to read as a line of text)
@@ -86,38 +86,41 @@ MANDARIN_COMMANDS = (
 )
 """`{}` stands for one of `MANDARIN_COMMAND_DIGITS`."""
 MANDARIN_COMMAND_DIGITS = MANDARIN_DIGITS[2:]
-"""Without 一: 一号 is one of the words that espeak-ng does not take apart."""
+"""Without 一, because espeak-ng marks 一号 as one unit."""
 
 
 def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tuple[str, ...]:
-    """The different lines of a file in the language's normal form, in its order.
+    """Read the distinct lines of a file, normalised, in order.
 
-    Lines with digits or letters of other scripts are left out, as what is said for them would not
-    be what stands there.
+    Lines with digits or letters of other scripts are left out: their normalised text would differ
+    from what is spoken.
 
     Raises:
-        ManifestError: the file cannot be read, or no line can be said.
+        ManifestError: the file cannot be read, or no line can be spoken.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ManifestError(
-            f"{path}: cannot be read: {reason}; give a text file with one sentence a line"
+            f"{path}: cannot be read: {reason}; give a text file with one sentence per line"
         ) from None
     normal = NORMALISATIONS[language]
     found = dict.fromkeys(normal(line) for line in lines if not normal.lost(line))
-    # English has apostrophes and spaces besides letters
+    # English sentences also contain apostrophes and spaces
     letters = all if language == "mandarin" else any
     letter = is_han if language == "mandarin" else str.isalpha
     said = tuple(one for one in found if one and letters(map(letter, one)))
     if not said:
-        raise ManifestError(f"{path}: holds no sentence that can be said in {language}")
+        raise ManifestError(
+            f"{path}: contains no sentence in {language}; give one sentence per line, without "
+            "digits"
+        )
     return said
 
 
 def mandarin_sentence(generator: Random) -> str:
-    """Digits two times out of three, else a command."""
+    """Draw a string of digits (two times out of three) or a command."""
     if generator.random() < 2 / 3:
         return "".join(
             generator.choices(MANDARIN_DIGITS, k=generator.randint(1, LONGEST_MANDARIN_STRING))
@@ -126,17 +129,17 @@ def mandarin_sentence(generator: Random) -> str:
 
 
 def mandarin_words(text: str) -> list[str]:
-    """The units that carry a time: characters."""
+    """Split into the units that have times: characters."""
     return list(text)
 
 
 def mandarin_spoken(text: str) -> str:
-    """How espeak-ng is asked for it."""
+    """Return the input of espeak-ng for a sentence."""
     return text
 
 
 def english_sentence(generator: Random) -> str:
-    """One utterance, upper case, the kinds about as frequent as in the census task."""
+    """Draw an utterance in upper case; the kinds are about as frequent as in the census task."""
     kinds = {
         _spelled_name: 25,
         _spelled_letters: 6,
@@ -153,12 +156,12 @@ def english_sentence(generator: Random) -> str:
 
 
 def english_words(text: str) -> list[str]:
-    """The units that carry a time: words, single letters among them."""
+    """Split into the units that have times: words, including single letters."""
     return text.split()
 
 
 def english_spoken(text: str) -> str:
-    """How espeak-ng is asked for it: the letter A not as an article, Z the American way."""
+    """Return the input of espeak-ng: A is spoken as a letter, Z as in American English."""
     lone = {"A": "[['eI]]", "Z": "[[z'i:]]"}
     return " ".join(lone.get(word, word.lower()) for word in text.split())
 
@@ -175,7 +178,7 @@ def _spelled_letters(generator: Random) -> list[str]:
 
 
 def _digits(generator: Random) -> list[str]:
-    """Postal codes, telephone numbers and the like."""
+    """Draw a string of digits such as a postal code or a telephone number."""
     if generator.random() < 0.05:
         return ["AREA", "CODE", *_digit_string(generator, 3)]
     return _digit_string(generator, generator.choice((3, 4, 5, 5, 7, 7, 10)))
