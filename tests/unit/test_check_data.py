@@ -259,7 +259,7 @@ def test_what_comes_twice(corpus: Corpus) -> None:
     same, otherwise = details(report, "duplicate-audio")
     assert "train-003" in same and "train-003" in otherwise and same != otherwise
     assert details(report, "split-speaker") == ["26 and 1 utterances"]
-    assert details(report, "split-sentence") == ["as train-004: 'ef!'"]
+    assert details(report, "split-sentence") == ["same as train-004: 'ef!'"]
     severities = {finding.kind: finding.severity.value for finding in report.findings}
     assert severities["split-audio"] == "error"
     assert severities["split-speaker"] == "warning"

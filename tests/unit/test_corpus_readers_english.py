@@ -120,7 +120,7 @@ def test_speechocean762_makes_a_development_set_of_speakers(speechocean: Path, i
     one = listing.splits["test"][0]
     assert (one.id, one.text) == ("005000011", "WE CALL IT BEAR")
     assert one.audio == speechocean / "speechocean762/WAVE/SPEAKER0500/005000011.WAV"
-    assert listing.notes == ["dev: the training set's speakers 0100 0110"]
+    assert listing.notes == ["dev: speakers 0100 0110 of the training set"]
 
 
 def test_speechocean762_incomplete(speechocean: Path) -> None:

@@ -69,7 +69,7 @@ def test_aishell2_without_dev_and_test(tmp_path: Path) -> None:
         aishell2.read(tmp_path)
     listing = aishell2.read(tmp_path, allow_incomplete=True)
     assert counts(listing) == {"train": 2, "dev": 0, "test": 0}
-    assert listing.notes == ["dev: not there", "test: not there"]
+    assert listing.notes == ["dev: missing", "test: missing"]
     (tmp_path / "AISHELL-2/iOS/data/trans.txt").unlink()
     with refused(ManifestError, "train, dev, test"):
         aishell2.read(tmp_path, allow_incomplete=True)
