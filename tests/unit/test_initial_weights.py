@@ -27,7 +27,7 @@ from keyframe_asr.training.initial_weights import (
     find_weights,
     load_encoder,
     load_matching,
-    parts_of_other_units,
+    vocabulary_parts,
 )
 
 VOCABULARY = 7
@@ -138,11 +138,11 @@ def test_weights_of_8_bits_are_scaled(tmp_path: Path) -> None:
 def test_parts_that_know_other_units_are_named(tmp_path: Path) -> None:
     stored = random_model()
     path = find_weights(save_random_model(tmp_path / "model"))
-    assert parts_of_other_units(stored.network, path, stored.tokenizer) == []
+    assert vocabulary_parts(stored.network, path, stored.tokenizer) == []
     others, more = CharacterTokenizer("ABCDEX"), CharacterTokenizer("ABCDEFG")
-    found = parts_of_other_units(stored.network, path, others)
+    found = vocabulary_parts(stored.network, path, others)
     assert found == ["inter_ctc", "head", "decoder"]  # it has no conditioning
-    assert parts_of_other_units(stored.network, path, more) == []  # whose shapes do not fit
+    assert vocabulary_parts(stored.network, path, more) == []  # whose shapes do not fit
 
 
 def test_the_encoder_of_the_weights_is_the_one_that_statistics_are_of(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_suffix_picks_a_split(tmp_path: Path) -> None:
         ("\tx\t1\ta.wav\tA\ttrain\n", ":2: utt_id is empty"),
         ("a\tx\t1\t\tA\ttrain\n", ":2: path is empty"),
         ("a\tx\t1\ta.wav\tA\ttrain\n" * 2, ": utterance 'a' occurs twice"),
-        ("", ": holds no utterances"),
+        ("", ": contains no utterances"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, rows: str, expected: str) -> None:

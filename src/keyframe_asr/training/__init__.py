@@ -1,1 +1,1 @@
-"""Training: one loop that runs whatever list of stages the recipe gives."""
+"""Training: one loop that runs the list of stages of a recipe."""

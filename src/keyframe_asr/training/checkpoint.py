@@ -1,4 +1,4 @@
-"""Checkpoints: what a run stores to be resumed from, and when; averages of the best epochs."""
+"""Checkpoints: state and weights of a run for resuming, and the average of the best epochs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from keyframe_asr.training.distributed import Processes
 
 STATE_FILE = "state.pt"
 
-NO_ROOM = "make room or choose another folder, then go on with --resume"
-"""What to do if a file of a run cannot be written."""
+NO_SPACE = "free disk space or choose another folder, then continue with --resume"
+"""Advice if a file of a run cannot be written."""
 
 
 @dataclass
 class RunState:
-    """Where a run stands.
+    """Position of a run.
 
     Attributes:
-        stage: number of the stage, from 0.
-        epoch: of that stage, the next to train.
-        step: updates of that stage so far.
-        best: (score, weights file) of the stage's best epochs, the best first.
-        collapsed_evaluations: in a row, those whose error was that of a collapse.
-        ready: whether the stage is over before its last epoch.
+        stage: index of the stage, from 0.
+        epoch: index of the next epoch of the stage, from 0.
+        step: updates of the stage so far.
+        best: (score, weights file) of the best epochs of the stage, best first.
+        collapsed_evaluations: consecutive evaluations whose error indicates a collapse.
+        ready: True if the stage ends before its last epoch.
     """
 
     stage: int = 0
@@ -45,22 +45,24 @@ class RunState:
 
 
 class Checkpoints:
-    """The state and weights of a run, in its folder.
+    """Stores the state and weights of a run in its folder.
 
-    A run that is killed between two writes loses no more than the epoch that it was about to
-    store: weights are written first, then the state that lists them.
+    Weights are written first, then the state that lists them. So a run that is killed between two
+    writes loses at most the epoch that was being stored.
     """
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self._folder, self._processes = folder, processes
 
     def restore(self, network: nn.Module) -> tuple[RunState, dict[str, Any] | None] | None:
-        """Load the weights last stored; returns state and optimiser, None where nothing is stored.
+        """Load the latest weights into the network.
 
-        The optimiser is None at the beginning of a stage.
+        Returns:
+            State of the run, and of the optimiser (None at the start of a stage); None if nothing
+            is stored.
 
         Raises:
-            TrainingError: the state cannot be read, or its weights do not fit the network.
+            TrainingError: the state cannot be read, or its weights do not match the network.
         """
         restored = load_state(self._folder)
         if restored is None:
@@ -77,14 +79,14 @@ class Checkpoints:
         optimiser: dict[str, Any],
         score: float | None,
     ) -> None:
-        """Store an epoch that is over.
+        """Store a finished epoch.
 
         Args:
-            stage: the stage it is of.
-            state: after the epoch; the epoch is entered into its `best` if it is one of them.
-            network: its weights are stored.
-            optimiser: its state.
-            score: what epochs are compared by, the lower the better; None if it was not measured.
+            stage: stage of the epoch.
+            state: state after the epoch; its `best` is updated if the epoch is one of the best.
+            network: network whose weights are stored.
+            optimiser: state of the optimiser.
+            score: score of the epoch, lower is better; None if it was not evaluated.
 
         Raises:
             TrainingError: a file cannot be written.
@@ -101,17 +103,17 @@ class Checkpoints:
         self._processes.write(write)
 
     def average_best(self, stage: StageConfig, state: RunState) -> dict[str, Tensor]:
-        """The mean of the weights of the stage's best epochs.
+        """Average the weights of the best epochs of a stage.
 
         Raises:
-            TrainingError: a file is missing or damaged, or other machines do not see it.
+            TrainingError: a file is missing or damaged, or not visible to every machine.
         """
         paths = [self._folder / stage.name / name for _, name in state.best]
         self._processes.check_shared(paths[0])
         return average_weights(paths)
 
     def finish_stage(self, stage: StageConfig, state: RunState, network: nn.Module) -> None:
-        """Store the network, which is the average, and that the next stage comes next.
+        """Store the network, which has the averaged weights, and move on to the next stage.
 
         Raises:
             TrainingError: a file cannot be written.
@@ -125,36 +127,38 @@ class Checkpoints:
         self._processes.write(write)
 
     def load_average(self, stage: str, network: nn.Module) -> None:
-        """Load the averaged weights of a stage that is over.
+        """Load the averaged weights of a finished stage.
 
         Raises:
-            TrainingError: they cannot be read, or do not fit the network.
+            TrainingError: the weights cannot be read, or do not match the network.
         """
         path = averaged_weights(self._folder / stage)
         _load(load_weights(path), network, path)
 
 
 def averaged_weights(folder: Path) -> Path:
-    """The file of the averaged weights of the stage that has this folder."""
+    """Path of the averaged weights in the folder of a stage."""
     return folder / "averaged.safetensors"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)`, flush it to disk, then rename it to `path`.
+    """Call `write(temporary path)`, flush the file to disk, then rename it to `path`.
 
-    Only one process writes there.
+    Must be called by one process only.
 
     Raises:
-        TrainingError: it cannot be written, for instance because the disk is full; what was at
-            `path` before is still there.
+        TrainingError: the file cannot be written, for example because the disk is full; the
+            previous file at `path` is unchanged.
     """
-    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed meanwhile
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed
         left.unlink(missing_ok=True)
     try:
-        with replacing(path, NO_ROOM, TrainingError, flush=True) as temporary:
+        with replacing(path, NO_SPACE, TrainingError, flush=True) as temporary:
             write(temporary)
-    except (RuntimeError, SafetensorError) as error:  # what torch makes of a full disk
-        raise TrainingError(f"{path}: cannot be written ({_one_line(error)}); {NO_ROOM}") from error
+    except (RuntimeError, SafetensorError) as error:  # raised if the disk is full
+        raise TrainingError(
+            f"{path}: cannot be written ({_one_line(error)}); {NO_SPACE}"
+        ) from error
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
@@ -164,7 +168,7 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a safetensors file. Raises `TrainingError` if it cannot be read."""
+    """Load named tensors from safetensors. Raises `TrainingError` if the file cannot be read."""
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
@@ -176,7 +180,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def save_state(
     folder: Path, state: RunState, weights: dict[str, Tensor], optimiser: dict[str, Any] | None
 ) -> None:
-    """Store all that is needed to go on from here, in one file."""
+    """Store everything needed to resume, in one file."""
     stored = {"progress": asdict(state), "weights": weights, "optimiser": optimiser}
     write_atomically(folder / STATE_FILE, lambda temporary: torch.save(stored, temporary))
 
@@ -184,7 +188,7 @@ def save_state(
 def load_state(
     folder: Path,
 ) -> tuple[RunState, dict[str, Tensor], dict[str, Any] | None] | None:
-    """What `save_state` stored, or None where nothing is stored yet.
+    """Load what `save_state` stored; None if nothing is stored.
 
     Raises:
         TrainingError: the file exists but cannot be read.
@@ -197,8 +201,8 @@ def load_state(
         return _run_state(stored["progress"]), stored["weights"], stored["optimiser"]
     except Exception as error:
         raise TrainingError(
-            f"{path}: cannot be read as a checkpoint ({_one_line(error)}); delete it to train "
-            "from the start"
+            f"{path}: cannot be read as a checkpoint ({_one_line(error)}); delete it to start "
+            "the training again"
         ) from error
 
 
@@ -211,10 +215,13 @@ def _run_state(values: dict[str, Any]) -> RunState:
 
 
 def rank(state: RunState, score: float, count: int) -> str | None:
-    """Enter the epoch that is over into the `count` best, if it is one; returns its weights file.
+    """Add the finished epoch to the `count` best if its score is low enough.
 
-    Lower scores are better. Of equal scores the latest is the best: before CTC leaves its plateau
-    all of them are 100 %.
+    Among equal scores, the latest epoch is the best: before CTC leaves its plateau, all errors are
+    100 %.
+
+    Returns:
+        Name of the weights file, or None if the epoch is not among the best.
     """
     name = f"epoch-{state.epoch:04d}.safetensors"
     state.best = sorted([(score, name), *state.best], key=lambda entry: entry[0])[:count]
@@ -222,7 +229,7 @@ def rank(state: RunState, score: float, count: int) -> str | None:
 
 
 def remove_unlisted(state: RunState, folder: Path) -> None:
-    """Delete weights that fell out of the best, once the state that lists the others is stored."""
+    """Delete the weights of epochs no longer in `best`; call it after the state is stored."""
     listed = {name for _, name in state.best}
     for path in folder.glob("epoch-*.safetensors"):
         if path.name not in listed:
@@ -230,7 +237,7 @@ def remove_unlisted(state: RunState, folder: Path) -> None:
 
 
 def average_weights(paths: list[Path]) -> dict[str, Tensor]:
-    """The mean of stored weights, summed in float64 so that their order does not matter much.
+    """Average stored weights; sums in float64, so that the order has little effect.
 
     Raises:
         TrainingError: a file is missing or damaged.
@@ -246,13 +253,13 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
 
 
 def _load(weights: dict[str, Tensor], network: nn.Module, path: Path) -> None:
-    """Put weights, which were read from the file, into the network."""
+    """Load weights that were read from `path` into the network."""
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise TrainingError(
-            f"{path}: its weights do not fit the recipe's model ({_one_line(error)}); go on with "
-            "the recipe it was made with, or train in another folder"
+            f"{path}: the weights do not match the model of the recipe ({_one_line(error)}); "
+            "resume with the original recipe, or train in another folder"
         ) from None
 
 

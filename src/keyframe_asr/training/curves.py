@@ -1,4 +1,4 @@
-"""A picture of a run: losses, dev errors and keyframes per token over its epochs."""
+"""Plot a run: losses, dev errors and keyframes per token over its epochs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ERRORS = {
 }
 RATES = {
     "dev_keyframes_per_token": ("keyframes per token", "#0072b2"),
-    "dev_frame_reduction": ("share of frames dropped", "#b4458c"),
+    "dev_frame_reduction": ("fraction of frames dropped", "#b4458c"),
     "dev_too_few_keyframes": ("utterances with too few keyframes", "#977000"),
-    "waiting_share": ("share of time spent waiting for data", "#8c8c8c"),
+    "waiting_share": ("fraction of time waiting for data", "#8c8c8c"),
 }
 
 
 def draw_curves(folder: Path) -> Path | None:
-    """Draw `log.jsonl` of a run's folder into `curves.png`; None without matplotlib or epochs."""
+    """Plot `log.jsonl` in a run's folder to `curves.png`; None without matplotlib or epochs."""
     epochs = _epochs(folder / "log.jsonl")
     if not epochs or importlib.util.find_spec("matplotlib") is None:
         return None
@@ -51,7 +51,7 @@ def draw_curves(folder: Path) -> Path | None:
     ):
         _draw(place, epochs, curves, title)
     axes[0].set_yscale("log")
-    axes[1].set_yscale("log")  # the last points are what a run is about
+    axes[1].set_yscale("log")  # shows the small errors at the end of a run
     axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[1].yaxis.set_minor_formatter(PercentFormatter(1.0, decimals=0))
     axes[1].tick_params(which="minor", labelsize=7)
@@ -65,12 +65,12 @@ def draw_curves(folder: Path) -> Path | None:
 
 
 def _epochs(log: Path) -> list[dict[str, Any]]:
-    """Entries of epochs; those that a killed run wrote and its resumption repeated, once."""
+    """Read the log entries of epochs; if a resumed run repeated an epoch, only the latest."""
     if not log.is_file():
         return []
     found = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError):  # half a line, of a run that was killed while it wrote
+        with suppress(ValueError):  # incomplete line of a run that was killed while writing
             entry = json.loads(line)
             if "epoch" in entry:
                 found[entry["stage"], entry["epoch"]] = entry
@@ -91,7 +91,7 @@ def _draw(
 
 
 def _name_stages(axes: Any, epochs: list[dict[str, Any]]) -> None:
-    """A line between stages and their names, in two rows because stages may be short."""
+    """Mark stages with lines and their names, in two rows because stages may be short."""
     starts: dict[str, int] = {}
     for place, entry in enumerate(epochs, 1):
         starts.setdefault(entry["stage"], place)

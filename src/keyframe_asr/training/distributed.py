@@ -1,6 +1,6 @@
-"""One process or several: who writes, who waits, and what all of them counted together.
+"""Training in one or several processes: which one writes, waiting, and sums over processes.
 
-Several are started by torchrun, on one machine or on many that share the folder of the run.
+torchrun starts several processes, on one machine or on machines that share the folder of the run.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from keyframe_asr.errors import TrainingError
 
 
 class Processes:
-    """This process among those that train together.
+    """This process and its peers.
 
     Raises:
-        TrainingError: torchrun started several, but they do not find one another.
+        TrainingError: accelerate joins fewer processes than torchrun started.
     """
 
     def __init__(self) -> None:
-        # Stages leave some weights without a gradient: fusion that is off, a head without a loss.
+        # some weights get no gradient in some stages: fusion that is off, a head without a loss
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
-            # else accelerate takes processes without a GPU for strangers to one another
+            # without this, accelerate does not join processes that have no GPU
             cpu=not torch.accelerator.is_available(),
             mixed_precision="no",
             kwargs_handlers=[unused],
@@ -41,45 +41,45 @@ class Processes:
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """Device of this process."""
         device: torch.device = self.accelerator.device
         return device
 
     @property
     def number(self) -> int:
-        """From 0; the first one writes."""
+        """Index of this process, from 0; process 0 writes."""
         return int(self.accelerator.process_index)
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         return int(self.accelerator.num_processes)
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes files and progress."""
+        """True if this process writes files and progress."""
         return bool(self.accelerator.is_main_process)
 
     def write(self, action: Callable[[], object]) -> None:
-        """Do it in the process that writes, while the others wait."""
+        """Run `action` in the process that writes, while the others wait."""
         if self.writes:
             action()
         self.accelerator.wait_for_everyone()
 
     def check_shared(self, path: Path) -> None:
-        """Refuse a file that the first process wrote and this one does not see.
+        """Check that this process sees a file written by the first process.
 
         Raises:
             TrainingError: the folder of the run is not shared between the machines.
         """
         if self.count > 1 and not path.exists():
             raise TrainingError(
-                f"{path}: written by the first process, but not seen by process {self.number}; "
-                "put --out on storage that all machines share"
+                f"{path}: written by the first process, but not visible to process {self.number}; "
+                "put --out on storage shared by all machines"
             )
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The values of all processes, added up."""
+        """Sum values over all processes."""
         if self.count == 1:
             return dict(values)
         everyone = gather_object([dict(values)])

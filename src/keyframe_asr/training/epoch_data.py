@@ -1,7 +1,7 @@
-"""The data of a stage: batches of each epoch, as this process computes them.
+"""Data of a stage: the batches of each epoch for this process.
 
-Everything random in an epoch follows from the recipe's seed, the stage and the epoch, so that a
-resumed run repeats exactly what the run that it continues would have done.
+All randomness in an epoch depends only on the seed of the recipe, the stage and the epoch, so a
+resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from keyframe_asr.training.run_data import RunData
 
 @dataclass(frozen=True)
 class DataSource:
-    """What the data of all stages come from.
+    """Source of the data of all stages.
 
     Attributes:
-        recipe: of the run.
+        recipe: recipe of the run.
         data: cuts of every stage, and the tokenizer.
-        features: of the cuts.
-        augmentation: that of the recipe.
-        processes: those that train together, of which this one gets its share.
+        features: features of the cuts.
+        augmentation: augmentation of the recipe.
+        processes: processes among which batches are divided.
         encodings: folder for the outputs of a frozen pretrained encoder.
     """
 
@@ -57,11 +57,11 @@ class DataSource:
 
 
 class StageData:
-    """The data of one stage.
+    """Data of one stage.
 
     Args:
-        source: of all stages.
-        number: of the stage in the recipe, from 0.
+        source: source of the data of all stages.
+        number: index of the stage in the recipe, from 0.
     """
 
     def __init__(self, source: DataSource, number: int) -> None:
@@ -73,32 +73,33 @@ class StageData:
 
     @functools.cached_property
     def batch_count(self) -> int:
-        """Batches of the first epoch; the others have about as many."""
+        """Number of batches in the first epoch; other epochs have about as many."""
         return sum(1 for _ in self._sampler(epoch=0))
 
     @property
     def update_count(self) -> int:
-        """Updates of an epoch, about."""
+        """Approximate number of updates per epoch."""
         return math.ceil(self.batch_count / self._recipe.training.accumulate)
 
     @property
     def own_batch_count(self) -> int:
-        """Batches of an epoch that this process computes, about."""
+        """Approximate number of batches per epoch that this process computes."""
         accumulate = self._recipe.training.accumulate
         return self.update_count * math.ceil(accumulate / self._processes.count)
 
     def open(self, encoder: PretrainedEncoder | None, log: TrainingLog) -> None:
-        """Choose where features come from, and get them ready.
+        """Choose the source of features, and prepare it.
 
-        While the pretrained encoder is frozen, its outputs are computed once, at every speed;
-        where the samples differ in each epoch, in every epoch.
+        The outputs of a frozen pretrained encoder are computed once, at every speed; if
+        augmentation changes the samples, in every epoch.
         """
         if encoder is None or self._stage.unfreeze_from_layer is not None:
             return
         if self._source.augmentation.changes_samples:
             log.warning(
                 f"stage '{self._stage.name}': the frozen encoder runs in every epoch, because "
-                "augment changes its input; its outputs are kept where only speeds do"
+                "augment changes its input; its outputs are cached only without noise, non_speech, "
+                "reverberation and volume"
             )
             return
         store = EncodedStore(self._source.features, encoder, self._source.encodings)
@@ -106,14 +107,14 @@ class StageData:
         cuts = [*self._dev, *(at_speed(cut, speed) for speed in speeds for cut in self._train)]
         store.prepare(cuts[self._processes.number :: self._processes.count], log.info)
         self._processes.accelerator.wait_for_everyone()
-        store.prepare(cuts, log.info)  # what others stored where this process does not see it
+        store.prepare(cuts, log.info)  # computes what others stored on disks not shared with this
         self._store = store
 
     def updates(self, epoch: int) -> Iterator[list[Batch]]:
-        """The batches of each update of an epoch, augmented.
+        """Yield the augmented batches of each update of an epoch.
 
         Raises:
-            AudioError, ManifestError: a recording cannot be read, or is not what the manifest says.
+            AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
         """
         training, processes = self._recipe.training, self._processes
         torch.manual_seed(self._seed(epoch) + 1_000_003 * processes.number)  # dropout
@@ -135,16 +136,16 @@ class StageData:
                 update = []
 
     def masking(self, epoch: int) -> Masking | None:
-        """Of encodings that the objective computes itself; None where the data are masked."""
+        """Return the masking of encodings computed by the objective; None if batches are masked."""
         if not self._is_encoded_in_training:
             return None
         return functools.partial(self._source.augmentation.masked, draws=self._draws(epoch))
 
     def dev_batches(self) -> Iterator[Batch]:
-        """This process's batches of the dev set, without augmentation.
+        """Yield the batches of the dev set for this process, without augmentation.
 
         Raises:
-            AudioError, ManifestError: as `updates` does.
+            AudioError, ManifestError: as `updates`.
         """
         sampler = evaluation_sampler(self._dev, self._recipe.data.validate_batches_seconds)
         dataset = SpeechDataset(self._store, self._source.data.tokenizer)
@@ -153,11 +154,11 @@ class StageData:
 
     @property
     def _is_encoded_in_training(self) -> bool:
-        """Whether batches have yet to go through a pretrained encoder."""
+        """True if the objective runs the pretrained encoder on the batches."""
         return self._recipe.model.pretrained is not None and not self._store.pre_encoded
 
     def _sampler(self, epoch: int) -> CutSampler:
-        """Batches of the cuts of an epoch, the same in every process."""
+        """Return the sampler of an epoch, the same in every process."""
         cuts = self._source.augmentation.cuts(self._train, self._draws(epoch))
         return training_sampler(cuts, self._recipe.training.batch_seconds, self._seed(epoch), epoch)
 

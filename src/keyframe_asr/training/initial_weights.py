@@ -1,4 +1,4 @@
-"""Weights that a training starts from: of another run, or of a model, as far as they fit."""
+"""Initial weights: load those of another run or model that match the network."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from keyframe_asr.training.checkpoint import load_weights
 from keyframe_asr.training.log import TrainingLog
 
 DEPTHWISE = ".depthwise.weight"
-"""What the weights of the Conformer's convolutions over time end with."""
+"""Suffix of the weights of the Conformer's convolutions over time."""
 
 PRETRAINED = "pretrained."
-"""What the weights of a pretrained encoder begin with."""
+"""Prefix of the weights of a pretrained encoder."""
 
-LEAST_FITTING = 0.1
-"""Share of the network's weights, but for a pretrained encoder's, that a file must have to fit."""
+MIN_MATCHING = 0.1
+"""Smallest fraction of the network's weights, without a pretrained encoder's, that must match."""
 
-_PARTS_OF_UNITS = ("inter_ctc", "conditioning", "head", "decoder")
+_VOCABULARY_PARTS = ("inter_ctc", "conditioning", "head", "decoder")
 
 
 def find_weights(named: str | Path) -> Path:
-    """The file of weights that is named: itself, or that of a model by folder or name.
+    """Find a weights file: a .safetensors file, or that of a model by folder or name.
 
     Raises:
-        TrainingError: it is neither.
+        TrainingError: there is no such file or model.
     """
     path = Path(named)
     if path.is_file():
@@ -44,14 +44,14 @@ def find_weights(named: str | Path) -> Path:
     try:
         return find_model(named) / WEIGHTS_FILE
     except ModelError as error:
-        raise TrainingError(f"{error}; weights (.safetensors) can be given too") from None
+        raise TrainingError(f"{error}; or give weights (.safetensors)") from None
 
 
 def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
-    """The pretrained encoder that a recipe starts from, if it has one.
+    """Load the original pretrained encoder of a recipe; None if it has none.
 
     Raises:
-        ModelError: its source cannot be read, or `transformers` is not installed.
+        ModelError: the source cannot be read, or `transformers` is not installed.
     """
     pretrained = recipe.model.pretrained
     if pretrained is None:
@@ -62,7 +62,7 @@ def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
 
 
 def load_encoder(encoder: PretrainedEncoder, path: Path) -> None:
-    """Put the pretrained encoder that a file of weights holds, if it fits, into `encoder`."""
+    """Load the pretrained encoder in a weights file into `encoder`, if all of it matches."""
     weights = without_quantised(load_weights(path))
     own = encoder.state_dict()
     found = {name: weights.get(PRETRAINED + name) for name in own}
@@ -82,26 +82,28 @@ def load_initial(
     reinitialise: Sequence[str],
     log: TrainingLog,
 ) -> None:
-    """Load what fits of the weights to start from, and say what does not.
+    """Load the initial weights that match the network; log a warning about the others.
 
     Raises:
-        TrainingError: as `load_matching` does.
+        TrainingError: as `load_matching`.
     """
-    others = parts_of_other_units(network, path, tokenizer)
+    others = vocabulary_parts(network, path, tokenizer)
     if others:
-        log.warning(f"{path.parent}: has other units; {', '.join(others)} start at random")
+        log.warning(
+            f"{path.parent}: has another vocabulary; {', '.join(others)} are initialised randomly"
+        )
     if lacking := load_matching(network, path, [*reinitialise, *others]):
         every = len(network.state_dict())
         parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in lacking))
         log.warning(
-            f"{path}: has no fitting weights for {len(lacking)} of {every} tensors, of {parts}"
+            f"{path}: no matching weights for {len(lacking)} of {every} tensors, in {parts}"
         )
 
 
-def parts_of_other_units(network: KeyframeNetwork, path: Path, tokenizer: Tokenizer) -> list[str]:
-    """Parts of the network that know units, if those of the file's model are as many but others.
+def vocabulary_parts(network: KeyframeNetwork, path: Path, tokenizer: Tokenizer) -> list[str]:
+    """List the parts that depend on the vocabulary if the file's model has another of equal size.
 
-    Of other sizes they would not fit anyway.
+    With a different size, the shapes would not match anyway.
     """
     if not (path.parent / CONFIG_FILE).is_file():
         return []
@@ -109,26 +111,28 @@ def parts_of_other_units(network: KeyframeNetwork, path: Path, tokenizer: Tokeni
     size = tokenizer.vocab_size
     if other.vocab_size != size or all(other.piece(i) == tokenizer.piece(i) for i in range(size)):
         return []
-    return [name for name, _ in network.named_children() if name in _PARTS_OF_UNITS]
+    return [name for name, _ in network.named_children() if name in _VOCABULARY_PARTS]
 
 
 def load_matching(
     network: KeyframeNetwork, path: Path, reinitialise: Sequence[str] = ()
 ) -> list[str]:
-    """Load the tensors of a file that fit the network; returns the names of those it lacks.
+    """Load the tensors of a file that match the network in name and shape.
 
-    Parts of the network named in `reinitialise` are left as they are, and are not among the names.
+    Parts named in `reinitialise` are not loaded. Depthwise kernels over more or fewer frames are
+    cropped or padded around their centre.
 
-    Depthwise kernels over more or fewer frames are cut or padded around their middle.
+    Returns:
+        Names of the tensors that the file lacks, without those of `reinitialise`.
 
     Raises:
-        TrainingError: the file cannot be read, or next to nothing in it fits; the network has no
-            such part.
+        TrainingError: the file cannot be read, or less than `MIN_MATCHING` of the weights match, or
+            the network has no part named in `reinitialise`.
     """
     parts = [name for name, _ in network.named_children()]
     if unknown := [name for name in reinitialise if name not in parts]:
         raise TrainingError(
-            f"the network has no part '{unknown[0]}' to re-initialise; its parts are "
+            f"the network has no part '{unknown[0]}' to re-initialise; choose from "
             f"{', '.join(parts)}"
         )
     own = {
@@ -144,23 +148,23 @@ def load_matching(
     }
     fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
     wanted, found = _count_own(own), _count_own(fitting)
-    if not fitting or found < LEAST_FITTING * wanted:
+    if not fitting or found < MIN_MATCHING * wanted:
         raise TrainingError(
-            f"{path}: has only {found / max(1, wanted):.0%} of the weights of the recipe's model; "
-            "give a model of the same widths, or train from nothing"
+            f"{path}: only {found / max(1, wanted):.0%} of the weights match the model of the "
+            "recipe; give a model of the same width, or train from scratch"
         )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in fitting.items()}, strict=False)
     return sorted(set(own) - set(fitting))
 
 
 def new_network(recipe: Recipe, vocab_size: int) -> KeyframeNetwork:
-    """The network of a recipe with the random weights of its seed, a pretrained encoder's too."""
+    """Build the network of a recipe with random weights from its seed."""
     torch.manual_seed(recipe.seed)
     return KeyframeNetwork(recipe.model, recipe.features.num_mel_bins, vocab_size)
 
 
 def reinitialise_parts(network: KeyframeNetwork, parts: Sequence[str], recipe: Recipe) -> None:
-    """Give parts of the network the weights of a new one, which is built whole for it."""
+    """Re-initialise parts of the network with the weights of a newly built network."""
     if not parts:
         return
     fresh = new_network(recipe, network.vocab_size)
@@ -169,11 +173,11 @@ def reinitialise_parts(network: KeyframeNetwork, parts: Sequence[str], recipe: R
 
 
 def _count_own(weights: Mapping[str, Tensor]) -> int:
-    """How many numbers there are that no pretrained encoder brings."""
+    """Count the weights outside a pretrained encoder."""
     return sum(one.numel() for name, one in weights.items() if not name.startswith(PRETRAINED))
 
 
 def _centred(kernel: Tensor, size: int) -> Tensor:
-    """A kernel (D, 1, taps) with an odd number of taps, cut or padded with zeros to `size`."""
+    """Crop a kernel (D, 1, taps) with an odd number of taps, or pad it with zeros, to `size`."""
     margin = (size - kernel.shape[-1]) // 2
     return torch.nn.functional.pad(kernel, (margin, margin))

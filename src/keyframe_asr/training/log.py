@@ -1,4 +1,4 @@
-"""The log of a run: a progress line, a JSON line for each epoch, and TensorBoard scalars."""
+"""Log of a run: progress on standard error, a JSON line per epoch, and TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.errors import TrainingError
-from keyframe_asr.training.checkpoint import RunState
+from keyframe_asr.training.checkpoint import NO_SPACE, RunState
 from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
 
@@ -28,18 +28,19 @@ _PART = "part "
 LOG_FILE = "log.jsonl"
 
 SECONDS_BETWEEN_LINES = 15.0
-"""How often the progress is written where no terminal shows it as it changes."""
+"""Seconds between progress lines if standard error is not a terminal."""
 
 
 @dataclass
 class EpochStatistics:
-    """Sums over the batches of one epoch, which begins now.
+    """Sums over the batches of an epoch.
 
     Attributes:
-        expected_batches: that this process computes in the epoch, about.
-        learning_rate: of the last update.
-        waited: seconds that training waited for data.
-        parts: sums of each loss, not weighted.
+        expected_batches: approximate number of batches of this process in the epoch.
+        started: monotonic time of the start, in seconds.
+        learning_rate: learning rate of the last update.
+        waited: seconds spent waiting for data.
+        parts: unweighted sum of each loss.
     """
 
     expected_batches: int
@@ -56,7 +57,7 @@ class EpochStatistics:
     parts: dict[str, float] = field(default_factory=dict)
 
     def timed(self, updates: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
-        """The same updates; the time until each of them is loaded is counted."""
+        """Pass the updates through, adding the time spent loading them to `waited`."""
         while True:
             began = time.monotonic()
             batches = next(updates, None)
@@ -68,7 +69,7 @@ class EpochStatistics:
     def over_processes(
         self, add_up: Callable[[dict[str, float]], dict[str, float]]
     ) -> EpochStatistics:
-        """The sums over all processes; times stay those of this one."""
+        """Return the sums over all processes; times remain those of this process."""
         sums: dict[str, float] = {name: getattr(self, name) for name in _SUMMED}
         total = add_up(sums | {_PART + name: value for name, value in self.parts.items()})
         everyone = replace(self, parts={})
@@ -80,7 +81,7 @@ class EpochStatistics:
         return everyone
 
     def add(self, result: BatchResult) -> None:
-        """Take one batch into account."""
+        """Add the results of a batch."""
         batch = result.batch
         if batch.fraction == 0:
             return
@@ -96,7 +97,7 @@ class EpochStatistics:
             self.parts[name] = self.parts.get(name, 0.0) + value * count
 
     def numbers(self) -> dict[str, float]:
-        """Means per utterance and ratios."""
+        """Return means per utterance, and ratios."""
         count = max(1, self.utterances)
         return {
             "loss": self.loss / count,
@@ -111,11 +112,11 @@ class EpochStatistics:
 
 
 class StageClock:
-    """Tells how long a stage will go on, from what this process has done of it.
+    """Estimates the remaining time of a stage from the epochs done by this process.
 
     Args:
-        now: seconds on a clock that never goes back.
-        done: epochs done before this process began.
+        now: monotonic time in seconds.
+        done: epochs done before this process started.
         total: epochs of the stage.
     """
 
@@ -123,7 +124,7 @@ class StageClock:
         self._began, self._before, self._total = now, done, total
 
     def seconds_left(self, now: float, done: float) -> float | None:
-        """Seconds until the stage is over, once `done` epochs are; None before anything is."""
+        """Estimate the seconds left after `done` epochs; None if this process has done nothing."""
         new = done - self._before
         if new <= 0:
             return None
@@ -131,7 +132,7 @@ class StageClock:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: `3 h 05 min`, `12 min`, `40 s`; `?` where they are not known."""
+    """Format seconds as `3 h 05 min`, `12 min` or `40 s`; `?` for None."""
     if seconds is None:
         return "?"
     if seconds < 90:
@@ -141,13 +142,13 @@ def duration(seconds: float | None) -> str:
 
 
 class TrainingLog:
-    """Writes `log.jsonl` and TensorBoard files to a folder and progress to standard error.
+    """Writes `log.jsonl` and TensorBoard files to a folder, and progress to standard error.
 
     Args:
-        folder: of the run.
-        quiet: nothing on standard error.
-        writes: False in all but one of the processes that train together: these say nothing.
-        now: seconds on a clock that never goes back.
+        folder: folder of the run.
+        quiet: write nothing to standard error.
+        writes: True in the process that writes; the others log nothing.
+        now: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -176,11 +177,11 @@ class TrainingLog:
             self._writer.close()
 
     def info(self, message: str) -> None:
-        """Tell something worth knowing."""
+        """Log a message."""
         self._print(escape(message))
 
     def warning(self, message: str) -> None:
-        """Say something the user should act on."""
+        """Log a warning."""
         self._print(f"[yellow]warning:[/yellow] {escape(message)}")
 
     def begin_stage(self, stage: StageConfig, state: RunState) -> None:
@@ -204,7 +205,7 @@ class TrainingLog:
             )
 
     def update(self, stage: StageConfig, state: RunState, epoch: EpochStatistics) -> None:
-        """Move the progress bar; without a terminal, write a line from time to time."""
+        """Update the progress bar; without a terminal, write a line from time to time."""
         now = self._now()
         if self._bar is None and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
@@ -228,7 +229,7 @@ class TrainingLog:
         epoch: EpochStatistics,
         validation: Validation | None,
     ) -> None:
-        """Log an epoch that is over."""
+        """Log a finished epoch."""
         numbers = epoch.numbers()
         measured = _measured(validation) if validation else {}
         entry = {"stage": stage.name, "epoch": state.epoch, "step": state.step}
@@ -248,7 +249,7 @@ class TrainingLog:
             )
 
     def end_stage(self, stage: StageConfig, validation: Validation) -> None:
-        """Say what the averaged weights of a stage reach."""
+        """Log the evaluation of the averaged weights of a stage."""
         self._stop_bar()
         self._print(
             f"stage [bold]{escape(stage.name)}[/bold] averaged: "
@@ -274,19 +275,17 @@ class TrainingLog:
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
-    """Add one JSON line to a file.
+    """Append a JSON line to a file.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
     except OSError as error:
-        raise TrainingError(
-            f"{path}: cannot be written ({error.strerror}); make room, then go on with --resume"
-        ) from error
+        raise TrainingError(f"{path}: cannot be written ({error.strerror}); {NO_SPACE}") from error
 
 
 def _measured(validation: Validation) -> dict[str, float]:
@@ -295,7 +294,7 @@ def _measured(validation: Validation) -> dict[str, float]:
 
 
 def _health(validation: Validation) -> str:
-    """How the keyframe stage fares, for its progress line."""
+    """Describe the health of the keyframe stage, for the progress line."""
     text = f"dropped {validation.frame_reduction:.1%} too few {validation.too_few_keyframes:.1%} "
     if validation.aligned_targets is not None:
         text += (

@@ -1,8 +1,8 @@
-"""The training loop: the stages of a recipe one after another, resumable at every epoch.
+"""Training loop: runs the stages of a recipe one after another, resumable after every epoch.
 
-The loop knows when something happens; what happens is in the files it calls, none of which calls
-it: the data of an epoch (`epoch_data`), one update of the weights (`step`), the measurement on the
-dev set (`validation`) and what is stored of a run (`checkpoint`).
+The loop only decides the order of events. The data of an epoch are in `epoch_data`, the update of
+the weights in `step`, the evaluation on the dev set in `validation`, and storage in `checkpoint`;
+none of these calls the loop.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from keyframe_asr.training.validation import (
 )
 
 HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
-"""Outside of these the inter-CTC is not ready for the keyframe stage."""
+"""Range in which the inter-CTC is ready for the keyframe stage."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages of a run share."""
+    """Objects shared by all stages of a run."""
 
     recipe: Recipe
     network: KeyframeNetwork
@@ -44,18 +44,21 @@ class Run:
 
 
 def train_stages(run: Run) -> dict[str, Validation]:
-    """Train every stage that is not done yet; returns what the average of each reaches on dev.
+    """Train every stage that is not finished.
 
-    On return the network holds the averaged weights of the last stage.
+    On return, the network has the averaged weights of the last stage.
+
+    Returns:
+        Evaluation of the averaged weights of each stage on the dev set, by name.
 
     Raises:
         TrainingError: a loss is not finite, or a checkpoint cannot be read or written.
-        AudioError, ManifestError: a recording cannot be read, or is not what the manifest says.
+        AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
     """
     state, optimiser = run.checkpoints.restore(run.network) or (RunState(), None)
     precision = run.recipe.training.precision
     if precision != "float32" and autocast_type(precision, run.processes.device) is None:
-        run.log.warning(f"torch has no fast {precision} for this CPU; training in float32 instead")
+        run.log.warning(f"torch has no fast {precision} on this CPU; training in float32 instead")
     results = {}
     for number in range(state.stage, len(run.recipe.stages)):
         if number > state.stage:
@@ -65,7 +68,7 @@ def train_stages(run: Run) -> dict[str, Validation]:
 
 
 class _StageRun:
-    """One stage: epochs until it is over, then the average of the best."""
+    """One stage: trains its epochs, then averages the best."""
 
     def __init__(self, run: Run, state: RunState) -> None:
         self._run, self._state, self._log = run, state, run.log
@@ -78,21 +81,21 @@ class _StageRun:
         )
 
     def train(self, optimiser: dict[str, Any] | None) -> Validation:
-        """Train the epochs that are left, then average; returns what the average reaches.
+        """Train the remaining epochs, then average the best; returns the evaluation of the average.
 
         Args:
-            optimiser: its state where the stage was interrupted; None at the beginning.
+            optimiser: state of the optimiser if the stage was interrupted; None at its start.
         """
         stage, state = self._stage, self._state
         self._prepare(optimiser)
         while state.epoch < stage.epochs and not state.ready:
             self._run_epoch()
         if state.ready and state.epoch < stage.epochs:
-            self._log.info(f"stage '{stage.name}' ends here: its inter-CTC is good enough")
+            self._log.info(f"stage '{stage.name}' ends early: its inter-CTC is ready")
         return self._finish()
 
     def _prepare(self, optimiser: dict[str, Any] | None) -> None:
-        """Weights and optimiser as they are before the next epoch, and the data it needs."""
+        """Prepare weights, optimiser and data for the next epoch."""
         stage, state, network = self._stage, self._state, self._run.network
         if state.epoch == 0:
             if stage.start_from is not None:
@@ -104,10 +107,10 @@ class _StageRun:
         self._log.begin_stage(stage, state)
         if state.epoch == 0 and stage.keyframes:
             self._check_keyframes()
-        check_collapse(stage, state.collapsed_evaluations)  # of a run that was resumed nevertheless
+        check_collapse(stage, state.collapsed_evaluations)  # fails again if resumed after it
 
     def _run_epoch(self) -> None:
-        """Train an epoch, measure it if it is its turn, and store it."""
+        """Train an epoch, evaluate it if it is due, and store it."""
         stage, state = self._stage, self._state
         statistics = self._train_epoch()
         state.epoch += 1
@@ -124,7 +127,7 @@ class _StageRun:
         check_collapse(stage, state.collapsed_evaluations)
 
     def _train_epoch(self) -> EpochStatistics:
-        """Update the weights with all data once; returns the sums over all processes."""
+        """Train one pass over the data; returns the sums over all processes."""
         state = self._state
         statistics = EpochStatistics(self._data.own_batch_count)
         self._objective.train()
@@ -142,7 +145,7 @@ class _StageRun:
         return validate(self._objective, batches, self._stage.name, self._run.processes.sum)
 
     def _store(self, validation: Validation | None) -> None:
-        """Store the epoch, which takes part in the average if it is one of the best."""
+        """Store the epoch with its score."""
         score = None
         if validation is not None:
             score = validation.error if self._stage.select_by == "error" else validation.loss
@@ -151,8 +154,8 @@ class _StageRun:
         )
 
     def _finish(self) -> Validation:
-        """Average the best epochs, measure the average and store it."""
-        if not self._state.best:  # resumed with fewer epochs, before any was measured
+        """Average the best epochs, evaluate the average and store it."""
+        if not self._state.best:  # resumed with fewer epochs, before any was evaluated
             self._store(self._validate())
         checkpoints, network = self._run.checkpoints, self._run.network
         network.load_state_dict(checkpoints.average_best(self._stage, self._state))
@@ -167,5 +170,5 @@ class _StageRun:
         if not low <= found <= high:
             self._log.warning(
                 f"stage '{self._stage.name}' starts with {found:.2f} keyframes per token, outside "
-                f"{low}-{high}: the inter-CTC is not ready; train the stage before it for longer"
+                f"{low}-{high}: the inter-CTC is not ready; train the previous stage longer"
             )

@@ -1,4 +1,4 @@
-"""What a stage of training minimises: the network with the losses of the stage."""
+"""Objective of a training stage: the network and the losses of the stage."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
 
 TOKENS_PER_SECOND = 4.0
-"""Of speech, about: characters of Mandarin, pieces of English words."""
+"""Typical rate of speech, in Mandarin characters or English word pieces."""
 
 Masking = Callable[[Tensor, str], Tensor]
-"""Features (T, F) of the utterance of that name to a masked copy."""
+"""Returns a masked copy of features (T, F) of an utterance, given its name."""
 
 
 class StageObjective(nn.Module):
-    """The network together with the losses of one stage.
+    """Network with the losses of one stage.
 
-    One module with one `forward`, so that wrappers for several devices see every parameter used.
+    It is one module with one `forward`, so that wrappers for several devices see every parameter
+    that is used.
 
     Attributes:
-        masking: changes outputs of a pretrained encoder in training where they are computed here;
-            set for each epoch. Those from a store have been masked already.
+        masking: masks outputs of a pretrained encoder that are computed here, in training; set for
+            each epoch. Outputs from a store are already masked.
     """
 
     def __init__(self, network: KeyframeNetwork, stage: StageConfig) -> None:
@@ -52,10 +53,19 @@ class StageObjective(nn.Module):
         pre_encoded: bool = False,
         names: Sequence[str] = (),
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
-        """Features (B, T, F), tokens (B, L), lengths (B,); total loss, its parts, encodings.
+        """Compute the losses of a batch.
 
-        `names` of the utterances are what `masking` draws from. Only the total has a gradient, so
-        that wrappers see which weights it does not depend on.
+        Args:
+            features: (B, T, F).
+            feature_lengths: (B,).
+            tokens: (B, L).
+            token_lengths: (B,).
+            pre_encoded: True if `features` are outputs of the pretrained encoder.
+            names: names of the utterances, for `masking`.
+
+        Returns:
+            Total loss, its parts, and the encodings. Only the total has a gradient, so that
+            wrappers see which weights it does not depend on.
         """
         if self.training and self.network.pretrained is not None and not pre_encoded:
             features, feature_lengths = self._masked_encodings(features, feature_lengths, names)
@@ -83,7 +93,7 @@ class StageObjective(nn.Module):
     def _masked_encodings(
         self, features: Tensor, lengths: Tensor, names: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """Outputs of the pretrained encoder, each utterance masked on its own."""
+        """Run the pretrained encoder and mask the outputs of each utterance."""
         assert self.network.pretrained is not None
         outputs, lengths = self.network.pretrained(features, lengths)
         if self.masking is None:
@@ -113,10 +123,10 @@ class StageObjective(nn.Module):
     def _ctc_loss(
         self, log_probs: Tensor, tokens: Tensor, lengths: Tensor, token_lengths: Tensor
     ) -> Tensor:
-        """Mean over the batch of each utterance's CTC loss by token.
+        """Mean over the batch of the CTC loss per token of each utterance.
 
-        One without text is divided by the tokens it would hold if it were speech. CTC sums over
-        frames, so that undivided it would weigh many times as much as speech of its length.
+        The loss of an utterance without text is divided by the number of tokens that speech of its
+        length would have. CTC sums over frames, so otherwise it would weigh many times as much.
         """
         losses = ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK, reduction="none")
         seconds = lengths * encoder_frame_seconds(self.network.subsampling.factor)
@@ -127,7 +137,7 @@ class StageObjective(nn.Module):
         prefix = nn.functional.pad(tokens, (1, 0), value=END)
         targets = nn.functional.pad(tokens, (0, 1), value=END)
         targets = targets.scatter(1, token_lengths.unsqueeze(1), END)
-        assert self.network.decoder is not None, "refused by the recipe"
+        assert self.network.decoder is not None, "the recipe requires a decoder"
         logits = self.network.decoder(
             prefix, token_lengths + 1, encoded.memory, encoded.keyframes.lengths
         )
@@ -137,7 +147,7 @@ class StageObjective(nn.Module):
 
 
 def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
-    """Switch keyframe selection, fusion and frozen layers as the stage says."""
+    """Configure keyframe selection, fusion and frozen layers for a stage."""
     network.keyframes_enabled = stage.keyframes
     network.fusion_enabled = stage.fusion
     if network.pretrained is not None:
@@ -146,24 +156,24 @@ def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
 
 @contextmanager
 def naming_utterances(stage: str, ids: Sequence[str]) -> Iterator[None]:
-    """Turn a refusal of the losses or of the keyframe selection into a line that names the batch.
+    """Re-raise errors of the losses and of keyframe selection with the names of the utterances.
 
-    Both raise `ValueError` (a `LossInputError` is one) with places in the batch, since neither
-    knows what the utterances are called.
+    Both raise `ValueError` (or its subclass `LossInputError`) with positions in the batch, because
+    they do not know the names.
     """
     try:
         yield
     except ValueError as error:
         raise TrainingError(
-            f"stage '{stage}': {error}; the utterances of the batch, place 0 first: "
-            f"{', '.join(ids)}; look at these, or lower the learning rate"
+            f"stage '{stage}': {error}; utterances of the batch, from position 0: "
+            f"{', '.join(ids)}; check them, or lower the learning rate"
         ) from error
 
 
 def check_finite(what: str, value: Tensor, stage: str, ids: Sequence[str]) -> None:
-    """Raise `TrainingError` naming the utterances unless the scalar `value` is finite."""
+    """Raise `TrainingError`, naming the utterances, if the scalar `value` is not finite."""
     if not torch.isfinite(value):
         raise TrainingError(
             f"stage '{stage}': the {what} is {float(value.detach())} for the batch of "
-            f"{', '.join(ids)}; look at these utterances, or lower the learning rate"
+            f"{', '.join(ids)}; check these utterances, or lower the learning rate"
         )

@@ -1,4 +1,4 @@
-"""The optimiser of a stage: groups of weights, their decay, and how the learning rate runs."""
+"""Optimiser and learning-rate schedule of a stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from keyframe_asr.config.recipe import StageConfig
 
 PRETRAINED = ".pretrained."
-"""In the names of the pretrained encoder's weights."""
+"""Part of the names of a pretrained encoder's weights."""
 
 
 def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
@@ -29,9 +29,10 @@ def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
 
 
 def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and other vectors are not decayed.
+    """Build AdamW without weight decay for norms, biases and other vectors.
 
-    Groups of a pretrained encoder's weights are marked `pretrained`: they have their own rate.
+    Parameter groups of a pretrained encoder are marked `pretrained`; they have another learning
+    rate.
     """
     groups: list[dict[str, Any]] = []
     for pretrained in (False, True):

@@ -1,4 +1,4 @@
-"""What a recipe would train, told before anything is: stages, parameters, batches, memory."""
+"""Plan of a run without training: stages, parameters, batches and memory."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from keyframe_asr.training.run_data import load_run_data
 from keyframe_asr.training.run_recipe import complete_recipe
 
 PROBE_SECONDS = (4, 8)
-"""Lengths of the two utterances of noise that memory is measured on."""
+"""Durations of the two noise utterances used to measure memory."""
 
 BYTES_PER_PARAMETER = 16
-"""float32 weight, gradient and the two moments of Adam."""
+"""float32 weight, gradient and two moments of Adam."""
 
 BYTES_PER_FROZEN = 4
-"""float32 weight alone, of a frozen pretrained encoder."""
+"""float32 weight only, for a frozen pretrained encoder."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage.
+    """Plan of a stage.
 
     Attributes:
-        name: of the stage.
-        epochs: at most so many.
-        utterances: in its training set.
-        hours: of its training set, at the recipe's speeds on average as long as unchanged.
-        batches: of one epoch, on one device.
-        updates: of one epoch.
-        memory: bytes that weights, optimiser and the activations of the largest batch take.
+        name: name of the stage.
+        epochs: maximum number of epochs.
+        utterances: utterances in the training set.
+        hours: hours of the training set, without speed perturbation.
+        batches: batches per epoch.
+        updates: updates per epoch.
+        memory: bytes of weights, optimiser and the activations of the largest batch.
     """
 
     name: str
@@ -64,7 +64,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A whole run: vocabulary size, parameters of each part of the network, stages."""
+    """Plan of a run: vocabulary size, parameters of each part of the network, and stages."""
 
     vocab_size: int
     parameters: dict[str, int]
@@ -77,12 +77,12 @@ def plan_recipe(
     initial: str | Path | None = None,
     reinitialise: Sequence[str] = (),
 ) -> TrainingPlan:
-    """What `train` would do, from the same inputs; trains nothing.
+    """Plan what `train` would do with the same inputs, without training.
 
     Args:
-        recipe: the run.
-        scratch: an empty folder for the tokenizer and the statistics, which are made on the way.
-        initial, reinitialise: as in `train`; what does not fit is said on standard error.
+        recipe: recipe of the run.
+        scratch: empty folder for the tokenizer and the statistics, which are computed.
+        initial, reinitialise: as in `train`; weights that do not match are logged.
 
     Raises:
         ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
@@ -92,7 +92,7 @@ def plan_recipe(
     recipe = with_architecture(complete_recipe(recipe))
     features = FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep=False)
     with TrainingLog(scratch, quiet=True) as log:
-        # its statistics are not used, so that a pretrained encoder need not run
+        # the statistics are not used, so a pretrained encoder need not run
         data = load_run_data(recipe, scratch, features, log, resume=False)
     network = new_network(recipe, data.tokenizer.vocab_size)
     if start is not None:
@@ -120,7 +120,7 @@ def plan_recipe(
 
 
 def count_parameters(network: KeyframeNetwork) -> dict[str, int]:
-    """Parameters of each part, in the order in which speech passes through them."""
+    """Count the parameters of each part of the network, in the order of the forward pass."""
     return {
         name: sum(parameter.numel() for parameter in part.parameters())
         for name, part in network.named_children()
@@ -131,11 +131,11 @@ def count_parameters(network: KeyframeNetwork) -> dict[str, int]:
 def estimate_memory(
     network: KeyframeNetwork, stage: StageConfig, recipe: Recipe, tokens_per_second: float
 ) -> int:
-    """Bytes that a stage needs for its largest batch, without what torch itself takes.
+    """Estimate the bytes that a stage needs for its largest batch, without torch's own overhead.
 
-    Activations are those kept for the backward pass on one utterance of noise, and on one twice as
-    long: what grows with the length and what grows with its square. A batch is taken to be
-    utterances of the second length; half precision is not taken into account.
+    Measures the activations kept for the backward pass on a noise utterance, and on one twice as
+    long, to separate fixed and growing memory. Assumes that a batch consists of utterances of the
+    second length; ignores half precision.
     """
     objective = StageObjective(network, stage).train()
     kept = [
@@ -159,7 +159,7 @@ def show(plan: TrainingPlan, console: Console) -> None:
     for name, count in plan.parameters.items():
         parts.add_row(name.replace("_", " "), f"{count:,}")
     parts.add_row("all", f"{sum(plan.parameters.values()):,}", style="bold")
-    stages = Table(title=f"stages (batches and updates an epoch), vocabulary of {plan.vocab_size}")
+    stages = Table(title=f"stages (batches and updates per epoch), vocabulary of {plan.vocab_size}")
     stages.add_column("stage")
     headings = ("epochs", "utterances", "hours", "batches", "updates", "memory")
     for heading in headings:
@@ -180,7 +180,7 @@ def show(plan: TrainingPlan, console: Console) -> None:
 def _activations(
     objective: StageObjective, recipe: Recipe, seconds: int, tokens_per_second: float
 ) -> int:
-    """Bytes kept for the backward pass on one utterance, weights not counted."""
+    """Measure the bytes kept for the backward pass on one utterance, without weights."""
     compute = front_end(recipe.features, recipe.model.pretrained)
     frames = len(compute(np.zeros(seconds * SAMPLE_RATE, np.float32)))
     tokens = max(1, round(seconds * tokens_per_second))
@@ -194,10 +194,10 @@ def _activations(
 
 @contextmanager
 def _counting(objective: StageObjective) -> Iterator[dict[int, int]]:
-    """Bytes of each storage that is kept for the backward pass."""
+    """Collect the bytes of each storage that is kept for the backward pass."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in objective.parameters()}
     kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # else another tensor might get the address of one that is gone
+    alive: list[Tensor] = []  # prevents that a freed address is reused for another tensor
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

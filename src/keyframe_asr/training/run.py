@@ -1,4 +1,4 @@
-"""From a recipe to model folders: everything that happens once a run, before and after the loop."""
+"""Train a recipe: everything before and after the training loop."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from keyframe_asr.training.validation import Validation
 
 @dataclass(frozen=True)
 class _Start:
-    """What a run starts from.
+    """Starting point of a run.
 
     Attributes:
-        resumed: whether its folder holds a run already, which goes on.
-        weights: file of the weights to start from, as far as they fit.
-        encoder: the pretrained encoder, if the recipe stands on one and it is not in the folder.
-        reinitialise: parts of the network that do not take `weights`.
+        resumed: True if the folder contains a run, which is continued.
+        weights: file of initial weights; loaded as far as they match.
+        encoder: pretrained encoder of the recipe; None if it has none, or on resuming.
+        reinitialise: parts of the network that are not loaded from `weights`.
     """
 
     resumed: bool
@@ -61,13 +61,13 @@ class _Start:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training leaves.
+    """Result of a training.
 
     Attributes:
-        folder: of the run: checkpoints, logs and a folder for each stage.
+        folder: folder of the run, with checkpoints, logs and a folder per stage.
         model: model folder of the last stage, for `keyframe_asr.load`.
-        validations: what the averaged weights of each stage reach on the dev set; not of stages
-            that an earlier training, which this one resumed, had finished.
+        validations: evaluation of the averaged weights of each stage on the dev set, without the
+            stages that were finished before a resume.
     """
 
     folder: Path
@@ -88,21 +88,21 @@ def train(
     """Train all stages of a recipe and write a model folder for each.
 
     Args:
-        recipe: the run, or the path of its YAML file.
-        out: folder for checkpoints, logs and model folders; by default `runs/NAME` of the recipe.
+        recipe: recipe, or path of its YAML file.
+        out: folder for checkpoints, logs and model folders; default `runs/NAME` of the recipe.
         overrides: `key=value`, for example "training.batch_seconds=60".
-        resume: go on from the last checkpoint in `out`.
-        initial: what to start from, a model (by folder or name) or `.safetensors` weights; tensors
-            of other shapes stay as they are.
-        reinitialise: parts of the network, for instance "encoder2", that do not take the weights of
+        resume: continue from the last checkpoint in `out`.
+        initial: initial weights, a model (folder or name) or a `.safetensors` file; tensors of
+            other shapes are not loaded.
+        reinitialise: parts of the network, for example "encoder2", that are not loaded from
             `initial`.
-        quiet: no progress on standard error.
+        quiet: write no progress to standard error.
 
     Raises:
-        TrainingError: `out` holds a run and `resume` is off, or training failed.
-        ManifestError, AudioError, ModelError: the data or tokenizer cannot be used.
-        RecipeError: the recipe is not valid or does not fit its prepared corpus, or a folder lacks
-            noise.
+        TrainingError: `out` contains a run and `resume` is False, or the training failed.
+        ManifestError, AudioError, ModelError: the data, the tokenizer or a model cannot be used.
+        RecipeError: the recipe is invalid or does not match its prepared corpus, or a folder of
+            recordings is empty.
     """
     recipe = _with_overrides(recipe, overrides)
     folder = Path("runs") / recipe.name if out is None else Path(out)
@@ -116,7 +116,7 @@ def train(
     processes = Processes()
     with TrainingLog(folder, quiet, processes.writes) as log:
         if resumed and initial is not None:
-            log.info(f"{folder}: goes on from its own weights; those of {initial} are not read")
+            log.info(f"{folder}: resuming from its own weights; {initial} is ignored")
         run = _prepare_run(recipe, folder, start, processes, log)
         validations = train_stages(run)
 
@@ -140,11 +140,11 @@ def _with_overrides(recipe: Recipe | Path | str, overrides: Sequence[str]) -> Re
 
 
 def _is_resumed(folder: Path, resume: bool) -> bool:
-    """Whether the folder holds a run to go on with; raises `TrainingError` if it may not."""
+    """True if the folder contains a run to resume; raises `TrainingError` if not allowed."""
     resumed = (folder / STATE_FILE).exists()
     if resumed and not resume:
         raise TrainingError(
-            f"{folder}: holds a run already; add --resume to go on, or choose another --out"
+            f"{folder}: already contains a run; add --resume to continue, or choose another --out"
         )
     return resumed
 
@@ -152,7 +152,7 @@ def _is_resumed(folder: Path, resume: bool) -> bool:
 def _find_start(
     recipe: Recipe, resumed: bool, initial: Path | str | None, reinitialise: Sequence[str]
 ) -> _Start:
-    if resumed:  # weights, those of the encoder too, and statistics are in the folder
+    if resumed:  # the folder contains the weights, also of the encoder, and the statistics
         return _Start(True, None, None, ())
     weights = None if initial is None else find_weights(initial)
     encoder = original_encoder(recipe)
@@ -164,7 +164,7 @@ def _find_start(
 def _prepare_run(
     recipe: Recipe, folder: Path, start: _Start, processes: Processes, log: TrainingLog
 ) -> Run:
-    """Data, network and process as they are before the first stage."""
+    """Prepare data, network and process for the first stage."""
     keep = recipe.training.keep_features_in_memory
     features = FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep)
     encodings = Path(recipe.training.encodings or folder / "encodings")
@@ -196,7 +196,7 @@ def _load_data(
     processes: Processes,
     resumed: bool,
 ) -> RunData:
-    """The first process makes tokenizer and statistics; the others read them."""
+    """Load the data; the first process makes tokenizer and statistics, the others read them."""
     if not processes.writes:
         processes.accelerator.wait_for_everyone()
         processes.check_shared(folder / RECIPE_FILE)
@@ -213,5 +213,5 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
-            f"{folder}: cannot be made a folder ({error.strerror}); choose another --out"
+            f"{folder}: cannot be created ({error.strerror}); choose another --out"
         ) from None

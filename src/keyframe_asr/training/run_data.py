@@ -1,4 +1,4 @@
-"""What a run starts from: manifests, texts in their normal form, tokenizer, feature statistics."""
+"""Data of a run: manifests with normalised texts, tokenizer and feature statistics."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
-from keyframe_asr.training.checkpoint import NO_ROOM
+from keyframe_asr.training.checkpoint import NO_SPACE
 from keyframe_asr.training.log import TrainingLog
 
-_NAMED_UTTERANCES = 5
-_NAMED_PARTS = 10
+_LISTED_UTTERANCES = 5
+_LISTED_UNITS = 10
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run starts from, besides its recipe; only cuts that a loss can be computed for.
+    """Data of a run; contains only cuts that CTC can align.
 
     Attributes:
         train: training cuts of each stage, in the order of the recipe.
-        dev: cuts that checkpoints are chosen by.
-        tokenizer: the same for all stages.
-        mean: (F,) of each feature over the recipe's training set.
-        inverse_std: (F,).
+        dev: dev cuts, used to select checkpoints.
+        tokenizer: tokenizer of all stages.
+        mean: (F,) mean of each feature over the training set of the recipe.
+        inverse_std: (F,) inverse standard deviation.
     """
 
     train: tuple[CutSet, ...]
@@ -61,20 +61,20 @@ def load_run_data(
     *,
     resume: bool,
 ) -> RunData:
-    """Load all manifests of a run; make tokenizer and statistics, or read them.
+    """Load all manifests of a run, and make or read tokenizer and statistics.
 
-    With `resume` they are the run's own, with `data.prepared` those of the corpus.
+    With `resume` they are read from the run, with `data.prepared` from the prepared corpus.
 
     Args:
-        recipe: of the run.
-        folder: of the run; tokenizer and statistics are kept there.
-        store: the network's input, of which the statistics are.
-        log: warns of utterances that are left out.
-        resume: whether tokenizer and statistics are there already.
+        recipe: recipe of the run.
+        folder: folder of the run; tokenizer and statistics are stored there.
+        store: features of the network's input, for the statistics.
+        log: logs which utterances are left out.
+        resume: True if tokenizer and statistics exist in `folder`.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its utterances can.
-        RecipeError, ModelError: the tokenizer cannot be made, or a stored file read.
+        RecipeError, ModelError: the tokenizer cannot be trained, or a stored file cannot be read.
     """
     common, dev_name = train_name(recipe), recipe.data.dev
     manifests = {common: _training_manifests(recipe.data), dev_name: [dev_name]}
@@ -99,7 +99,7 @@ def load_run_data(
 
 
 def train_name(recipe: Recipe) -> str:
-    """What messages call the recipe's training manifests."""
+    """Name of the training manifests of a recipe, for messages."""
     return _joined(_training_manifests(recipe.data))
 
 
@@ -119,10 +119,10 @@ def alignable(
     speed: float,
     warn: Callable[[str], None],
 ) -> CutSet:
-    """The cuts that CTC can align even at `speed`: at least as many frames as tokens.
+    """Select the cuts that have enough frames for CTC, even at `speed`; log the others.
 
     Raises:
-        ManifestError: there are none; `name` is the manifest they come from.
+        ManifestError: there is no such cut in the manifest `name`.
     """
     frame_seconds = encoder_frame_seconds(recipe.model.subsampling.factor)
 
@@ -132,8 +132,8 @@ def alignable(
 
     fitting = {cut.id for cut in cuts if fits(cut)}
     if left_out := [cut.id for cut in cuts if cut.id not in fitting]:
-        some = ", ".join(left_out[:_NAMED_UTTERANCES])
-        more = ", ..." if len(left_out) > _NAMED_UTTERANCES else ""
+        some = ", ".join(left_out[:_LISTED_UTTERANCES])
+        more = ", ..." if len(left_out) > _LISTED_UTTERANCES else ""
         warn(
             f"{name}: {len(left_out)} of {len(cuts)} utterances have more text than audio and are "
             f"left out: {some}{more}"
@@ -155,8 +155,8 @@ def _load_all(manifests: list[str]) -> CutSet:
         for cut in load_manifest(name):
             if cut.id in loaded:
                 raise ManifestError(
-                    f"{name}: utterance '{cut.id}' is there already, from this or another training "
-                    "manifest; name each manifest once, and give each utterance its own name"
+                    f"{name}: utterance '{cut.id}' occurs twice in the training manifests; list "
+                    "each manifest once, and give each utterance a unique name"
                 )
             loaded[cut.id] = cut
     return CutSet.from_cuts(loaded.values())
@@ -165,35 +165,35 @@ def _load_all(manifests: list[str]) -> CutSet:
 def _make_tokenizer_and_statistics(
     train: CutSet, recipe: Recipe, folder: Path, store: Store, log: TrainingLog
 ) -> None:
-    """Tokenizer and statistics, the run's own even where they come from a prepared corpus."""
+    """Make tokenizer and statistics, or copy those of a prepared corpus, into the run's folder."""
     prepared = recipe.data.prepared
     if prepared is None:
         tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
     else:
         tokenizer = load_tokenizer(Path(prepared))
         _check_texts(train, tokenizer, recipe, log.warning)
-    if prepared is None or recipe.model.pretrained is not None:  # a corpus has those of fbank
+    if prepared is None or recipe.model.pretrained is not None:  # a corpus has only fbank's
         statistics = measure_statistics(list(train), store, say=log.info)
     else:
         statistics = _prepared_statistics(recipe, Path(prepared))
-    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_ROOM, TrainingError)
-    write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_ROOM, TrainingError)
+    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
+    write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_SPACE, TrainingError)
 
 
 def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
-    """The feature statistics of a prepared corpus.
+    """Read the feature statistics of a prepared corpus.
 
     Raises:
-        ManifestError: they cannot be read.
-        RecipeError: they are of other features than the recipe's.
+        ManifestError: the statistics cannot be read.
+        RecipeError: they belong to other features than those of the recipe.
     """
     statistics = load_statistics(folder)
     bins, wanted = len(statistics["mean"]), recipe.features.num_mel_bins
     if bins != wanted:
         raise RecipeError(
-            f"{folder}: its feature statistics are of {bins} mel bins, but the recipe says "
-            f"features.num_mel_bins: {wanted}; give {bins}, or name the manifests as data.train "
-            "and data.dev instead of data.prepared"
+            f"{folder}: its feature statistics have {bins} mel bins, but features.num_mel_bins is "
+            f"{wanted}; set it to {bins}, or give the manifests as data.train and data.dev instead "
+            "of data.prepared"
         )
     return statistics
 
@@ -201,14 +201,14 @@ def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
 def _check_texts(
     train: CutSet, tokenizer: Tokenizer, recipe: Recipe, warn: Callable[[str], None]
 ) -> None:
-    """Further manifests may hold what the tokenizer of the prepared corpus has never seen."""
+    """Warn if further manifests contain units unknown to the tokenizer of the prepared corpus."""
     if not recipe.data.more_train:
         return
     lacking = sorted({part for cut in train for part in tokenizer.unknown(text(cut))})
     if lacking:
-        some = " ".join(lacking[:_NAMED_PARTS]) + (" ..." if lacking[_NAMED_PARTS:] else "")
+        some = " ".join(lacking[:_LISTED_UNITS]) + (" ..." if lacking[_LISTED_UNITS:] else "")
         warn(
-            f"{train_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks parts of the "
-            f"texts ({len(lacking)}: {some}), which are learned as unknown; name all manifests "
-            "without data.prepared to have them"
+            f"{train_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks {len(lacking)} "
+            f"units of the texts ({some}), which are trained as unknown; to include them, give all "
+            "manifests without data.prepared"
         )

@@ -1,4 +1,4 @@
-"""The model folder of a stage: its averaged weights, what the dev set says of them, its card."""
+"""Model folder of a stage: averaged weights, measurements on the dev set, and a model card."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from keyframe_asr.training.checkpoint import averaged_weights, load_weights
 from keyframe_asr.training.epoch_data import DataSource
 from keyframe_asr.training.objective import apply_stage
 
-FEWEST_TOKENS = 30
-"""Fewer tokens with known times say nothing of the emission delay."""
+MIN_TOKENS = 30
+"""Fewest tokens with known times needed to measure the emission delay."""
 
-MOST_UTTERANCES = 200
-"""So many tell enough of confidences; the rest of a large dev set would only take time."""
+MAX_UTTERANCES = 200
+"""Most dev utterances used to calibrate confidences."""
 
 
 def save_stage_model(
     stage: StageConfig, network: KeyframeNetwork, source: DataSource, folder: Path
 ) -> None:
-    """Write the model folder of a stage from its averaged weights, which `network` then holds.
+    """Load the averaged weights of a stage into `network` and write its model folder.
 
     Args:
-        stage: of the recipe.
-        network: of the run.
-        source: recipe and data of the run; the dev set is measured.
-        folder: of the stage.
+        stage: stage of the recipe.
+        network: network of the run.
+        source: recipe and data of the run; the dev set is used for measurements.
+        folder: folder of the stage.
     """
     recipe, tokenizer = source.recipe, source.data.tokenizer
     measured = network, tokenizer, source.features, source.data.dev
@@ -64,7 +64,7 @@ def save_stage_model(
 
 
 def model_folder(folder: Path) -> Path:
-    """The model folder of the stage that has this folder."""
+    """Path of the model in the folder of a stage."""
     return folder / "model"
 
 
@@ -86,7 +86,7 @@ def _described(stage: StageConfig) -> str:
 
 
 def _ancestry(recipe: Recipe, stage: StageConfig) -> list[StageConfig]:
-    """The stage and those whose weights it goes back to, the first one first."""
+    """Return the stage and all stages it builds on, in order of training."""
     names = [one.name for one in recipe.stages]
     place = names.index(stage.name)
     found = [stage]
@@ -101,9 +101,9 @@ def _ancestry(recipe: Recipe, stage: StageConfig) -> list[StageConfig]:
 def measure_emission_delay(
     network: KeyframeNetwork, tokenizer: Tokenizer, store: Store, cuts: Iterable[Cut]
 ) -> float:
-    """Median of (time of a spike - start of its token) in seconds; 0 where nothing is known.
+    """Measure the median of (time of a spike - start of its token) in seconds; 0 if unknown.
 
-    Counts utterances with word times whose tokens are recognised right, one token a word.
+    Uses utterances with word times that are recognised correctly, with one token per word.
     """
     training = network.training
     network.eval()
@@ -114,7 +114,7 @@ def measure_emission_delay(
         for delay in _delays(network, tokenizer, store, cut, words)
     ]
     network.train(training)
-    return round(median(delays), 3) if len(delays) >= FEWEST_TOKENS else 0.0
+    return round(median(delays), 3) if len(delays) >= MIN_TOKENS else 0.0
 
 
 def _word_starts(cut: Cut) -> list[tuple[str, float]]:
@@ -148,13 +148,13 @@ def _delays(
 def measure_confidences(
     network: KeyframeNetwork, tokenizer: Tokenizer, store: Store, cuts: Iterable[Cut]
 ) -> Confidences:
-    """Scalings of the greedy decode modes; those of the others take `keyframe calibrate`."""
+    """Calibrate the confidences of greedy decode modes; `keyframe calibrate` does the others."""
     training = network.training
     network.eval()
     device = network.normalisation.mean.device
     values: dict[str, list[float]] = {"axe": [], "ctc": []}
     right: dict[str, list[bool]] = {"axe": [], "ctc": []}
-    for cut in islice(cuts, MOST_UTTERANCES):
+    for cut in islice(cuts, MAX_UTTERANCES):
         features = store(cut).to(device)
         lengths = torch.tensor([len(features)], device=device)
         encoded = network.encode(features[None], lengths, pre_encoded=store.pre_encoded)

@@ -1,4 +1,4 @@
-"""One update of the weights: forward and backward over some batches, clipping, the optimiser."""
+"""One update of the weights: forward and backward passes, gradient clipping, optimiser step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one batch gave on the way to an update.
+    """Result of a batch.
 
     Attributes:
         batch: the batch.
-        loss: total loss, the mean over its utterances.
-        parts: the same of each loss, not weighted.
+        loss: total loss, mean over utterances.
+        parts: each loss without its weight, mean over utterances.
         frames: encoder frames.
-        spikes: of the inter-CTC, the keyframes there would be in recognition.
+        spikes: spikes of the inter-CTC, which become keyframes in recognition.
     """
 
     batch: Batch
@@ -40,11 +40,11 @@ class BatchResult:
 
 
 class Updater:
-    """Trains the weights of one stage, an update at a time.
+    """Updates the weights of one stage.
 
-    The gradient of an update is that of the mean over all its utterances, as if they had been one
-    batch, in whichever processes they are; the last update of an epoch may have fewer, and carries
-    nothing over to the next epoch.
+    The gradient of an update is that of the mean loss over all its utterances, as if they were one
+    batch, whichever process computes them. The last update of an epoch may have fewer utterances;
+    nothing is carried over to the next epoch.
     """
 
     def __init__(
@@ -62,47 +62,47 @@ class Updater:
         self._training = training
         self._total_steps = total_steps
         self._half = autocast_type(training.precision, processes.device)
-        # Gradients in float16 become 0 unless the loss is scaled up.
+        # gradients in float16 underflow unless the loss is scaled up
         self._scaler = torch.amp.GradScaler(
             processes.device.type, enabled=training.precision == "float16"
         )
-        self._accelerator.free_memory()  # it still holds the objective of the stage before
+        self._accelerator.free_memory()  # still references the objective of the previous stage
         self._objective, self._optimiser = self._accelerator.prepare(
             objective, optimiser(objective, training.weight_decay)
         )
 
     def update(self, batches: Sequence[Batch], step: int) -> tuple[float, list[BatchResult]]:
-        """Make update number `step` (from 1) of the stage; returns its learning rate and results.
+        """Run update number `step` (from 1) of the stage; returns learning rate and results.
 
         Raises:
-            TrainingError: a loss or the gradient is not finite; names the utterances.
+            TrainingError: a loss or the gradient is not finite; the message names the utterances.
         """
         results = [self._add_gradient(batch) for batch in batches]
         self._scaler.unscale_(self._optimiser)
         norm = self._accelerator.clip_grad_norm_(
             self._objective.parameters(), self._training.gradient_clip
         )
-        if not self._scaler.is_enabled():  # else it skips the update and lowers its scale
+        if not self._scaler.is_enabled():  # the scaler skips such an update and lowers its scale
             ids = [name for batch in batches for name in batch.ids]
             check_finite("norm of the gradient", norm, self._stage.name, ids)
         rate = learning_rate(self._stage, step, self._total_steps)
-        share = self._stage.pretrained_learning_rate / self._stage.learning_rate
+        ratio = self._stage.pretrained_learning_rate / self._stage.learning_rate
         for group in self._optimiser.param_groups:
-            group["lr"] = rate * share if group.get("pretrained") else rate
+            group["lr"] = rate * ratio if group.get("pretrained") else rate
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._optimiser.zero_grad()
         return rate, results
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the optimiser."""
+        """Return the state of the optimiser and of the loss scaler."""
         state: dict[str, Any] = self._optimiser.state_dict()
         if self._scaler.is_enabled():
             state["scaler"] = self._scaler.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a stored state of the optimiser."""
+        """Load a stored state of the optimiser."""
         state = dict(state)
         if scaler := state.pop("scaler", None):
             self._scaler.load_state_dict(scaler)
@@ -112,7 +112,7 @@ class Updater:
         with (
             naming_utterances(self._stage.name, batch.ids),
             torch.autocast(self._processes.device.type, self._half, enabled=self._half is not None),
-            # Processes exchange gradients once an update, after the last of their batches.
+            # processes exchange gradients once per update, after their last batch
             nullcontext() if batch.last else self._accelerator.no_sync(self._objective),
         ):
             total, parts, encoded = self._objective(
@@ -135,15 +135,15 @@ class Updater:
         )
 
     def _backward(self, loss: Tensor) -> None:
-        # Exchanged gradients are averaged over the processes, but shares add up to 1 over all.
+        # gradients are averaged over the processes, but the fractions sum to 1 over all of them
         self._scaler.scale(loss * self._processes.count).backward()
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """What matrix products are computed in on `device`; None for float32.
+    """Data type of matrix products on `device`; None for float32.
 
-    A CPU for which torch has no fast bfloat16 imitates it, a hundred times slower than float32 on
-    one that was measured (docs/lab_log.md); float32 then takes its place.
+    A CPU without fast bfloat16 emulates it, a hundred times slower than float32 on one CPU measured
+    (docs/lab_log.md); float32 is used instead.
     """
     if precision == "bfloat16" and device.type == "cpu" and not cpu_computes_bfloat16():
         return None
@@ -151,6 +151,6 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether oneDNN, which torch leaves them to, takes matrix products of bfloat16 on this CPU."""
+    """True if oneDNN, which torch uses, supports bfloat16 matrix products on this CPU."""
     available = torch.backends.mkldnn.is_available()
     return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())

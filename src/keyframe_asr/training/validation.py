@@ -1,6 +1,6 @@
-"""Error on the dev set during training, and what follows from it for the stage.
+"""Evaluation on the dev set during training, and criteria to end or abort a stage.
 
-Decoding is greedy, without the attention decoder's search.
+Decoding is greedy and does not use the attention decoder.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from keyframe_asr.training.objective import StageObjective, check_finite, naming
 
 @dataclass(frozen=True)
 class Validation:
-    """Measured on the dev set.
+    """Measurements on the dev set; all of them are fractions, except for the loss.
 
     Attributes:
-        error: token errors of the greedy hypothesis of encoder 2's output per target token; of
-            the inter-CTC where the stage has no loss on that output.
-        inter_error: the same for the inter-CTC.
-        loss: mean total loss of an utterance.
+        error: token errors of greedy decoding of encoder 2's output per target token; of the
+            inter-CTC if the stage has no loss on that output.
+        inter_error: token errors of greedy decoding of the inter-CTC per target token.
+        loss: mean total loss per utterance.
         keyframes_per_token: spikes of the inter-CTC per target token.
-        frame_reduction: share of encoder frames that are no spike.
-        too_few_keyframes: share of utterances with fewer spikes than target tokens.
-        aligned_targets: with AXE, share of target tokens that have a keyframe of their own.
-        doubled_targets: with AXE, share of those skipped at a keyframe that took another target.
-        skipped_targets: with AXE, share of those skipped at a keyframe that took none.
+        frame_reduction: fraction of encoder frames that are not a spike.
+        too_few_keyframes: fraction of utterances with fewer spikes than target tokens.
+        aligned_targets: with AXE, fraction of target tokens aligned to a keyframe.
+        doubled_targets: with AXE, fraction of target tokens skipped at a keyframe that is aligned
+            to another target.
+        skipped_targets: with AXE, fraction of target tokens skipped at a keyframe that is aligned
+            to none.
     """
 
     error: float
@@ -56,16 +58,16 @@ def validate(
     stage: str,
     add_up: Callable[[dict[str, float]], dict[str, float]] = dict,
 ) -> Validation:
-    """Evaluate the stage's network on all batches, without augmentation.
+    """Evaluate the network of a stage on all batches.
 
     Args:
-        objective: the network with the losses of the stage.
-        batches: those of this process, on its device.
-        stage: its name, for errors.
-        add_up: adds the sums of all processes.
+        objective: network with the losses of the stage.
+        batches: batches of this process, on its device.
+        stage: name of the stage, for errors.
+        add_up: sums values over all processes.
 
     Raises:
-        TrainingError: a loss is not finite; names the utterances of the batch.
+        TrainingError: a loss is not finite; the message names the utterances.
     """
     network = objective.network
     training = objective.training
@@ -81,7 +83,7 @@ def validate(
                 batch.pre_encoded,
             )
             sums.add_alignment(batch, encoded, objective)
-            if network.keyframes_enabled:  # the loss asks for as many keyframes as tokens
+            if network.keyframes_enabled:  # the loss needs at least as many keyframes as tokens
                 encoded = network.encode(
                     batch.features, batch.feature_lengths, pre_encoded=batch.pre_encoded
                 )
@@ -94,7 +96,7 @@ def validate(
 
 
 def inter_ctc_is_ready(stage: StageConfig, validation: Validation) -> bool:
-    """Whether the inter-CTC is good enough for the stage to end, as its `ends_when` says."""
+    """True if the inter-CTC fulfils `ends_when` of the stage, so that the stage can end."""
     bounds = stage.ends_when
     if bounds is None:
         return False
@@ -106,10 +108,10 @@ def inter_ctc_is_ready(stage: StageConfig, validation: Validation) -> bool:
 
 
 def count_collapsed(stage: StageConfig, validation: Validation, before: int) -> int:
-    """Evaluations in a row whose error is that of a collapse: this one, and those `before` it.
+    """Count consecutive evaluations whose error indicates a collapse, given the count `before`.
 
-    Without a loss on encoder 2's output the keyframe stage collapses (arXiv 2510.10453: CER above
-    80 %), and so it may when the inter-CTC is not ready.
+    The keyframe stage collapses without a loss on encoder 2's output (arXiv 2510.10453: CER above
+    80 %), and may collapse if the inter-CTC is not ready.
     """
     bound = stage.collapse
     if not stage.keyframes or bound is None or validation.error <= bound.error:
@@ -118,18 +120,18 @@ def count_collapsed(stage: StageConfig, validation: Validation, before: int) -> 
 
 
 def check_collapse(stage: StageConfig, evaluations: int) -> None:
-    """Raise `TrainingError`, with what to try, after too many collapsed `evaluations` in a row."""
+    """Raise `TrainingError` after too many consecutive collapsed `evaluations`."""
     bound = stage.collapse
     if stage.keyframes and bound is not None and evaluations >= bound.evaluations:
         raise TrainingError(
-            f"stage '{stage.name}' has collapsed: its dev error was above {bound.error:.0%} in "
-            f"{evaluations} evaluations in a row; train the stage before it for longer, keep a "
-            "loss on the head, lower the learning rate, or set collapse: null to go on regardless"
+            f"stage '{stage.name}' has collapsed: the dev error was above {bound.error:.0%} in "
+            f"{evaluations} consecutive evaluations; train the previous stage longer, keep a loss "
+            "on the head, lower the learning rate, or set collapse: null to continue anyway"
         )
 
 
 def count_spikes(network: KeyframeNetwork, encoded: Encoded) -> int:
-    """Spikes of the inter-CTC: the keyframes there would be in recognition."""
+    """Count the spikes of the inter-CTC, which become keyframes in recognition."""
     kept = select_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
     return int(kept.lengths.sum())
 
@@ -169,7 +171,7 @@ class _Sums:
         self.too_few += int((kept.lengths < batch.token_lengths).sum())
 
     def add_alignment(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
-        """How AXE aligns what it is given in training, where keyframes are at least as many."""
+        """Count how AXE aligns the keyframes of training, at least as many as target tokens."""
         losses = objective.losses
         if losses.head_loss != "axe" or losses.head == 0:
             return
@@ -187,12 +189,12 @@ class _Sums:
         self.axe_doubled += int((real & found.skipped & shared).sum())
 
     def means(self) -> Validation:
-        shares: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+        alignment: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
         if self.axe_targets:
             aligned, doubled = (
                 one / self.axe_targets for one in (self.axe_aligned, self.axe_doubled)
             )
-            shares = aligned, doubled, max(0.0, 1 - aligned - doubled)
+            alignment = aligned, doubled, max(0.0, 1 - aligned - doubled)
         return Validation(
             self.errors / max(1, self.tokens),
             self.inter_errors / max(1, self.tokens),
@@ -200,5 +202,5 @@ class _Sums:
             self.keyframes / max(1, self.tokens),
             1 - self.keyframes / max(1, self.frames),
             self.too_few / max(1, self.utterances),
-            *shares,
+            *alignment,
         )
