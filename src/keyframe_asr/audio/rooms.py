@@ -102,10 +102,10 @@ def reverberate(samples: Samples, response: Samples) -> Samples:
     if not samples.size:
         return samples
     dry = samples.astype(np.float64)
-    heard = signal.fftconvolve(dry, response)[: dry.size]
-    if (power := np.mean(heard**2)) > 0:
-        heard *= np.sqrt(np.mean(dry**2) / power)
-    same_power: Samples = heard.astype(np.float32)
+    wet = signal.fftconvolve(dry, response)[: dry.size]
+    if (power := np.mean(wet**2)) > 0:
+        wet *= np.sqrt(np.mean(dry**2) / power)
+    same_power: Samples = wet.astype(np.float32)
     return same_power
 
 

@@ -79,14 +79,14 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
         for one in utterances
         if one.frames_needed > one.frames
     )
-    nobody = (Item(one.id) for one in utterances if not one.speaker)
+    anonymous = (Item(one.id) for one in utterances if not one.speaker)
     return [
         *findings("text-empty", where, empty),
         *findings("text-nothing", where, nothing),
         *findings("text-digits", where, digits),
         *findings("text-unknown", where, _unknown(utterances)),
         *findings("text-too-long", where, too_long),
-        *findings("speaker-unknown", where, nobody),
+        *findings("speaker-unknown", where, anonymous),
     ]
 
 

@@ -53,10 +53,10 @@ def read(source: Path, *, seed: int = 1, allow_incomplete: bool = False) -> Corp
     texts = {part: _texts(root / "etc" / f"an4_{part}.transcription") for part in EXPECTED}
     found: dict[str, list[ListedUtterance]] = {}
     problems: list[str] = []
-    for part, said in texts.items():
-        there = {name: recordings[name] for name in said if name in recordings}
-        speakers = {name: _speaker(name) for name in said}
-        found[part], unusable = list_pairs(said, there, speakers)
+    for part, transcripts in texts.items():
+        there = {name: recordings[name] for name in transcripts if name in recordings}
+        speakers = {name: _speaker(name) for name in transcripts}
+        found[part], unusable = list_pairs(transcripts, there, speakers)
         problems += unusable
     notes = check_complete(root, found, EXPECTED, allow_incomplete)
     train, test = found["train"], found["test"]

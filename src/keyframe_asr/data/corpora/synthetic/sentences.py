@@ -110,13 +110,13 @@ def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tupl
     # English sentences also contain apostrophes and spaces
     letters = all if language == "mandarin" else any
     letter = is_han if language == "mandarin" else str.isalpha
-    said = tuple(one for one in found if one and letters(map(letter, one)))
-    if not said:
+    spoken = tuple(one for one in found if one and letters(map(letter, one)))
+    if not spoken:
         raise ManifestError(
             f"{path}: contains no sentence in {language}; give one sentence per line, without "
             "digits"
         )
-    return said
+    return spoken
 
 
 def mandarin_sentence(generator: Random) -> str:
