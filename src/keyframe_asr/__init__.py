@@ -47,16 +47,16 @@ _MODULES = {
     "results": ["Segment", "Token", "Transcript", "Word"],
     "training.run": ["train"],
 }
-"""Where each name comes from; it is imported when it is first asked for, because torch takes
+"""Module of each public name; modules are imported on first access because importing torch takes
 seconds."""
 
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'keyframe_asr' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"keyframe_asr.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"keyframe_asr.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,34 +1,34 @@
-"""Every error that a user of the project can cause, each one clear line: what, where, what to do.
+"""Exceptions for errors that users can cause.
 
-The command line prints the message of a `KeyframeError` as one line and exits with 1. Anything
-else that reaches it is a defect of the project and keeps its traceback.
+A message is one line: what is wrong, where, and what to do. The command line prints the message of
+a `KeyframeError` and exits with 1. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class KeyframeError(Exception):
-    """A problem with what the user gave; its message says what is wrong, where, what to do."""
+    """A problem with the user's input: what is wrong, where, and what to do."""
 
 
 class AudioError(KeyframeError):
-    """A recording that cannot be read or holds no usable audio."""
+    """A recording that cannot be read or contains no usable audio."""
 
 
 class ManifestError(KeyframeError):
-    """A manifest or corpus that cannot be read, is incomplete, or holds bad entries."""
+    """A manifest or corpus that cannot be read, is incomplete, or contains invalid entries."""
 
 
 class TextError(KeyframeError):
-    """A text that cannot be aligned with its recording: unknown symbols, or too long for it."""
+    """A text that cannot be aligned with its recording: unknown symbols or too many tokens."""
 
 
 class OptionError(KeyframeError):
-    """An option that is out of its range, contradicts another, is unknown, or is lacking.
+    """An option that is out of range, contradicts another, is unknown, or is missing.
 
     Attributes:
         option: its name in Python.
-        reason: what is the matter with it.
+        reason: what is wrong with it.
     """
 
     def __init__(self, option: str, reason: str) -> None:
@@ -45,12 +45,12 @@ class RecipeError(KeyframeError):
 
 
 class ModelError(KeyframeError):
-    """A model folder that is missing, incomplete or does not fit what is asked of it."""
+    """A model folder that is missing, incomplete, or does not support the request."""
 
 
 class TrainingError(KeyframeError):
-    """A training that cannot start or go on, for instance because its loss is not finite."""
+    """A training run that cannot start or continue, for instance because its loss is not finite."""
 
 
 class LossInputError(KeyframeError, ValueError):
-    """Log-probabilities, targets or lengths that a loss cannot be computed for."""
+    """Log-probabilities, targets or lengths for which a loss cannot be computed."""

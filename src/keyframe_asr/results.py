@@ -1,4 +1,4 @@
-"""What recognition returns: plain values without tensors, equal whichever engine made them."""
+"""Results of recognition: plain values without tensors, the same for every engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech that was recognised at once: `start` and `end` in seconds."""
+    """A segment of speech that was recognised as one unit: `start` and `end` in seconds."""
 
     text: str
     start: float
@@ -41,7 +41,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Alternative:
-    """One of the n best texts of a recording; of two, the one with the higher score is likelier."""
+    """One of the n-best texts of a recording; a higher `score` is more likely."""
 
     text: str
     score: float
@@ -52,13 +52,13 @@ class Transcript:
     """The text of one recording.
 
     Attributes:
-        text: the recognised text, empty when nothing was said.
+        text: the recognised text, empty if no speech was recognised.
         tokens: one entry per token, start times non-decreasing, all within the recording.
         duration: length of the recording in seconds.
-        frame_reduction: share of encoder frames that encoder 2 never saw, in [0, 1].
+        frame_reduction: fraction of encoder frames dropped before encoder 2, in [0, 1].
         words: tokens joined into words, in order.
-        segments: the stretches of speech that were recognised at once, in order.
-        alternatives: the n best texts, the best first, where more than one was asked for.
+        segments: the segments that were recognised as one unit, in order.
+        alternatives: the n-best texts, best first, if more than one was requested.
     """
 
     text: str
@@ -72,11 +72,11 @@ class Transcript:
 
 @dataclass(frozen=True)
 class RecognitionResult:
-    """What became of one recording among several: a transcript, or what is wrong with it.
+    """The result for one recording of several: a transcript or an error.
 
     Attributes:
-        index: place of the recording among those given.
-        path: its file; None if samples were given.
+        index: position of the recording in the input.
+        path: its file; None for an array of samples.
         transcript: None if there is an error.
         error: None if there is a transcript.
     """
@@ -87,8 +87,8 @@ class RecognitionResult:
     error: KeyframeError | None = None
 
     def unwrap(self) -> Transcript:
-        """The transcript. Raises the error if there is none."""
+        """Return the transcript, or raise the error."""
         if self.error is not None:
             raise self.error
-        assert self.transcript is not None  # one of the two is there
+        assert self.transcript is not None  # exactly one of the two is set
         return self.transcript

@@ -1,15 +1,15 @@
-"""Time constants of the front end, derived once, each with its unit."""
+"""Time constants of the front end, with units."""
 
 from __future__ import annotations
 
 SAMPLE_RATE = 16_000
-"""Samples per second of all audio inside the project."""
+"""Samples per second of all audio after reading."""
 
 FRAME_SHIFT_MS = 10
-"""Milliseconds between two fbank frames."""
+"""Milliseconds between consecutive fbank frames."""
 
 FRAME_LENGTH_MS = 25
-"""Milliseconds of audio that one fbank frame sees."""
+"""Milliseconds of audio that one fbank frame covers."""
 
 FRAME_SHIFT_SAMPLES = SAMPLE_RATE * FRAME_SHIFT_MS // 1000
 
@@ -17,5 +17,5 @@ FRAMES_PER_SECOND = 1000 // FRAME_SHIFT_MS
 
 
 def encoder_frame_seconds(subsampling_factor: int) -> float:
-    """Seconds between two encoder frames: 0.04 at a subsampling factor of 4."""
+    """Seconds between consecutive encoder frames: 0.04 at a subsampling factor of 4."""
     return subsampling_factor * FRAME_SHIFT_MS / 1000

@@ -141,7 +141,7 @@ def test_other_weights_layers_or_audio_are_never_mixed_up(cuts: CutSet, tmp_path
     kept = tmp_path / "kept"
     original = store(kept)(cut)
     changed = random_encoder(WHISPER)
-    next(iter(changed.own_layers())).fc1.bias.data[0] += 0.5
+    next(iter(changed.encoder_layers())).fc1.bias.data[0] += 0.5
     assert not torch.equal(store(kept, changed)(cut), original)
     assert not torch.equal(store(kept, random_encoder(WHISPER, layers=[2]))(cut), original)
     soundfile.write(audio_path(cut), tones("FFFFF")[: round(cut.duration * 16_000)], 16_000)

@@ -124,7 +124,7 @@ def test_wav2vec2_is_that_of_transformers(architecture: dict[str, Any]) -> None:
 def test_layers_above_the_highest_taken_are_not_built(name: str) -> None:
     features = some_features(ARCHITECTURES[name], [70])[0]
     lower = random_encoder(ARCHITECTURES[name], layers=[2])
-    assert len(list(lower.own_layers())) == 2
+    assert len(list(lower.encoder_layers())) == 2
     several = random_encoder(ARCHITECTURES[name], layers=[3, 0, 2])
     assert several.chosen == (0, 2, 3) and several.width == 48
     torch.testing.assert_close(alone(lower, features), alone(several, features)[:, 16:32])

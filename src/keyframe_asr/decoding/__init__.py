@@ -1,1 +1,1 @@
-"""From log-probabilities to tokens: greedy and beam search, rescoring, time stamps."""
+"""Decoding of log-probabilities into tokens: greedy and beam search, rescoring, timestamps."""

@@ -1,7 +1,8 @@
-"""Beam search on the attention decoder: the whole batch times beam in one decoder step.
+"""Beam search on the attention decoder.
 
-At its length limit a hypothesis can only end. An utterance leaves the batch as soon as its result
-is certain, so that its search does not depend on the others.
+Each decoder step processes all hypotheses of the whole batch. A hypothesis at its length limit can
+only end. An utterance leaves the batch as soon as its result is final, so its search does not
+depend on the other utterances.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from keyframe_asr.text.tokenizer import BLANK, END
 
 @dataclass(frozen=True)
 class BeamConfig:
-    """Width of the search; `length_normalised` divides a score by the tokens it sums over."""
+    """Beam size; `length_normalised` divides each score by its number of tokens."""
 
     size: int
     length_normalised: bool = False
@@ -26,15 +27,15 @@ class BeamConfig:
 
 @dataclass(frozen=True)
 class _Beams:
-    """The hypotheses of the utterances still searched, best first.
+    """The hypotheses of all unfinished utterances, best first.
 
     Attributes:
-        utterance: (B,) place of each utterance in the caller's batch.
-        limit: (B,) most tokens of each utterance.
-        tokens: (B, S, N) so far, filled with END after the end of sentence.
+        utterance: (B,) index of each utterance in the caller's batch.
+        limit: (B,) maximum number of tokens of each utterance.
+        tokens: (B, S, N) tokens so far, padded with END after the end of sentence.
         token_scores: (B, S, N) log-probability of each token.
         scores: (B, S) sums of log-probabilities.
-        finished: (B, S) end of sentence reached.
+        finished: (B, S) True if the end of sentence was reached.
     """
 
     utterance: Tensor
@@ -63,15 +64,15 @@ def attention_beam(
     config: BeamConfig,
     nbest: int = 1,
 ) -> list[Hypothesis]:
-    """The most probable token sequence of each utterance under the decoder.
+    """Find the most probable token sequence of each utterance under the decoder.
 
     Args:
         decoder: in evaluation mode.
-        memory: (B, K, D) encoder 2's output.
+        memory: (B, K, D) output of encoder 2.
         memory_lengths: (B,).
-        limits: (B,) most tokens an utterance may get; 0 gives an empty hypothesis without search.
-        config: width and scoring.
-        nbest: how many hypotheses the best one carries as its alternatives, if more than one.
+        limits: (B,) maximum number of tokens; 0 returns an empty hypothesis without a search.
+        config: beam size and scoring.
+        nbest: number of hypotheses stored as `alternatives` of the best, if more than one.
 
     Returns:
         One hypothesis per utterance, without positions; the score includes the end of sentence.
@@ -86,18 +87,18 @@ def attention_beam(
     state = state.select(every.repeat_interleave(config.size))
     while len(beams.utterance):
         beams, state = _extend(decoder, beams, state, config)
-        done = _certain(beams, config, nbest)
+        done = _final(beams, config, nbest)
         if not done.any():
             continue
         for row in done.nonzero().squeeze(1).tolist():
-            results[int(beams.utterance[row])] = _finished(beams, row, nbest)
+            results[int(beams.utterance[row])] = _result(beams, row, nbest)
         rows = (~done).nonzero().squeeze(1)
         beams, state = beams.keep(rows), state.select(_rows(rows, config.size))
     return results
 
 
 def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:
-    """One live empty hypothesis per utterance; the other places of the beam are impossible."""
+    """One empty hypothesis per utterance; the other beam entries have probability zero."""
     batch, device = len(utterance), utterance.device
     scores = torch.full((batch, size), -torch.inf, device=device)
     scores[:, 0] = 0.0
@@ -109,7 +110,7 @@ def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:
 def _extend(
     decoder: AttentionDecoder, beams: _Beams, state: DecoderState, config: BeamConfig
 ) -> tuple[_Beams, DecoderState]:
-    """One more token for every hypothesis, the best `size` of each utterance kept."""
+    """Extend every hypothesis by one token and keep the best `size` of each utterance."""
     batch, size, length = beams.tokens.shape
     started = torch.nn.functional.pad(beams.tokens, (1, 0), value=END)
     log_probs, state = decoder.step(started[:, :, -1].flatten(), state)
@@ -133,9 +134,10 @@ def _extend(
 
 
 def _constrained(log_probs: Tensor, beams: _Beams) -> Tensor:
-    """Log-probabilities (B, S, V) without what may not follow.
+    """Mask forbidden tokens in log-probabilities (B, S, V).
 
-    Blank is never said; a hypothesis at its limit can only end; a finished one stays, for free.
+    Blank is never emitted; a hypothesis at its limit can only end; a finished one repeats END at no
+    cost.
     """
     at_limit = (beams.limit <= beams.tokens.shape[2])[:, None, None]
     is_end = torch.arange(log_probs.shape[2], device=log_probs.device) == END
@@ -146,22 +148,22 @@ def _constrained(log_probs: Tensor, beams: _Beams) -> Tensor:
 
 
 def _normalised(totals: Tensor, beams: _Beams) -> Tensor:
-    """Totals (B, S, V) per token, the end of sentence counted as one."""
+    """Totals (B, S, V) divided by the number of tokens, including the end of sentence."""
     return totals / ((beams.tokens != END).sum(dim=2) + 1).unsqueeze(2)
 
 
-def _certain(beams: _Beams, config: BeamConfig, nbest: int) -> Tensor:
-    """(B,) utterances whose best hypotheses can no longer change.
+def _final(beams: _Beams, config: BeamConfig, nbest: int) -> Tensor:
+    """(B,) True for utterances whose best hypotheses can no longer change.
 
-    Scores only fall, so once the best are finished nothing overtakes them; normalised scores may
-    rise, and there all must be finished, or impossible.
+    Scores never rise, so a finished hypothesis at the top cannot be overtaken. Normalised scores
+    may rise, so there all hypotheses must be finished or impossible.
     """
     over = beams.finished | beams.scores.isneginf()
     return (over if config.length_normalised else over[:, :nbest]).all(dim=1)
 
 
-def _finished(beams: _Beams, row: int, nbest: int) -> Hypothesis:
-    """The first hypotheses of a row as one: beams are sorted."""
+def _result(beams: _Beams, row: int, nbest: int) -> Hypothesis:
+    """The best hypothesis of a row with its alternatives; beams are sorted by score."""
     found = []
     for place in range(min(nbest, beams.tokens.shape[1])):
         tokens = beams.tokens[row, place]
@@ -179,5 +181,5 @@ def _finished(beams: _Beams, row: int, nbest: int) -> Hypothesis:
 
 
 def _rows(utterances: Tensor, size: int) -> Tensor:
-    """Rows of the flattened (B x S) batch that belong to these utterances."""
+    """Rows of these utterances in the flattened (B x S) batch."""
     return (utterances.unsqueeze(1) * size + torch.arange(size, device=utterances.device)).flatten()

@@ -1,10 +1,9 @@
-"""Confidences that can be believed: temperature scaling (Guo et al., 2017, arXiv 1706.04599).
+"""Calibration of confidences by temperature scaling (Guo et al., 2017, arXiv 1706.04599).
 
-Deviations from the paper: not the logits of all classes are divided by the temperature but the
-log-odds of the one confidence, the two-class form of the same, and an offset is added to them
-(Platt, 1999). It needs nothing of how a mode found its token (length head, CTC, decoder, a search
-with other scores), keeps the order of tokens, and cannot change a text. The offset is for modes
-that are sure of too little: no temperature lifts a confidence above one half.
+Deviations from the paper: the temperature divides the log-odds of the confidence (the two-class
+form) instead of the logits of all classes, and an offset is added (Platt, 1999). This works for
+every decode mode, keeps the order of confidences, and cannot change a text. The offset corrects
+underconfident modes: no temperature lifts a confidence above one half.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ Array = npt.NDArray[np.floating]
 UnitT = TypeVar("UnitT", int, str)
 
 CERTAIN = 1e-6
-"""Confidences are kept so far from 0 and 1: float32 rounds what lies nearer to them."""
+"""Minimum distance of confidences from 0 and 1: float32 rounds values closer than this."""
 
 FEWEST_TOKENS = 30
-"""Fewer tokens say nothing of how far confidences are to be believed."""
+"""Minimum number of tokens for a calibration."""
 
-COLDEST, HOTTEST = 0.05, 20.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 
 def scaled(confidences: Array | Sequence[float], scaling: ConfidenceConfig) -> Array:
-    """Confidences (N,) in [0, 1] with their log-odds scaled."""
+    """Confidences (N,) in [0, 1] after scaling their log-odds."""
     return np.asarray(expit(_log_odds(confidences) / scaling.temperature + scaling.offset))
 
 
 def with_scaling(hypothesis: Hypothesis, scaling: ConfidenceConfig | None) -> Hypothesis:
-    """The hypothesis with scaled confidences; None leaves it alone."""
+    """The hypothesis with scaled confidences; unchanged if `scaling` is None."""
     if scaling is None or not hypothesis.tokens:
         return hypothesis
     confidences = tuple(scaled(hypothesis.confidences, scaling).tolist())
@@ -48,14 +47,14 @@ def with_scaling(hypothesis: Hypothesis, scaling: ConfidenceConfig | None) -> Hy
 
 
 def fit_scaling(confidences: Array, right: npt.NDArray[np.bool_]) -> ConfidenceConfig:
-    """The scaling that makes what was observed most probable.
+    """Fit temperature and offset by maximum likelihood.
 
     Args:
-        confidences: (N,) as the model gives them.
-        right: (N,) whether each token is right.
+        confidences: (N,) from the model.
+        right: (N,) True where the token is correct.
 
     Returns:
-        The minimum of the negative log-likelihood with Platt's smoothed targets, temperatures
+        The minimum of the negative log-likelihood with Platt's smoothed targets, temperature
         between 0.05 and 20; no scaling for fewer than 30 tokens.
     """
     if len(right) < FEWEST_TOKENS:
@@ -68,7 +67,7 @@ def fit_scaling(confidences: Array, right: npt.NDArray[np.bool_]) -> ConfidenceC
         found = odds / np.exp(parameters[0]) + parameters[1]
         return float((np.logaddexp(0.0, found) - target * found).mean())
 
-    bounds = [(np.log(COLDEST), np.log(HOTTEST)), (-10.0, 10.0)]
+    bounds = [(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), (-10.0, 10.0)]
     best = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=bounds).x
     return ConfidenceConfig(
         temperature=round(float(np.exp(best[0])), 3), offset=round(float(best[1]), 3)
@@ -76,10 +75,10 @@ def fit_scaling(confidences: Array, right: npt.NDArray[np.bool_]) -> ConfidenceC
 
 
 def right_units(reference: Sequence[UnitT], hypothesis: Sequence[UnitT]) -> list[bool]:
-    """For each unit of the hypothesis whether the alignment pairs it with its equal."""
-    nothing = ""  # equal to no unit
-    pairs = kaldialign.align(list(map(str, reference)), list(map(str, hypothesis)), nothing)
-    return [wanted == found for wanted, found in pairs if found != nothing]
+    """For each unit of the hypothesis, True if it is aligned with an equal reference unit."""
+    gap = ""  # not equal to any unit
+    pairs = kaldialign.align(list(map(str, reference)), list(map(str, hypothesis)), gap)
+    return [expected == found for expected, found in pairs if found != gap]
 
 
 def _log_odds(confidences: Array | Sequence[float]) -> Array:

@@ -1,8 +1,8 @@
 """Greedy decoding: the most probable label of every column.
 
-`greedy_aligned` reads a length head (AXE, arXiv 2004.01655, or TIL): ε is dropped and nothing is
-collapsed, because each column stands for at most one token. `greedy_ctc` reads CTC (Graves et
-al., 2006): repeats are collapsed before blanks are dropped.
+`greedy_aligned` decodes a length head (AXE, arXiv 2004.01655, or TIL): it drops ε and does not
+collapse repeats, because each column stands for at most one token. `greedy_ctc` decodes CTC (Graves
+et al., 2006): it collapses repeats, then drops blanks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from keyframe_asr.text.tokenizer import BLANK, END
 
 
 def greedy_aligned(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
-    """Best label of each column, ε and end of sentence dropped, no collapsing.
+    """Decode a length head: best label of each column, without ε and end of sentence.
 
     Args:
         log_probs: (B, K, V) log-probabilities.
-        lengths: (B,) valid columns of each utterance; 0 gives an empty hypothesis.
+        lengths: (B,) valid columns of each utterance; 0 yields an empty hypothesis.
     """
     best, labels, valid = _best_labels(log_probs, lengths)
     kept = valid & (labels != BLANK) & (labels != END)
@@ -29,13 +29,13 @@ def greedy_aligned(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
 
 
 def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
-    """Best label of each frame, repeats collapsed, blank and end of sentence dropped.
+    """Decode CTC: best label of each frame, repeats collapsed, blank and end of sentence dropped.
 
-    The position and the confidence of a token are those of the most probable frame of its run.
+    Position and confidence of a token are those of the most probable frame of its run.
 
     Args:
         log_probs: (B, U, V) log-probabilities.
-        lengths: (B,) valid frames of each utterance; 0 gives an empty hypothesis.
+        lengths: (B,) valid frames of each utterance; 0 yields an empty hypothesis.
     """
     best, labels, valid = _best_labels(log_probs, lengths)
     frames = labels.shape[1]
@@ -49,7 +49,7 @@ def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
 
 
 def _best_labels(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probability and id of the best label (B, K), and which columns are no padding."""
+    """Log-probability and id of the best label (B, K), and the mask of valid columns (B, K)."""
     best, labels = log_probs.max(dim=-1)
     columns = torch.arange(labels.shape[1], device=labels.device)
     return best, labels, columns < lengths.to(labels.device).unsqueeze(1)
@@ -63,10 +63,10 @@ def _path_scores(best: Tensor, valid: Tensor) -> list[float]:
 def _gather(
     kept: Tensor, columns: Tensor, labels: Tensor, best: Tensor, scores: list[float]
 ) -> list[Hypothesis]:
-    """One hypothesis per row from the kept columns, with one transfer from the device."""
+    """One hypothesis per row from the kept columns, with one transfer per tensor."""
     counts = kept.sum(dim=1).tolist()
     tokens, positions, confidences = (
-        values[kept].split(counts) for values in (labels, columns, best.exp())
+        values[kept].cpu().split(counts) for values in (labels, columns, best.exp())
     )
     return [
         Hypothesis(tuple(t.tolist()), score, tuple(p.tolist()), tuple(c.tolist()))

@@ -1,10 +1,10 @@
-"""Hot words: phrases that a search prefers, by a bonus it gets back where they come to nothing.
+"""Hotwords: phrases that receive a bonus in a beam search.
 
-An Aho-Corasick automaton (Aho & Corasick, 1975) over letters holds all phrases. A hypothesis has a
-potential, the share of a phrase's bonus that its end has earned so far; a step adds the change of
-that potential, and a phrase that is complete keeps its bonus. So whatever path led there, the
-bonus of a sentence is that of the phrases it holds, neither more nor less. Where spaces separate
-words, a phrase counts only from the beginning of a word to the end of one.
+All phrases are stored in an Aho-Corasick automaton (Aho & Corasick, 1975) over letters. A partially
+matched phrase contributes part of its bonus in advance, the potential of the hypothesis; each step
+adds the change of the potential, so the advance is taken back if the match fails. A complete phrase
+keeps its bonus. The total bonus of a sentence is therefore exactly that of the phrases in it.
+Where spaces separate words, a phrase must start and end at word boundaries.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from keyframe_asr.text.trie import BOUNDARY, ROOT, Pieces, Trie, surfaces
 
 @dataclass(frozen=True)
 class _Move:
-    """Where a token leads, and the bonus of the phrases that it completes."""
+    """Target node of a token, and the bonus of the phrases that it completes."""
 
     target: int
     earned: float
 
 
 class HotwordScorer:
-    """Prefers phrases. State: node of the automaton."""
+    """Scorer that adds the bonus of hotwords. State: node of the automaton."""
 
     def __init__(
         self,
@@ -38,7 +38,14 @@ class HotwordScorer:
         spaced: bool,
         device: torch.device,
     ) -> None:
-        """Phrases in the recogniser's normal form, each with its bonus per token (natural log)."""
+        """Build the automaton and its token tables.
+
+        Args:
+            phrases: in the recogniser's normal form, with the bonus per token (natural log).
+            tokenizer: of the recogniser.
+            spaced: True if spaces separate words.
+            device: device of the searches.
+        """
         bonuses = {
             phrase: bonus * len(tokenizer.encode(phrase)) for phrase, bonus in phrases.items()
         }
@@ -57,10 +64,10 @@ class HotwordScorer:
         nodes = range(len(automaton.children))
         boundaries = [automaton.boundary_of(node) for node in nodes]
         self._boundary_targets, self._boundary_earned = _tensors(boundaries, device)
-        begins = [spaced and one for one in pieces.begins]
+        begins = [spaced and begin for begin in pieces.begins]
         self._begins = torch.tensor(begins, device=device)
-        self._bare = torch.tensor(
-            [one and not letters for one, letters in zip(begins, pieces.letters, strict=True)],
+        self._bare = torch.tensor(  # word boundaries without letters
+            [begin and not letters for begin, letters in zip(begins, pieces.letters, strict=True)],
             device=device,
         )
         self._potential = torch.tensor(automaton.potential, device=device)
@@ -70,11 +77,11 @@ class HotwordScorer:
 
     @property
     def start(self) -> tuple[int, ...]:
-        """The beginning of a word, where words have one."""
+        """State at the beginning of a word if spaces separate words, else the root."""
         return (self._start,)
 
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As in `Scorer`."""
+        """See `Scorer`."""
         before = states[:, 0]
         begins = self._begins[tokens]
         earned = torch.where(begins, self._boundary_earned[before], 0.0)
@@ -88,11 +95,11 @@ class HotwordScorer:
         return earned + self._potential[target] - self._potential[before], target.unsqueeze(1)
 
     def upper_bound(self, states: Tensor) -> Tensor:
-        """As in `Scorer`."""
+        """See `Scorer`."""
         return self._upper_bound - self._potential[states[:, 0]]
 
     def finish(self, states: Tensor) -> Tensor:
-        """As in `Scorer`: the end of a sentence ends a word, and what is unfinished is lost."""
+        """See `Scorer`. The end of a sentence ends a word; partial matches lose their bonus."""
         node = states[:, 0]
         earned = self._boundary_earned[node] if self._spaced else 0.0
         return earned - self._potential[node]
@@ -104,14 +111,14 @@ def _tensors(moves: Iterable[_Move], device: torch.device) -> tuple[Tensor, Tens
 
 
 class _Automaton(Trie):
-    """Phrases with their failure links.
+    """Trie of phrases with failure links.
 
     Attributes:
-        spaced: whether phrases begin and end with words.
-        boundaries: nodes between two words.
-        failure: of every node the node of the longest proper end that is itself a beginning.
-        earned: of every node the bonus of all phrases that end there.
-        potential: of every node the bonus that the best unfinished phrase has earned so far.
+        spaced: True if phrases start and end at word boundaries.
+        boundaries: nodes reached by a word boundary.
+        failure: per node, the node of its longest proper suffix in the trie.
+        earned: per node, the bonus of all phrases that end there.
+        potential: per node, the largest bonus of a partially matched phrase.
     """
 
     def __init__(self, bonuses: Mapping[str, float], spaced: bool) -> None:
@@ -140,13 +147,13 @@ class _Automaton(Trie):
             self.potential[child] = max(self.potential[child], self.potential[shorter])
 
     def step(self, node: int, letter: str) -> int:
-        """The node after one more letter."""
+        """The node after a letter."""
         while node != ROOT and letter not in self.children[node]:
             node = self.failure[node]
         return self.children[node].get(letter, ROOT)
 
     def walk(self, node: int, letters: str) -> _Move:
-        """The node after some letters and what they earned."""
+        """The node after several letters and the bonus of the phrases completed on the way."""
         earned = 0.0
         for letter in letters:
             node = self.step(node, letter)
@@ -154,21 +161,21 @@ class _Automaton(Trie):
         return _Move(node, earned)
 
     def boundary_of(self, node: int) -> _Move:
-        """Where the beginning of the next word leads; two boundaries are one."""
+        """The move of a word boundary; consecutive boundaries count as one."""
         return _Move(node, 0.0) if node in self.boundaries else self.walk(node, BOUNDARY)
 
     def unusual(self, pieces: Pieces, usual: list[_Move]) -> dict[tuple[int, int], _Move]:
-        """Moves of (node, token) that differ from what the token does on its own."""
+        """Moves of (node, token) that differ from the token's usual move."""
         moves: dict[tuple[int, int], _Move] = {}
         candidates: dict[int, set[int]] = {ROOT: set()}
         for _, _, node in self.breadth_first():
-            # where no boundary ends a phrase, it may end inside a token
-            going_on = (
+            # without word boundaries, a phrase may end inside a token
+            continuing = (
                 {token for token, _ in pieces.walks(self, node)}
                 if self.spaced
                 else {token for letter in self.children[node] for token in pieces.starting(letter)}
             )
-            candidates[node] = going_on | candidates[self.failure[node]]
+            candidates[node] = continuing | candidates[self.failure[node]]
             for token in candidates[node]:
                 found = self.walk(node, pieces.letters[token])
                 if found != usual[token]:

@@ -1,4 +1,4 @@
-"""One guess at the tokens of an utterance, and where in time each token was found."""
+"""Hypothesis: a recognised token sequence with scores, positions and confidences."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Hypothesis:
 
     Attributes:
         tokens: ids without blank and end of sentence.
-        score: log-probability of the sequence under whatever produced it, plus `external`.
-        positions: for each token the column of the log-probabilities it was found at,
-            non-decreasing; empty where the search does not know (attention decoder).
-        confidences: for each token its probability, in [0, 1].
-        external: what language model, hot words and token bonus added to the score.
-        alternatives: the n best, this one first, where more than one was asked for.
+        score: log-probability of the sequence under the search that produced it, plus `external`.
+        positions: column of the log-probabilities at which each token was found, non-decreasing;
+            empty if the search has no alignment (attention decoder).
+        confidences: probability of each token, in [0, 1].
+        external: score added by language model, hotwords and token bonus.
+        alternatives: the n-best hypotheses, this one first, if more than one was requested.
     """
 
     tokens: tuple[int, ...] = ()
@@ -34,24 +34,24 @@ class Hypothesis:
 
 
 def with_alternatives(ranked: Sequence[Hypothesis], count: int) -> Hypothesis:
-    """The best of hypotheses sorted by score, carrying the best `count` if that is more than one.
+    """Return the first of hypotheses sorted by score, with the best `count` as its alternatives.
 
-    Nothing to choose from gives `EMPTY`.
+    Alternatives are stored only if `count` is more than one. Without hypotheses, returns `EMPTY`.
     """
     best = ranked[0] if ranked else EMPTY
     return best if count <= 1 else replace(best, alternatives=tuple(ranked[:count]) or (EMPTY,))
 
 
 EMPTY = Hypothesis()
-"""Nothing was said."""
+"""The hypothesis without tokens."""
 
 
 def padded(
     sequences: Sequence[Sequence[int]], device: torch.device, fill: int = BLANK
 ) -> tuple[Tensor, Tensor]:
-    """Token ids (N, L), filled up to the longest sequence, and the lengths (N,)."""
-    lengths = [len(one) for one in sequences]
+    """Token ids (N, L), padded with `fill` to the longest sequence, and lengths (N,)."""
+    lengths = [len(sequence) for sequence in sequences]
     longest = max(lengths, default=0)
-    rows = [[*one, *[fill] * (longest - len(one))] for one in sequences]
+    rows = [[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences]
     ids = torch.tensor(rows, dtype=torch.long, device=device).reshape(len(rows), longest)
     return ids, torch.tensor(lengths, dtype=torch.long, device=device)

@@ -1,13 +1,12 @@
-"""N-best token sequences from one column of log-probabilities per frame or keyframe.
+"""Prefix beam search over the columns of a CTC or a length head (Hannun et al., arXiv 1408.2873).
 
-Prefix beam search (Hannun et al., arXiv 1408.2873): paths that spell the same tokens are summed.
-CTC collapses repeats, a length head (AXE or TIL) does not. The whole batch times beam is one set of
-tensors; the only loop is over columns.
+The probabilities of paths that spell the same tokens are summed. CTC collapses repeats, a length
+head (AXE or TIL) does not. All hypotheses of the batch are one set of tensors; the only loop is
+over columns.
 
-Deviations: instead of comparing prefixes token by token, a 64-bit hash stands for each (two that
-clash are expected once in 10^10 utterances). Of each column only the best labels are tried, at
-least twice as many as the beam is wide: without fusion that loses nothing, because a prefix has at
-most `size` extensions that are better, and at most as many are already in the beam.
+Deviations: prefixes are compared by a 64-bit hash (one collision is expected in 10^10 utterances).
+Only the best labels of each column are tried, at least twice the beam size. Without fusion this is
+exact: a prefix has at most `size` better extensions, and at most `size` are already in the beam.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.text.tokenizer import BLANK, END
 
 FEWEST_LABELS = 20
-"""Labels of a column that are tried at least: fusion may prefer what the network does not."""
+"""Minimum number of labels tried per column: fusion may prefer labels the network does not."""
 
 ROUNDING = 1e-3
-"""Natural log: by how much less a bound of several sums may be than the sums themselves."""
+"""Tolerance (natural log) for rounding errors in the pruning bound."""
 
 _MULTIPLIER = 0x5851F42D4C957F2D
 _NO_FUSION = ShallowFusion()
@@ -34,15 +33,15 @@ _NO_FUSION = ShallowFusion()
 
 @dataclass(frozen=True)
 class _Beams:
-    """The prefixes of all utterances; impossible ones have probability zero.
+    """The prefixes of all utterances; unused entries have probability zero.
 
     Attributes:
         blank: (B, S) log-probability of the paths that end in blank.
-        token: (B, S) of those that end in the prefix's last token.
+        token: (B, S) log-probability of the paths that end in the last token.
         last: (B, S) last token, `BLANK` for the empty prefix.
         prefix: (B, S) hash of the tokens.
-        external: (B, S) what fusion adds.
-        states: (B, S, W) of fusion.
+        external: (B, S) score added by fusion.
+        states: (B, S, W) states of fusion.
     """
 
     blank: Tensor
@@ -59,7 +58,7 @@ class _Beams:
 
 @dataclass(frozen=True)
 class _Column:
-    """One column (B, V), its best labels (B, C) with theirs, and who still has columns (B, 1)."""
+    """One column (B, V), its best labels with log-probabilities (B, C), and its mask (B, 1)."""
 
     log_probs: Tensor
     best: Tensor
@@ -71,15 +70,15 @@ class _Column:
 def prefix_beam(
     source: Columns, size: int, fusion: ShallowFusion = _NO_FUSION
 ) -> list[list[Hypothesis]]:
-    """N-best of a CTC or a length head.
+    """Find the n-best hypotheses of a CTC or a length head.
 
     Args:
-        source: log-probabilities of B utterances; no columns give one empty hypothesis.
-        size: width of the search and most hypotheses returned.
-        fusion: what else is added to the scores; its tables lie on the device of `source`.
+        source: log-probabilities of B utterances; no columns yield one empty hypothesis.
+        size: beam size and maximum number of hypotheses returned.
+        fusion: scorers added to the search, on the device of `source`.
 
     Returns:
-        Per utterance its hypotheses, best first, with summed scores; of equal ones any order.
+        The hypotheses of each utterance, best first, with summed scores; ties in any order.
     """
     log_probs, lengths = source.log_probs, source.lengths.to(source.log_probs.device)
     batch, columns, vocabulary = log_probs.shape
@@ -99,14 +98,14 @@ def prefix_beam(
 
 
 def _labels_only(log_probs: Tensor) -> Tensor:
-    """Without blank and end of sentence, which are no labels of a first pass."""
+    """Mask blank and end of sentence, which are not labels of a first pass."""
     special = torch.zeros(log_probs.shape[2], dtype=torch.bool, device=log_probs.device)
     special[BLANK] = special[END] = True
     return log_probs.masked_fill(special, -torch.inf)
 
 
 def _begin(batch: int, size: int, fusion: ShallowFusion, device: torch.device) -> _Beams:
-    """The empty prefix, and impossible ones in the other places."""
+    """The empty prefix; all other beam entries have probability zero."""
     impossible = torch.full((batch, size), -torch.inf, device=device)
     blank = impossible.clone()
     blank[:, 0] = 0.0
@@ -124,11 +123,11 @@ def _begin(batch: int, size: int, fusion: ShallowFusion, device: torch.device) -
 def _advance(
     beams: _Beams, column: _Column, fusion: ShallowFusion, collapse: bool
 ) -> tuple[_Beams, Tensor, Tensor]:
-    """Beams after one more column, from which place (B, S) each came and the token it added.
+    """Process one column; return the beams, the parent (B, S) of each and the token it added.
 
-    A prefix that only stays adds `BLANK`. Utterances whose columns are over stay as they are. As
-    many prefixes stay as the beam is wide, so a longer one must exceed the worst of them, for which
-    the network has to give it as much as `needed`: in most columns of a CTC nothing does.
+    A prefix that is not extended adds `BLANK`. Utterances past their length do not change. All
+    `size` prefixes may stay, so an extension must exceed the worst of them. For this, the network
+    has to assign it at least `needed`; in most columns of a CTC no label reaches that.
     """
     size, tried = beams.last.shape[1], column.labels.shape[1]
     child = _is_child(beams)
@@ -174,16 +173,16 @@ def _extended(prefix: Tensor, token: Tensor) -> Tensor:
 
 
 def _is_child(beams: _Beams) -> Tensor:
-    """(B, S, S): whether the second prefix is the first with one more token."""
+    """(B, S, S) True where the second prefix is the first extended by one token."""
     wanted = _extended(beams.prefix.unsqueeze(2), beams.last.unsqueeze(1))
     possible = ~beams.total.isneginf()
     return (wanted == beams.prefix.unsqueeze(1)) & possible.unsqueeze(1) & possible.unsqueeze(2)
 
 
 def _stay(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (B, S) of the same prefixes after the column, ending in blank and token.
+    """Log-probabilities (B, S) of the prefixes after the column, ending in blank and in a token.
 
-    A prefix is also reached from its parent, if that is in the beam.
+    A prefix is also reached from its parent, if the parent is in the beam.
     """
     spoken = column.log_probs.gather(1, beams.last)
     blank = beams.total + column.log_probs[:, BLANK : BLANK + 1]
@@ -202,7 +201,7 @@ def _stay(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> tupl
 
 
 def _grow(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> Tensor:
-    """Log-probabilities (B, S, C) of prefixes with one more label that are not in the beam."""
+    """Log-probabilities (B, S, C) of extensions by one label that are not yet in the beam."""
     labels = column.labels.unsqueeze(1)
     before = beams.total.unsqueeze(2)
     if collapse:
@@ -216,9 +215,9 @@ def _grow(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> Tens
 def _fused(
     beams: _Beams, labels: Tensor, longer: Tensor, needed: Tensor, fusion: ShallowFusion
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities (B, S, C) of longer prefixes, what fusion adds, its states (B, S, C, W).
+    """Apply fusion: log-probabilities and added scores (B, S, C), and states (B, S, C, W).
 
-    What has less than it needs (B, S) whatever fusion adds is impossible, and nothing is computed.
+    Extensions below `needed` (B, S) cannot enter the beam; fusion is not computed for them.
     """
     states = beams.states.unsqueeze(2).expand(*longer.shape, -1)
     if not fusion.scorers:
@@ -243,13 +242,13 @@ def _next_states(
 def _spell(
     parents: list[Tensor], tokens: list[Tensor], batch: int, size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Tokens (B, S, L) of the last beams and their numbers (B, S), by following the parents."""
+    """Tokens (B, S, L) and token counts (B, S) of the final beams, traced back by parents."""
     place = torch.arange(size, device=device).expand(batch, -1)
-    said = [torch.empty(batch, size, 0, dtype=torch.long, device=device)]
+    emitted = [torch.empty(batch, size, 0, dtype=torch.long, device=device)]
     for parent, token in zip(reversed(parents), reversed(tokens), strict=True):
-        said.append(token.gather(1, place).unsqueeze(2))
+        emitted.append(token.gather(1, place).unsqueeze(2))
         place = parent.gather(1, place)
-    path = torch.cat(said[::-1], dim=2)
+    path = torch.cat(emitted[::-1], dim=2)
     spoken = path != BLANK
     counts = spoken.sum(dim=2)
     order = spoken.to(torch.int8).argsort(dim=2, descending=True, stable=True)
@@ -264,7 +263,7 @@ def _ranked(
     fusion: ShallowFusion,
     source: Columns,
 ) -> list[list[Hypothesis]]:
-    """The possible prefixes as hypotheses, best first, with the columns of their tokens."""
+    """The prefixes of nonzero probability as hypotheses, best first, with token positions."""
     batch, size = beams.last.shape
     ending = fusion.finish(beams.states.flatten(0, 1)).view(batch, size)
     external = beams.external + ending

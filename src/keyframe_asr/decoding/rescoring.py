@@ -1,14 +1,14 @@
-"""Second pass: hypotheses of the first pass scored by the attention decoder, or by CTC as well.
+"""Two-pass attention rescoring (arXiv 2012.05481) and joint CTC/attention scoring.
 
-Two-pass attention rescoring (arXiv 2012.05481), with the interpolated score
-`weight · log P_decoder + (1 - weight) · log P_first`, plus what language model and hot words add.
+The score is `weight · log P_decoder + (1 - weight) · log P_first`, plus the scores of language
+model and hotwords.
 
-Where `scored_by_ctc` gives the first score, this is hybrid CTC/attention decoding (Watanabe et al.,
-"Hybrid CTC/attention architecture for end-to-end speech recognition", IEEE JSTSP 2017) in its
-rescoring form (section IV-B1). The one-pass form scores every prefix by CTC at every step of the
-decoder; here prefix beam search already gives the sentences that CTC allows, and one parallel pass
-of the decoder replaces its steps. Deviation: candidates may come from every head (CTC on all
-frames, length head on keyframes), so that each may propose what the others would have pruned.
+With first scores from `scored_by_ctc`, this is the rescoring form (section IV-B1) of hybrid
+CTC/attention decoding (Watanabe et al., "Hybrid CTC/attention architecture for end-to-end speech
+recognition", IEEE JSTSP 2017). The one-pass form scores every prefix by CTC at every step of the
+decoder; here prefix beam search proposes the sentences and one parallel pass of the decoder scores
+them. Deviation: candidates may come from several heads (CTC on all frames, length head on
+keyframes).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.text.tokenizer import BLANK, END
 
 IMPOSSIBLE = -1e6
-"""CTC score of a sentence too long for its frames: finite, so that a weight of 0 ignores it."""
+"""CTC score of a sentence too long for its frames; finite, because 0 · -inf is NaN."""
 
 
 def rescore(
@@ -36,15 +36,15 @@ def rescore(
     weight: float,
     nbest: int = 1,
 ) -> list[Hypothesis]:
-    """The best of each utterance's candidates under decoder and first pass together.
+    """Select the best candidate of each utterance by the scores of decoder and first pass.
 
     Args:
         decoder: in evaluation mode.
-        memory: (B, K, D) encoder 2's output.
+        memory: (B, K, D) output of encoder 2.
         memory_lengths: (B,).
-        candidates: per utterance its hypotheses; none gives an empty one.
-        weight: of the decoder, in [0, 1]; 0 keeps the first pass, 1 ignores it.
-        nbest: how many of them the best one carries as its alternatives, if more than one.
+        candidates: hypotheses of each utterance; none yields an empty hypothesis.
+        weight: of the decoder, in [0, 1]; 0 uses the first pass only, 1 the decoder only.
+        nbest: number of hypotheses stored as `alternatives` of the best, if more than one.
 
     Returns:
         One hypothesis per utterance with the interpolated score, the positions of the first pass
@@ -67,12 +67,12 @@ def rescore(
 def scored_by_ctc(
     ctc: Columns, candidates: list[list[Hypothesis]], fusion: ShallowFusion
 ) -> list[list[Hypothesis]]:
-    """Each utterance's candidates, each once, with the score of CTC and of fusion.
+    """Score the candidates of each utterance by CTC and fusion; duplicates are removed.
 
     Args:
         ctc: log-probabilities of B utterances.
-        candidates: per utterance hypotheses of any search; only their tokens count.
-        fusion: language model and hot words.
+        candidates: hypotheses of each utterance from any search; only their tokens are used.
+        fusion: language model and hotwords.
     """
     several = [list(dict.fromkeys(one.tokens for one in row)) for row in candidates]
     flat = [tokens for row in several for tokens in row]
@@ -88,7 +88,7 @@ def scored_by_ctc(
 def token_scores(
     decoder: AttentionDecoder, memory: Tensor, lengths: Tensor, hypotheses: list[Hypothesis]
 ) -> list[Tensor]:
-    """Per hypothesis the log-probability of each token and of the end of sentence, (L + 1,)."""
+    """Log-probabilities (L + 1,) of the tokens and the end of sentence, per hypothesis."""
     if not hypotheses:
         return []
     whole, sizes = padded([(END, *one.tokens, END) for one in hypotheses], memory.device, END)
@@ -99,10 +99,10 @@ def token_scores(
 
 
 def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Tensor:
-    """Log-probability (N,) of each sentence, all its paths summed.
+    """Log-probability (N,) of each sentence, summed over its paths.
 
-    Every sentence gets a vocabulary of its own tokens alone: N copies of the whole vocabulary's
-    columns would not fit into memory.
+    The vocabulary of each sentence is reduced to its own tokens, because N copies of the full
+    log-probabilities would not fit into memory.
     """
     device = ctc.log_probs.device
     if not sentences:
@@ -111,9 +111,9 @@ def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]])
     targets, sizes = padded([[one.index(it) + 1 for it in one] for one in sentences], device)
     column = torch.arange(ctc.log_probs.shape[1], device=device).unsqueeze(1)
     row = torch.tensor(rows, device=device)[:, None, None]
-    own = ctc.log_probs.float()[row, column, labels.unsqueeze(1)]
+    reduced = ctc.log_probs.float()[row, column, labels.unsqueeze(1)]
     found = -torch.nn.functional.ctc_loss(
-        own.transpose(0, 1),
+        reduced.transpose(0, 1),
         targets,
         ctc.lengths[rows],
         sizes,

@@ -1,8 +1,8 @@
-"""What is added to the scores of a search from outside the network (shallow fusion).
+"""Shallow fusion: scorers outside the network that add to the scores of a beam search.
 
-A scorer sees hypotheses as rows of integers: its state after the tokens so far. That makes a step
-of the search a table lookup for all utterances, beams and candidate tokens at once. What a scorer
-adds may depend on the tokens alone, so equal prefixes have equal states.
+The state of a scorer after a token sequence is a row of integers, so a search step is one table
+lookup for all utterances, beams and candidate tokens. A score may depend on the tokens only: equal
+prefixes have equal states.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keyframe_asr.decoding.hypothesis import padded
 
 
 class Scorer(Protocol):
-    """Adds to the score of a hypothesis as its tokens come; it is already weighted."""
+    """Adds a weighted score to a hypothesis token by token."""
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -28,22 +28,22 @@ class Scorer(Protocol):
         """Scores (N,) and next states (N, W) of hypotheses in states (N, W) followed by tokens."""
 
     def upper_bound(self, states: Tensor) -> Tensor:
-        """Scores (N,) that no single token after these states exceeds."""
+        """Upper bounds (N,) of the score of any single token after these states."""
 
     def finish(self, states: Tensor) -> Tensor:
-        """Scores (N,) of ending there."""
+        """Scores (N,) of ending in these states."""
 
 
 @dataclass(frozen=True)
 class ShallowFusion:
-    """Several scorers as one, and a bonus for every token, which makes up for their costs."""
+    """The sum of several scorers and a bonus per token, which offsets their costs."""
 
     scorers: tuple[Scorer, ...] = ()
     token_bonus: float = 0.0
 
     @property
     def start(self) -> tuple[int, ...]:
-        """State before the first token: those of the scorers, side by side."""
+        """State before the first token: the concatenated states of the scorers."""
         return tuple(number for scorer in self.scorers for number in scorer.start)
 
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ class ShallowFusion:
         return scores, torch.cat(following, dim=1) if following else states
 
     def upper_bound(self, states: Tensor) -> Tensor:
-        """Scores (N,) that no token after states (N, W) exceeds, for searches to skip by."""
+        """Upper bounds (N,) of the score of any token after states (N, W), for pruning."""
         bound = torch.full((len(states),), self.token_bonus, device=states.device)
         for scorer, own in zip(self.scorers, self._split(states), strict=True):
             bound = bound + scorer.upper_bound(own)
@@ -71,16 +71,16 @@ class ShallowFusion:
         return scores
 
     def score(self, sentences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-        """Scores (N,) of whole token sequences, their ends included."""
+        """Scores (N,) of complete token sequences, including the end of sentence."""
         tokens, lengths = padded(sentences, device)
         states = torch.tensor(self.start, dtype=torch.long, device=device)
         states = states.expand(len(sentences), -1)
         total = torch.zeros(len(sentences), device=device)
         for place in range(tokens.shape[1]):
             added, after = self.extend(states, tokens[:, place])
-            going_on = place < lengths
-            total = total + added.masked_fill(~going_on, 0.0)
-            states = torch.where(going_on.unsqueeze(1), after, states)
+            inside = place < lengths
+            total = total + added.masked_fill(~inside, 0.0)
+            states = torch.where(inside.unsqueeze(1), after, states)
         return total + self.finish(states)
 
     def _split(self, states: Tensor) -> list[Tensor]:
@@ -89,19 +89,19 @@ class ShallowFusion:
 
 
 class SparseTable:
-    """Entry number of a pair (row, column) of integers, found by bisection in one sorted array."""
+    """Index of (row, column) pairs of integers, looked up by bisection in a sorted array."""
 
     def __init__(
         self, pairs: Sequence[tuple[int, int]] | Tensor, columns: int, device: torch.device
     ) -> None:
-        """Pairs (N, 2); of equal ones the first is found."""
-        rows, own = torch.as_tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
+        """Index pairs (N, 2) with columns in 0 to `columns` - 1; of equal pairs the first wins."""
+        row, column = torch.as_tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
         self._columns = columns
-        self._keys, order = (rows * columns + own).sort(stable=True)
+        self._keys, order = (row * columns + column).sort(stable=True)
         self._keys, self._order = self._keys.to(device), order.to(device)
 
     def find(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """For each pair its place in the list the table was made of, and whether it is there."""
+        """Index of each pair in the list the table was built from, and whether it is there."""
         keys = rows * self._columns + columns
         if not len(self._keys):
             return torch.zeros_like(keys), torch.zeros_like(keys, dtype=torch.bool)

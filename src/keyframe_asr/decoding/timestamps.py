@@ -1,8 +1,9 @@
-"""When each token was said: it starts at the source frame of the keyframe it was found at.
+"""Timestamps of tokens and words.
 
-It ends where the next one starts, or earlier if the sound ends before. The sound decides because
-the posteriors do not know: CTC is blank a frame after each spike, however long the token goes on
-(measured against espeak-ng's word times, ends from posteriors are no better than a constant).
+A token starts at the source frame of its keyframe. It ends where the next token starts, or earlier
+if the sound ends before. Ends come from the loudness because posteriors do not contain them: CTC is
+blank one frame after each spike, however long the token is (measured against espeak-ng's word
+times, ends from posteriors are no better than a constant).
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from keyframe_asr.results import Segment, Token, Word
 from keyframe_asr.text.forms import is_han
 
 WORD_BOUNDARY = "▁"
-"""Begins a word in sentencepiece's pieces."""
+"""Marks the beginning of a word in sentencepiece tokens."""
 
 LONGEST_TOKEN_SECONDS = 0.4
-"""Where noise hides the end of a sound, a token ends at most so long after its start."""
+"""Maximum duration of a token where noise hides the end of the sound."""
 
 
 def timed_tokens(
@@ -30,19 +31,19 @@ def timed_tokens(
     emission_delay: float = 0.0,
     level: SpeechLevel | None = None,
 ) -> list[Token]:
-    """One token per id, start times non-decreasing and within the recording.
+    """Tokens with times; start times are non-decreasing and within the recording.
 
     Args:
-        hypothesis: its positions say which entry of `frames` each token was found at.
-        frames: source frame of each column; `range(U)` where columns are frames.
-        frame_seconds: seconds between two encoder frames.
+        hypothesis: its positions are indices into `frames`.
+        frames: source frame of each column; `range(U)` if columns are frames.
+        frame_seconds: seconds between consecutive encoder frames.
         duration: of the recording in seconds.
-        piece: display form of a token id.
-        emission_delay: seconds from the start of a token to its spike, negative where spikes come
-            before it: a steady property of trained weights, since CTC does not care where within
-            its sound a token spikes.
-        level: how loud the recording is, which tells where tokens end; without it they end at the
-            next start, or after `LONGEST_TOKEN_SECONDS`.
+        piece: returns the display form of a token id.
+        emission_delay: seconds from the start of a token to its spike, negative if spikes come
+            earlier. Constant for trained weights: CTC does not prescribe where within its sound a
+            token spikes.
+        level: loudness of the recording, used to find the ends of tokens; without it, tokens end at
+            the next start or after `LONGEST_TOKEN_SECONDS`.
     """
     starts: list[float] = []
     for position in hypothesis.positions:
@@ -59,18 +60,18 @@ def timed_tokens(
 
 
 def _end(start: float, limit: float, level: SpeechLevel | None) -> float:
-    """Between the start and the limit, which is the next start or the end of the recording."""
-    heard = None if level is None else level.sound_end(start, limit)
-    return min(limit, start + LONGEST_TOKEN_SECONDS) if heard is None else heard
+    """End of a token; `limit` is the start of the next token or the end of the recording."""
+    sound_end = None if level is None else level.sound_end(start, limit)
+    return min(limit, start + LONGEST_TOKEN_SECONDS) if sound_end is None else sound_end
 
 
 def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
-    """Tokens as words, whatever kind of tokenizer they are of.
+    """Join tokens of any tokenizer into words.
 
-    A word ends at white space or sentencepiece's mark; every Han character is a word of its own.
-    A word starts with its first token, ends with its last and is as certain as the least certain
-    of them. A token with several words in it (sentencepiece on Mandarin) gives its time to its
-    characters in equal parts. Texts of the words are those of the recognised text.
+    Words are separated by white space or sentencepiece's mark; every Han character is a word. A
+    word spans its first to its last token, and its confidence is the lowest of its tokens. The time
+    of a token with several words (sentencepiece on Mandarin) is divided equally among its
+    characters.
     """
     found: list[Word] = []
     joins = False
@@ -82,7 +83,7 @@ def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
             if symbol.isspace():
                 joins = False
                 continue
-            start, end = _share(token, place, visible), _share(token, place + 1, visible)
+            start, end = _boundary(token, place, visible), _boundary(token, place + 1, visible)
             place += 1
             if joins and not is_han(symbol):
                 last = found[-1]
@@ -95,13 +96,13 @@ def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
 
 
 def segments_of(text: str, tokens: Sequence[Token]) -> list[Segment]:
-    """What was recognised at once as a segment, from its first word to its last; none if empty."""
-    said = words(tokens)
-    return [Segment(text, said[0].start, said[-1].end, list(tokens), said)] if said else []
+    """One segment from the first to the last word; none without words."""
+    found = words(tokens)
+    return [Segment(text, found[0].start, found[-1].end, list(tokens), found)] if found else []
 
 
-def _share(token: Token, place: int, parts: int) -> float:
-    """Where the part of that number begins, if the token's time is cut into equal parts."""
+def _boundary(token: Token, place: int, parts: int) -> float:
+    """Start of part number `place` when the token's time is divided into equal parts."""
     if place == parts:
         return token.end
     return token.start + (token.end - token.start) * place / parts

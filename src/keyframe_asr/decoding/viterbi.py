@@ -1,13 +1,12 @@
-"""The most probable path through log-probabilities that spells given tokens (Viterbi).
+"""Viterbi alignment: the most probable path that spells given tokens (Graves et al., 2006).
 
-Graves et al., 2006: n tokens have the 2n + 1 states blank, y1, blank, ..., yn, blank. With every
-column a path stays in its state, goes on to the next one, or skips the blank between two different
-tokens. In a length head (AXE or TIL) each column stands for at most one token: a path leaves a
-token's state with the next column, and equal neighbours need no blank between them.
+A sequence of n tokens has 2n + 1 states: blank, y1, blank, ..., yn, blank. At every column a path
+stays in its state, moves to the next state, or skips the blank between two different tokens. In a
+length head (AXE or TIL) each column stands for at most one token: a path leaves a token's state at
+the next column, and equal neighbours need no blank between them.
 
-All states of all sequences advance together, column by column. Of equally probable ways the one
-that stays wins, then the one that goes on by one state; at the end the last token wins over the
-blank after it.
+All states of all sequences are computed together, column by column. Ties are resolved in favour of
+staying, then of moving by one state; at the end, of the last token over the blank after it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from keyframe_asr.text.tokenizer import BLANK
 class Columns:
     """Log-probabilities (B, T, V) of a CTC (`collapse`: repeats are one token) or a length head.
 
-    `lengths` (B,) tells the valid columns; the others may hold anything.
+    `lengths` (B,) is the number of valid columns; padding may have any value.
     """
 
     log_probs: Tensor
@@ -38,12 +37,11 @@ class BestPaths:
     """The most probable path of each token sequence.
 
     Attributes:
-        states: (N, T) state of every column: 2i + 1 speaks token i, even ones speak blank; past
-            the length, the last state. Means nothing where the score is -inf.
-        positions: (N, L) the column of each token, the most probable one where several speak it;
-            0 in the padding and where there is no path.
-        scores: (N,) log-probability of the path; -inf where the columns have no room for the
-            tokens.
+        states: (N, T) state of every column: 2i + 1 emits token i, even states emit blank; past
+            the length, the last state. Undefined where the score is -inf.
+        positions: (N, L) column of each token, the most probable if several emit it; 0 in the
+            padding and where there is no path.
+        scores: (N,) log-probability of the path; -inf if there are too few columns for the tokens.
     """
 
     states: Tensor
@@ -59,9 +57,9 @@ def best_paths(
 
     Args:
         source: log-probabilities of B utterances.
-        tokens: (N, L) ids without blank; padding may hold anything.
-        counts: (N,) tokens of each sequence; 0 gives the path of blanks.
-        rows: (N,) the utterance of each sequence; by default one sequence for each utterance.
+        tokens: (N, L) ids without blank; padding may have any value.
+        counts: (N,) tokens of each sequence; 0 yields the path of blanks.
+        rows: (N,) utterance of each sequence; default: one sequence per utterance.
     """
     log_probs = source.log_probs
     rows = torch.arange(len(tokens), device=log_probs.device) if rows is None else rows
@@ -74,7 +72,7 @@ def best_paths(
     spoken = log_probs[rows.unsqueeze(1), column, labels.gather(1, states)]
     valid = (column < source.lengths[rows].unsqueeze(1)) & ~scores.isneginf().unsqueeze(1)
     speaks = valid & (states % 2 == 1)
-    # columns that speak no token are collected behind the last one
+    # columns that emit blank are collected in an extra run, dropped afterwards
     owner = (states // 2).masked_fill(~speaks, longest)
     positions = run_peaks(spoken, owner, speaks, longest + 1)[:, :longest]
     found = inside & ~scores.isneginf().unsqueeze(1)
@@ -82,7 +80,7 @@ def best_paths(
 
 
 def _search(source: Columns, rows: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """States (N, T) and scores (N,) of the best paths through states with these labels (N, S)."""
+    """States (N, T) and scores (N,) of the best paths through states with labels (N, S)."""
     number, states = labels.shape
     lengths = source.lengths[rows]
     is_token = torch.arange(states, device=labels.device) % 2 == 1
@@ -92,7 +90,7 @@ def _search(source: Columns, rows: Tensor, labels: Tensor, counts: Tensor) -> tu
     if source.collapse:
         may_skip[:, 2:] &= labels[:, 2:] != labels[:, :-2]
     score = source.log_probs.new_full((number, states), -torch.inf)
-    score[:, 0] = 0.0  # before the first column: from here to the first blank or the first token
+    score[:, 0] = 0.0  # initial state; leads to the first blank or the first token
     back: list[Tensor] = []
     for column in range(source.log_probs.shape[1]):
         shifted = torch.nn.functional.pad(score, (2, 0), value=-torch.inf)

@@ -1,1 +1,1 @@
-"""The network, every part a module of its own; none knows labels, text, files or devices."""
+"""The neural network. Its modules do not depend on labels, text, files or devices."""

@@ -1,6 +1,6 @@
 """Multi-head attention with rotary positions (arXiv 2104.09864).
 
-Positions are given, not counted: encoder 2 sees keyframes at their original frame times.
+Positions are an input, because encoder 2 uses the original frame times of the keyframes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def rotary_angles(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
 
 
 def rotate(heads: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate pairs of heads (B, H, N, head_dim) by their angles; same shape and type."""
+    """Rotate heads (B, H, N, head_dim) by their angles; same shape and dtype."""
     cosine, sine = angles
     first, second = heads.float().chunk(2, dim=-1)
     rotated = torch.cat((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
@@ -39,7 +39,7 @@ def merge_heads(heads: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Scaled dot-product attention of heads (B, H, N, D / H); without a mask it is causal."""
+    """Scaled dot-product attention of heads (B, H, N, D / H); causal if `mask` is None."""
     causal = mask is None
     if query.device.type != "cpu":
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
@@ -60,7 +60,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(dim, dim)
 
     def forward(self, frames: Tensor, mask: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-        """Frames (B, N, D), mask of keys (B, 1, 1 or N, N), angles of positions; (B, N, D)."""
+        """Apply to frames (B, N, D) with key mask (B, 1, 1 or N, N); returns (B, N, D)."""
         query, key, value = (
             split_heads(part, self.heads) for part in self.query_key_value(frames).chunk(3, dim=-1)
         )

@@ -21,7 +21,7 @@ class FeedForward(nn.Module):
         self.output = nn.Linear(hidden, dim)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+        """Map frames (B, N, D) to (B, N, D)."""
         projected: Tensor = self.output(silu(self.expand(self.norm(frames))))
         return projected
 
@@ -44,7 +44,7 @@ class ConformerLayer(nn.Module):
     def forward(
         self, frames: Tensor, inside: Tensor, mask: Tensor, angles: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """Frames (B, N, D), inside (B, N, 1), mask (B, 1, 1, N), angles; (B, N, D)."""
+        """Apply to frames (B, N, D), with `inside` (B, N, 1) and `mask` (B, 1, 1 or N, N)."""
         frames = frames + 0.5 * self.dropout(self.feed_forward_in(frames))
         attended = self.attention(self.attention_norm(frames), mask, angles)
         frames = frames + self.dropout(attended)
@@ -56,9 +56,9 @@ class ConformerLayer(nn.Module):
 
 
 class ConformerEncoder(nn.Module):
-    """A stack of Conformer layers over padded sequences with given positions.
+    """A stack of Conformer layers over padded sequences.
 
-    With a `window`, each frame attends to so many frames on each side only.
+    With a `window`, each frame attends only to this many frames on each side.
     """
 
     def __init__(self, layers: int, config: EncoderConfig, window: int | None = None) -> None:
@@ -68,7 +68,11 @@ class ConformerEncoder(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(layers))
 
     def forward(self, frames: Tensor, lengths: Tensor, positions: Tensor) -> Tensor:
-        """Frames (B, N, D), lengths (B,), positions (B, N) in frames; (B, N, D), 0 in padding."""
+        """Encode frames (B, N, D) of lengths (B,) at positions (B, N) in frames.
+
+        Returns:
+            (B, N, D), zeros in the padding.
+        """
         inside = length_mask(lengths, frames.size(1)).unsqueeze(-1)
         mask = attention_mask(lengths, frames.size(1), self.window)
         angles = rotary_angles(positions, self.head_dim)

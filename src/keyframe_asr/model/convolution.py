@@ -1,7 +1,7 @@
 """The convolution module of the Conformer (arXiv 2005.08100).
 
-Deviation: layer norm in place of batch norm, so that no utterance depends on its batch, in
-training either.
+Deviation: layer norm instead of batch norm, so that no utterance depends on its batch, including
+in training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ConvolutionModule(nn.Module):
         self.output = nn.Linear(dim, dim)
 
     def forward(self, frames: Tensor, inside: Tensor) -> Tensor:
-        """Frames (B, N, D), inside (B, N, 1) True within each sequence; (B, N, D)."""
+        """Apply to frames (B, N, D), with `inside` (B, N, 1) True within each sequence."""
         gated = glu(self.expand(frames), dim=-1).masked_fill(~inside, 0.0)
         mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         projected: Tensor = self.output(silu(self.norm(mixed)))

@@ -19,7 +19,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What decoding token by token carries on: a value, passed in and out.
+    """Immutable state of token-by-token decoding.
 
     Attributes:
         memory: per layer, keys and values of the encoder output, each (B, H, K, D / H).
@@ -34,7 +34,7 @@ class DecoderState:
     length: int
 
     def select(self, index: Tensor) -> DecoderState:
-        """The state with its batch reordered or repeated by index (B',): for beam search."""
+        """Reorder or repeat the batch by index (B',), for beam search."""
         return DecoderState(
             tuple((key[index], value[index]) for key, value in self.memory),
             tuple((key[index], value[index]) for key, value in self.past),
@@ -43,7 +43,7 @@ class DecoderState:
         )
 
     def select_past(self, index: Tensor) -> DecoderState:
-        """Reorder only the tokens so far: for beams that stay within their utterance."""
+        """Reorder only the tokens so far, for beams that stay within their utterance."""
         past = tuple((key[index], value[index]) for key, value in self.past)
         return DecoderState(self.memory, past, self.memory_mask, self.length)
 
@@ -77,7 +77,7 @@ class DecoderLayer(nn.Module):
         memory: KeyValue,
         memory_mask: Tensor,
     ) -> tuple[Tensor, KeyValue]:
-        """Tokens (B, N, D) after those of `past`; returns (B, N, D) and the longer past."""
+        """Process tokens (B, N, D) that follow `past`; returns (B, N, D) and the extended past."""
         query, key, value = (
             split_heads(part, self.heads)
             for part in self.query_key_value(self.self_norm(tokens)).chunk(3, dim=-1)
@@ -85,7 +85,7 @@ class DecoderLayer(nn.Module):
         query, key = rotate(query, angles), rotate(key, angles)
         if past is not None:
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
-        # One new token sees all that came before; only a whole prefix needs the causal mask.
+        # A single new token attends to all previous ones; only a prefix needs the causal mask.
         everything = None if past is None else key.new_ones(1, key.size(2), dtype=torch.bool)
         attended = attend(query, key, value, everything)
         tokens = tokens + self.dropout(self.self_output(merge_heads(attended)))
@@ -96,7 +96,7 @@ class DecoderLayer(nn.Module):
 
 
 class AttentionDecoder(nn.Module):
-    """Predicts the next token from the tokens so far and encoder 2's output."""
+    """Predicts the next token from the previous tokens and the output of encoder 2."""
 
     def __init__(self, dim: int, vocab_size: int, config: DecoderConfig) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class AttentionDecoder(nn.Module):
     def forward(
         self, prefix: Tensor, prefix_lengths: Tensor, memory: Tensor, memory_lengths: Tensor
     ) -> Tensor:
-        """Logits of every next token, in parallel (teacher forcing).
+        """Compute the logits of every next token in parallel (teacher forcing).
 
         Args:
-            prefix: (B, N) token ids, the first of each the start symbol, padding at the end.
-            prefix_lengths: (B,), for symmetry with the memory; attention is causal, so padding at
-                the end cannot reach a valid position.
-            memory: (B, K, D) encoder 2's output.
+            prefix: (B, N) token ids, beginning with the start symbol, padded at the end.
+            prefix_lengths: (B,), unused: attention is causal, so padding at the end cannot affect
+                a valid position.
+            memory: (B, K, D) output of encoder 2.
             memory_lengths: (B,).
 
         Returns:
@@ -148,7 +148,7 @@ class AttentionDecoder(nn.Module):
         )
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Log-probabilities (B, V) of what follows tokens (B,), and the state after them."""
+        """Log-probabilities (B, V) of the token after tokens (B,), and the next state."""
         angles = rotary_angles(_positions(state.length, tokens.unsqueeze(1)), self.head_dim)
         hidden = self.dropout(self.embedding(tokens.unsqueeze(1)) * self.scale)
         grown = []

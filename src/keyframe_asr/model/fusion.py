@@ -2,13 +2,14 @@
 
 Source: "End-to-end Speech Recognition with similar length speech and text" (arXiv 2510.10453),
 which fuses frames t-1, t, t+1 and finds five frames worse than three. Keyframe t becomes
-Σ_d w_d · x_{t+d} over the offsets d of the window. The paper does not say how the weights are
-made; here they are content-dependent (`attention`), learned (`static`), equal (`mean`), or a
-full projection of the window (`concat`). Derivation: docs/math/keyframes.md.
+Σ_d w_d · x_{t+d} over the offsets d of the window. The paper does not define the weights; here they
+are content-dependent (`attention`), learned (`static`), equal (`mean`), or a full projection of the
+window (`concat`). Derivation: docs/math/keyframes.md.
 
-All learned kinds start close to the keyframe alone, so that fusion can be switched on in trained
-weights: `attention` and `static` give the keyframe two thirds of the weight and share the rest
-equally (far from saturation, so every weight has gradient); `concat` starts as the identity.
+All learned kinds are initialised close to the keyframe itself, so that fusion can be switched on in
+trained weights. `attention` and `static` assign two thirds of the weight to the keyframe and
+distribute the rest equally (far from saturation, so every weight has a gradient); `concat` starts
+as the identity.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from torch import Tensor, nn
 from keyframe_asr.config.model import FusionConfig
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
 
-ATTENTION_SHARE = 4
+ATTENTION_REDUCTION = 4
 """Queries and keys of `attention` are this many times narrower than the frames."""
 
 
 class FrameFusion(nn.Module):
-    """Fuse each keyframe with its neighbours; frames outside the utterance weigh nothing.
+    """Fuse each keyframe with its neighbours; frames outside the utterance have weight 0.
 
     Args:
         dim: width D of the frames.
-        config: kind of weights, window, and whether it looks only to the left.
+        config: kind of weights and window.
     """
 
     def __init__(self, dim: int, config: FusionConfig) -> None:
@@ -39,9 +40,9 @@ class FrameFusion(nn.Module):
         self.config = config
         window = len(self.offsets)
         if config.kind == "attention":
-            narrow = max(dim // ATTENTION_SHARE, 1)
+            narrow = max(dim // ATTENTION_REDUCTION, 1)
             self.query = nn.Linear(dim, narrow)
-            # A bias of the keys would add the same to every score of a window.
+            # A key bias would add the same constant to every score of a window.
             self.key = nn.Linear(dim, narrow, bias=False)
         if config.kind in ("attention", "static"):
             self.offset_bias = nn.Parameter(torch.zeros(window))
@@ -59,7 +60,7 @@ class FrameFusion(nn.Module):
         return tuple(range(first, first + window))
 
     def reset_parameters(self) -> None:
-        """Start close to the keyframe alone, see the top of the file."""
+        """Initialise close to the keyframe itself, see the module docstring."""
         centre, window = self.offsets.index(0), len(self.offsets)
         with torch.no_grad():
             if self.config.kind in ("attention", "static"):
@@ -84,7 +85,7 @@ class FrameFusion(nn.Module):
             keyframes: index (B, K), within the lengths.
 
         Returns:
-            (B, K, D), zeros past the number of keyframes. Only K x window frames are read.
+            (B, K, D), zeros past the number of keyframes.
         """
         if self.config.kind == "none":
             return keyframes.gather(frames)
@@ -112,7 +113,7 @@ class FrameFusion(nn.Module):
             key = self.key(neighbours)
             scores = (query.unsqueeze(2) * key).sum(-1) / math.sqrt(key.shape[-1])
             scores = scores + self.offset_bias
-        # The lowest finite number rather than -inf: a padded keyframe has no frame inside, and a
-        # softmax over nothing but -inf is NaN. Next to any real score it still weighs exactly 0.
+        # The lowest finite number instead of -inf: a padded keyframe has no frame inside, and a
+        # softmax over only -inf is NaN. Next to any real score its weight is still exactly 0.
         scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1)

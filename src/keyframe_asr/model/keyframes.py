@@ -1,14 +1,15 @@
-"""Keyframes: one encoder frame per spike of the inter-CTC, blanks and repeats dropped (KFDS).
+"""Keyframe selection (KFDS): keep one encoder frame per CTC spike, drop blanks and repeats.
 
-Source: "End-to-end Speech Recognition with similar length speech and text" (arXiv 2510.10453),
-keyframe-based down-sampling. Where the paper is silent, this is what is done:
+Source: keyframe-based down-sampling, "End-to-end Speech Recognition with similar length speech and
+text" (arXiv 2510.10453). Details that the paper leaves open:
 
-* of each run of equal labels the most probable frame is kept (`peak`), or the `first`;
-* blank may be decided by a threshold on its probability instead of by the arg-max;
-* an utterance never loses all its frames: without a spike the least blank frame is kept;
-* the caller may ask for a least number of keyframes; the missing ones are the least blank frames.
+* Of each run of equal labels, the most probable frame is kept (`peak`), or the `first`.
+* Blank is decided by arg-max, or by a threshold on its probability.
+* An utterance keeps at least one frame: without a spike, the frame of lowest blank probability.
+* The caller may require a minimum number of keyframes; they are filled up with the frames of lowest
+  blank probability.
 
-Works on any CTC log-probabilities; needs no labels. The derivation is in docs/math/keyframes.md.
+Works on any CTC log-probabilities and needs no labels. Derivation: docs/math/keyframes.md.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from keyframe_asr.model.masks import length_mask, run_peaks
 
 @dataclass(frozen=True)
 class Keyframes:
-    """Which frames of each utterance are kept.
+    """The kept frames of each utterance.
 
     Attributes:
         index: (B, K) long, the kept frames in strictly ascending order; 0 past the length.
         lengths: (B,) long, keyframes of each utterance; 0 only for an utterance without frames.
-            K is the largest of them, and at least 1.
+            K is the largest length, and at least 1.
     """
 
     index: Tensor
@@ -42,7 +43,7 @@ class Keyframes:
         return length_mask(self.lengths, self.index.shape[1])
 
     def gather(self, frames: Tensor) -> Tensor:
-        """Take the keyframes out of `frames` (B, U, D): (B, K, D), zeros past the length.
+        """Gather the keyframes of `frames` (B, U, D): (B, K, D), zeros past the length.
 
         Differentiable with respect to `frames`.
         """
@@ -50,7 +51,7 @@ class Keyframes:
 
     @classmethod
     def all_frames(cls, lengths: Tensor, frames: int) -> Keyframes:
-        """Keep every frame: `lengths` (B,) of utterances padded to `frames` frames."""
+        """Keep every frame of utterances of `lengths` (B,) padded to `frames` frames."""
         width = max(frames, 1)
         position = torch.arange(width, device=lengths.device)
         index = position.expand(lengths.shape[0], width)
@@ -62,9 +63,9 @@ class SelectionPolicy:
     """How keyframes are chosen.
 
     Attributes:
-        keep: of a run of equal labels, keep the most probable frame (`peak`) or the `first`.
-        blank_threshold: a frame is blank where the probability of blank exceeds this; `None`:
-            where blank is the most probable label.
+        keep: frame kept of a run of equal labels: the most probable (`peak`) or the `first`.
+        blank_threshold: a frame is blank if the probability of blank exceeds this; None: if blank
+            is the most probable label.
         blank: the label of blank.
 
     Raises:
@@ -95,20 +96,21 @@ def select_keyframes(
     policy: SelectionPolicy = DEFAULT_POLICY,
     min_keyframes: Tensor | None = None,
 ) -> Keyframes:
-    """Choose the keyframes of every utterance from CTC log-probabilities.
+    """Select the keyframes of every utterance from CTC log-probabilities.
 
-    Vectorised over batch and time, deterministic, without gradient; what an utterance gets
-    depends neither on its padding nor on what it is batched with. The device is waited for once.
+    Vectorised over batch and time, deterministic, without gradient, independent of padding and of
+    the other utterances of the batch. Synchronises once with the device.
 
     Args:
-        log_probs: (B, U, V) log-probabilities of the labels; anything past the length is ignored.
-        lengths: (B,) frames of each utterance, 0 to U; without frames it gets no keyframes.
-        policy: the rules of the choice.
-        min_keyframes: (B,) keep at least as many frames (clamped to the utterance's length),
-            filling up with the frames of lowest blank probability, the earliest of equals.
+        log_probs: (B, U, V) log-probabilities of the labels; values past the length are ignored.
+        lengths: (B,) frames of each utterance, 0 to U; 0 frames yield no keyframes.
+        policy: the selection rules.
+        min_keyframes: (B,) minimum number of keyframes (clamped to the utterance's length), filled
+            up with the frames of lowest blank probability, the earliest first in a tie.
 
     Raises:
-        ValueError: shapes that do not fit, lengths outside 0 to U, NaN or +inf within a length.
+        ValueError: shapes do not match, lengths are outside 0 to U, or `log_probs` contain NaN or
+            +inf within a length.
     """
     _check_shapes(log_probs, lengths, policy, min_keyframes)
     frames = log_probs.shape[1]
@@ -135,7 +137,7 @@ def select_keyframes(
 def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     """Frames (B, U, D) at `index` (B, ...) where `mask` (B, ...) holds, else zeros: (B, ..., D).
 
-    `index` may hold anything where `mask` does not. Rows are selected from the flattened batch,
+    `index` may have any value where `mask` is False. Rows are selected from the flattened batch,
     which copies whole frames instead of single numbers. Differentiable with respect to `frames`.
     """
     batch, count, dim = frames.shape
@@ -149,7 +151,7 @@ def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:
 
 
 def _blank_and_best_label(log_probs: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probability of blank, that of the best other label, and a number for that label."""
+    """Log-probability of blank, log-probability of the best other label, and its index."""
     others = log_probs[..., 1:]
     if blank > 0:
         others = torch.cat((log_probs[..., :blank], log_probs[..., blank + 1 :]), dim=-1)
@@ -168,23 +170,23 @@ def _differs_from_previous(label: Tensor, spiking: Tensor) -> Tensor:
 
 
 def _peaks(score: Tensor, spiking: Tensor, starts: Tensor) -> Tensor:
-    """The most probable frame of each run, the earliest of equals."""
+    """Mask of the most probable frame of each run, the earliest in a tie."""
     frames = score.shape[1]
-    # Blanks in front of the first run are counted with it; they take no part in its maximum.
+    # Blanks before the first run are assigned to it, but excluded from its maximum.
     run = (starts.cumsum(1) - 1).clamp(min=0)
     peaks = run_peaks(score, run, spiking, frames)
     return torch.arange(frames, device=score.device) == peaks.gather(1, run)
 
 
 def _least_blank(blank: Tensor, candidates: Tensor, missing: Tensor) -> Tensor:
-    """Of the candidates (B, U), the `missing` (B,) ones of least blank probability."""
+    """Mask of the `missing` (B,) candidates (B, U) of lowest blank probability."""
     order = blank.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True)
     rank = order.argsort(dim=1)
     return candidates & (rank < missing.unsqueeze(1))
 
 
 def _checked_width(count: Tensor, invalid: Tensor, wrong: Tensor) -> int:
-    """The number of columns K; all checks of values share this one wait for the device."""
+    """The number of columns K; all value checks share this one synchronisation."""
     if count.shape[0] == 0:
         return 1
     width, any_invalid, any_wrong = torch.stack(
@@ -192,10 +194,10 @@ def _checked_width(count: Tensor, invalid: Tensor, wrong: Tensor) -> int:
     ).tolist()
     if any_wrong:
         places = wrong.nonzero().flatten().tolist()
-        raise ValueError(f"lengths outside 0 to {invalid.shape[1]} at batch places {places}")
+        raise ValueError(f"lengths outside 0 to {invalid.shape[1]} at batch indices {places}")
     if any_invalid:
         places = invalid.any(1).nonzero().flatten().tolist()
-        raise ValueError(f"log_probs hold NaN or +inf in the utterances at batch places {places}")
+        raise ValueError(f"log_probs contain NaN or +inf at batch indices {places}")
     return max(int(width), 1)
 
 
@@ -215,4 +217,7 @@ def _check_shapes(
                 f"{value.dtype} {tuple(value.shape)}"
             )
     if not policy.blank < vocabulary or vocabulary < 2:
-        raise ValueError(f"blank {policy.blank} and another label must fit into {vocabulary}")
+        raise ValueError(
+            f"blank {policy.blank} and at least one other label must fit into a vocabulary of "
+            f"{vocabulary}"
+        )

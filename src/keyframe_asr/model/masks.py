@@ -1,4 +1,4 @@
-"""Masks that keep padding out of every result, and the peaks of runs of frames under one."""
+"""Padding masks, and the most probable frame of runs of frames."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import Tensor
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """True inside each sequence: lengths (B,) to a mask (B, size)."""
+    """Mask (B, size) from lengths (B,): True inside each sequence."""
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def attention_mask(lengths: Tensor, size: int, window: int | None = None) -> Tensor:
-    """Which keys each query may attend to: (B, 1, 1, size), with a window (B, 1, size, size).
+    """Mask of keys for attention: (B, 1, 1, size), or (B, 1, size, size) with a window.
 
-    A query without any key would be NaN in a softmax. So an empty sequence keeps its first
-    (padded) key, and with a window each query keeps itself; what comes of it is masked like all
+    A query without keys would yield NaN in the softmax. Therefore an empty sequence keeps its first
+    (padded) key, and with a window each query keeps itself; the results are masked like all
     padding.
 
     Args:
         lengths: (B,) of the sequences.
-        size: N, what they are padded to.
-        window: how far keys may be away, to each side.
+        size: padded length N.
+        window: maximum distance of keys, to each side.
     """
     keys = length_mask(lengths.clamp(min=1), size)[:, None, None, :]
     if window is None:
@@ -32,13 +32,13 @@ def attention_mask(lengths: Tensor, size: int, window: int | None = None) -> Ten
 
 
 def run_peaks(scores: Tensor, run: Tensor, inside: Tensor, runs: int) -> Tensor:
-    """The frame (B, runs) of the highest score of each run, the earliest of equals.
+    """The frame (B, runs) of the highest score of each run, the earliest in a tie.
 
     Args:
         scores: (B, U).
-        run: (B, U) number of the run that each frame belongs to.
-        inside: (B, U) frames that take part; a run of which none does gets U.
-        runs: how many there are.
+        run: (B, U) index of the run of each frame.
+        inside: (B, U) mask of the frames to consider; a run without any gets U.
+        runs: number of runs.
     """
     frames = scores.shape[1]
     scores = scores.masked_fill(~inside, -torch.inf)

@@ -2,7 +2,7 @@
 
 Deviations from the paper: rotary positions at the original frame times, layer norm instead of
 batch norm in the convolution module, no dropout on attention weights; optionally self-conditioning
-(arXiv 2104.02724): what the inter-CTC says of a frame is added to it on its way to encoder 2.
+(arXiv 2104.02724): the projected posteriors of the inter-CTC are added to the input of encoder 2.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from keyframe_asr.model.whisper import WhisperEncoder
 
 @dataclass(frozen=True)
 class Encoded:
-    """Everything the encoders say about a batch.
+    """Output of the encoders and heads for a batch.
 
     Attributes:
         inter_log_probs: (B, U, V) log-probabilities of the inter-CTC, one per encoder frame.
         frame_lengths: (B,) encoder frames per utterance.
-        keyframes: source frames of encoder 2's input: all of them when keyframes are off.
-        memory: (B, K, D) encoder 2's output.
-        head_log_probs: (B, K, V) log-probabilities of the length head; of the final CTC when
+        keyframes: source frames of encoder 2's input; all frames if keyframes are off.
+        memory: (B, K, D) output of encoder 2.
+        head_log_probs: (B, K, V) log-probabilities of the length head; of the final CTC if
             keyframes are off.
     """
 
@@ -48,7 +48,7 @@ class Encoded:
     head_log_probs: Tensor
 
     def detach(self) -> Encoded:
-        """The same without gradient."""
+        """A copy without gradient."""
         return replace(
             self,
             inter_log_probs=self.inter_log_probs.detach(),
@@ -58,12 +58,12 @@ class Encoded:
 
 
 class KeyframeNetwork(nn.Module):
-    """Features in, log-probabilities and encoder output out; the decoder hangs on the latter.
+    """The encoders, both heads and the attention decoder.
 
-    Features are fbank, or what the front end of a pretrained encoder gives: its outputs are then
-    normalised, summed over layers and subsampled, and take the place of fbank.
-    `keyframes_enabled` and `fusion_enabled` choose what a training stage or a stored model uses;
-    the parameters are the same in all cases, so that each stage starts from the last one's.
+    The input is fbank, or the input of a pretrained encoder, whose outputs are then normalised,
+    summed over layers and subsampled in place of fbank. `keyframes_enabled` and `fusion_enabled`
+    are set by the training stage or the stored model. The parameters are the same in all cases, so
+    each stage can start from the weights of the previous stage.
     """
 
     def __init__(self, config: ModelConfig, num_mel_bins: int, vocab_size: int) -> None:
@@ -105,7 +105,7 @@ class KeyframeNetwork(nn.Module):
         *,
         pre_encoded: bool = False,
     ) -> Encoded:
-        """Same as `encode`."""
+        """See `encode`."""
         return self.encode(features, lengths, min_keyframes, pre_encoded=pre_encoded)
 
     def encode(
@@ -119,13 +119,14 @@ class KeyframeNetwork(nn.Module):
         """Run both encoders and both heads.
 
         Args:
-            features: (B, T, F) of the model's front end, not normalised; padding may hold anything.
-            lengths: (B,) frames per utterance; 0 is legal.
-            min_keyframes: (B,) keep at least so many frames, as far as there are any.
-            pre_encoded: `features` are outputs of the pretrained encoder already.
+            features: (B, T, F) of the model's front end, not normalised; padding may have any
+                value.
+            lengths: (B,) frames per utterance; may be 0.
+            min_keyframes: (B,) minimum number of keyframes, clamped to the number of frames.
+            pre_encoded: `features` are already outputs of the pretrained encoder.
 
         Raises:
-            ValueError: `pre_encoded` of a network that has no pretrained encoder.
+            ValueError: `pre_encoded` is set, but the network has no pretrained encoder.
         """
         if pre_encoded and self.pretrained is None:
             raise ValueError("features are pre-encoded, but the network has no pretrained encoder")
@@ -150,7 +151,7 @@ class KeyframeNetwork(nn.Module):
         return Encoded(inter_log_probs, frame_lengths, keyframes, memory, head_log_probs)
 
     def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        if features.size(1) == 0:  # nothing was said at all; convolutions need one frame
+        if features.size(1) == 0:  # convolutions need at least one frame
             features = features.new_zeros(features.size(0), 1, features.size(2))
         features = self.normalisation(features)
         if self.layer_sum is not None:
@@ -176,20 +177,21 @@ class KeyframeNetwork(nn.Module):
 
 
 def build_pretrained(config: PretrainedConfig) -> PretrainedEncoder:
-    """The encoder of that architecture with random weights, frozen.
+    """Build the encoder with random weights, frozen.
 
     Raises:
         ModelError: `transformers` is not installed, or the architecture is missing or wrong.
     """
     if config.architecture is None:
         raise ModelError(
-            f"the architecture of '{config.source}' is not known; train with its folder at hand"
+            f"model.pretrained.architecture is missing for '{config.source}'; training reads it "
+            "from the folder of the pretrained encoder"
         )
     try:
         import transformers  # noqa: F401
     except ImportError:
         raise ModelError(
-            f"a pretrained encoder ({config.family}) needs transformers; "
+            f"the pretrained encoder ({config.family}) needs transformers, which is not installed; "
             "pip install 'keyframe-asr[pretrained]'"
         ) from None
     kind = WhisperEncoder if config.family == "whisper" else Wav2Vec2Encoder

@@ -1,8 +1,8 @@
-"""An open pretrained speech encoder under the network's own layers.
+"""Interface of pretrained speech encoders below the network's own layers.
 
-A `PretrainedEncoder` maps what its front end gives of each utterance to outputs of its layers, 50 a
-second. Each family is one file beside this one. What they have in common: padding changes nothing,
-no dropout ever (frozen outputs are computed once and stored), and freezing by layer.
+A `PretrainedEncoder` maps features of its own front end to outputs of its layers at 50 Hz. Each
+family is one file. All of them are independent of padding, never use dropout (frozen outputs are
+computed once and stored), and can be frozen by layer.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from keyframe_asr.config.model import PretrainedConfig
 from keyframe_asr.errors import ModelError
 
 OUTPUTS_PER_SECOND = 50
-"""Of every family: their first convolutions take 20 ms steps."""
+"""The same for all families: their first convolutions have a step of 20 ms."""
 
 
 class PretrainedEncoder(nn.Module, ABC):
-    """The chosen layers' outputs of an open encoder.
+    """Returns the outputs of chosen layers of a pretrained encoder.
 
     Attributes:
-        chosen: numbers of the layers whose outputs are taken, ascending; 0 is what enters the
-            first, the highest there is comes with the encoder's last norm.
-        dim: width of one layer's outputs.
-        width: of what `forward` gives: the chosen layers' outputs side by side.
+        chosen: numbers of the layers whose outputs are used, ascending. 0 is the input of the first
+            layer; the last layer's output includes the encoder's final norm.
+        dim: width of the output of one layer.
+        width: width of the output of `forward`: the chosen layers concatenated.
         architecture: the configuration it was built from.
     """
 
@@ -43,66 +43,66 @@ class PretrainedEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Front-end features (B, T, F), lengths (B,); outputs (B, N, width), lengths (B,)."""
+        """Map features (B, T, F) of lengths (B,) to outputs (B, N, width) of lengths (B,)."""
 
     @abstractmethod
-    def own_layers(self) -> Iterator[nn.Module]:
-        """The layers that were built, the first first."""
+    def encoder_layers(self) -> Iterator[nn.Module]:
+        """The layers that were built, in order."""
 
     @abstractmethod
-    def trainable_after(self) -> Iterator[nn.Module]:
-        """What comes after the last layer, trained whenever that layer is."""
+    def final_modules(self) -> Iterator[nn.Module]:
+        """The modules after the last layer, trained together with it."""
 
     def unfreeze_from(self, layer: int | None) -> None:
-        """Let the layers from this number on be trained; 0: everything, None: nothing.
+        """Make the layers from this number on trainable; 0: the whole encoder, None: nothing.
 
         Raises:
-            ModelError: there is no such layer, or the network takes nothing from it.
+            ModelError: there is no such layer, or the network does not use it.
         """
         self.requires_grad_(False)
         if layer is None:
             return
-        layers = list(self.own_layers())
+        layers = list(self.encoder_layers())
         if layer > len(layers):
             raise ModelError(
                 f"unfreeze_from_layer is {layer}, but the network uses {len(layers)} layers of the "
-                "pretrained encoder; choose one of them"
+                f"pretrained encoder; choose 0 to {len(layers)}"
             )
         if layer == 0:
             self.requires_grad_(True)
             self._keep_constants()
             return
-        for module in (*layers[layer - 1 :], *self.trainable_after()):
+        for module in (*layers[layer - 1 :], *self.final_modules()):
             module.requires_grad_(True)
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
-        """Stays as in evaluation: its dropout and masking are never used."""
+        """Stay in evaluation mode: dropout and masking are never used."""
         super().train(False)
         return self
 
     def _keep_constants(self) -> None:
-        """Freeze again what is not trained in the original either."""
+        """Freeze parameters that are constants in the original."""
 
 
 class LayerSum(nn.Module):
-    """The weighted sum of layers given side by side; the weights are learned and sum to 1."""
+    """The learned weighted sum of concatenated layer outputs; the weights sum to 1."""
 
     def __init__(self, layers: int) -> None:
         super().__init__()
         self.scores = nn.Parameter(torch.zeros(layers))
 
     def forward(self, outputs: Tensor) -> Tensor:
-        """(B, N, layers · D) to (B, N, D)."""
+        """Map (B, N, layers · D) to (B, N, D)."""
         weights = self.scores.softmax(dim=0).to(outputs.dtype)
         layers: Tensor = outputs.unflatten(-1, (len(weights), -1))
         return (layers * weights.unsqueeze(-1)).sum(dim=-2)
 
 
 def chosen_layers(config: PretrainedConfig, layers: int) -> tuple[int, ...]:
-    """Numbers of the layers a recipe chooses, of an encoder that has so many, ascending.
+    """Numbers of the layers chosen by a recipe, ascending; `layers` is the encoder's total.
 
     Raises:
-        ModelError: it has no such layer.
+        ModelError: the encoder has no such layer.
     """
     wanted = config.layers or [layers]
     if max(wanted) > layers:

@@ -1,7 +1,7 @@
-"""From features to encoder frames: normalisation, then convolutional subsampling in time.
+"""Feature normalisation and convolutional subsampling.
 
-Subsampling gives 25 Hz (factor 4) or 12.5 Hz (factor 8), of fbank at 100 Hz or of a pretrained
-encoder's outputs at 50 Hz, which is half of the factor.
+Encoder frames have a rate of 25 Hz (factor 4) or 12.5 Hz (factor 8). The input is fbank at 100 Hz,
+or the outputs of a pretrained encoder at 50 Hz, which already include a factor of 2.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from keyframe_asr.model.masks import length_mask
 
 
 def subsampled_lengths(lengths: Tensor, factor: int) -> Tensor:
-    """Encoder frames of so many fbank frames: ceil(lengths / factor), for factors of two."""
+    """Number of encoder frames: ceil(lengths / factor), for powers of two."""
     return (lengths + factor - 1) // factor
 
 
 class GlobalNormalisation(nn.Module):
     """Global cepstral mean and variance normalisation (CMVN), stored with the weights.
 
-    Shift and scale each mel bin by statistics of the training set; identity until they are set.
+    Shifts and scales each feature by statistics of the training set; the identity by default.
 
     Buffers: `mean` (F,) and `inverse_std` (F,), both float32.
     """
@@ -36,7 +36,7 @@ class GlobalNormalisation(nn.Module):
         self.register_buffer("inverse_std", torch.ones(num_mel_bins))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, T, F) to the same shape."""
+        """Normalise features (B, T, F); same shape."""
         return (features - self.mean) * self.inverse_std
 
 
@@ -44,7 +44,7 @@ class ConvolutionalSubsampling(nn.Module):
     """Stacked 3x3 convolutions of stride 2 over time and frequency, then a projection.
 
     With `separable`, each convolution after the first is depthwise followed by pointwise, at about
-    a ninth of the cost. Padding is masked before every convolution, so it never leaks in.
+    a ninth of the cost. Padding is masked before every convolution.
     """
 
     def __init__(self, num_mel_bins: int, dim: int, config: SubsamplingConfig) -> None:
@@ -60,7 +60,7 @@ class ConvolutionalSubsampling(nn.Module):
         self.projection = nn.Linear(channels * bins, dim)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) and lengths (B,) to frames (B, U, D) and lengths (B,)."""
+        """Map features (B, T, F) of lengths (B,) to frames (B, U, D) of lengths (B,)."""
         frames = features.unsqueeze(1)
         for convolution in self.convolutions:
             inside = length_mask(lengths, frames.size(2))[:, None, :, None]
@@ -72,7 +72,7 @@ class ConvolutionalSubsampling(nn.Module):
 class EncodingSubsampling(nn.Module):
     """Convolutions of width 3 and stride 2 over a pretrained encoder's outputs, then a projection.
 
-    The factor counts from 100 Hz, as everywhere: the encoder itself has taken 2 of it.
+    The factor is relative to 100 Hz; the encoder already includes a factor of 2.
     """
 
     def __init__(self, width: int, dim: int, config: SubsamplingConfig) -> None:
@@ -85,7 +85,7 @@ class EncodingSubsampling(nn.Module):
         self.projection = nn.Linear(width, dim)
 
     def forward(self, encodings: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodings (B, N, width) and lengths (B,) to frames (B, U, D) and lengths (B,)."""
+        """Map encodings (B, N, width) of lengths (B,) to frames (B, U, D) of lengths (B,)."""
         frames = encodings.transpose(1, 2)
         for convolution in self.convolutions:
             inside = length_mask(lengths, frames.size(2)).unsqueeze(1)

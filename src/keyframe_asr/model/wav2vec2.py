@@ -1,8 +1,8 @@
-"""wav2vec 2.0's encoder (arXiv 2006.11477), on one utterance after the other.
+"""wav2vec 2.0 encoder (arXiv 2006.11477), applied to one utterance at a time.
 
-The layers are those of `transformers`; what runs them is here, to take the outputs of some. An
-utterance is never padded: the group norm of the smaller checkpoints runs over all of its samples,
-so that with padding it would depend on its batch.
+Uses the layers of `transformers` with its own forward pass, which returns the outputs of chosen
+layers. Utterances are not padded: the group norm of the smaller checkpoints is computed over all
+samples, so padding would make an utterance depend on its batch.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from keyframe_asr.model.pretrained import PretrainedEncoder
 
 
 class Wav2Vec2Encoder(PretrainedEncoder):
-    """Waveforms (B, S, 1) at 16 kHz in, outputs of the chosen layers at 50 Hz out."""
+    """Maps waveforms (B, S, 1) at 16 kHz to outputs of the chosen layers at 50 Hz."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         from transformers import Wav2Vec2Config, Wav2Vec2Model
 
         try:
-            own = Wav2Vec2Config(**dict(config.architecture or {}))
+            architecture = Wav2Vec2Config(**dict(config.architecture or {}))
         except (TypeError, ValueError) as error:
             raise ModelError(
-                f"'{config.source}': no configuration of wav2vec 2.0: {error}"
+                f"'{config.source}': not a wav2vec 2.0 configuration: {error}"
             ) from None
-        total = own.num_hidden_layers
-        super().__init__(config, total, own.hidden_size)
-        own.num_hidden_layers = max(self.chosen)
+        total = architecture.num_hidden_layers
+        super().__init__(config, total, architecture.hidden_size)
+        architecture.num_hidden_layers = max(self.chosen)
         self._total_layers = total
-        encoder: Any = Wav2Vec2Model(own)
-        # where layers norm first, the norm after the last layer belongs to that layer only
-        if own.do_stable_layer_norm and max(self.chosen) < total:
+        encoder: Any = Wav2Vec2Model(architecture)
+        # in pre-norm layers, the final norm belongs to the original last layer only
+        if architecture.do_stable_layer_norm and max(self.chosen) < total:
             encoder.encoder.layer_norm = nn.Identity()
         self.encoder = encoder
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See the base class."""
+        """See `PretrainedEncoder`."""
         outputs = [
             self._encode(samples[:length, 0])
             for samples, length in zip(features, lengths.tolist(), strict=True)
         ]
-        sizes = torch.tensor([len(one) for one in outputs], device=lengths.device)
+        sizes = torch.tensor([len(output) for output in outputs], device=lengths.device)
         return pad_sequence(outputs, batch_first=True), sizes
 
-    def own_layers(self) -> Iterator[nn.Module]:
-        """See the base class."""
+    def encoder_layers(self) -> Iterator[nn.Module]:
+        """See `PretrainedEncoder`."""
         return iter(self.encoder.encoder.layers)
 
-    def trainable_after(self) -> Iterator[nn.Module]:
-        """See the base class."""
+    def final_modules(self) -> Iterator[nn.Module]:
+        """See `PretrainedEncoder`."""
         if self.encoder.config.do_stable_layer_norm:
             yield self.encoder.encoder.layer_norm
 
     def _encode(self, samples: Tensor) -> Tensor:
-        """(S,) to (N, width); nothing where there is less than one window of samples."""
+        """Map samples (S,) to (N, width); N is 0 for less than one window of samples."""
         frames = torch.tensor(samples.size(0))
         if int(self.encoder._get_feat_extract_output_lengths(frames)) < 1:
             return samples.new_zeros(0, self.width)

@@ -1,9 +1,9 @@
-"""Whisper's encoder (arXiv 2212.04356) on utterances of their own length.
+"""Whisper encoder (arXiv 2212.04356) on utterances of any length.
 
-The layers are those of `transformers`; what runs them is here, because `transformers` takes 30 s
-at a time and has no mask. Deviation from the original: an utterance is not padded to 30 s with
-silence. Its frames take the first positions, the padding of a batch is masked before both
-convolutions and in the attention, and what is longer than 30 s is cut into windows of 30 s.
+Uses the layers of `transformers` with its own forward pass, because the one of `transformers`
+requires inputs of 30 s and has no mask. Deviation from the original: an utterance is not padded to
+30 s with silence. Its frames have the first positions, the padding of a batch is masked before both
+convolutions and in the attention, and longer utterances are split into windows of 30 s.
 """
 
 from __future__ import annotations
@@ -21,40 +21,39 @@ from keyframe_asr.model.masks import attention_mask, length_mask
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
 STRIDE = 2
-"""Mel frames to one output."""
+"""Mel frames per output frame."""
 
 
 class WhisperEncoder(PretrainedEncoder):
-    """Log-mel (B, T, bins) at 100 Hz in, outputs of the chosen layers at 50 Hz out."""
+    """Maps log-mel (B, T, bins) at 100 Hz to outputs of the chosen layers at 50 Hz."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         from transformers import WhisperConfig
         from transformers.models.whisper import modeling_whisper
 
-        architecture = dict(config.architecture or {})
         try:
-            own = WhisperConfig(**architecture)
+            architecture = WhisperConfig(**dict(config.architecture or {}))
         except (TypeError, ValueError) as error:
-            raise ModelError(f"'{config.source}': no configuration of Whisper: {error}") from None
-        total = own.encoder_layers
-        super().__init__(config, total, own.d_model)
-        own.encoder_layers = max(self.chosen)
+            raise ModelError(f"'{config.source}': not a Whisper configuration: {error}") from None
+        total = architecture.encoder_layers
+        super().__init__(config, total, architecture.d_model)
+        architecture.encoder_layers = max(self.chosen)
         self._total_layers = total
-        encoder: Any = modeling_whisper.WhisperEncoder(own)
+        encoder: Any = modeling_whisper.WhisperEncoder(architecture)
         if max(self.chosen) < total:
             encoder.layer_norm = nn.Identity()
         self.encoder = encoder
 
     @property
     def window(self) -> int:
-        """Mel frames that are encoded at once."""
+        """Maximum number of mel frames encoded together."""
         return STRIDE * int(self.encoder.max_source_positions)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See the base class."""
+        """See `PretrainedEncoder`."""
         batch, frames, _ = features.shape
         windows = -(-frames // self.window)
-        if windows == 0:  # nothing was said at all; convolutions need one frame
+        if windows == 0:  # convolutions need at least one frame
             return features.new_zeros(batch, 0, self.width), lengths
         if windows == 1:
             return self._encode(features, lengths), _output_lengths(lengths)
@@ -68,19 +67,19 @@ class WhisperEncoder(PretrainedEncoder):
         whole = encoded.view(batch, -1, self.width)
         return whole[:, : -(-frames // STRIDE)], _output_lengths(lengths)
 
-    def own_layers(self) -> Iterator[nn.Module]:
-        """See the base class."""
+    def encoder_layers(self) -> Iterator[nn.Module]:
+        """See `PretrainedEncoder`."""
         return iter(self.encoder.layers)
 
-    def trainable_after(self) -> Iterator[nn.Module]:
-        """See the base class."""
+    def final_modules(self) -> Iterator[nn.Module]:
+        """See `PretrainedEncoder`."""
         yield self.encoder.layer_norm
 
     def _keep_constants(self) -> None:
         self.encoder.embed_positions.requires_grad_(False)  # sinusoids
 
     def _encode(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """One window at most: (B, T, bins) to (B, ceil(T / 2), width), zeros in padding."""
+        """Encode at most one window: (B, T, bins) to (B, ceil(T / 2), width), zeros in padding."""
         mel = length_mask(lengths, features.size(1)).unsqueeze(1)
         first = gelu(self.encoder.conv1(features.transpose(1, 2).masked_fill(~mel, 0.0)))
         hidden = gelu(self.encoder.conv2(first.masked_fill(~mel, 0.0))).transpose(1, 2)

@@ -1,1 +1,1 @@
-"""N-gram language models: estimated from text, kept as ARPA files, looked up by batches."""
+"""N-gram language models: estimation from text, ARPA files, batched lookup, scorers."""

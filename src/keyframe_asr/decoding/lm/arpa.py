@@ -1,7 +1,7 @@
-"""N-gram models as ARPA files, the text format that SRILM, KenLM and others read and write.
+"""Reading and writing n-gram models as ARPA files, the text format of SRILM and KenLM.
 
-A line holds a base-10 log-probability, the n-gram and, below the highest order, its back-off
-weight. Read here because the readers on pip need a compiler (kenlm) or are no longer maintained.
+A line contains a base-10 log-probability, the n-gram and, below the highest order, its back-off
+weight. The readers on pip need a compiler (kenlm) or are no longer maintained.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from keyframe_asr.io.atomic_write import replacing
 START, STOP, UNKNOWN_WORD = "<s>", "</s>", "<unk>"
 
 NEVER = -99.0
-"""Base-10 log-probability that stands for zero, as SRILM writes it."""
+"""Base-10 log-probability that stands for probability zero, as in SRILM."""
 
 Words = tuple[str, ...]
 Entry = tuple[float, float]
-"""Base-10 logarithms: probability of an n-gram, and back-off weight of it as a context."""
+"""Base-10 logarithms of an n-gram's probability and of its back-off weight."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ngrams:
-    """All n-grams of one order, as arrays: a million of them as tuples take half a gigabyte.
+    """All n-grams of one order, as arrays: a million tuples would take half a gigabyte.
 
     Attributes:
-        word_ids: (N, n) places of their words in the model's vocabulary.
+        word_ids: (N, n) indices into the model's vocabulary.
         log10: (N,) base-10 log-probabilities.
-        weights: (N,) base-10 back-off weights of them as contexts, 0 where there is none.
+        weights: (N,) base-10 back-off weights, 0 if there is none.
     """
 
     word_ids: NDArray[np.int32]
@@ -54,8 +54,8 @@ class NgramModel:
     """A back-off model.
 
     Attributes:
-        words: the vocabulary, special words included, in the order of the file.
-        orders: `orders[n - 1]` holds every n-gram of n words.
+        words: the vocabulary, including special words, in the order of the file.
+        orders: `orders[n - 1]` contains every n-gram of n words.
     """
 
     words: tuple[str, ...]
@@ -63,12 +63,15 @@ class NgramModel:
 
     @staticmethod
     def of(orders: Sequence[Mapping[Words, Entry]]) -> NgramModel:
-        """A model of entries by n-gram, one mapping an order; every word is a 1-gram too."""
+        """Build a model from one mapping of n-grams to entries per order.
+
+        Every word must be among the 1-grams.
+        """
         known = {ngram[0]: number for number, ngram in enumerate(orders[0])}
         columns = [_Columns() for _ in orders]
-        for own, ngrams in zip(columns, orders, strict=True):
+        for column, ngrams in zip(columns, orders, strict=True):
             for ngram, entry in ngrams.items():
-                own.append([known[word] for word in ngram], *entry)
+                column.append([known[word] for word in ngram], *entry)
         return NgramModel(tuple(known), _packed(columns))
 
     def __contains__(self, ngram: Words) -> bool:
@@ -80,7 +83,7 @@ class NgramModel:
 
 @dataclass
 class _Columns:
-    """The n-grams of one order while they are read, in little memory."""
+    """Compact growing storage for the n-grams of one order."""
 
     word_ids: array[int] = field(default_factory=lambda: array("i"))
     log10: array[float] = field(default_factory=lambda: array("d"))
@@ -95,11 +98,11 @@ class _Columns:
 def _packed(orders: Sequence[_Columns]) -> tuple[Ngrams, ...]:
     return tuple(
         Ngrams(
-            np.array(own.word_ids, dtype=np.int32).reshape(-1, order),
-            np.array(own.log10, dtype=np.float64),
-            np.array(own.weights, dtype=np.float64),
+            np.array(column.word_ids, dtype=np.int32).reshape(-1, order),
+            np.array(column.log10, dtype=np.float64),
+            np.array(column.weights, dtype=np.float64),
         )
-        for order, own in enumerate(orders, 1)
+        for order, column in enumerate(orders, 1)
     )
 
 
@@ -108,7 +111,7 @@ def _listed(ngrams: Ngrams) -> tuple[list[list[int]], list[float], list[float]]:
 
 
 def write_arpa(model: NgramModel, path: Path) -> None:
-    """Write the model, whole or not at all. Raises `KeyframeError` if it cannot be written."""
+    """Write the model atomically. Raises `KeyframeError` if it cannot be written."""
     with (
         replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as file,
@@ -131,16 +134,16 @@ def _lines(model: NgramModel) -> Iterator[str]:
 
 
 def read_arpa(path: Path) -> NgramModel:
-    """Read an ARPA file, also a gzipped one.
+    """Read an ARPA file, plain or gzipped.
 
     Raises:
-        ModelError: it cannot be read or is not an ARPA file; the line is named.
+        ModelError: the file cannot be read or is not an ARPA file; names the line.
     """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
             return _parse(path, enumerate((line.strip() for line in file), 1))
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged, or no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "the file is damaged or not UTF-8 text"
         raise ModelError(f"{path}: cannot be read: {reason}; give an ARPA file") from None
 
 
@@ -162,25 +165,26 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
         elif re.fullmatch(r"\\\d+-grams:", line):
             orders.append(_Columns())
         elif not orders:
-            raise ModelError(f"{path}:{number}: stands before the n-grams; give an ARPA file")
+            raise ModelError(
+                f"{path}:{number}: unexpected line before the n-grams; give an ARPA file"
+            )
         else:
             words, log10, weight = _entry(path, number, line, len(orders))
             if len(orders) == 1:
                 if words[0] in known:
                     raise ModelError(
-                        f"{path}:{number}: '{words[0]}' is listed twice among the 1-grams; "
-                        "make the file again"
+                        f"{path}:{number}: '{words[0]}' is a duplicate 1-gram; create the file again"
                     )
                 known[words[0]] = len(known)
             orders[-1].append(_word_ids(path, number, words, known), log10, weight)
     if not begun or not orders:
-        raise ModelError(f"{path}: has no \\data\\ and n-grams; give an ARPA file")
+        raise ModelError(f"{path}: no \\data\\ section or no n-grams; give an ARPA file")
     packed = _packed(orders)
     sizes = [len(ngrams) for ngrams in packed]
     if not ended or sizes != announced:
         raise ModelError(
-            f"{path}: its n-grams are not those it announces ({announced}, found {sizes}); "
-            "it was cut short or changed: copy it again"
+            f"{path}: the header announces {announced} n-grams, found {sizes}; "
+            "the file is truncated or was modified, copy it again"
         )
     return NgramModel(tuple(known), packed)
 
@@ -190,13 +194,13 @@ def _word_ids(path: Path, number: int, words: list[str], known: dict[str, int]) 
         return [known[word] for word in words]
     except KeyError as lost:
         raise ModelError(
-            f"{path}:{number}: '{lost.args[0]}' of the n-gram '{' '.join(words)}' is not among its "
-            "1-grams; give a complete ARPA file"
+            f"{path}:{number}: '{lost.args[0]}' in the n-gram '{' '.join(words)}' is not a 1-gram; "
+            "give a complete ARPA file"
         ) from None
 
 
 def _entry(path: Path, number: int, line: str, order: int) -> tuple[list[str], float, float]:
-    """Fields are separated by tabs or spaces; the back-off weight may be left out."""
+    """Parse a line: fields separated by tabs or spaces, the back-off weight is optional."""
     fields = line.split()
     try:
         if len(fields) not in (order + 1, order + 2):
@@ -208,6 +212,6 @@ def _entry(path: Path, number: int, line: str, order: int) -> tuple[list[str], f
         return fields[1 : order + 1], log10, weight
     except ValueError:
         raise ModelError(
-            f"{path}:{number}: is not a log-probability, {order} words and at most a back-off "
+            f"{path}:{number}: expected a log-probability, {order} words and an optional back-off "
             "weight; give an ARPA file"
         ) from None

@@ -1,12 +1,12 @@
 """N-gram estimation: interpolated modified Kneser-Ney smoothing.
 
 Chen & Goodman, "An empirical study of smoothing techniques for language modeling" (1999), as
-organised by Heafield et al., "Scalable modified Kneser-Ney language model estimation" (ACL 2013):
-lower orders count in how many contexts an n-gram was seen (those that begin a sentence keep their
-counts), three discounts an order follow from the counts of counts, and the unigrams are
-interpolated with the uniform distribution, from which the unknown word gets its share.
+organised by Heafield et al., "Scalable modified Kneser-Ney language model estimation" (ACL 2013).
+Lower orders count the distinct contexts of an n-gram (n-grams at the start of a sentence keep their
+counts). Three discounts per order are computed from the counts of counts. Unigrams are interpolated
+with the uniform distribution, which gives the unknown word its probability.
 
-Deviation: where a small text has no n-grams seen once, twice, three or four times, the discounts of
+Deviation: if a small text has no n-grams seen once, twice, three or four times, the discounts of
 that order are 0.5, 1 and 1.5 (KenLM's fallback). Nothing is pruned.
 """
 
@@ -31,10 +31,10 @@ FALLBACK = (0.5, 1.0, 1.5)
 
 
 def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
-    """A back-off model of sentences, which are words without start and stop.
+    """Estimate a back-off model from sentences (words without start and stop symbols).
 
     Raises:
-        ManifestError: there is no word at all.
+        ManifestError: the text has no words.
     """
     counts = [Counter[Words]() for _ in range(order)]
     for sentence in sentences:
@@ -42,7 +42,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
         if len(words) > 2:
             _count(words, counts)
     if not counts[0]:
-        raise ManifestError("the text holds no words to learn from; give one sentence a line")
+        raise ManifestError("the text contains no words; give one sentence per line")
     adjusted = [_adjusted(counts, place) for place in range(order)]
     probabilities, weights = _unigrams(adjusted[0])
     tables, contexts = [probabilities], [weights]
@@ -59,7 +59,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
 
 
 def _count(words: Words, counts: list[Counter[Words]]) -> None:
-    """Count all n-grams; the start is a context, never a word that follows."""
+    """Count all n-grams; the start symbol is a context, never a predicted word."""
     for place in range(len(counts)):
         for first in range(len(words) - place):
             ngram = words[first : first + place + 1]
@@ -68,7 +68,7 @@ def _count(words: Words, counts: list[Counter[Words]]) -> None:
 
 
 def _adjusted(counts: list[Counter[Words]], place: int) -> dict[Words, int]:
-    """Below the highest order: the number of different words an n-gram was seen after."""
+    """Adjusted counts: below the highest order, the number of distinct preceding words."""
     if place + 1 == len(counts):
         return dict(counts[place])
     contexts = Counter(ngram[1:] for ngram in counts[place + 1] if ngram[1:] != (START,))
@@ -79,7 +79,7 @@ def _adjusted(counts: list[Counter[Words]], place: int) -> dict[Words, int]:
 
 
 def _discounts(counts: Iterable[int]) -> tuple[float, float, float]:
-    """What is taken from n-grams seen once, twice, and more often (equation 17 of the paper)."""
+    """Discounts of n-grams seen once, twice, and more often (equation 17 of the paper)."""
     one, two, three, four = (Counter(counts)[times] for times in (1, 2, 3, 4))
     if not (one and two and three and four):
         return FALLBACK
@@ -89,12 +89,12 @@ def _discounts(counts: Iterable[int]) -> tuple[float, float, float]:
         2 - 3 * share * three / two,
         3 - 4 * share * four / three,
     )
-    # beyond these bounds a probability or a back-off weight would not be positive
+    # outside these bounds a probability or a back-off weight would not be positive
     return found if all(0 < d < n for n, d in enumerate(found, 1)) else FALLBACK
 
 
 def _unigrams(counts: dict[Words, int]) -> tuple[dict[Words, float], dict[Words, float]]:
-    """Interpolated with the uniform distribution over all words, the unknown one included."""
+    """Unigrams interpolated with the uniform distribution over all words and the unknown word."""
     vocabulary = set(counts) | {(UNKNOWN_WORD,)}
     probabilities, weights = _interpolated(counts, {(): 1 / len(vocabulary)})
     share = weights[()] / len(vocabulary)
@@ -104,7 +104,7 @@ def _unigrams(counts: dict[Words, int]) -> tuple[dict[Words, float], dict[Words,
 def _interpolated(
     counts: dict[Words, int], lower: dict[Words, float]
 ) -> tuple[dict[Words, float], dict[Words, float]]:
-    """Probability of each n-gram, and of each context the share that the lower order gets."""
+    """Probability of each n-gram, and back-off weight of each context."""
     discounts = _discounts(counts.values())
     totals: dict[Words, int] = defaultdict(int)
     taken: dict[Words, float] = defaultdict(float)
@@ -122,7 +122,7 @@ def _interpolated(
 
 def _entries(probabilities: dict[Words, float], weights: dict[Words, float]) -> dict[Words, Entry]:
     entries: dict[Words, Entry] = {}
-    if (START,) in weights:  # a context only
+    if (START,) in weights:  # the start symbol is only a context
         entries[START,] = (NEVER, math.log10(weights[START,]))
     for ngram, probability in probabilities.items():
         weight = weights.get(ngram)

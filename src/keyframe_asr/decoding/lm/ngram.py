@@ -1,7 +1,7 @@
-"""An n-gram model as integers: contexts are states, and a step is a lookup for many at once.
+"""Batched lookup of an n-gram model as a table of integer states and arcs.
 
-A state stands for the longest known context of a history. Its words have arcs; a word without one
-is looked for in the state of the next shorter context, at the price of the back-off weight.
+A state stands for the longest known context of a history. Each word seen in the context has an arc.
+Other words are looked up in the state of the next shorter context, plus the back-off weight.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from keyframe_asr.errors import ModelError
 NATURAL = math.log(10)
 
 UNLISTED = -7.0
-"""Base-10 log-probability of an unknown word in a model that has none: about one in its text."""
+"""Base-10 log-probability of an unknown word in a model without `<unk>`."""
 
 
 class NgramTable:
-    """Log-probabilities (natural) of words after states, on one device.
+    """Natural log-probabilities of words after states, on one device.
 
     Attributes:
-        word_ids: number of each word of the model.
+        word_ids: id of each word of the model.
         start: state at the beginning of a sentence.
-        stop: number of the word that ends a sentence.
-        unknown: number of the word that stands for all others.
-        highest: no word has a greater log-probability after any state.
+        stop: id of the word that ends a sentence.
+        unknown: id of the unknown word.
+        highest: upper bound of the log-probability of any word after any state.
     """
 
     def __init__(self, model: NgramModel, device: torch.device) -> None:
-        """An n-gram whose beginning is not in the model is left out, as a context too.
+        """Build the tables; n-grams whose prefix is not in the model are dropped.
 
         Raises:
             ModelError: an n-gram is listed twice.
@@ -53,7 +53,7 @@ class NgramTable:
             if START in model.words
             else 0
         )
-        # the empty context knows every word, so that each search ends
+        # the empty context has an arc for every word, so every lookup ends
         added = torch.arange(len(model.words), len(words))
         rare = [UNLISTED if words[number] == UNKNOWN_WORD else NEVER for number in added.tolist()]
         pairs = [torch.stack((torch.zeros_like(added), added), dim=1)]
@@ -75,18 +75,18 @@ class NgramTable:
         self._following = torch.cat(following).to(device)
         self._weights = _natural(weights, device)
         self._shorter = torch.cat(shorter).to(device)
-        # back-off weights above 0 are of models that are not normalised
+        # unnormalised models have back-off weights above 0
         shortening = float(self._weights.max().clamp(min=0.0))
         self.highest = float(self._scores.max()) + shortening * (len(model.orders) - 1)
 
     def advance(self, states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (N,) of words (N,) after states (N,), and the states after them."""
+        """Log-probabilities (N,) of words (N,) after states (N,), and the next states (N,)."""
         place, there = self._arcs.find(states, words)
         total = torch.where(there, self._scores[place], 0.0)
         following = torch.where(there, self._following[place], 0)
         open_ = (~there).nonzero().squeeze(1)
         states = states[open_]
-        while len(open_):  # ends, because the empty context knows every word
+        while len(open_):  # ends, because the empty context has an arc for every word
             total[open_] += self._weights[states]
             states = self._shorter[states]
             place, there = self._arcs.find(states, words[open_])
@@ -103,13 +103,13 @@ class NgramTable:
 
 
 def _refuse_repeated(pairs: Tensor, words: list[str]) -> None:
-    """Of the n-grams of one order, as pairs (N, 2) of context and word."""
+    """Raise `ModelError` if pairs (N, 2) of context and word of one order contain a duplicate."""
     keys, order = (pairs[:, 0] * len(words) + pairs[:, 1]).sort()
     repeated = (keys[1:] == keys[:-1]).nonzero().flatten()
     if len(repeated):
         word = words[int(pairs[order[repeated[0]], 1])]
         raise ModelError(
-            f"the language model lists an n-gram that ends in '{word}' twice; make it again"
+            f"the language model has a duplicate n-gram that ends in '{word}'; create it again"
         )
 
 
@@ -118,7 +118,7 @@ def _natural(log10: list[Tensor], device: torch.device) -> Tensor:
 
 
 class _Contexts:
-    """Every context that the model can tell apart as a state; the empty one is 0."""
+    """The states of the model: all contexts, the empty one is 0."""
 
     def __init__(self, model: NgramModel, words: int) -> None:
         self._orders: list[tuple[SparseTable, int]] = []
@@ -126,13 +126,13 @@ class _Contexts:
         for ngrams in model.orders[:-1]:
             rows = torch.from_numpy(ngrams.word_ids).long()
             before, known = self.find(rows[:, :-1])
-            # one whose beginning is missing gets a row that nothing asks for
+            # n-grams with an unknown prefix get a row (-1) that is never looked up
             pairs = torch.stack((before.where(known, torch.tensor(-1)), rows[:, -1]), dim=1)
             self._orders.append((SparseTable(pairs, words, torch.device("cpu")), first))
             first += len(rows)
 
     def find(self, ngrams: Tensor) -> tuple[Tensor, Tensor]:
-        """States (N,) of n-grams (N, n) of word numbers, and whether they are states."""
+        """States (N,) of n-grams (N, n) of word ids, and whether they are states."""
         states = torch.zeros(len(ngrams), dtype=torch.long)
         known = torch.ones(len(ngrams), dtype=torch.bool)
         for place, words in enumerate(ngrams.unbind(1)):
@@ -144,7 +144,7 @@ class _Contexts:
         return states, known
 
     def longest(self, ngrams: Tensor) -> Tensor:
-        """States (N,) of the longest end of each n-gram (N, n) that is one."""
+        """States (N,) of the longest suffix of each n-gram (N, n) that is a state."""
         found = torch.zeros(len(ngrams), dtype=torch.long)
         for begin in range(ngrams.shape[1] - 1, -1, -1):
             states, known = self.find(ngrams[:, begin:])

@@ -1,10 +1,10 @@
-"""Language models as scorers of a beam search, whatever units they count in.
+"""Language models of words, characters or tokens as scorers of a beam search.
 
-A model of words scores a word when the next one begins, or the sentence ends; until then its
-prefix costs as much as the cheapest word that begins so, without context (look-ahead, Ortmanns et
-al., "Language-model look-ahead for large vocabulary speech recognition", ICSLP 1996). A word that
-the model does not know is spelled: each of its tokens, from where no known word begins so, is as
-likely as any other. A model of tokens or characters scores each token by the units it is made of.
+A word model scores a word when the next word begins or the sentence ends. Until then, the prefix of
+the word gets the score of the most probable word with that prefix, without context (look-ahead,
+Ortmanns et al., "Language-model look-ahead for large vocabulary speech recognition", ICSLP 1996).
+In an unknown word, every token after the longest known prefix gets a uniform probability. A model
+of tokens or characters scores each token by its units.
 """
 
 from __future__ import annotations
@@ -34,45 +34,49 @@ Unit = Literal["word", "character", "token"]
 def language_model_scorer(
     model: NgramModel, tokenizer: Tokenizer, spaced: bool, weight: float, device: torch.device
 ) -> Scorer:
-    """Scorer of a language model; its unit is told from its vocabulary.
+    """Create the scorer of a language model; its unit is derived from its vocabulary.
 
     Args:
         model: of words, characters or tokens.
         tokenizer: of the recogniser.
-        spaced: whether spaces separate words in its language.
+        spaced: True if spaces separate words in the language.
         weight: of the model's natural log-probabilities, at least 0.
-        device: where the searches run.
+        device: device of the searches.
 
     Raises:
-        ModelError: the model's units do not fit the recogniser's, or it is damaged.
-        ValueError: the weight is below 0.
+        ModelError: the model's units do not match the recogniser's, or it is damaged.
+        ValueError: the weight is negative.
     """
     if weight < 0:
-        raise ValueError("the weight of a language model is at least 0")
+        raise ValueError(f"the language model weight is {weight}; it must be at least 0")
     table = NgramTable(model, device)
     unit = unit_of(model, spaced)
     if unit == "word":
         return WordScorer(table, tokenizer, weight, device)
-    # sentencepiece begins a text with a boundary, which models of characters do not count
+    # sentencepiece begins a text with a boundary, which character models do not contain
     skips = unit == "character" and (START, BOUNDARY) not in model
     return UnitScorer(table, _units(tokenizer, unit), skips, weight, device)
 
 
 def split_units(text: str, unit: Unit, tokenizer: Tokenizer | None = None) -> list[str]:
-    """The units of a text that a model of this kind counts; `token` needs the tokenizer."""
+    """Split a text into the units of a language model; `token` needs the tokenizer."""
     collapsed = " ".join(text.split())
     if unit == "word":
         return collapsed.split()
     if unit == "character":
         return list(collapsed.replace(" ", BOUNDARY))
     if tokenizer is None:
-        raise ValueError("units of a tokenizer need the tokenizer")
+        raise ValueError("unit 'token' needs a tokenizer")
     texts = surfaces(tokenizer)
     return [texts[token] or UNKNOWN_WORD for token in tokenizer.encode(collapsed)]
 
 
 def unit_of(model: NgramModel, spaced: bool) -> Unit:
-    """What a model's words are. Raises `ModelError` if they fit no text without spaces."""
+    """Derive the unit of a model from its vocabulary.
+
+    Raises:
+        ModelError: the model has words, but the language has no spaces.
+    """
     words = [word for word in model.words if word not in (START, STOP, UNKNOWN_WORD)]
     if any(BOUNDARY in word for word in words):
         return "character" if all(len(word) == 1 for word in words) else "token"
@@ -81,20 +85,20 @@ def unit_of(model: NgramModel, spaced: bool) -> Unit:
     longer = next((word for word in words if len(word) > 1 and not word.isascii()), None)
     if longer:
         raise ModelError(
-            f"the language model counts words such as '{longer}', but this recogniser writes no "
-            "spaces; make one of characters: keyframe language-model --unit character"
+            f"the language model contains words such as '{longer}', but this recogniser writes no "
+            "spaces; create a character model: keyframe language-model --unit character"
         )
     return "character"
 
 
 def _units(tokenizer: Tokenizer, unit: Unit) -> list[list[str]]:
-    """The units that each token is made of."""
+    """The units of each token."""
     texts = surfaces(tokenizer)
     return [list(text) if unit == "character" else [text] if text else [] for text in texts]
 
 
 class UnitScorer:
-    """Scores every token by its units. State: of the model, and whether anything was said."""
+    """Scores every token by its units. State: of the model, and 1 after the first token."""
 
     def __init__(
         self,
@@ -104,14 +108,22 @@ class UnitScorer:
         weight: float,
         device: torch.device,
     ) -> None:
-        """Units of every token; the first of a sentence may be a boundary that is not counted."""
+        """Build the table of units.
+
+        Args:
+            table: the language model.
+            units: of every token.
+            skips_boundary: do not score a word boundary at the beginning of a sentence.
+            weight: of the log-probabilities.
+            device: device of the searches.
+        """
         self._table, self._weight = table, weight
         longest = max(map(len, units), default=0) or 1
         self._upper_bound = weight * max(table.highest, 0.0) * longest
         unknown = [UNKNOWN_WORD]
         ids = [
-            [table.word_ids.get(one, table.unknown) for one in several or unknown]
-            for several in units
+            [table.word_ids.get(unit, table.unknown) for unit in token_units or unknown]
+            for token_units in units
         ]
         self._units, _ = padded(ids, device, fill=-1)
         never = len(table.word_ids)
@@ -119,35 +131,35 @@ class UnitScorer:
 
     @property
     def start(self) -> tuple[int, ...]:
-        """The beginning of a sentence, and nothing said yet."""
+        """The beginning of a sentence, before the first token."""
         return (self._table.start, 0)
 
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As in `Scorer`."""
-        state, said = states.unbind(1)
+        """See `Scorer`."""
+        state, begun = states.unbind(1)
         total = torch.zeros(tokens.shape, device=tokens.device)
         for place in range(self._units.shape[1]):
             unit = self._units[tokens, place]
             scored = unit >= 0
             if place == 0:
-                scored = scored & ((unit != self._skipped) | (said == 1))
+                scored = scored & ((unit != self._skipped) | (begun == 1))
             added, after = self._table.advance(state, unit.clamp(min=0))
             total = total + torch.where(scored, added, 0.0)
             state = torch.where(scored, after, state)
-        return self._weight * total, torch.stack((state, torch.ones_like(said)), dim=1)
+        return self._weight * total, torch.stack((state, torch.ones_like(begun)), dim=1)
 
     def upper_bound(self, states: Tensor) -> Tensor:
-        """As in `Scorer`."""
+        """See `Scorer`."""
         return torch.full((len(states),), self._upper_bound, device=states.device)
 
     def finish(self, states: Tensor) -> Tensor:
-        """As in `Scorer`."""
+        """See `Scorer`."""
         stop = torch.full((len(states),), self._table.stop, device=states.device)
         return self._weight * self._table.advance(states[:, 0], stop)[0]
 
 
 class WordScorer:
-    """Scores words, however they are spelled. State: of the model, and node of the open word."""
+    """Scores words of any tokenisation. State: of the model, and trie node of the open word."""
 
     def __init__(
         self, table: NgramTable, tokenizer: Tokenizer, weight: float, device: torch.device
@@ -157,13 +169,15 @@ class WordScorer:
         for word, number in table.word_ids.items():
             if word not in (START, STOP, UNKNOWN_WORD):
                 word_at[trie.add(word)[-1]] = number
-        self._lost = len(trie.children)  # a word that the model does not know
+        self._unknown_node = len(trie.children)  # stands for every unknown word
         pieces = Pieces(surfaces(tokenizer))
-        moves = [(node, *walk) for node in range(self._lost) for walk in pieces.walks(trie, node)]
+        moves = [
+            (node, *walk) for node in range(self._unknown_node) for walk in pieces.walks(trie, node)
+        ]
         if word_at and not word_at.keys() & {move[2] for move in moves}:
             raise ModelError(
-                "none of the language model's words can be written with the recogniser's tokens; "
-                "make it from text in the recogniser's form, for instance in upper case"
+                "no word of the language model can be written with the recogniser's tokens; create "
+                "it from text in the recogniser's normal form, for instance in upper case"
             )
         self._moves = SparseTable([move[:2] for move in moves], tokenizer.vocab_size, device)
         self._targets = torch.tensor([move[2] for move in moves] or [0], device=device)
@@ -172,7 +186,7 @@ class WordScorer:
             begins and not text for begins, text in zip(pieces.begins, pieces.letters, strict=True)
         ]
         self._bare = torch.tensor(bare, device=device)
-        words = [word_at.get(node, table.unknown) for node in range(self._lost + 1)]
+        words = [word_at.get(node, table.unknown) for node in range(self._unknown_node + 1)]
         self._words = torch.tensor(words, device=device)
         self._look_ahead = torch.tensor(_look_ahead(table, trie, word_at), device=device)
         self._spelled = -math.log(tokenizer.vocab_size)
@@ -180,11 +194,11 @@ class WordScorer:
 
     @property
     def start(self) -> tuple[int, ...]:
-        """The beginning of a sentence, no word open."""
+        """The beginning of a sentence, without an open word."""
         return (self._table.start, ROOT)
 
     def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As in `Scorer`."""
+        """See `Scorer`."""
         state, node = states.unbind(1)
         begins = self._begins[tokens]
         closed, after = self._close(state, node)
@@ -192,25 +206,25 @@ class WordScorer:
         state = torch.where(begins, after, state)
         node = node.masked_fill(begins, ROOT)
         place, known = self._moves.find(node, tokens)
-        target = torch.where(known, self._targets[place], self._lost)
+        target = torch.where(known, self._targets[place], self._unknown_node)
         target = torch.where(self._bare[tokens], node, target)
         total = total + self._look_ahead[target] - self._look_ahead[node]
-        spelled = (target == self._lost) & ~self._bare[tokens]
+        spelled = (target == self._unknown_node) & ~self._bare[tokens]
         total = total + self._spelled * spelled
         return self._weight * total, torch.stack((state, target), dim=1)
 
     def upper_bound(self, states: Tensor) -> Tensor:
-        """As in `Scorer`: the word that is open may turn out better than it looked."""
+        """See `Scorer`. The open word may get a higher score than its look-ahead."""
         return self._weight * (self._upper_bound - self._look_ahead[states[:, 1]])
 
     def finish(self, states: Tensor) -> Tensor:
-        """As in `Scorer`."""
+        """See `Scorer`."""
         closed, after = self._close(*states.unbind(1))
         stop = torch.full((len(states),), self._table.stop, device=states.device)
         return self._weight * (closed + self._table.advance(after, stop)[0])
 
     def _close(self, state: Tensor, node: Tensor) -> tuple[Tensor, Tensor]:
-        """What the open word costs beyond its look-ahead, if there is one, and the next state."""
+        """Score of the open word (0 without one) minus its look-ahead, and the next state."""
         added, after = self._table.advance(state, self._words[node])
         is_open = node != ROOT
         cost = torch.where(is_open, added - self._look_ahead[node], 0.0)
@@ -218,7 +232,7 @@ class WordScorer:
 
 
 def _look_ahead(table: NgramTable, trie: Trie, word_at: dict[int, int]) -> list[float]:
-    """Of every node the best log-probability, without context, of a word that begins so."""
+    """Per node, the best unigram log-probability of a word with that prefix."""
     unigrams = table.unigrams().tolist()
     unknown: float = unigrams[table.unknown]
     best = [
