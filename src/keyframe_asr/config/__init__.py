@@ -1,1 +1,1 @@
-"""Everything that defines a run or a stored model, as strict data."""
+"""Configuration of training runs and stored models."""

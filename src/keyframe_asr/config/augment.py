@@ -1,4 +1,4 @@
-"""The section `augment` of a recipe: every random change of training data, none of evaluation's."""
+"""The `augment` section of a recipe: augmentation of training data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _in_order(pair: tuple[NumberT, NumberT]) -> tuple[NumberT, NumberT]:
 
 
 Range = Annotated[tuple[NumberT, NumberT], BeforeValidator(_from_list), AfterValidator(_in_order)]
-"""[low, high]: values are drawn uniformly between the two."""
+"""[low, high]: values are drawn uniformly from this range."""
 
 Decibels = Annotated[float, Field(ge=-100, le=100)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -32,52 +32,51 @@ class NoiseConfig(Strict):
     """Noise added to utterances: excerpts of the recordings in a folder."""
 
     folder: str
-    """Searched with its sub-folders; relative to the recipe's working folder."""
+    """Folder of noise recordings, searched recursively; relative to the working directory."""
     probability: Probability = 0.5
-    """Share of utterances that get noise."""
+    """Fraction of utterances with added noise."""
     snr_db: Range[Decibels] = (5.0, 20.0)
-    """Mean power of the whole utterance, pauses included, over that of the noise added to it."""
+    """Ratio of the mean power of the whole utterance, including pauses, to that of the noise."""
 
 
 class ReverberationConfig(Strict):
-    """Utterances as heard in rooms: simulated ones, recorded ones, or both."""
+    """Reverberation by simulated or recorded room impulse responses, or both."""
 
     probability: Probability = 0.3
-    """Share of utterances that are reverberated."""
+    """Fraction of utterances that are reverberated."""
     rooms: int = Field(default=50, ge=0, le=1000)
-    """How many are simulated at the start of a run; 0 for recorded ones only."""
+    """Number of rooms simulated at the start of a run; 0: only recorded rooms."""
     decay_seconds: Range[Annotated[float, Field(ge=0.05, le=1.0)]] = (0.1, 0.5)
-    """Time in which the sound in a simulated room decays by 60 dB."""
+    """Reverberation time (RT60) of the simulated rooms."""
     folder: str | None = None
-    """Recorded impulse responses, one a file (of several channels the first); searched with its
-    sub-folders, relative to the recipe's working folder. Every use draws one room of all, simulated
-    and recorded."""
+    """Recorded impulse responses, one per file (the first channel is used), searched recursively;
+    relative to the working directory. Rooms are drawn from all simulated and recorded rooms."""
 
     @model_validator(mode="after")
     def _has_rooms(self) -> Self:
         if not self.rooms and self.folder is None:
-            raise ValueError("rooms is 0 and there is no folder of recorded ones; give either")
+            raise ValueError("rooms is 0 and folder is null; set at least one of them")
         return self
 
 
 class VolumeConfig(Strict):
-    """Utterances made louder or softer."""
+    """Random changes of volume."""
 
     probability: Probability = 0.5
-    """Share of utterances that are changed."""
+    """Fraction of utterances that are changed."""
     gain_db: Range[Decibels] = (-12.0, 6.0)
-    """Change of the level."""
+    """Gain."""
 
 
 class NonSpeechConfig(Strict):
-    """Training examples of noise alone, with empty text, so that noise is no word."""
+    """Training examples of noise with empty text, against hallucinated words."""
 
     folder: str
-    """Searched with its sub-folders; relative to the recipe's working folder."""
+    """Folder of noise recordings, searched recursively; relative to the working directory."""
     share: float = Field(default=0.05, gt=0, le=0.5)
-    """Of the utterances of an epoch."""
+    """Number of examples as a fraction of the utterances of an epoch."""
     seconds: Range[Annotated[float, Field(ge=0.1, le=60)]] = (1.0, 8.0)
-    """Length of an example."""
+    """Duration of an example."""
 
 
 class AugmentConfig(Strict):
@@ -86,26 +85,26 @@ class AugmentConfig(Strict):
     speeds: list[Annotated[float, Field(gt=0)]] = Field(
         default_factory=lambda: [0.9, 1.0, 1.1], min_length=1
     )
-    """Speeds of which each utterance gets one an epoch; 1.0 leaves it as it is."""
+    """Speed factors; each epoch draws one for each utterance. 1.0 leaves it unchanged."""
     reverberation: ReverberationConfig | None = None
-    """Simulated or recorded rooms; `null`: none."""
+    """Reverberation; `null`: none."""
     noise: NoiseConfig | None = None
     """Added noise; `null`: none."""
     volume: VolumeConfig | None = None
-    """These three in this order: noise is as loud as asked beside the reverberant utterance."""
+    """Changes of volume; `null`: none. Applied last: reverberation, noise, volume."""
     non_speech: NonSpeechConfig | None = None
     """Noise as training examples with empty text; `null`: none."""
     spec_augment: Probability = 0.9
-    """Share of utterances that SpecAugment (arXiv 1904.08779) is applied to."""
+    """Fraction of utterances with SpecAugment (arXiv 1904.08779)."""
     time_warp_frames: int = Field(default=0, ge=0)
-    """Largest shift of SpecAugment's time warping; 0: none."""
+    """Maximum shift of SpecAugment's time warping; 0: none."""
     time_masks: int = Field(default=2, ge=1)
-    """Masks over time."""
+    """Number of time masks."""
     time_mask_frames: int = Field(default=50, ge=1)
-    """Longest mask over time, in 10 ms frames."""
+    """Maximum width of a time mask, in 10 ms frames."""
     time_mask_share: float = Field(default=0.2, gt=0, le=1)
-    """At most this share of an utterance is covered by time masks."""
+    """Maximum fraction of an utterance covered by time masks."""
     frequency_masks: int = Field(default=2, ge=0)
-    """Masks over frequency."""
+    """Number of frequency masks."""
     frequency_mask_bins: int = Field(default=10, ge=1)
-    """Widest mask over frequency, in features."""
+    """Maximum width of a frequency mask, in features."""

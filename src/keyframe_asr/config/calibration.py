@@ -1,4 +1,4 @@
-"""What a model folder knows of its own certainty: both measured on speech it was not trained on."""
+"""Calibration stored in a model folder: confidences and the speech check."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from keyframe_asr.config.strict import Strict
 
 
 class ConfidenceConfig(Strict):
-    """Log-odds of confidences are divided by `temperature`, and `offset` is added."""
+    """Scaling of confidences: log-odds are divided by `temperature`, then `offset` is added."""
 
     temperature: float = Field(default=1.0, gt=0, le=100)
     offset: float = 0.0
 
 
 Confidences = dict[Literal["axe", "ctc", "attention", "rescore", "joint"], ConfidenceConfig]
-"""By decode mode; a mode that is not named has never been calibrated."""
+"""Scaling by decode mode; missing modes are not calibrated."""
 
 
 class SpeechCheckConfig(Strict):
-    """A stretch of sound is speech where `bias` and the weighted statistics do not fall below 0.
+    """A region is speech if `bias` plus the weighted statistics is at least 0.
 
-    The statistics are those of `keyframe_asr.inference.speech_check`.
+    The statistics are defined in `keyframe_asr.inference.speech_check`.
     """
 
     bias: float

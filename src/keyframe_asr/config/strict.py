@@ -1,4 +1,7 @@
-"""YAML files as strict data: an unknown key or a wrong type is refused, naming the nearest key."""
+"""Strict validation of YAML configuration files.
+
+Unknown keys and wrong types are rejected, with the nearest valid key. Renamed keys are still read.
+"""
 
 from __future__ import annotations
 
@@ -22,40 +25,40 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Renamed:
-    """What has become of a key: its present name, and the present value of one written before."""
+    """The current name of a renamed key, and the conversion of old values."""
 
     name: str
     convert: Callable[[Any], Any] = lambda value: value
 
 
 class Strict(BaseModel):
-    """Data in which nothing is converted and no key is unknown."""
+    """Base class of configurations: no type conversion, no unknown keys."""
 
-    # strict: `true` is no number and "12" no integer, though pydantic would convert them
+    # strict: pydantic would convert `true` to a number and "12" to an integer
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     renamed_keys: ClassVar[Mapping[str, Renamed]] = {}
-    """Old names of keys, which are still read; a line on standard error tells the present ones."""
+    """Old names of keys. They are still read, with a note on standard error."""
 
 
 def parse_config(
     kind: type[ConfigT], data: Any, where: str, overrides: Sequence[str] = ()
 ) -> ConfigT:
-    """Validate `data` as `kind`; all problems in one line, each with the nearest valid key.
+    """Validate `data` as `kind`.
 
     Args:
-        kind: what the data has to be.
-        data: as read.
+        kind: the configuration class.
+        data: the parsed YAML.
         where: the file, for messages.
-        overrides: `key.sub=value`, applied to the data one after another.
+        overrides: `key.sub=value`, applied in order.
 
     Raises:
-        RecipeError: a key or value is not valid.
+        RecipeError: a key or value is invalid; names all problems in one line.
     """
-    data = _with_present_names(kind, data, where)
+    data = _with_current_names(kind, data, where)
     for override in overrides:
         apply_override(data, override)
-        data = _with_present_names(kind, data, f"--set {override}", replace=True)
+        data = _with_current_names(kind, data, f"--set {override}", replace=True)
     if not isinstance(data, dict):
         raise RecipeError(f"{where}: expected a mapping of keys to values, found {data!r}")
     try:
@@ -66,7 +69,7 @@ def parse_config(
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes `1e-3` for text and wants `1.0e-3`; here both are numbers."""
+    """Loader that also reads `1e-3` as a number; in YAML 1.1 it is text."""
 
 
 _Loader.add_implicit_resolver(
@@ -81,7 +84,7 @@ def _parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises `RecipeError` if it cannot be read."""
+    """Read a YAML file. Raises `RecipeError` if it cannot be read."""
     try:
         return _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -93,7 +96,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def apply_override(data: Any, override: str) -> None:
-    """Set `key.sub=value` in data as read. Raises `RecipeError` if there is no such place."""
+    """Set `key.sub=value` in parsed YAML, in place. Raises `RecipeError` for an invalid path."""
     key, separator, text = override.partition("=")
     if not separator:
         raise RecipeError(f"--set {override}: expected key=value, for example seed=2")
@@ -111,34 +114,34 @@ def apply_override(data: Any, override: str) -> None:
 
 
 def _place(node: Any, step: str, override: str) -> int | str:
-    """Index of `step` in a list, or its key in a mapping, made there if it is new."""
+    """Index of `step` in a list, or its key in a mapping, created if missing."""
     if isinstance(node, list):
         if not (step.isascii() and step.isdigit()) or int(step) >= len(node):
             raise RecipeError(
-                f"--set {override}: '{step}' is no entry of a list of {len(node)}; "
-                "entries are numbered from 0"
+                f"--set {override}: '{step}' is not an index of a list of {len(node)} items; "
+                "indices start from 0"
             )
         return int(step)
     if isinstance(node, dict):
         node.setdefault(step, None)
         return step
     raise RecipeError(
-        f"--set {override}: '{step}' would be a key of {reprlib.repr(node)}, which has none"
+        f"--set {override}: cannot set key '{step}' of {reprlib.repr(node)}, which is not a mapping"
     )
 
 
-def _with_present_names(
+def _with_current_names(
     kind: type[BaseModel], data: Any, where: str, place: str = "", replace: bool = False
 ) -> Any:
-    """A copy of the data in which no key has an old name.
+    """A copy of the data with renamed keys.
 
-    With `replace` a value under an old name takes the place of that under the present one, for it
-    was set later; otherwise only one of the two may be there.
+    With `replace`, a value under the old name overwrites that under the current name, because it
+    was set later; otherwise only one of them may be present.
     """
     if isinstance(data, list):
         return [
-            _with_present_names(kind, one, where, f"{place}{number}.", replace)
-            for number, one in enumerate(data)
+            _with_current_names(kind, item, where, f"{place}{number}.", replace)
+            for number, item in enumerate(data)
         ]
     if not isinstance(data, dict):
         return data
@@ -149,27 +152,27 @@ def _with_present_names(
             continue
         if renamed.name in found and not replace:
             raise RecipeError(
-                f"{where}: '{place}{old}' is an old name of '{renamed.name}', which is there too; "
-                "keep one of them"
+                f"{where}: '{place}{old}' is the old name of '{renamed.name}', which is also set; "
+                "remove one of them"
             )
         value = found[renamed.name] = renamed.convert(found.pop(old))
-        _note(f"{where}: '{place}{old}' is an old name; read as '{renamed.name}: {value}'")
+        _note(f"{where}: '{place}{old}' was renamed; read as '{renamed.name}: {value}'")
     for name, field in kind.model_fields.items():
         if name in found:
             for nested in _models(field.annotation):
-                found[name] = _with_present_names(
+                found[name] = _with_current_names(
                     nested, found[name], where, f"{place}{name}.", replace
                 )
     return found
 
 
-@functools.cache  # a file may be read several times
+@functools.cache  # once, even if a file is read several times
 def _note(line: str) -> None:
     print(line, file=sys.stderr)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The kinds of data that an annotation such as `list[StageConfig] | None` is made of."""
+    """The configuration classes in an annotation such as `list[StageConfig] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

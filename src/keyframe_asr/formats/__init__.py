@@ -1,8 +1,4 @@
-"""A transcript as a text of one of the formats that other programs read.
-
-Nothing here needs tensors or files: whoever has a `Transcript`, from whichever engine, can render
-it.
-"""
+"""Output formats: renders a `Transcript` as text, JSON, SRT, WebVTT, CTM or TextGrid."""
 
 from __future__ import annotations
 
@@ -20,9 +16,10 @@ __all__ = ["FORMATS", "OutputFormat", "json_line", "render"]
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """One format: the suffix of its files, and what makes the content of a file.
+    """An output format: file suffix and rendering function.
 
-    `write` takes a transcript and the name of its recording, usually its path.
+    `write` takes a transcript and the name of its recording, usually its path, and returns the
+    content of the file.
     """
 
     suffix: str
@@ -37,16 +34,18 @@ FORMATS = {
     "ctm": OutputFormat(".ctm", to_ctm),
     "textgrid": OutputFormat(".TextGrid", to_textgrid),
 }
-"""By the name that the command line gives them."""
+"""Formats by their name on the command line."""
 
 
 def render(transcript: Transcript, format: str, name: str) -> str:
-    """The whole content of a file, with its last line break; "" where CTM or SRT has nothing.
+    """Render a transcript as the content of a file, including the final line break.
+
+    CTM and SRT files without words are empty.
 
     Args:
-        transcript: what was recognised.
+        transcript: the transcript.
         format: a key of `FORMATS`.
-        name: of the recording: JSON has it as `audio`, CTM names the file by it.
+        name: of the recording: `audio` in JSON, the file name in CTM.
 
     Raises:
         KeyError: there is no such format.

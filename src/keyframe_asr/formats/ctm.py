@@ -1,5 +1,7 @@
-"""CTM, the time-marked words of NIST's scoring programs: file, channel, start, duration, word,
-confidence, one word a line."""
+"""CTM, the time-marked word format of NIST's scoring tools.
+
+One word per line: file, channel, start, duration, word, confidence.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,16 @@ from keyframe_asr.formats.timed_text import MILLISECONDS, clean, words_of
 from keyframe_asr.results import Transcript
 
 CHANNEL = 1
-"""Recordings are mono by the time they are recognised."""
+"""Recordings are converted to mono before recognition."""
 
 
 def to_ctm(transcript: Transcript, name: str) -> str:
-    """One line a word, in seconds to the millisecond; "" where nothing was said.
+    """One line per word, times in seconds to the millisecond; "" without words.
 
-    The file is the recording's name without folder and suffix, white space as underscores.
+    The file field is the recording's name without folder and suffix, with underscores for spaces.
     """
     file = "_".join(clean(PurePath(name).stem).split()) or "-"
-    if file.startswith(";;"):  # begins a comment
+    if file.startswith(";;"):  # marks a comment in CTM
         file = f"_{file}"
     lines = []
     for word in words_of(transcript):

@@ -1,4 +1,4 @@
-"""Plain text, one line a recording, and JSON, every field of the transcript by its name."""
+"""Plain text, one line per recording, and JSON with all fields of the transcript."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 from keyframe_asr.results import Transcript
 
 DECIMALS = 4
-"""Of times, in seconds, confidences and scores."""
+"""Decimals of times in seconds, confidences and scores."""
 
 
 def to_text(transcript: Transcript, name: str) -> str:
-    """The text as one line, an empty one where nothing was said."""
+    """The text as one line; an empty line without words."""
     del name
     return " ".join(transcript.text.split()) + "\n"
 
 
 def to_json(transcript: Transcript, name: str) -> str:
-    """For a file: indented, with the name of the recording as `audio`."""
-    return json.dumps(_described(transcript, name), ensure_ascii=False, indent=2) + "\n"
+    """Indented JSON for a file, with the name of the recording as `audio`."""
+    return json.dumps(_fields(transcript, name), ensure_ascii=False, indent=2) + "\n"
 
 
 def json_line(transcript: Transcript, name: str) -> str:
-    """The same on a single line without line break, as JSON Lines has it."""
-    return json.dumps(_described(transcript, name), ensure_ascii=False)
+    """The same JSON on a single line without line break, for JSON Lines."""
+    return json.dumps(_fields(transcript, name), ensure_ascii=False)
 
 
-def _described(transcript: Transcript, name: str) -> dict[str, object]:
+def _fields(transcript: Transcript, name: str) -> dict[str, object]:
     return {"audio": name, **_rounded(asdict(transcript))}
 
 
 def _rounded(value: Any) -> Any:
-    """The same with its numbers rounded, which never turns their order."""
+    """Round all floats of nested dicts and lists; rounding keeps their order."""
     if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     return round(value, DECIMALS) if isinstance(value, float) else value

@@ -1,9 +1,9 @@
-"""Subtitles: SRT (SubRip) and WebVTT (W3C), of cues made by rules that subtitle editors check.
+"""Subtitles: SRT (SubRip) and WebVTT (W3C), with cues that follow the rules of subtitle editors.
 
-At most two lines of 42 columns, or of 32 (16 Han characters, each two columns wide) where there
-are wide characters; 0.8 to 7 seconds long and two frames apart as far as the speech allows; never
-overlapping. A new cue begins at a pause, or, where there is none, at the longest gap between words
-in the second half of what fits.
+A cue has at most two lines of 42 columns, or of 32 (16 Han characters, each two columns wide) if
+they contain wide characters. Cues are 0.8 to 7 seconds long and two frames apart as far as the
+speech allows, and never overlap. A new cue begins at a pause or, without a pause, at the longest
+gap between words in the second half of the words that fit.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from keyframe_asr.text.forms import is_han
 
 LINES = 2
 COLUMNS, WIDE_COLUMNS = 42, 32
-"""Of a line; a line with any wide (Han) character has the smaller limit."""
+"""Maximum width of a line; the smaller limit is for lines with any wide (Han) character."""
 
 SHORTEST, LONGEST = 800, 7_000
-"""Milliseconds that a cue is to be seen."""
+"""Minimum and maximum duration of a cue in milliseconds."""
 
 FRAME_GAP = 84
-"""Milliseconds between two cues: two frames at 24 a second, the fewest that are in use."""
+"""Milliseconds between two cues: two frames at 24 frames per second, the lowest common rate."""
 
 PAUSE, LONG_PAUSE = 500, 1_500
-"""Milliseconds of silence: the first ends a cue that is long enough, the second any cue."""
+"""Milliseconds of silence: the first ends a cue of sufficient length, the second any cue."""
 
 FLASH = 40
-"""Milliseconds; one video frame, the least that a cue can be seen at all."""
+"""Milliseconds of one video frame: the absolute minimum duration of a cue."""
 
 
 _VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
@@ -44,7 +44,7 @@ _VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 @dataclass(frozen=True)
 class Cue:
-    """One or two lines of text, seen from `start` to `end` in milliseconds."""
+    """One or two lines of text, shown from `start` to `end` in milliseconds."""
 
     lines: tuple[str, ...]
     start: int
@@ -52,9 +52,9 @@ class Cue:
 
 
 def to_srt(transcript: Transcript, name: str) -> str:
-    """Numbered cues; "" where nothing was said.
+    """Numbered cues; "" without words.
 
-    The format has no way to escape; of the text only the arrow that marks times is replaced.
+    SRT has no escaping, so the arrow `-->` in a text is replaced.
     """
     del name
     blocks = [
@@ -65,7 +65,7 @@ def to_srt(transcript: Transcript, name: str) -> str:
 
 
 def to_vtt(transcript: Transcript, name: str) -> str:
-    """The header, then the cues, with the characters of WebVTT's markup escaped."""
+    """The header and the cues, with markup characters escaped."""
     del name
     blocks = ["WEBVTT\n"]
     for cue in cues_of(transcript):
@@ -75,26 +75,27 @@ def to_vtt(transcript: Transcript, name: str) -> str:
 
 
 def cues_of(transcript: Transcript) -> list[Cue]:
-    """The cues of a transcript, in order of time, without overlap."""
+    """The cues of a transcript in temporal order, without overlap."""
     duration = transcript.duration
     words = [
         part
         for word in timed_texts(words_of(transcript), MILLISECONDS, duration, shortest=1)
-        for part in _that_fit_a_line(word)
+        for part in _split_to_lines(word)
     ]
     cues = [Cue(tuple(wrapped(group)), group[0].start, group[-1].end) for group in _groups(words)]
     return _timed(cues, round(duration * MILLISECONDS))
 
 
 def width(text: str) -> int:
-    """Columns of a text: wide characters take two, combining ones none."""
+    """Columns of a text: two for wide characters, none for combining characters."""
     return sum(
-        0 if unicodedata.category(one) in ("Mn", "Me", "Cf") else 1 + _is_wide(one) for one in text
+        0 if unicodedata.category(character) in ("Mn", "Me", "Cf") else 1 + _is_wide(character)
+        for character in text
     )
 
 
 def wrapped(words: Sequence[TimedText]) -> list[str]:
-    """One line if the words fit, else the two lines of most equal width; empty if they do not."""
+    """One line if the words fit, else two lines of similar width; empty if they do not fit."""
     whole = _joined(words)
     if width(whole) <= _limit(whole):
         return [whole]
@@ -106,11 +107,11 @@ def wrapped(words: Sequence[TimedText]) -> list[str]:
 
 
 def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:
-    """The words of each cue."""
+    """Group the words into cues."""
     groups: list[list[TimedText]] = []
     group: list[TimedText] = []
     for word in words:
-        if group and _pauses(group, word):
+        if group and _is_pause(group, word):
             groups.append(group)
             group = []
         group.append(word)
@@ -121,7 +122,7 @@ def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:
     return [*groups, group] if group else groups
 
 
-def _pauses(group: Sequence[TimedText], word: TimedText) -> bool:
+def _is_pause(group: Sequence[TimedText], word: TimedText) -> bool:
     silence = word.start - group[-1].end
     long_enough = word.start - FRAME_GAP - group[0].start >= SHORTEST
     return silence >= LONG_PAUSE or (silence >= PAUSE and long_enough)
@@ -132,7 +133,7 @@ def _fits(group: Sequence[TimedText]) -> bool:
 
 
 def _longest_gap(group: Sequence[TimedText]) -> int:
-    """Where to break a group whose last word is one too many: never before its middle."""
+    """Index at which to split a group that no longer fits, never before its middle."""
     last = len(group) - 1
     places = [
         place
@@ -143,7 +144,7 @@ def _longest_gap(group: Sequence[TimedText]) -> int:
 
 
 def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
-    """Long enough to be read, apart from each other, inside the recording where there is room."""
+    """Adjust the times: readable durations and gaps, within the recording if there is room."""
     apart = separated([TimedText("", cue.start, cue.end) for cue in cues], total, FLASH)
     timed: list[Cue] = []
     for place, (cue, span) in enumerate(zip(cues, apart, strict=True)):
@@ -153,15 +154,15 @@ def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
         end = max(span.end, span.start + SHORTEST)
         end = min(end, max(gapped, span.start + SHORTEST), span.start + LONGEST, latest)
         start = span.start
-        if end - start < SHORTEST:  # no room behind: show it a little before it is said
+        if end - start < SHORTEST:  # no room at the end: show the cue before the speech
             free = timed[-1].end + FRAME_GAP if timed else 0
             start = min(start, max(free, end - SHORTEST))
         timed.append(replace(cue, start=start, end=end))
     return timed
 
 
-def _that_fit_a_line(word: TimedText) -> list[TimedText]:
-    """The word; only one that is longer than a line is broken, its time shared out evenly."""
+def _split_to_lines(word: TimedText) -> list[TimedText]:
+    """Split a word that is longer than a line, dividing its time evenly."""
     parts: list[str] = [""]
     for character in word.text:
         longer = parts[-1] + character
@@ -174,7 +175,7 @@ def _that_fit_a_line(word: TimedText) -> list[TimedText]:
 
 
 def _joined(words: Sequence[TimedText]) -> str:
-    """Spaces between words, but none beside a Han character."""
+    """Join words by spaces, but without spaces next to Han characters."""
     text = ""
     for word in words:
         space = text and not is_han(text[-1]) and not is_han(word.text[0])
@@ -195,7 +196,7 @@ def _srt_text(cue: Cue) -> str:
 
 
 def _clock(milliseconds: int, separator: str) -> str:
-    """Hours, minutes, seconds and thousandths: 00:01:02,345."""
+    """Format as hours, minutes, seconds and milliseconds: 00:01:02,345."""
     seconds, rest = divmod(milliseconds, MILLISECONDS)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""TextGrid of Praat, long form, UTF-8: an interval tier of words and one of tokens."""
+"""Praat TextGrid (long form, UTF-8) with interval tiers of words and tokens."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from keyframe_asr.formats.timed_text import MICROSECONDS, TimedText, timed_texts
 from keyframe_asr.results import Token, Transcript, Word
 
 SHORTEST = MICROSECONDS // 1000
-"""Praat wants intervals to have a length; tokens of one frame have none."""
+"""Minimum length of an interval in ticks; Praat rejects empty intervals."""
 
 
 def to_textgrid(transcript: Transcript, name: str) -> str:
-    """Both tiers from 0 to the duration without gaps: where nothing is said, the text is empty."""
+    """Both tiers cover 0 to the duration without gaps; intervals without speech have no text."""
     del name
     found = {
         "words": _intervals(words_of(transcript), transcript.duration),
         "tokens": _intervals(transcript.tokens, transcript.duration),
     }
     total = max(round(transcript.duration * MICROSECONDS), SHORTEST)
-    total = max(total, *(one[-1].end if one else 0 for one in found.values()))
+    total = max(total, *(tier[-1].end if tier else 0 for tier in found.values()))
     lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
@@ -30,8 +30,8 @@ def to_textgrid(transcript: Transcript, name: str) -> str:
         f"size = {len(found)}",
         "item []:",
     ]
-    for number, (tier, said) in enumerate(found.items(), 1):
-        lines += [f"    item [{number}]:", *_tier(tier, _gapless(said, total), total)]
+    for number, (name_of_tier, spans) in enumerate(found.items(), 1):
+        lines += [f"    item [{number}]:", *_tier(name_of_tier, _gapless(spans, total), total)]
     return "\n".join(lines) + "\n"
 
 
@@ -39,11 +39,11 @@ def _intervals(items: Sequence[Word] | Sequence[Token], duration: float) -> list
     return timed_texts(items, MICROSECONDS, duration, SHORTEST)
 
 
-def _gapless(said: Sequence[TimedText], total: int) -> list[TimedText]:
-    """With an empty interval wherever there is none; a rounding error of time is no gap."""
+def _gapless(spans: Sequence[TimedText], total: int) -> list[TimedText]:
+    """Fill the gaps between spans with empty intervals."""
     filled: list[TimedText] = []
     free = 0
-    for span in said:
+    for span in spans:
         if span.start > free:
             filled.append(TimedText("", free, span.start))
         filled.append(span)

@@ -1,4 +1,4 @@
-"""Words and tokens with their times as files need them: clean text, whole ticks, no overlap."""
+"""Words and tokens prepared for output: clean text, integer ticks, no overlap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keyframe_asr.results import Token, Transcript, Word
 from keyframe_asr.text.forms import mixed_words
 
 MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
-"""Ticks in a second."""
+"""Ticks per second."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TimedText:
 
 
 def words_of(transcript: Transcript) -> Sequence[Word]:
-    """Its words; those of its text, spread evenly, where only the text is known."""
+    """The words of a transcript; without word times, the words of its text, evenly spaced."""
     if transcript.words or not transcript.text:
         return transcript.words
     texts = mixed_words(transcript.text)
@@ -34,10 +34,10 @@ def words_of(transcript: Transcript) -> Sequence[Word]:
 def timed_texts(
     items: Sequence[Word] | Sequence[Token], ticks: int, duration: float, shortest: int
 ) -> list[TimedText]:
-    """What is said, in order, without overlap, each at least `shortest` ticks long.
+    """Convert words or tokens to ticks, in order, without overlap, at least `shortest` ticks long.
 
-    Times change only where they must: tokens of one frame are put one after another. All end
-    within the duration unless even the shortest have no room in it.
+    Times change only where necessary: tokens of the same frame are placed one after another. All
+    end within the duration, unless there is no room for their minimum lengths.
     """
     cleaned = [(clean(item.text), item) for item in items]
     raw = [
@@ -49,14 +49,14 @@ def timed_texts(
 
 
 def separated(raw: Sequence[TimedText], total: int, shortest: int) -> list[TimedText]:
-    """The texts moved and cut so that none overlap and each has at least `shortest` ticks."""
+    """Move and trim the texts so that none overlap and each has at least `shortest` ticks."""
     starts = [0] * len(raw)
     ends = [0] * len(raw)
     free = 0
-    for place, one in enumerate(raw):
-        following = raw[place + 1].start if place + 1 < len(raw) else one.end
-        starts[place] = max(one.start, free)
-        ends[place] = max(min(one.end, following), starts[place] + shortest)
+    for place, span in enumerate(raw):
+        following = raw[place + 1].start if place + 1 < len(raw) else span.end
+        starts[place] = max(span.start, free)
+        ends[place] = max(min(span.end, following), starts[place] + shortest)
         free = ends[place]
     limit = max(total, shortest * len(raw))
     for place in reversed(range(len(raw))):
@@ -64,14 +64,16 @@ def separated(raw: Sequence[TimedText], total: int, shortest: int) -> list[Timed
         starts[place] = min(starts[place], ends[place] - shortest)
         limit = starts[place]
     return [
-        TimedText(one.text, start, end) for one, start, end in zip(raw, starts, ends, strict=True)
+        TimedText(span.text, start, end) for span, start, end in zip(raw, starts, ends, strict=True)
     ]
 
 
 def clean(text: str) -> str:
-    """A text as one line: white space collapsed, control characters gone."""
+    """A text as one line: white space collapsed, control characters removed."""
     visible = "".join(
-        " " if one.isspace() else one for one in text if one.isspace() or not _is_control(one)
+        " " if character.isspace() else character
+        for character in text
+        if character.isspace() or not _is_control(character)
     )
     return " ".join(visible.split())
 

@@ -1,4 +1,4 @@
-"""Losses on log-probabilities and logits; they know nothing of the model and work in any other."""
+"""Losses on log-probabilities and logits, usable with any model."""
 
 from keyframe_asr.losses.axe import AxeAlignment, axe_align, axe_loss
 from keyframe_asr.losses.combine import LossParts

@@ -9,18 +9,19 @@ With targets Y_1..Y_n, predictions P_1..P_m and penalty δ:
                 , A[i-1,j  ] - δ log P_j(Y_i) )  skip target              loss = A[n,m]
 
 A row needs no loop over j. With C_j = Σ_{k≤j} -log P_k(ε) and base the cheaper of align and skip
-target, A[i,j] = C_j + min_{k≤j}(base_k - C_k). Held as R[i,j] = A[i,j] - C_j, the cost beyond that
-of ε everywhere, a row is two additions, a minimum and a cumulative minimum:
+target, A[i,j] = C_j + min_{k≤j}(base_k - C_k). The table stores R[i,j] = A[i,j] - C_j, the cost
+relative to ε everywhere, so a row is two additions, a minimum and a cumulative minimum:
 
     R[i,j] = min_{k≤j} min( R[i-1,k-1] - log P_k(Y_i) + log P_k(ε), R[i-1,k] - δ log P_k(Y_i) )
 
-The index at which the cumulative minimum was reached tells the way back how many predictions were
-skipped. The best path is found without gradient; the loss is the weighted sum of the
-log-probabilities along it, whose gradient is that of A[n,m] wherever the best path is unique.
+In the traceback, the index k of the cumulative minimum is the column at which the path entered the
+row; predictions k+1..j are skipped. The best path is computed without gradient; the loss is the
+weighted sum of the log-probabilities along the path. Its gradient is that of A[n,m] wherever the
+best path is unique.
 Derivation: docs/math/axe.md.
 
-Deviations from the paper: none in the recursion. Where several paths cost the same (a repeated
-token of which one is skipped), any of them may be taken.
+Deviations from the paper: none in the recursion. If several paths have the same cost (a repeated
+token with one occurrence skipped), any of them may be chosen.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ class AxeAlignment:
     """The cheapest monotonic alignment of every utterance of a batch.
 
     Attributes:
-        position: (B, L) long, the prediction (0-based) that each target took, non-decreasing; for
-            a skipped target the prediction at which it was skipped; -1 in the padding.
-        skipped: (B, L) bool, true for targets that no prediction took; false in the padding.
-        prediction_aligned: (B, K) bool, true for predictions that took a target. The others
-            inside the utterance were trained towards ε.
+        position: (B, L) long, the prediction (0-based) aligned with each target, non-decreasing;
+            for a skipped target the prediction at which it was skipped; -1 in the padding.
+        skipped: (B, L) bool, True for targets without a prediction; False in the padding.
+        prediction_aligned: (B, K) bool, True for predictions aligned with a target. The other
+            predictions of the utterance are trained towards ε.
         cost: (B,) the loss A[n,m] of each utterance, without gradient.
     """
 
@@ -73,8 +74,8 @@ def axe_loss(
 
     Args:
         log_probs: (B, K, V) log-probabilities over vocabulary and ε; half precision is summed in
-            float32. Memory beyond them (and their gradient) is O(B·K·L).
-        targets: (B, L) integer ids, padded with anything.
+            float32. Additional memory is O(B·K·L).
+        targets: (B, L) integer ids; padding may have any value.
         input_lengths: (B,) predictions m of each utterance; 0 only where there are no targets.
         target_lengths: (B,) targets n of each utterance, 0 included; may exceed m.
         blank: id of ε.
@@ -83,8 +84,8 @@ def axe_loss(
             least 1), then the mean over the batch, as `torch.nn.functional.ctc_loss` does.
 
     Raises:
-        LossInputError: a shape, length, id or option is wrong, or a log-probability that the loss
-            reads is NaN or infinite; the message names the utterance's place in the batch.
+        LossInputError: a shape, length, id or option is invalid, or a log-probability used by the
+            loss is NaN or infinite; names the index of the utterance in the batch.
     """
     check_reduction(reduction)
     check_positive("skip_target_penalty", skip_target_penalty)
@@ -105,7 +106,7 @@ def axe_align(
     blank: int = 0,
     skip_target_penalty: float = 2.0,
 ) -> AxeAlignment:
-    """The alignment whose cost is `axe_loss`; arguments and errors are those of `axe_loss`."""
+    """Compute the alignment whose cost is `axe_loss`; same arguments and errors."""
     check_positive("skip_target_penalty", skip_target_penalty)
     inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
     place, skipped = _cheapest_path(inputs, skip_target_penalty)
@@ -119,9 +120,9 @@ def axe_align(
 
 
 def _gather_checked(inputs: LossInputs) -> Tensor:
-    """Log-probs of ε and the targets, (B, K, 1 + L), 0 after the utterance; raises for bad inputs.
+    """Log-probs of ε and the targets, (B, K, 1 + L), 0 past the length; raises for invalid input.
 
-    The columns of padded targets repeat ε: finite, and of no weight in the end.
+    The columns of padded targets repeat ε: finite, with weight 0.
     """
     gathered = inputs.gather().masked_fill(~inputs.input_mask[:, :, None], 0.0)
     inputs.raise_problems(
@@ -134,23 +135,23 @@ def _gather_checked(inputs: LossInputs) -> Tensor:
 
 @torch.no_grad()
 def _cheapest_path(inputs: LossInputs, skip_target_penalty: float) -> tuple[Tensor, Tensor]:
-    """The prediction that each target took, or was skipped at, and whether; (B, L) each.
+    """The prediction each target is aligned with or skipped at, and if it is skipped; (B, L) each.
 
-    The table is that of R, (L + 1, B, K + 1). In the padding, `place` means nothing.
+    The table stores R, (L + 1, B, K + 1). The prediction is undefined in the padding.
     """
     gathered = _gather_checked(inputs)
     batch, predictions, rows = *inputs.input_mask.shape, inputs.targets.shape[1]
     if predictions == 0 or rows == 0:
         return torch.zeros_like(inputs.targets), torch.zeros_like(inputs.target_mask)
     of_blank, of_target = gathered[:, :, 0], gathered[:, :, 1:].permute(2, 0, 1)
-    # Costs of align and skip target into columns 0..K; none is aligned into column 0, and what is
-    # skipped there is charged to the first prediction.
+    # Costs of align and skip target into columns 0..K. Nothing is aligned into column 0; a skip
+    # there uses the log-probability of the first prediction.
     cost = gathered.new_empty(rows, batch, 2, predictions + 1)
     torch.sub(of_blank, of_target, out=cost[:, :, 0, 1:])
     torch.mul(of_target, -skip_target_penalty, out=cost[:, :, 1, 1:])
     cost[:, :, 0, 0] = torch.inf
     cost[:, :, 1, 0] = cost[:, :, 1, 1]
-    # With a column more on the left, the two windows of a row are R[i, j-1] and R[i, j].
+    # With an extra column on the left, the two windows of a row are R[i, j-1] and R[i, j].
     table = gathered.new_full((rows + 1, batch, predictions + 2), torch.inf)
     table[0, :, 1:] = 0.0
     origin = table[:-1].unfold(2, predictions + 1, 1)
@@ -165,14 +166,14 @@ def _cheapest_path(inputs: LossInputs, skip_target_penalty: float) -> tuple[Tens
 
 
 def _walk_back(source: Tensor, by_align: Tensor, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-    """Column at which the path entered each row, and whether it did so by a skip; (B, L) each.
+    """Column at which the path enters each row, and True where it enters by a skip; (B, L) each.
 
     Args:
-        source: (L, B, K + 1) column at which the best way to each cell entered its row.
-        by_align: (L, B, K + 1) whether a row is entered there by align.
+        source: (L, B, K + 1) column at which the best path to each cell enters its row.
+        by_align: (L, B, K + 1) True where a row is entered by align.
     """
     aligned = by_align.gather(2, source)
-    # Rows beyond an utterance's targets are passed without moving.
+    # The column does not change in rows past the targets of an utterance.
     inside = inputs.target_mask.t()[:, :, None]
     stay = torch.arange(source.shape[2], device=source.device)
     before = torch.where(inside, source - aligned.long(), stay)
@@ -185,10 +186,10 @@ def _walk_back(source: Tensor, by_align: Tensor, inputs: LossInputs) -> tuple[Te
 
 
 def _tokens_of_predictions(place: Tensor, skipped: Tensor, inputs: LossInputs) -> Tensor:
-    """What each prediction is trained towards, (B, K) long: the target that it took, or ε."""
+    """The label each prediction is trained towards, (B, K) long: its aligned target, or ε."""
     batch, predictions = inputs.input_mask.shape
     tokens = inputs.targets.new_full((batch, predictions + 1), inputs.blank)
-    # The column more takes the targets that no prediction took.
+    # The extra column collects skipped targets and padding.
     nowhere = skipped | ~inputs.target_mask
     return tokens.scatter_(1, place.masked_fill(nowhere, predictions), inputs.targets)[:, :-1]
 
@@ -200,14 +201,14 @@ def _cost_along(
     inputs: LossInputs,
     skip_target_penalty: float,
 ) -> Tensor:
-    """Cost of the path, (B,): one log-prob per prediction, and one per skipped target, times δ."""
+    """Cost of the path, (B,): one log-prob per prediction, plus δ times one per skipped target."""
     log_probs = inputs.log_probs
     batch, predictions = tokens.shape
     if predictions == 0:
         return at_least_float32(log_probs.sum(dim=(1, 2)))  # 0, and still part of the graph
     utterances = torch.arange(batch, device=log_probs.device)[:, None]
     every = torch.arange(predictions, device=log_probs.device).expand(batch, -1)
-    # A single read of log_probs: every read makes one dense gradient.
+    # One indexing of log_probs, because each creates a dense gradient.
     path = (
         utterances,
         torch.cat([every, place], dim=1),

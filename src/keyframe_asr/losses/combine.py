@@ -1,4 +1,4 @@
-"""The weighted sum that training minimises, kept with its parts so that they can be logged."""
+"""The weighted sum of losses that training minimises, with its parts for logging."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LossParts:
     The design's default is 0.2 · inter_ctc + 0.1 · head + 0.7 · decoder (arXiv 2510.10453).
 
     Attributes:
-        values: name → scalar loss, not weighted.
-        weights: name → weight, at least 0; names without a value are left out of the sum.
+        values: name → scalar loss, unweighted.
+        weights: name → weight, at least 0; names without a value are ignored.
 
     Raises:
-        LossInputError: a value has no weight, or none of the values weighs anything.
+        LossInputError: a value has no weight, or no value has a weight above 0.
     """
 
     values: Mapping[str, Tensor]
@@ -31,17 +31,17 @@ class LossParts:
         missing = [name for name in self.values if name not in self.weights]
         if missing:
             raise LossInputError(
-                f"no weight for the loss {', '.join(missing)}; weights exist for "
-                f"{', '.join(self.weights) or 'nothing'}"
+                f"no weight for the loss {', '.join(missing)}; weights are given for "
+                f"{', '.join(self.weights) or 'no loss'}"
             )
         if not any(self.weights[name] > 0 for name in self.values):
-            raise LossInputError("no loss has a weight above 0; there is nothing to train on")
+            raise LossInputError("no loss has a weight above 0; set at least one weight")
 
     @property
     def total(self) -> Tensor:
-        """The weighted sum, a scalar that gradient flows through.
+        """The weighted sum, a differentiable scalar.
 
-        Parts of weight 0 stay out of it: 0 · infinity would make the sum NaN.
+        Parts of weight 0 are excluded: 0 · infinity would make the sum NaN.
         """
         weighted = [
             self.weights[name] * value
@@ -54,6 +54,6 @@ class LossParts:
         return total
 
     def numbers(self) -> dict[str, float]:
-        """Every part, not weighted, and `total`, as floats for logs (waits for the device)."""
+        """All unweighted parts and `total` as floats for logging (synchronises with the device)."""
         numbers = {name: float(value.detach()) for name, value in self.values.items()}
         return numbers | {"total": float(self.total.detach())}

@@ -1,7 +1,7 @@
 """Cross entropy of the attention decoder with label smoothing (Szegedy et al., 2016).
 
-The smoothed target gives `1 - smoothing` to the token and spreads `smoothing` evenly over the
-whole vocabulary, the token included, as `torch.nn.functional.cross_entropy` does.
+The smoothed target assigns `1 - smoothing` to the token and distributes `smoothing` uniformly over
+the whole vocabulary including the token, as `torch.nn.functional.cross_entropy` does.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def label_smoothed_cross_entropy(
     *,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross entropy of a padded batch; padded steps weigh nothing.
+    """Cross entropy of a padded batch; padded steps are ignored.
 
     Args:
-        logits: (B, N, V), not normalised, finite in the padding too.
-        targets: (B, N) integer ids (end symbol included), padded with anything.
+        logits: (B, N, V), not normalised; finite, also in the padding.
+        targets: (B, N) integer ids including the end symbol; padding may have any value.
         lengths: (B,) steps of each utterance.
-        smoothing: probability mass spread over the vocabulary, in [0, 1).
+        smoothing: probability mass distributed over the vocabulary, in [0, 1).
         reduction: `none` → (B,) sums over steps, `sum`, or `mean`: each sum divided by its length
-            (at least 1), then the mean over the batch, the same as the other losses.
+            (at least 1), then the mean over the batch, as in the other losses.
 
     Raises:
-        LossInputError: a shape, `smoothing` or `reduction` is wrong.
+        LossInputError: a shape, `smoothing` or `reduction` is invalid.
     """
     check_reduction(reduction)
     if not 0 <= smoothing < 1:

@@ -1,8 +1,8 @@
 """Connectionist temporal classification (Graves et al., 2006), batch first and in float32.
 
-The recursion is torch's. Differences from `torch.nn.functional.ctc_loss`: (B, U, V) instead of
-(U, B, V); half precision is computed in float32; an utterance too short for its targets counts 0
-instead of infinity (`zero_infinity`), so that one bad recording cannot end a training.
+Wraps `torch.nn.functional.ctc_loss`. Differences: (B, U, V) instead of (U, B, V); half precision is
+computed in float32; the loss of an utterance too short for its targets is 0 instead of infinity
+(`zero_infinity`), so that one bad recording cannot stop training.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def ctc_loss(
 
     Args:
         log_probs: (B, U, V) log-probabilities over vocabulary and blank.
-        targets: (B, L) integer ids, padded with anything.
-        input_lengths: (B,) frames of each utterance, 0 included.
-        target_lengths: (B,) tokens of each utterance, 0 included.
+        targets: (B, L) integer ids; padding may have any value.
+        input_lengths: (B,) frames of each utterance; may be 0.
+        target_lengths: (B,) tokens of each utterance; may be 0.
         blank: id of blank.
         reduction: `none` → (B,), `sum`, or `mean`: each loss divided by its target length (at
             least 1), then the mean over the batch, as in torch.
 
     Raises:
-        LossInputError: a shape, length, id or `reduction` is wrong, or the log-probabilities of
-            an utterance are NaN; the message names its place in the batch.
+        LossInputError: a shape, length, id or `reduction` is invalid, or the log-probabilities of
+            an utterance are NaN; names its index in the batch.
     """
     check_reduction(reduction)
     inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
     inputs.raise_problems()
-    if log_probs.shape[1] == 0:  # torch refuses it; here it is a batch of empty recordings
+    if log_probs.shape[1] == 0:  # a batch of empty recordings, which torch rejects
         return reduce_by_length(log_probs.sum(dim=(1, 2)), inputs.target_lengths, reduction)
     losses = F.ctc_loss(
         at_least_float32(log_probs).transpose(0, 1),
@@ -64,5 +64,5 @@ def ctc_loss(
 
 
 def frames_needed(tokens: Sequence[object]) -> int:
-    """Frames of the shortest alignment of a text: one a token, and a blank between equal ones."""
+    """Minimum number of frames: one per token, plus a blank between equal neighbours."""
     return len(tokens) + sum(first == second for first, second in pairwise(tokens))

@@ -1,15 +1,15 @@
 """Time independence loss, TIL, as aggregation cross entropy (Xie et al., 2019, arXiv 1904.08364).
 
-The formula of arXiv 2510.10453 is not public: it describes TIL as a bag of words that removes
-time, and whether this is its exact form is unverified. Ours, with ȳ_k the mean over the m
-predictions of P_t(k), N_k the count of token k among the n targets and N_ε = max(0, m - n):
+The formula of arXiv 2510.10453 is not public: the paper describes TIL as a bag of words that
+removes time. Whether this is its exact form is unverified. With ȳ_k the mean of P_t(k) over the m
+predictions, N_k the count of token k among the n targets and N_ε = max(0, m - n):
 
     L = - Σ_k N_k / max(m, n) · log ȳ_k        the sum over tokens and ε
 
-Deviations from 1904.08364: there N_k is divided by m and m ≥ n is assumed; max(m, n) also covers
-more targets than predictions. No count is ever built: Σ_k N_k log ȳ_k is the sum of log ȳ over
+Deviations from 1904.08364: there N_k is divided by m and m ≥ n is assumed; max(m, n) also allows
+more targets than predictions. Counts are not computed: Σ_k N_k log ȳ_k is the sum of log ȳ over
 the target positions, so only target and ε columns are gathered. log ȳ is a logsumexp, so
-probabilities too small for a float neither lose their value nor their gradient.
+probabilities too small for a float keep their value and gradient.
 Derivation: docs/math/til.md.
 """
 
@@ -34,8 +34,8 @@ def til_loss(
 
     Args:
         log_probs: (B, K, V) log-probabilities over vocabulary and ε; half precision is summed in
-            float32. Memory beyond them (and their gradient) is O(B·K·L).
-        targets: (B, L) integer ids, padded with anything.
+            float32. Additional memory is O(B·K·L).
+        targets: (B, L) integer ids; padding may have any value.
         input_lengths: (B,) predictions m of each utterance; 0 only where there are no targets.
         target_lengths: (B,) targets n of each utterance, 0 included; may exceed m.
         blank: id of ε.
@@ -43,8 +43,8 @@ def til_loss(
             by max(m, n), so `mean` does not divide by the target length again.
 
     Raises:
-        LossInputError: a shape, length, id or `reduction` is wrong, or a log-probability that the
-            loss reads is NaN or makes it infinite; the message names the utterance's place.
+        LossInputError: a shape, length, id or `reduction` is invalid, or a log-probability used by
+            the loss is NaN or makes it infinite; names the index of the utterance in the batch.
     """
     check_reduction(reduction)
     inputs = check_inputs(log_probs, targets, input_lengths, target_lengths, blank)
@@ -62,7 +62,7 @@ def til_loss(
 
 
 def _weights(inputs: LossInputs) -> Tensor:
-    """Weight of log ȳ of ε and of every target position, (B, 1 + L), 0 in the padding."""
+    """Weights of log ȳ of ε and of every target position, (B, 1 + L), 0 in the padding."""
     blanks = (inputs.input_lengths - inputs.target_lengths).clamp(min=0)
     counts = torch.cat([blanks[:, None], inputs.target_mask.long()], dim=1)
     longer = torch.maximum(inputs.input_lengths, inputs.target_lengths).clamp(min=1)
@@ -73,8 +73,8 @@ def _weights(inputs: LossInputs) -> Tensor:
 def _log_mean(inputs: LossInputs, used: Tensor) -> Tensor:
     """log ȳ of ε and of every target position, (B, 1 + L), 0 where not used.
 
-    Columns that are not used are filled before the logsumexp: they may hold NaN, and a column of
-    -infinity has a NaN gradient even where its weight is 0.
+    Unused columns are filled before the logsumexp: they may contain NaN, and a column of -infinity
+    has a NaN gradient even if its weight is 0.
     """
     gathered = inputs.gather()
     inside = inputs.input_mask[:, :, None]

@@ -1,8 +1,8 @@
-"""What every alignment loss takes: checking it, the masks it implies, and the reductions.
+"""Validation, masks and reductions shared by all alignment losses.
 
 The conventions are those of `torch.nn.functional.ctc_loss` with the batch first. Targets are
-padded, (B, L); the concatenated one-dimensional form of torch is not accepted. What lies beyond
-an utterance's lengths is never read, so it may hold anything, NaN included.
+padded, (B, L); the concatenated one-dimensional form of torch is not supported. Padding is never
+read, so it may have any value, including NaN.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ REDUCTIONS = ("none", "sum", "mean")
 
 @dataclass(frozen=True)
 class LossInputs:
-    """A batch whose targets are safe to gather with; `raise_problems` tells whether it is valid.
+    """A batch whose targets are valid indices; `raise_problems` reports invalid utterances.
 
     Attributes:
         log_probs: (B, K, V) as given.
         targets: (B, L) long; padding and ids out of range are replaced by `blank`.
         input_lengths: (B,) long, m of each utterance.
         target_lengths: (B,) long, n of each utterance.
-        input_mask: (B, K) bool, true inside the utterance.
-        target_mask: (B, L) bool, true for real targets.
+        input_mask: (B, K) bool, True inside the utterance.
+        target_mask: (B, L) bool, True for real targets.
         blank: id of blank (CTC) or ε (AXE, TIL).
-        problems: what is wrong → (B,) bool, true for the utterances it is wrong with.
+        problems: kind of problem → (B,) bool, True for the affected utterances.
     """
 
     log_probs: Tensor
@@ -45,7 +45,7 @@ class LossInputs:
     def gather(self) -> Tensor:
         """Log-probs of blank and of every target: (B, K, 1 + L), blank first, at least float32.
 
-        One gather, so that the backward pass makes one dense gradient only.
+        One gather, so that the backward pass creates only one dense gradient.
         """
         blanks = self.targets.new_full((self.targets.shape[0], 1), self.blank)
         columns = torch.cat([blanks, self.targets], dim=1)
@@ -53,13 +53,14 @@ class LossInputs:
         return at_least_float32(self.log_probs.gather(2, index))
 
     def raise_problems(self, **more: Tensor) -> None:
-        """Raise for the first utterance that has a problem; one host synchronisation if none has.
+        """Raise for the first invalid utterance; without any, costs one host synchronisation.
 
         Args:
             more: further problems, (B,) bool each, keyed like `problems`.
 
         Raises:
-            LossInputError: names the utterance's place in the batch, its lengths and the problem.
+            LossInputError: names the index of the utterance in the batch, its lengths and the
+                problem.
         """
         problems = self.problems | more
         table = torch.stack(list(problems.values()))
@@ -76,8 +77,8 @@ class LossInputs:
 _EXPLANATIONS = {
     "input_length": "its input length is negative or larger than log_probs; check input_lengths",
     "target_length": "its target length is negative or larger than targets; check target_lengths",
-    "no_predictions": "it has targets but no predictions to align them with; leave it out or keep "
-    "at least one frame",
+    "no_predictions": "it has targets but no predictions to align them with; remove it or keep at "
+    "least one frame",
     "target_id": "a target is blank or outside the vocabulary; check the tokenizer and blank",
     "not_finite": "a log-probability of a target or of blank is NaN or infinite; check the model's "
     "output and learning rate",
@@ -87,17 +88,17 @@ _EXPLANATIONS = {
 def check_inputs(
     log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
 ) -> LossInputs:
-    """Check shapes and types at once, and note (without waiting for the device) what else is wrong.
+    """Check shapes and dtypes, and record other problems without synchronising with the device.
 
     Args:
         log_probs: (B, K, V) log-probabilities.
-        targets: (B, L) integer ids, padded with anything.
+        targets: (B, L) integer ids; padding may have any value.
         input_lengths: (B,) integers in [0, K].
         target_lengths: (B,) integers in [0, L].
         blank: id of blank.
 
     Raises:
-        LossInputError: a shape or type is wrong, or blank is outside the vocabulary.
+        LossInputError: a shape or dtype is invalid, or blank is outside the vocabulary.
     """
     _check_shapes(log_probs, targets, input_lengths, target_lengths, blank)
     device = log_probs.device
@@ -146,7 +147,7 @@ def reduce_by_length(losses: Tensor, target_lengths: Tensor, reduction: str) -> 
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half-precision tensors as float32, others unchanged: sums of log-probs need the bits."""
+    """Convert half precision to float32, because sums of log-probs need the precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -168,9 +169,7 @@ def _check_shapes(
     if batch == 0:
         raise LossInputError("the batch is empty; give at least one utterance")
     if not 0 <= blank < vocabulary:
-        raise LossInputError(
-            f"blank is {blank}; it must lie in the vocabulary, 0..{vocabulary - 1}"
-        )
+        raise LossInputError(f"blank is {blank}; it must be in the vocabulary, 0..{vocabulary - 1}")
     if targets.dim() != 2 or targets.shape[0] != batch:
         raise LossInputError(
             f"targets must be padded to shape ({batch}, longest target), got {tuple(targets.shape)}"

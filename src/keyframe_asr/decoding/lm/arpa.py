@@ -173,7 +173,8 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
             if len(orders) == 1:
                 if words[0] in known:
                     raise ModelError(
-                        f"{path}:{number}: '{words[0]}' is a duplicate 1-gram; create the file again"
+                        f"{path}:{number}: '{words[0]}' is a duplicate 1-gram; create the file "
+                        "again"
                     )
                 known[words[0]] = len(known)
             orders[-1].append(_word_ids(path, number, words, known), log10, weight)
