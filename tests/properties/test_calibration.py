@@ -10,16 +10,16 @@ from scipy.special import expit, logit
 
 from keyframe_asr.config.calibration import ConfidenceConfig
 from keyframe_asr.decoding.confidence import fit_scaling, scaled
-from keyframe_asr.evaluation.reliability import Judged, reliability
+from keyframe_asr.evaluation.reliability import ScoredConfidences, reliability
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def drawn(seed: int, sharpness: float, count: int = 20_000) -> Judged:
+def drawn(seed: int, sharpness: float, count: int = 20_000) -> ScoredConfidences:
     """Confidences of any shape, each right as often as it says."""
     generator = np.random.default_rng(seed)
     truth = expit(sharpness * generator.normal(size=count) + generator.normal())
-    return Judged(truth, generator.random(count) < truth)
+    return ScoredConfidences(truth, generator.random(count) < truth)
 
 
 @given(SEEDS, st.floats(0.1, 4.0))
@@ -41,7 +41,7 @@ def test_a_known_scaling_is_found_again(seed: int, temperature: float, offset: f
     found = fit_scaling(spoilt[inside], truth.right[inside])
     assert found.temperature == pytest.approx(temperature, rel=0.15)
     assert found.offset == pytest.approx(offset, abs=0.2)
-    after = Judged(scaled(spoilt[inside], found), truth.right[inside])
+    after = ScoredConfidences(scaled(spoilt[inside], found), truth.right[inside])
     assert reliability(after).error < 0.03
 
 
@@ -63,8 +63,8 @@ def test_a_fit_never_makes_what_it_was_fitted_to_much_less_probable(
     seed: int, count: int, share: float
 ) -> None:
     generator = np.random.default_rng(seed)
-    judged = Judged(generator.random(count), generator.random(count) < share)
+    judged = ScoredConfidences(generator.random(count), generator.random(count) < share)
     found = fit_scaling(judged.confidences, judged.right)
-    after = Judged(scaled(judged.confidences, found), judged.right)
+    after = ScoredConfidences(scaled(judged.confidences, found), judged.right)
     # the targets are smoothed, so not exactly never
     assert reliability(after).nats <= reliability(judged).nats + 0.03

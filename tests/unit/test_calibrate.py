@@ -111,11 +111,11 @@ def test_what_was_calibrated_before_does_not_count(dev: Path) -> None:
     """Fitted twice, a scaling is the same: it is not one of what was scaled already."""
     recognizer = load("demo")
     first = Calibrator(recognizer, ["axe"])
-    first.hear_speech(str(dev))
+    first.add_speech(str(dev))
     found = first.fit().confidences
     recognizer.confidences = found
     again = Calibrator(recognizer, ["axe"])
-    again.hear_speech(str(dev))
+    again.add_speech(str(dev))
     assert again.fit().confidences == found
 
 

@@ -19,7 +19,7 @@ from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled, with_scaling
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.errors import ModelError, RecipeError
-from keyframe_asr.evaluation.reliability import Judged, draw_reliability, reliability
+from keyframe_asr.evaluation.reliability import ScoredConfidences, draw_reliability, reliability
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_folder import copy_model_folder, load_model_folder, shipped_models
 from keyframe_asr.training.stage_model import measure_confidences
@@ -55,18 +55,20 @@ def test_too_few_tokens_and_tokens_that_are_all_right() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    judged = Judged(np.array([0.95, 0.95, 0.95, 0.95, 0.25]), np.array([1, 1, 1, 0, 1], dtype=bool))
+    judged = ScoredConfidences(
+        np.array([0.95, 0.95, 0.95, 0.95, 0.25]), np.array([1, 1, 1, 0, 1], dtype=bool)
+    )
     found = reliability(judged)
     assert found.error == pytest.approx((4 * 0.2 + 0.75) / 5)
     assert found.count.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 4]
     assert found.accuracy[9] == 0.75
-    nothing = Judged(np.zeros(0), np.zeros(0, dtype=bool))
+    nothing = ScoredConfidences(np.zeros(0), np.zeros(0, dtype=bool))
     assert (reliability(nothing).error, reliability(nothing).nats) == (0.0, 0.0)
-    assert reliability(Judged(np.array([1.0]), np.array([True]))).count[9] == 1
+    assert reliability(ScoredConfidences(np.array([1.0]), np.array([True]))).count[9] == 1
 
 
 def test_the_picture_of_reliability_is_a_png(tmp_path: Path) -> None:
-    judged = Judged(np.linspace(0.1, 1, 50), np.arange(50) % 3 > 0)
+    judged = ScoredConfidences(np.linspace(0.1, 1, 50), np.arange(50) % 3 > 0)
     draw_reliability({"axe, tokens": (judged, judged)}, tmp_path / "new" / "reliability.png")
     assert (tmp_path / "new" / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
@@ -125,7 +127,7 @@ def test_confidences_of_the_shipped_demo_can_be_believed(tmp_path: Path) -> None
         confidences += [token.confidence for token in found.tokens]
         right += right_units(list(cut.supervisions[0].text), list(found.text))
     assert len(right) > 80
-    assert reliability(Judged(np.array(confidences), np.array(right))).error < 0.1
+    assert reliability(ScoredConfidences(np.array(confidences), np.array(right))).error < 0.1
 
 
 @pytest.mark.parametrize("keyframes", [True, False])

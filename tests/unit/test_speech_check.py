@@ -22,7 +22,11 @@ from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.evaluation.hallucinations import count_hallucinations
-from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
+from keyframe_asr.evaluation.speech_check_fit import (
+    RecognisedRecording,
+    errors_with,
+    fit_speech_check,
+)
 from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.inference.speech_check import (
     SpeechRegion,
@@ -107,10 +111,10 @@ def _regions(recognizer: Recognizer, sounds: list[np.ndarray]) -> list[list[Spee
     return speech_regions(recognizer.network, recognizer.encode(sounds).encoded, 0.04)
 
 
-def heard(agreement: float, right: bool, speech: bool, half: int = 0) -> Heard:
+def heard(agreement: float, right: bool, speech: bool, half: int = 0) -> RecognisedRecording:
     region = SpeechRegion(0, 10, 2, (-agreement, agreement, -agreement))
     target = (3, 4) if speech else ()
-    return Heard(half, 2.0, [region], (3, 4) if right else (5, 6), (1, 5), target)
+    return RecognisedRecording(half, 2.0, [region], (3, 4) if right else (5, 6), (1, 5), target)
 
 
 def test_the_fit_keeps_speech_and_refuses_the_rest() -> None:
@@ -140,7 +144,7 @@ def test_wrong_text_of_speech_costs_nothing_to_lose_and_silence_needs_no_check()
     wrong = [heard(0.35, False, True), *[heard(0.8, True, True)] * 5]
     check = fit_speech_check(wrong, [heard(0.3, False, False)], 0.0)
     assert check is not None and speech_score(wrong[0].regions[0], check) < 0
-    empty = Heard(0, 2.0, [], (), (), ())
+    empty = RecognisedRecording(0, 2.0, [], (), (), ())
     assert fit_speech_check(wrong, [empty], 0.0) is None
 
 

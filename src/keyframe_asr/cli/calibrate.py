@@ -104,13 +104,13 @@ def calibrate(
     recognizer = load(model, device)
     calibrator = Calibrator(recognizer, modes or recognizer.modes)
     with progress_shown("recognising") as progress:
-        calibrator.hear_speech(manifest, progress)
+        calibrator.add_speech(manifest, progress)
     if fitting.starts and calibrator.emission_delay_seconds is None:
         raise ManifestError(
             f"{manifest}: too few pauses to fit token starts; give more recordings, or leave out "
             "--starts"
         )
-    calibrator.hear_sounds(sounds)
+    calibrator.add_non_speech(sounds)
     for error in calibrator.failed:
         show_error(error)
     found = calibrator.fit(fitting.tolerance)

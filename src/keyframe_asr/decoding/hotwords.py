@@ -133,8 +133,8 @@ class _Automaton(Trie):
             path = self.add(f"{BOUNDARY}{letters}{BOUNDARY}" if spaced else letters)
             own[path[-1]] = bonus
             for number, node in enumerate(path[:-1]):
-                share = bonus * (number if spaced else number + 1) / len(letters)
-                partial[node] = max(partial.get(node, 0.0), share)
+                advance = bonus * (number if spaced else number + 1) / len(letters)
+                partial[node] = max(partial.get(node, 0.0), advance)
         self.boundaries = {child for _, letter, child in self.breadth_first() if letter == BOUNDARY}
         self.failure = [ROOT] * len(self.children)
         self.earned = [own.get(node, 0.0) for node in range(len(self.children))]

@@ -184,15 +184,15 @@ def _stay(beams: _Beams, column: _Column, child: Tensor, collapse: bool) -> tupl
 
     A prefix is also reached from its parent, if the parent is in the beam.
     """
-    spoken = column.log_probs.gather(1, beams.last)
+    emitted = column.log_probs.gather(1, beams.last)
     blank = beams.total + column.log_probs[:, BLANK : BLANK + 1]
     before = beams.total.unsqueeze(2)
     if collapse:  # a repeated token needs a blank in between
         repeated = beams.last.unsqueeze(2) == beams.last.unsqueeze(1)
         before = torch.where(repeated, beams.blank.unsqueeze(2), before)
-    token = before.masked_fill(~child, -torch.inf).amax(dim=1) + spoken
+    token = before.masked_fill(~child, -torch.inf).amax(dim=1) + emitted
     if collapse:
-        again = (beams.token + spoken).masked_fill(beams.last == BLANK, -torch.inf)
+        again = (beams.token + emitted).masked_fill(beams.last == BLANK, -torch.inf)
         token = torch.logaddexp(token, again)
     return (
         torch.where(column.active, blank, beams.blank),
@@ -249,9 +249,9 @@ def _spell(
         emitted.append(token.gather(1, place).unsqueeze(2))
         place = parent.gather(1, place)
     path = torch.cat(emitted[::-1], dim=2)
-    spoken = path != BLANK
-    counts = spoken.sum(dim=2)
-    order = spoken.to(torch.int8).argsort(dim=2, descending=True, stable=True)
+    is_token = path != BLANK
+    counts = is_token.sum(dim=2)
+    order = is_token.to(torch.int8).argsort(dim=2, descending=True, stable=True)
     longest = int(counts.max()) if counts.numel() else 0
     return path.gather(2, order)[:, :, :longest], counts
 

@@ -69,12 +69,12 @@ def best_paths(
     labels[:, 1::2] = tokens.masked_fill(~inside, BLANK)
     states, scores = _search(source, rows, labels, counts)
     column = torch.arange(log_probs.shape[1], device=states.device)
-    spoken = log_probs[rows.unsqueeze(1), column, labels.gather(1, states)]
+    emitted = log_probs[rows.unsqueeze(1), column, labels.gather(1, states)]
     valid = (column < source.lengths[rows].unsqueeze(1)) & ~scores.isneginf().unsqueeze(1)
     speaks = valid & (states % 2 == 1)
     # columns that emit blank are collected in an extra run, dropped afterwards
     owner = (states // 2).masked_fill(~speaks, longest)
-    positions = run_peaks(spoken, owner, speaks, longest + 1)[:, :longest]
+    positions = run_peaks(emitted, owner, speaks, longest + 1)[:, :longest]
     found = inside & ~scores.isneginf().unsqueeze(1)
     return BestPaths(states, positions.masked_fill(~found, 0), scores)
 

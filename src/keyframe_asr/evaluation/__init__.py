@@ -1,1 +1,1 @@
-"""Scoring recognised text against references."""
+"""Evaluation of models: error rates, calibration, hallucinations, word times, inspection."""

@@ -1,10 +1,7 @@
-"""What a model learns of itself from speech it was not trained on: confidences, a check, times.
+"""Calibration of a model on held-out speech: confidences, speech check and emission delay.
 
-Its confidences are scaled, its check for speech is fitted, and token starts are moved from the CTC
-spikes to where sound begins.
-
-Confidences and check are fitted twice: on halves of the speakers and of the kinds of sounds, each
-measured on the other half, for the report; and on all of it, for the model.
+Confidences and speech check are fitted twice: for the report by two-fold cross-validation over
+speakers and kinds of non-speech, and for the model on all data.
 """
 
 from __future__ import annotations
@@ -24,10 +21,14 @@ from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.evaluation.reliability import Judged, reliability
+from keyframe_asr.evaluation.reliability import ScoredConfidences, reliability
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.evaluation.scoring import ReadCut, read_batches
-from keyframe_asr.evaluation.speech_check_fit import Heard, errors_with, fit_speech_check
+from keyframe_asr.evaluation.speech_check_fit import (
+    RecognisedRecording,
+    errors_with,
+    fit_speech_check,
+)
 from keyframe_asr.evaluation.times import EmissionDelays
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
 from keyframe_asr.inference.modes import decode
@@ -40,13 +41,15 @@ from keyframe_asr.text.tokenizer import SentencePieceTokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 
 TOLERANCE = 0.002
-TRADE = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
-"""Tolerances that the report tries besides."""
+"""Default of the additional token errors per reference token that the speech check may cause."""
+
+REPORTED_TOLERANCES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
+"""Further tolerances whose effect is reported."""
 
 
 @dataclass
 class _Confidences:
-    """Of tokens or words of one decode mode, in the order they were heard."""
+    """Confidences of the tokens or words of one decode mode, in order of recognition."""
 
     values: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
@@ -57,43 +60,43 @@ class _Confidences:
         self.right += right
         self.half += [half] * len(right)
 
-    def judged(self, of_halves: Sequence[ConfidenceConfig] | None = None) -> Judged:
-        """As they are, or with the scaling of each half."""
+    def scored(self, of_halves: Sequence[ConfidenceConfig] | None = None) -> ScoredConfidences:
+        """Confidences without scaling, or with the scaling given for each half."""
         values, half = np.array(self.values), np.array(self.half, dtype=np.int64)
         if of_halves is not None:
-            values = np.choose(half, [scaled(values, one) for one in of_halves])
-        return Judged(values, np.array(self.right, dtype=np.bool_))
+            values = np.choose(half, [scaled(values, scaling) for scaling in of_halves])
+        return ScoredConfidences(values, np.array(self.right, dtype=np.bool_))
 
     def fit(self, half: int | None = None) -> ConfidenceConfig:
-        """Fitted on a half, or on all."""
-        found = self.judged()
-        chosen = np.array([half in (None, one) for one in self.half], dtype=np.bool_)
+        """Fit the scaling on one half, or on all."""
+        found = self.scored()
+        chosen = np.array([half in (None, number) for number in self.half], dtype=np.bool_)
         return fit_scaling(found.confidences[chosen], found.right[chosen])
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found.
+    """Result of a calibration.
 
     Attributes:
-        confidences: by decode mode.
-        speech_check: None where sounds gave no text, or there were none.
-        report: as `keyframe calibrate --json` writes it.
-        panels: confidences before and after, by title, for the picture.
+        confidences: scaling by decode mode.
+        speech_check: None if there were no sounds, or no text was recognised in them.
+        report: the content of `keyframe calibrate --json`.
+        panels: confidences before and after, by title, for the plot.
     """
 
     confidences: Confidences
     speech_check: SpeechCheckConfig | None
     report: dict[str, Any]
-    panels: dict[str, tuple[Judged, Judged]]
+    panels: dict[str, tuple[ScoredConfidences, ScoredConfidences]]
 
 
 class Calibrator:
-    """Listens to speech and to sounds without it, then fits.
+    """Collects results on speech and on non-speech, then fits the calibration.
 
     Args:
-        recognizer: the model; what it knew of its certainty is set aside.
-        modes: decode modes to calibrate; the check for speech is fitted to the first.
+        recognizer: the model; its present calibration is removed.
+        modes: decode modes to calibrate; the speech check is fitted to the first.
     """
 
     def __init__(self, recognizer: Recognizer, modes: Sequence[DecodeMode]) -> None:
@@ -101,63 +104,63 @@ class Calibrator:
         self.recognizer = recognizer
         self.modes = modes
         self.failed: list[KeyframeError] = []
-        self._speech: list[Heard] = []
-        self._sounds: list[Heard] = []
+        self._speech: list[RecognisedRecording] = []
+        self._sounds: list[RecognisedRecording] = []
         self._delays = EmissionDelays()
         self._seconds = encoder_frame_seconds(recognizer.network.subsampling.factor)
         self._tokens: dict[DecodeMode, _Confidences] = {mode: _Confidences() for mode in modes}
         self._words: dict[DecodeMode, _Confidences] = {mode: _Confidences() for mode in modes}
 
-    def hear_speech(
+    def add_speech(
         self, manifest: str, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> None:
-        """Recognise a manifest. Raises `ManifestError` if none of it can be."""
+        """Recognise a manifest. Raises `ManifestError` if no recording can be read."""
         cuts = list(load_manifest(manifest))
         names = [str(cut.supervisions[0].speaker) for cut in cuts]
         speakers = sorted(set(names))
         for batch in read_batches(manifest, cuts, self.failed, progress):
-            # one speaker alone is split by recordings
+            # a single speaker is split by recordings
             halves = [
-                (speakers.index(names[one.place]) if len(speakers) > 1 else one.place) % 2
-                for one in batch
+                (speakers.index(names[cut.place]) if len(speakers) > 1 else cut.place) % 2
+                for cut in batch
             ]
-            self._hear(batch, halves)
+            self._add_batch(batch, halves)
 
-    def hear_sounds(self, sounds: Sequence[NonSpeech]) -> None:
-        """Recognise sounds that hold no speech."""
-        kinds = sorted({one.kind for one in sounds})
+    def add_non_speech(self, sounds: Sequence[NonSpeech]) -> None:
+        """Recognise non-speech sounds."""
+        kinds = sorted({sound.kind for sound in sounds})
         for place, sound in enumerate(sounds):
             half = (kinds.index(sound.kind) if len(kinds) > 1 else place) % 2
             encoded = self.recognizer.encode([sound.samples])
             found = self._decoded(encoded, self.modes[0])
-            self._sounds += self._heard(encoded, found, [()], [half])
+            self._sounds += self._recognised(encoded, found, [()], [half])
 
     @property
     def emission_delay_seconds(self) -> float | None:
-        """Median from the onsets of sound to spikes; None where too few of them were heard."""
+        """Median delay from onsets of sound to CTC spikes; None if there are too few onsets."""
         return self._delays.median
 
     def fit(self, tolerance: float = TOLERANCE) -> Calibration:
-        """Scalings and the check for speech, with what they are worth."""
+        """Fit scalings and speech check; `tolerance` as in `fit_speech_check`."""
         confidences: Confidences = {}
-        panels: dict[str, tuple[Judged, Judged]] = {}
+        panels: dict[str, tuple[ScoredConfidences, ScoredConfidences]] = {}
         decoded: dict[str, Any] = {}
         for mode in self.modes:
-            tokens, spoken = self._tokens[mode], self._words[mode]
+            tokens, of_words = self._tokens[mode], self._words[mode]
             confidences[mode] = tokens.fit()
             crossed = tokens.fit(1), tokens.fit(0)
             decoded[mode] = confidences[mode].model_dump()
-            decoded[mode]["of_halves"] = [one.model_dump() for one in crossed]
-            rows = {"tokens": tokens} | ({"words": spoken} if spoken.values else {})
-            for name, one in rows.items():
-                pair = one.judged(), one.judged(crossed)
+            decoded[mode]["of_halves"] = [scaling.model_dump() for scaling in crossed]
+            rows = {"tokens": tokens} | ({"words": of_words} if of_words.values else {})
+            for name, row in rows.items():
+                pair = row.scored(), row.scored(crossed)
                 panels[f"{mode}, {name}"] = pair
                 decoded[mode][name] = _calibration_report(*pair)
         check = fit_speech_check(self._speech, self._sounds, tolerance) if self._sounds else None
         report = {
             "model": self.recognizer.config.name,
             "utterances": len(self._speech),
-            "audio_seconds": round(sum(one.seconds for one in self._speech), 3),
+            "audio_seconds": round(sum(recording.seconds for recording in self._speech), 3),
             "machine": machine(self.recognizer.device_name),
             "decode": decoded,
             "speech_check": self._check_report(check, tolerance) if check else None,
@@ -165,27 +168,27 @@ class Calibrator:
         }
         return Calibration(confidences, check, report, panels)
 
-    def _hear(self, batch: Sequence[ReadCut], halves: Sequence[int]) -> None:
+    def _add_batch(self, batch: Sequence[ReadCut], halves: Sequence[int]) -> None:
         normalise = NORMALISATIONS[self.recognizer.config.normalisation]
-        texts = [normalise(text(one.cut)) for one in batch]
-        targets = [tuple(self.recognizer.tokenizer.encode(one)) for one in texts]
-        encoded = self.recognizer.encode([one.samples for one in batch])
+        texts = [normalise(text(cut.cut)) for cut in batch]
+        targets = [tuple(self.recognizer.tokenizer.encode(reference)) for reference in texts]
+        encoded = self.recognizer.encode([cut.samples for cut in batch])
         for mode in self.modes:
             found = self._decoded(encoded, mode)
             for row, (hypothesis, _) in enumerate(found):
                 right = right_units(targets[row], hypothesis.tokens)
                 self._tokens[mode].add(hypothesis.confidences, right, halves[row])
                 joined = self._joined(hypothesis)
-                right = right_units(texts[row].split(), [one.text for one in joined])
-                self._words[mode].add([one.confidence for one in joined], right, halves[row])
+                right = right_units(texts[row].split(), [word.text for word in joined])
+                self._words[mode].add([word.confidence for word in joined], right, halves[row])
             if mode == self.modes[0]:
-                self._speech += self._heard(encoded, found, targets, halves)
-                for one, (hypothesis, frames) in zip(batch, found, strict=True):
+                self._speech += self._recognised(encoded, found, targets, halves)
+                for cut, (hypothesis, frames) in zip(batch, found, strict=True):
                     spikes = [frames[position] * self._seconds for position in hypothesis.positions]
-                    self._delays.add(one.samples, spikes)
+                    self._delays.add(cut.samples, spikes)
 
     def _joined(self, hypothesis: Hypothesis) -> list[Word]:
-        """Words of a hypothesis; none where the tokens do not say where words begin."""
+        """Words of a hypothesis; empty if the tokens do not mark word boundaries."""
         tokenizer = self.recognizer.tokenizer
         if not isinstance(tokenizer, SentencePieceTokenizer):
             return []
@@ -196,22 +199,22 @@ class Calibrator:
     def _decoded(
         self, encoded: EncodedAudio, mode: DecodeMode
     ) -> list[tuple[Hypothesis, Sequence[int]]]:
-        """Hypotheses, and the source frames of the columns that their positions count in."""
+        """Hypotheses, each with the source frames of the columns of its positions."""
         network = self.recognizer.network
         options = RecognitionOptions(decode=mode)
         found = decode(network, encoded.encoded, encoded.silent, options, ShallowFusion())
         return list(zip(*found, strict=True))
 
-    def _heard(
+    def _recognised(
         self,
         encoded: EncodedAudio,
         found: Sequence[tuple[Hypothesis, Sequence[int]]],
         targets: Sequence[tuple[int, ...]],
         halves: Sequence[int],
-    ) -> list[Heard]:
+    ) -> list[RecognisedRecording]:
         regions = speech_regions(self.recognizer.network, encoded.encoded, self._seconds)
         return [
-            Heard(
+            RecognisedRecording(
                 half=halves[row],
                 seconds=encoded.seconds[row],
                 regions=regions[row],
@@ -223,8 +226,8 @@ class Calibrator:
         ]
 
     def _check_report(self, check: SpeechCheckConfig, tolerance: float) -> dict[str, Any]:
-        hours = sum(one.seconds for one in self._sounds) / 3600
-        tried = sorted({*TRADE, tolerance})
+        hours = sum(sound.seconds for sound in self._sounds) / 3600
+        tried = sorted({*REPORTED_TOLERANCES, tolerance})
         return {
             **check.model_dump(),
             "mode": self.modes[0],
@@ -232,11 +235,11 @@ class Calibrator:
             "sounds": len(self._sounds),
             "sound_seconds": round(3600 * hours, 3),
             "without": self._crossed(None),
-            "on_the_other_half": {f"{one:g}": self._crossed(one) for one in tried},
+            "on_the_other_half": {f"{value:g}": self._crossed(value) for value in tried},
         }
 
     def _crossed(self, tolerance: float | None) -> dict[str, float]:
-        """Token errors and hallucinated tokens, each half under the check of the other."""
+        """Token error rate and hallucinated tokens per hour, by two-fold cross-validation."""
         errors = hallucinated = 0
         for half in (0, 1):
             check = None
@@ -256,7 +259,7 @@ class Calibrator:
         }
 
 
-def _calibration_report(before: Judged, after: Judged) -> dict[str, float]:
+def _calibration_report(before: ScoredConfidences, after: ScoredConfidences) -> dict[str, float]:
     first, second = reliability(before), reliability(after)
     return {
         "count": len(before.right),

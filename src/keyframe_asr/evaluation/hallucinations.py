@@ -1,4 +1,4 @@
-"""Hallucinations: words (Mandarin: characters) recognised in non-speech, per hour of it."""
+"""Hallucinations: words (Mandarin: characters) recognised per hour of non-speech."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 @dataclass
 class Hallucinations:
-    """What was recognised in sounds of one kind: `units` are words or characters.
+    """Counts for the sounds of one kind.
 
-    `texts` holds the text of each sound that got one, by the sound's name.
+    Attributes:
+        sounds: number of sounds.
+        seconds: their total duration.
+        units: hallucinated words or characters.
+        with_text: number of sounds with any text.
+        texts: the hallucinated texts by name of the sound.
     """
 
     sounds: int = 0
@@ -29,7 +34,7 @@ class Hallucinations:
     texts: dict[str, str] = field(default_factory=dict)
 
     def add(self, sound: NonSpeech, text: str, units: int) -> None:
-        """One more sound."""
+        """Count one sound."""
         self.sounds += 1
         self.seconds += sound.samples.size / SAMPLE_RATE
         self.units += units
@@ -38,7 +43,7 @@ class Hallucinations:
             self.texts[sound.name] = text
 
     def report(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The counts for the JSON report."""
         return {
             "sounds": self.sounds,
             "seconds": round(self.seconds, 3),
@@ -52,7 +57,10 @@ class Hallucinations:
 def count_hallucinations(
     recognizer: Recognizer, sounds: Sequence[NonSpeech], modes: Iterable[DecodeMode]
 ) -> dict[str, Any]:
-    """The report: each mode in all and by kind, with the check for speech and without it.
+    """Recognise non-speech sounds and report hallucinations.
+
+    The report lists every decode mode, in total and by kind of sound, with and without the speech
+    check.
 
     Raises:
         AudioError: a sound cannot be recognised.
@@ -86,8 +94,8 @@ def _count(recognizer: Recognizer, sounds: Sequence[NonSpeech], mode: DecodeMode
     results = recognizer.transcribe_each([sound.samples for sound in sounds], mode)
     for sound, result in zip(sounds, results, strict=True):
         text = result.unwrap().text
-        for one in (every, kinds[sound.kind]):
-            one.add(sound, text, len(split(text, normalise.language)))
+        for counts in (every, kinds[sound.kind]):
+            counts.add(sound, text, len(split(text, normalise.language)))
     found = every.report()
     del found["texts"]
-    return found | {"kinds": {kind: one.report() for kind, one in kinds.items()}}
+    return found | {"kinds": {kind: counts.report() for kind, counts in kinds.items()}}

@@ -1,4 +1,4 @@
-"""What picture and page of `keyframe inspect` show of one recording, as plain values."""
+"""Data shown by `keyframe inspect` for one recording."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ COLOURS = ("#0072b2", "#d55e00", "#00845f", "#b4458c", "#6a51b8", "#977000", "#c
 GREY = "#8c8c8c"
 
 FAINTEST_SPIKE = 0.05
-"""A keyframe whose best token is less probable than this was kept for want of any spike."""
+"""Minimum probability of a spike's token; fainter keyframes are only the least blank frames."""
 
 
 @dataclass(frozen=True)
 class InspectionView:
-    """What there is to see of one recording.
+    """Features, posteriors, keyframes and transcript of one recording.
 
     Attributes:
-        fbank: (T, F) log-mel energies, 100 frames a second.
-        inter_probabilities: (U, V) of the inter-CTC, blank first.
-        keyframes: ascending encoder frames that encoder 2 saw: all U for a model that drops none.
-        transcript: the text, and its tokens with their times.
+        fbank: (T, F) log-mel energies, 100 frames per second.
+        inter_probabilities: (U, V) posteriors of the inter-CTC, blank first.
+        keyframes: encoder frames used by encoder 2, ascending; all U frames without keyframes.
+        transcript: text and tokens with times.
         pieces: display form of each of the V labels.
-        frame_seconds: seconds between two encoder frames.
-        emission_delay: seconds from the start of a token to its spike; negative where it comes
-            before.
+        frame_seconds: seconds between consecutive encoder frames.
+        emission_delay: seconds from the start of a token to its spike; negative if the spike comes
+            earlier.
     """
 
     fbank: Array
@@ -52,12 +52,12 @@ class InspectionView:
 
     @property
     def all_kept(self) -> bool:
-        """Whether no frame was dropped."""
+        """True if no frame was dropped."""
         return len(self.keyframes) == len(self.inter_probabilities)
 
     @property
     def fbank_range(self) -> tuple[float, float]:
-        """Energies of the darkest and the brightest colour of the spectrogram."""
+        """Energies of the darkest and the brightest colours of the spectrogram."""
         low, high = np.percentile(self.fbank, (5, 99.8))
         return float(low), float(high)
 
@@ -70,7 +70,7 @@ class InspectionView:
         found: list[int] = []
         for token in self.transcript.tokens:
             if token.start == 0 and len(found) < len(early):
-                # several spikes may be moved to the beginning of the recording
+                # several spikes may have been clipped to the beginning of the recording
                 found.append(early[len(found)])
             else:
                 found.append(round((token.start + self.emission_delay) / self.frame_seconds))
@@ -79,7 +79,7 @@ class InspectionView:
 
 @dataclass(frozen=True)
 class Spike:
-    """A frame that stands for one token of the inter-CTC; `label` is blank where it is for none."""
+    """A frame that stands for a token of the inter-CTC; `label` is blank if there is no token."""
 
     frame: int
     label: int
@@ -89,11 +89,11 @@ class Spike:
 def inspection_view(
     recognizer: Recognizer, audio: str | Path | Array, mode: DecodeMode | None = None
 ) -> InspectionView:
-    """Recognise one recording and keep everything that its picture shows.
+    """Recognise one recording and collect the data to show.
 
     Raises:
-        AudioError: the recording cannot be read, or is too long.
-        ModelError: the model cannot decode in this mode.
+        AudioError: the recording cannot be read or is too long.
+        ModelError: the model does not support the decode mode.
     """
     samples = read_recording(audio)
     result = recognizer.encode([samples])
@@ -111,7 +111,7 @@ def inspection_view(
 
 
 def find_spikes(view: InspectionView) -> list[Spike]:
-    """One spike per keyframe; for a model that keeps all frames, one per run of equal labels."""
+    """One spike per keyframe; if all frames are kept, one per run of equal labels."""
     probabilities = view.inter_probabilities
     frames = list(view.keyframes)
     if view.all_kept:
@@ -130,7 +130,7 @@ def find_spikes(view: InspectionView) -> list[Spike]:
 
 
 def token_colours(view: InspectionView, spikes: Sequence[Spike]) -> list[str | None]:
-    """The colour of each token of the text: that of its spike; None where it has none."""
+    """The colour of each token of the text: that of its spike; None without a spike."""
     at_frame = {spike.frame: spike.colour for spike in spikes}
     of_piece = {view.pieces[spike.label]: spike.colour for spike in spikes}
     return [
@@ -140,18 +140,20 @@ def token_colours(view: InspectionView, spikes: Sequence[Spike]) -> list[str | N
 
 
 def visible(token: str) -> str:
-    """A token without sentencepiece's mark of a word's beginning; a space is made visible."""
+    """A token without sentencepiece's word boundary mark; a space is shown as a symbol."""
     return token.strip("▁ ") or "␣"
 
 
 def check_frames(view: InspectionView, path: Path | str) -> None:
-    """Raises `KeyframeError`, naming what was to be drawn, if the recording has no frame."""
+    """Raise `KeyframeError`, naming the output file, if the recording has no frames."""
     if not len(view.fbank) or not len(view.inter_probabilities):
-        raise KeyframeError(f"{path}: nothing to draw: the recording is shorter than one frame")
+        raise KeyframeError(
+            f"{path}: not written: the recording is shorter than one frame; give a longer one"
+        )
 
 
 def headline(view: InspectionView) -> str:
-    """The picture in one line: frames, keyframes, share dropped, text."""
+    """Summary in one line: frames, keyframes, fraction dropped, text."""
     total, kept = len(view.inter_probabilities), len(view.keyframes)
     counts = f"{total} frame{'s' * (total != 1)}, all kept"
     if not view.all_kept:

@@ -1,7 +1,7 @@
-"""The page of `keyframe inspect --out FILE.html`: one recording to look into while listening.
+"""Interactive HTML page of `keyframe inspect --out FILE.html`.
 
-`inspection_page.html` beside this file is the page without its contents; the browser draws what is
-embedded as JSON. Nothing is loaded from elsewhere.
+The template is `inspection_page.html`. The page embeds audio and data as JSON, draws them in the
+browser, and loads no other resources.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ TEMPLATE = "inspection_page.html"
 
 
 def write_page(view: InspectionView, samples: Samples, name: str, path: Path | str) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Args:
-        view: what there is to see.
-        samples: (S,) at 16 kHz, embedded as 16-bit FLAC, which every browser of today plays.
+        view: the data to show.
+        samples: (S,) at 16 kHz, embedded as 16-bit FLAC, which all current browsers play.
         name: of the recording.
         path: the file to write.
 
     Raises:
-        KeyframeError: there is no frame, or the file cannot be written.
+        KeyframeError: there are no frames, or the file cannot be written.
     """
     check_frames(view, path)
     with replacing(Path(path)) as temporary:
@@ -54,7 +54,7 @@ def write_page(view: InspectionView, samples: Samples, name: str, path: Path | s
 
 
 def render_page(view: InspectionView, samples: Samples, name: str) -> str:
-    """The page as text; everything from outside is escaped."""
+    """Render the page as HTML; all external text is escaped."""
     spikes = find_spikes(view)
     total, kept = len(view.inter_probabilities), len(view.keyframes)
     text = view.transcript.text
@@ -67,20 +67,20 @@ def render_page(view: InspectionView, samples: Samples, name: str) -> str:
         "duration": f"{samples.size / SAMPLE_RATE:.2f} s",
         "audio": _base64(_flac(samples)),
         "tokens": "\n".join(_token_elements(view, spikes)),
-        # "<" cannot end the script that the data stands in
+        # without "<", the data cannot end the script element that contains it
         "data": json.dumps(_data(view, spikes), ensure_ascii=False).replace("<", "\\u003c"),
     }
     page = resources.files("keyframe_asr.evaluation").joinpath(TEMPLATE).read_text("utf-8")
     parts = page.split("{{")
     filled = [parts[0]]
-    for part in parts[1:]:  # not replaced one by one: a text may hold the mark of another place
+    for part in parts[1:]:  # one pass, because a value may contain the mark of another field
         key, rest = part.split("}}", 1)
         filled += [contents[key], rest]
     return "".join(filled)
 
 
 def _token_elements(view: InspectionView, spikes: Sequence[Spike]) -> list[str]:
-    """One button a token, with its times and confidence."""
+    """One button per token, with times and confidence."""
     colours = map(_number, token_colours(view, spikes))
     return [
         f'<button class="token" type="button" data-start="{token.start:.3f}" '
@@ -93,7 +93,7 @@ def _token_elements(view: InspectionView, spikes: Sequence[Spike]) -> list[str]:
 
 
 def _data(view: InspectionView, spikes: Sequence[Spike]) -> Mapping[str, Any]:
-    """What the browser draws; energies and probabilities as bytes, frame by frame."""
+    """The data drawn by the browser; energies and probabilities are bytes, frame by frame."""
     low, high = view.fbank_range
     energies = np.clip((view.fbank - low) / max(high - low, 1e-6), 0, 1)
     labels = {spike.label: _number(spike.colour) for spike in spikes if spike.label != BLANK}
@@ -121,13 +121,13 @@ def _data(view: InspectionView, spikes: Sequence[Spike]) -> Mapping[str, Any]:
 
 
 def _number(colour: str | None) -> int:
-    """The number of a colour in the page; -1 is grey."""
+    """The index of a colour in the page; -1 is grey."""
     return COLOURS.index(colour) if colour in COLOURS else -1
 
 
-def _bytes(shares: Array) -> str:
-    """Values from 0 to 1 as bytes, base64."""
-    return _base64((255 * shares).round().astype(np.uint8).tobytes())
+def _bytes(values: Array) -> str:
+    """Values in [0, 1] as base64-encoded bytes."""
+    return _base64((255 * values).round().astype(np.uint8).tobytes())
 
 
 def _base64(content: bytes) -> str:

@@ -1,8 +1,8 @@
-"""One picture that explains the method on one recording.
+"""Picture of `keyframe inspect --out FILE.png`: how one recording becomes text.
 
-From top to bottom: the spectrogram with the keyframes as lines; what the inter-CTC says over time,
-blank in grey and the spikes of each token in a colour; every encoder frame as a cell, the kept
-ones filled; and the tokens of the text, each tied to the keyframe it was found at.
+From top to bottom: the spectrogram with keyframes as lines; the posteriors of the inter-CTC, blank
+in grey and each token in a colour; the encoder frames as cells, keyframes filled; and the tokens of
+the text, each connected to its keyframe.
 """
 
 from __future__ import annotations
@@ -36,34 +36,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.8, 180
-INCHES_PER_SECOND, GREATEST_WIDTH = 2.6, 100.0  # longer recordings get a wider picture
+INCHES_PER_SECOND, MAX_WIDTH = 2.6, 100.0  # longer recordings get a wider picture
 
 INK, PALE = "#222222", "#e4e4e4"
 
 PLAIN_FONT = "DejaVu Sans"
 FONT_PACKAGE = "zhplot"
-"""A pip package of little else than Noto Sans SC, a font with Han characters."""
+"""A pip package that contains Noto Sans SC, a font with Han characters."""
 
 
 def require_matplotlib() -> None:
-    """Raises `KeyframeError`, saying how to install it, if matplotlib is not there."""
+    """Raise `KeyframeError` with the install command if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise KeyframeError(
-            "drawing needs matplotlib, which is not installed; pip install 'keyframe-asr[plot]'"
+            "plots need matplotlib, which is not installed; pip install 'keyframe-asr[plot]'"
         ) from None
 
 
 def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]:
-    """Write the picture as PNG, whole or not at all.
+    """Write the picture as PNG, atomically.
 
     Returns:
-        Token → the number that the picture shows instead, for each token that no font on this
-        machine can draw; mostly empty.
+        Token → number shown instead, for tokens that no installed font can draw; usually empty.
 
     Raises:
-        KeyframeError: matplotlib is missing, there is no frame, or the file cannot be written.
+        KeyframeError: matplotlib is missing, there are no frames, or the file cannot be written.
     """
     require_matplotlib()
     check_frames(view, path)
@@ -87,10 +86,10 @@ def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]
 
 
 def choose_fonts(text: str) -> tuple[list[str], set[str]]:
-    """Font families that draw the text, and the characters of it that none of them has.
+    """Choose font families for a text; also returns the characters that none of them has.
 
-    matplotlib's own font has no Han characters; what it lacks is left to the font of the package
-    `zhplot` if that is installed, or to the font of the system that has most of it.
+    matplotlib's default font has no Han characters. The fallback is the installed font that has
+    most of the missing characters, including that of the package `zhplot`.
     """
     from matplotlib import font_manager
 
@@ -110,21 +109,21 @@ def choose_fonts(text: str) -> tuple[list[str], set[str]]:
 
 
 def place_labels(centres: Array, widths: Array, left: float, right: float) -> Array:
-    """Move labels apart so that none covers another, keeping their order.
+    """Move labels apart so that they do not overlap, keeping their order.
 
-    The largest move is the least possible, as long as the ends do not ask for more.
+    Minimises the largest move, except where the limits require more.
 
     Args:
-        centres: (N,) where each label would like to be, ascending.
-        widths: (N,) of the labels, the wanted gaps included.
-        left: where the space for them begins.
-        right: where it ends; labels that are too wide for it overlap evenly.
+        centres: (N,) preferred positions, ascending.
+        widths: (N,) of the labels, including gaps.
+        left: left limit.
+        right: right limit; labels that do not fit overlap evenly.
     """
     if not len(centres):
         return centres
     widths = widths * min(1.0, (right - left) / widths.sum())
     offsets = np.cumsum(widths) - widths / 2
-    # labels do not overlap where centre minus offset never falls: isotonic regression in L∞
+    # labels do not overlap if centre minus offset is non-decreasing: isotonic regression in L∞
     wanted = centres - offsets
     highest_before = np.maximum.accumulate(wanted)
     lowest_after = np.minimum.accumulate(wanted[::-1])[::-1]
@@ -133,14 +132,14 @@ def place_labels(centres: Array, widths: Array, left: float, right: float) -> Ar
 
 
 def _lacking(font: str, characters: set[str]) -> set[str]:
-    """The characters that the font file has no glyph for."""
+    """The characters without a glyph in the font file."""
     from matplotlib.ft2font import FT2Font
 
     try:
         glyphs = FT2Font(font)
     except (OSError, RuntimeError):  # a damaged font somewhere on the system
         return characters
-    return {one for one in characters if glyphs.get_char_index(ord(one)) == 0}
+    return {character for character in characters if not glyphs.get_char_index(ord(character))}
 
 
 def _draw(
@@ -150,7 +149,7 @@ def _draw(
     from matplotlib.figure import Figure
 
     seconds = len(view.fbank) / FRAMES_PER_SECOND
-    width = min(max(WIDTH, seconds * INCHES_PER_SECOND), GREATEST_WIDTH)
+    width = min(max(WIDTH, seconds * INCHES_PER_SECOND), MAX_WIDTH)
     figure = Figure(figsize=(width, HEIGHT), dpi=DOTS_PER_INCH, facecolor="white")
     FigureCanvasAgg(figure)
     fitting = int(8.2 * width)
@@ -178,7 +177,7 @@ def _caption(axes: Axes, text: str) -> None:
 
 
 def _draw_spectrogram(axes: Axes, view: InspectionView) -> None:
-    _caption(axes, f"Log-mel spectrogram, {FRAMES_PER_SECOND} frames a second")
+    _caption(axes, f"Log-mel spectrogram, {FRAMES_PER_SECOND} frames per second")
     bands = view.fbank.shape[1]
     shown = axes.get_xlim()
     place = (0.0, len(view.fbank) / FRAMES_PER_SECOND, 0.0, float(bands))
@@ -191,14 +190,14 @@ def _draw_spectrogram(axes: Axes, view: InspectionView) -> None:
 def _draw_posteriors(
     axes: Axes, view: InspectionView, spikes: Sequence[Spike], shown: Mapping[str, str]
 ) -> None:
-    _caption(axes, "Half-way, CTC says blank (grey) most of the time, and one spike per token")
+    _caption(axes, "Inter-CTC posteriors: mostly blank (grey), with one spike per token")
     seconds = np.arange(len(view.inter_probabilities)) * view.frame_seconds
     blank = view.inter_probabilities[:, BLANK]
     axes.fill_between(seconds, blank, color=PALE, linewidth=0)
     axes.plot(seconds, blank, color=GREY, linewidth=0.8)
     for label, colour in {s.label: s.colour for s in spikes if s.label != BLANK}.items():
         probability = view.inter_probabilities[:, label]
-        # no line along zero, where the lines of all tokens would cover one another
+        # no line along zero, where the lines of all tokens would overlap
         near = np.convolve(probability > 0.01, np.ones(3), "full")[1:-1] > 0
         axes.fill_between(seconds, probability, color=colour, alpha=0.3, linewidth=0)
         axes.plot(seconds, np.where(near, probability, np.nan), color=colour, linewidth=1.4)
@@ -207,13 +206,16 @@ def _draw_posteriors(
         axes.plot([second] * 2, [0, 1], color=spike.colour, linewidth=0.7, alpha=0.6)
     axes.set_ylim(0, 1.2)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    heard = [spike for spike in spikes if spike.label != BLANK]
-    labels = [(s.frame * view.frame_seconds, shown[view.pieces[s.label]], s.colour) for s in heard]
+    labels = [
+        (spike.frame * view.frame_seconds, shown[view.pieces[spike.label]], spike.colour)
+        for spike in spikes
+        if spike.label != BLANK
+    ]
     _write_labels(axes, labels, height=1.1, size=9.5)
 
 
 def _draw_frames(axes: Axes, view: InspectionView, spikes: Sequence[Spike]) -> None:
-    """Every encoder frame as a cell at its time, those that encoder 2 sees filled."""
+    """Encoder frames as cells; those used by encoder 2 are filled."""
     colours = [GREY if view.all_kept else PALE] * len(view.inter_probabilities)
     for spike in spikes:
         colours[spike.frame] = spike.colour
@@ -229,15 +231,15 @@ def _draw_frames(axes: Axes, view: InspectionView, spikes: Sequence[Spike]) -> N
 def _draw_tokens(
     axes: Axes, view: InspectionView, spikes: Sequence[Spike], shown: Mapping[str, str]
 ) -> None:
-    """The tokens below their keyframes; a keyframe without a token ends in ε."""
+    """The tokens below their keyframes; ε for a keyframe without a token."""
     labels = [
         (frame * view.frame_seconds, shown[token.text], colour or INK)
         for token, frame, colour in zip(
             view.transcript.tokens, view.token_frames, token_colours(view, spikes), strict=True
         )
     ]
-    caption = f"{1 / view.frame_seconds:g} encoder frames a second: "
-    caption += "all are kept" if view.all_kept else "only the filled go on, and become the text"
+    caption = f"{1 / view.frame_seconds:g} encoder frames per second: "
+    caption += "all are kept" if view.all_kept else "only keyframes (filled) are kept and decoded"
     if not view.all_kept:
         used = {second for second, _, _ in labels}
         kept = (spike.frame * view.frame_seconds for spike in spikes)
@@ -254,7 +256,7 @@ def _draw_tokens(
 def _draw_keyframe_lines(
     figure: Figure, top: Axes, bottom: Axes, view: InspectionView, spikes: Sequence[Spike]
 ) -> None:
-    """Each keyframe as one thin line from the spectrogram down to its cell."""
+    """Each keyframe as a thin line from the spectrogram to its cell."""
     from matplotlib.lines import Line2D
     from matplotlib.transforms import blended_transform_factory
 
@@ -270,7 +272,7 @@ def _draw_keyframe_lines(
 def _write_labels(
     axes: Axes, labels: Sequence[tuple[float, str, str]], height: float, size: float
 ) -> Array:
-    """Write (second, text, colour), in order of time, without overlap; returns their places."""
+    """Write (second, text, colour), sorted by time, without overlap; returns their positions."""
     style = {"size": size, "weight": _weight(), "ha": "center", "va": "center"}
     texts = [axes.text(second, height, text, {**style, "color": c}) for second, text, c in labels]
     left, right = axes.get_xlim()
@@ -283,7 +285,7 @@ def _write_labels(
 
 
 def _weight() -> str:
-    """Bold in matplotlib's own font; of others it may know no bold one, and would complain."""
+    """Bold for matplotlib's default font; other fonts may have no bold face and cause warnings."""
     import matplotlib
 
     return "bold" if len(matplotlib.rcParams["font.family"]) == 1 else "normal"

@@ -1,9 +1,9 @@
-"""Error rates of recognised text: word and character edit distance, bootstrap interval.
+"""Word and character error rates with bootstrap confidence intervals.
 
-Edit distance and bootstrap (Bisani and Ney, 2004, over utterances) come from kaldialign.
-English: words are separated by spaces; characters include the space between words, as ESPnet
-counts them. Mandarin: characters without spaces; words are single Han characters and runs of
-other characters, so that the word error rate is the field's mixed error rate.
+Edit distance and bootstrap (Bisani and Ney, 2004, over utterances) are those of kaldialign.
+English: words are separated by spaces; characters include the space between words, as in ESPnet.
+Mandarin: characters without spaces; words are single Han characters and runs of other characters,
+so the word error rate is the mixed error rate (MER).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Errors:
 
     @property
     def total(self) -> int:
-        """All three kinds together."""
+        """Sum of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
@@ -42,7 +42,7 @@ class Errors:
 
 
 def split_words(text: str, language: Language) -> list[str]:
-    """The words of a text; in Mandarin every Han character is one."""
+    """The words of a text; in Mandarin every Han character is a word."""
     return text.split() if language == "english" else mixed_words(text)
 
 
@@ -52,7 +52,7 @@ def split_characters(text: str, language: Language) -> list[str]:
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str], language: Language) -> Errors:
-    """Errors in words, summed over the utterances."""
+    """Word errors, summed over utterances."""
     return count_errors(
         [split_words(text, language) for text in references],
         [split_words(text, language) for text in hypotheses],
@@ -62,7 +62,7 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str], language: 
 def character_errors(
     references: Sequence[str], hypotheses: Sequence[str], language: Language
 ) -> Errors:
-    """Errors in characters, summed over the utterances."""
+    """Character errors, summed over utterances."""
     return count_errors(
         [split_characters(text, language) for text in references],
         [split_characters(text, language) for text in hypotheses],
@@ -72,7 +72,7 @@ def character_errors(
 def count_errors(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
 ) -> Errors:
-    """Errors in units already split, summed over the utterances."""
+    """Errors of texts already split into units, summed over utterances."""
     counts = kaldialign.batch_error_rate(references, hypotheses)
     return Errors(
         substitutions=int(counts["sub"]),
@@ -85,10 +85,10 @@ def count_errors(
 def confidence_interval(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]], seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of the error rate, resampling utterances, as fractions.
+    """95 % bootstrap confidence interval of the error rate over utterances, as fractions.
 
-    Where resampling can draw only empty references (a handful of utterances), nothing is known:
-    the interval is then from 0 to 1, or to the error rate itself if that is higher.
+    If a resample can consist of empty references only (very few utterances), the interval is
+    undefined; returns 0 to 1, or 0 to the error rate if that is higher.
     """
     result = kaldialign.bootstrap_wer_ci(
         references, hypotheses, replications=BOOTSTRAP_REPLICATIONS, seed=seed

@@ -1,7 +1,6 @@
-"""Whether confidences mean what they say: of the tokens at 80 %, are 80 % right?
+"""Calibration of confidences: expected calibration error and reliability diagram.
 
-Expected calibration error over bins of equal width (Guo et al., 2017, arXiv 1706.04599), and the
-picture of the bins.
+Uses bins of equal width (Guo et al., 2017, arXiv 1706.04599).
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Confidences (N,) of tokens or words, and whether each was right (N,)."""
+class ScoredConfidences:
+    """Confidences (N,) of tokens or words, and `right` (N,): True where correct."""
 
     confidences: Array
     right: npt.NDArray[np.bool_]
@@ -29,14 +28,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Tokens by confidence, in bins of equal width from 0 to 1.
+    """Accuracy by confidence, in bins of equal width from 0 to 1.
 
     Attributes:
-        count: (BINS,) tokens in each.
-        confidence: (BINS,) mean of them; 0 in an empty bin.
-        accuracy: (BINS,) share of them that is right; 0 in an empty bin.
-        error: expected calibration error, the mean distance of the two, weighted by count.
-        nats: negative log-likelihood of what was right, mean over tokens.
+        count: (BINS,) tokens per bin.
+        confidence: (BINS,) mean confidence; 0 in an empty bin.
+        accuracy: (BINS,) fraction of correct tokens; 0 in an empty bin.
+        error: expected calibration error: mean of |confidence - accuracy|, weighted by count.
+        nats: mean negative log-likelihood per token.
     """
 
     count: npt.NDArray[np.int64]
@@ -46,9 +45,9 @@ class Reliability:
     nats: float
 
 
-def reliability(judged: Judged) -> Reliability:
-    """Bins, expected calibration error and log-likelihood; all 0 for no tokens."""
-    confidences, right = judged.confidences, judged.right
+def reliability(scored: ScoredConfidences) -> Reliability:
+    """Compute bins, calibration error and log-likelihood; all 0 without tokens."""
+    confidences, right = scored.confidences, scored.right
     place = np.minimum((confidences * BINS).astype(np.int64), BINS - 1)
     count = np.bincount(place, minlength=BINS)
     some = np.maximum(count, 1)
@@ -60,8 +59,10 @@ def reliability(judged: Judged) -> Reliability:
     return Reliability(count, confidence, accuracy, error, nats)
 
 
-def draw_reliability(panels: Mapping[str, tuple[Judged, Judged]], path: Path) -> None:
-    """Write a PNG: a panel each, confidences against shares that are right, before and after.
+def draw_reliability(
+    panels: Mapping[str, tuple[ScoredConfidences, ScoredConfidences]], path: Path
+) -> None:
+    """Write reliability diagrams as PNG: one panel per entry, before and after calibration.
 
     Raises:
         KeyframeError: the file cannot be written.
@@ -77,8 +78,8 @@ def draw_reliability(panels: Mapping[str, tuple[Judged, Judged]], path: Path) ->
         axes = figure.add_subplot(rows, columns, number)
         axes.plot([0, 1], [0, 1], color="#8c8c8c", linewidth=1, linestyle=":")
         styles = (("before", "#d55e00", "o"), ("after", "#0072b2", "s"))
-        for judged, (name, colour, marker) in zip(pair, styles, strict=True):
-            found = reliability(judged)
+        for scored, (name, colour, marker) in zip(pair, styles, strict=True):
+            found = reliability(scored)
             some = found.count > 0
             sizes = 12 + 240 * found.count[some] / max(1, found.count.sum())
             x, y = found.confidence[some], found.accuracy[some]
@@ -87,7 +88,7 @@ def draw_reliability(panels: Mapping[str, tuple[Judged, Judged]], path: Path) ->
             axes.scatter(x, y, sizes, color=colour, marker=marker, alpha=0.7, linewidth=0)
             axes.plot([], [], color=colour, marker=marker, linewidth=1, label=label)
         axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), title=title, aspect="equal")
-        axes.set(xlabel="confidence", ylabel="share that is right")
+        axes.set(xlabel="confidence", ylabel="accuracy")
         axes.legend(title="calibration error", loc="lower right", fontsize=8, title_fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     with replacing(path) as temporary:

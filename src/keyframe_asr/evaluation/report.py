@@ -1,4 +1,4 @@
-"""What `keyframe evaluate` says: error rates, frames dropped and speed, as JSON and as a table."""
+"""Report of `keyframe evaluate`: error rates, frame reduction and speed, as JSON and table."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.text.forms import Normalisation
 
 ModeT = TypeVar("ModeT", bound=str)
-"""Decode modes are named by the caller: a mapping's keys may be narrower than any string."""
+"""Type of decode mode names, which may be a literal type."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was recognised.
+    """An evaluated manifest.
 
     Attributes:
         model: name of the model.
-        manifest: as the user gave it.
-        normalisation: of references and texts; its language decides whether words or characters
-            are counted.
+        manifest: as given by the user.
+        normalisation: of references and hypotheses; its language selects the error unit.
         references: text of each utterance.
         audio_seconds: of all utterances.
-        frame_reduction: share of encoder frames that encoder 2 never saw.
-        keyframes_per_token: frames that encoder 2 saw per token of the references.
-        device: what computed, for instance "cpu".
+        frame_reduction: fraction of encoder frames dropped before encoder 2.
+        keyframes_per_token: input frames of encoder 2 per token of the references.
+        device: device of the computation, for instance "cpu".
     """
 
     model: str
@@ -56,18 +55,17 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The output of one decode mode, and the seconds it took, features and encoders included."""
+    """The output of one decode mode, and its run time in seconds, including encoding."""
 
     hypotheses: Sequence[str]
     seconds: float
 
 
 def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict[str, Any]:
-    """The report; rates are fractions.
+    """Build the report; rates are fractions.
 
-    In each mode `ci95` is the 95 % interval of the language's usual rate (`unit`: words in
-    English, characters in Mandarin), and the substitutions, deletions and insertions are counts
-    of the same unit.
+    In each mode, `ci95` is the 95 % confidence interval of the rate in `unit` (words in English,
+    characters in Mandarin). Substitutions, deletions and insertions are counts of the same unit.
 
     Raises:
         ManifestError: all references are empty.
@@ -75,8 +73,7 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
     references = [evaluated.normalisation(text) for text in evaluated.references]
     if not any(references):
         raise ManifestError(
-            f"{evaluated.manifest}: no utterance has a reference text, so there is nothing to "
-            "count errors against; fill in the texts"
+            f"{evaluated.manifest}: no utterance has a reference text; add texts to the manifest"
         )
     return {
         "model": evaluated.model,
@@ -123,14 +120,14 @@ def _mode_report(evaluated: Evaluated, references: list[str], decoded: Decoded) 
 
 
 def machine(device: str) -> str:
-    """What the numbers were measured on."""
+    """Description of the machine and device of a measurement."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     kind = " ".join(filter(None, (platform.machine(), _processor())))
     return f"{platform.system()} {kind}, {cores} CPU cores, computed on {device}"
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The name of the processor, if the system provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -142,7 +139,7 @@ def _processor() -> str:
 def empty_table(
     title: str, columns: Sequence[str], *, texts: int = 1, caption: str | None = None
 ) -> Table:
-    """A table without rows; the first `texts` columns hold text, the others numbers."""
+    """A table without rows; the first `texts` columns contain text, the others numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
     for place, name in enumerate(columns):
         table.add_column(name, justify="left" if place < texts else "right", no_wrap=True)
@@ -150,7 +147,7 @@ def empty_table(
 
 
 def render(report: Mapping[str, Any]) -> Table:
-    """The report as a table, one row a decode mode."""
+    """The report as a table, one row per decode mode."""
     table = empty_table(
         f"{report['model']} on {report['manifest']}",
         ("decode", "CER % (95 %)", "WER % (95 %)", "sub/del/ins", "RTF"),
@@ -176,7 +173,7 @@ def _percent(rate: float, interval: Sequence[float]) -> str:
 
 
 def save_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write the report as JSON, whole or not at all. Raises `KeyframeError` if it cannot be."""
+    """Write the report as JSON, atomically. Raises `KeyframeError` if it cannot be written."""
     text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Measure a model on a manifest: everything recognised once, scored in several decode modes."""
+"""Evaluation of a model on a manifest in one or more decode modes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 @dataclass
 class Scoring:
-    """What to recognise with, how, and what was measured so far.
+    """An evaluation run and its measurements.
 
     Attributes:
         recognizer: the model.
-        modes: decode modes, each charged for the encoding, which is done once.
-        options: how to decode besides, in every mode.
+        modes: decode modes. Encoding is done once; its time is added to every mode.
+        options: further options, for all modes.
         failed: one error per recording that could not be read; these are not scored.
     """
 
@@ -53,7 +53,9 @@ class Scoring:
         manifest: str,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:
-        """The report of `keyframe evaluate --json`; `progress` is told (done, total) utterances.
+        """Evaluate a manifest; returns the report of `keyframe evaluate --json`.
+
+        `progress` is called with (done, total) utterances.
 
         Raises:
             ManifestError: the manifest cannot be read, or none of its recordings can.
@@ -70,7 +72,7 @@ class Scoring:
         is_first = not self.references
         recordings = [one.samples for one in batch]
         self.references += [text(one.cut) for one in batch]
-        if is_first:  # the first call of everything sets things up, which is not its speed
+        if is_first:  # warm-up, so that one-off initialisation is not measured
             shortest = min(recordings, key=len)
             for options in self._options.values():
                 self.recognizer.recognise([shortest], options)
@@ -107,7 +109,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ReadCut:
-    """A cut of a manifest, its place there, and its samples (S,) at 16 kHz."""
+    """A cut of a manifest, its index there, and its samples (S,) at 16 kHz."""
 
     place: int
     cut: Cut
@@ -120,13 +122,13 @@ def read_batches(
     failed: list[KeyframeError],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[list[ReadCut]]:
-    """The cuts of a manifest in batches of similar length; none is empty.
+    """Read the cuts of a manifest in non-empty batches of similar length.
 
     Args:
-        manifest: its name, for the error.
+        manifest: its name, for the error message.
         cuts: of the manifest.
-        failed: gets one error per recording that cannot be read.
-        progress: is told (done, total) utterances.
+        failed: receives one error per recording that cannot be read.
+        progress: called with (done, total) utterances.
 
     Raises:
         ManifestError: no recording can be read.
@@ -147,14 +149,14 @@ def read_batches(
         progress(done, len(cuts))
     if not read:
         raise ManifestError(
-            f"{manifest}: none of its {len(cuts)} recordings can be read; check its paths"
+            f"{manifest}: none of {len(cuts)} recordings can be read; check the paths"
         )
 
 
 def _read_cut(cut: Cut) -> Samples:
-    """Samples (S,) of a cut, which may be a part of its recording.
+    """Samples (S,) of a cut, which may be part of a recording.
 
     Raises:
-        KeyframeError: the recording cannot be read, or is too long.
+        KeyframeError: the recording cannot be read or is too long.
     """
     return read_recording(read_samples(cut) if is_part(cut) else audio_path(cut))

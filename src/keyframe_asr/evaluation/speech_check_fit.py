@@ -1,8 +1,8 @@
-"""How the statistics of a region are weighed to tell speech from other sounds.
+"""Fitting of the speech check, which classifies regions as speech or non-speech.
 
-Logistic regression, each region counted by its keyframes and both classes alike; then the bias is
-moved so that text of real speech is hardly lost: as far as the token errors of the speech grow by
-no more than is tolerated.
+Logistic regression on the statistics of a region. Regions are weighted by their keyframes, and both
+classes have equal weight. The bias is then lowered or raised so that the token errors on speech
+increase by at most the tolerance.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from keyframe_asr.config.calibration import SpeechCheckConfig
 from keyframe_asr.inference.speech_check import SpeechRegion, speech_score
 
 RIDGE = 0.01
-"""Keeps weights finite where the two classes can be told apart without error."""
+"""L2 penalty, which keeps the weights finite if the classes are separable."""
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the model made of one recording.
+class RecognisedRecording:
+    """The recognition result of one recording.
 
     Attributes:
-        half: 0 or 1; what is measured on one half is fitted on the other.
-        seconds: its length.
+        half: 0 or 1, the fold in cross-validation.
+        seconds: duration.
         regions: of the whole recording.
         tokens: ids of the recognised text.
-        frames: source frame of each of them.
-        target: ids of what was said; empty for a sound without speech.
+        frames: source frame of each token.
+        target: ids of the reference; empty for non-speech.
     """
 
     half: int
@@ -42,27 +42,32 @@ class Heard:
     frames: tuple[int, ...]
     target: tuple[int, ...]
 
-    def kept(self, refused: Sequence[SpeechRegion]) -> tuple[int, ...]:
-        """Tokens that are left without those of the refused regions."""
+    def kept(self, rejected: Sequence[SpeechRegion]) -> tuple[int, ...]:
+        """Tokens outside the rejected regions."""
         return tuple(
             token
             for token, frame in zip(self.tokens, self.frames, strict=True)
-            if not any(one.first <= frame < one.stop for one in refused)
+            if not any(region.first <= frame < region.stop for region in rejected)
         )
 
-    def errors(self, refused: Sequence[SpeechRegion] = ()) -> int:
-        """Token errors of what is left; for a sound, its hallucinated tokens."""
-        return int(kaldialign.edit_distance(list(self.target), list(self.kept(refused)))["total"])
+    def errors(self, rejected: Sequence[SpeechRegion] = ()) -> int:
+        """Token errors without the rejected regions; for non-speech, the hallucinated tokens."""
+        return int(kaldialign.edit_distance(list(self.target), list(self.kept(rejected)))["total"])
 
 
 def fit_speech_check(
-    speech: Sequence[Heard], sounds: Sequence[Heard], tolerance: float
+    speech: Sequence[RecognisedRecording],
+    sounds: Sequence[RecognisedRecording],
+    tolerance: float,
 ) -> SpeechCheckConfig | None:
-    """The check that loses at most `tolerance` (token errors per reference token) of the speech.
+    """Fit a check that adds at most `tolerance` token errors per reference token on speech.
 
-    None where one of the two has no text at all, so that there is nothing to tell apart.
+    Returns None if speech or non-speech has no recognised text.
     """
-    classes = [[s for one in many if one.tokens for s in one.regions] for many in (speech, sounds)]
+    classes = [
+        [region for recording in recordings if recording.tokens for region in recording.regions]
+        for recordings in (speech, sounds)
+    ]
     if not all(classes):
         return None
     check = _fit_weights(*classes)
@@ -70,19 +75,22 @@ def fit_speech_check(
     return check.model_copy(update={"bias": round(check.bias - threshold, 4)})
 
 
-def errors_with(heard: Sequence[Heard], check: SpeechCheckConfig | None) -> int:
-    """Token errors of all recordings under a check, or without one."""
+def errors_with(recordings: Sequence[RecognisedRecording], check: SpeechCheckConfig | None) -> int:
+    """Token errors of all recordings with a check, or without a check."""
     if check is None:
-        return sum(one.errors() for one in heard)
-    return sum(one.errors([s for s in one.regions if speech_score(s, check) < 0]) for one in heard)
+        return sum(recording.errors() for recording in recordings)
+    return sum(
+        recording.errors([r for r in recording.regions if speech_score(r, check) < 0])
+        for recording in recordings
+    )
 
 
 def _fit_weights(
     speech: Sequence[SpeechRegion], other: Sequence[SpeechRegion]
 ) -> SpeechCheckConfig:
-    every = np.array([one.statistics for one in (*speech, *other)])
+    every = np.array([region.statistics for region in (*speech, *other)])
     sign = np.repeat([1.0, -1.0], [len(speech), len(other)])
-    weight = np.array([one.keyframes for one in (*speech, *other)], dtype=np.float64)
+    weight = np.array([region.keyframes for region in (*speech, *other)], dtype=np.float64)
     for which in (sign > 0, sign < 0):
         weight[which] /= 2 * weight[which].sum()
     centre, scale = every.mean(axis=0), every.std(axis=0) + 1e-6
@@ -95,26 +103,28 @@ def _fit_weights(
 
     found = minimize(loss, np.zeros(1 + scaled.shape[1])).x
     weights = found[1:] / scale
-    doubt, agreement, hesitation = (round(float(one), 4) for one in weights)
+    doubt, agreement, hesitation = (round(float(value), 4) for value in weights)
     bias = float(found[0] - centre @ weights)
     return SpeechCheckConfig(bias=bias, doubt=doubt, agreement=agreement, hesitation=hesitation)
 
 
-def _threshold(speech: Sequence[Heard], check: SpeechCheckConfig, tolerance: float) -> float:
-    """The score below which regions of speech can be refused, least likely ones first."""
+def _threshold(
+    speech: Sequence[RecognisedRecording], check: SpeechCheckConfig, tolerance: float
+) -> float:
+    """The highest score at which rejecting all regions below it stays within the tolerance."""
     ranked = sorted(
         (speech_score(region, check), row, place)
-        for row, one in enumerate(speech)
-        for place, region in enumerate(one.regions)
+        for row, recording in enumerate(speech)
+        for place, region in enumerate(recording.regions)
     )
-    allowed = tolerance * sum(len(one.target) for one in speech)
-    refused: dict[int, list[SpeechRegion]] = {}
-    grown, last = 0, ranked[0][0] - 1.0
+    allowed = tolerance * sum(len(recording.target) for recording in speech)
+    rejected: dict[int, list[SpeechRegion]] = {}
+    added, last = 0, ranked[0][0] - 1.0
     for score, row, place in ranked:
-        one, before = speech[row], refused.get(row, [])
-        after = [*before, one.regions[place]]
-        grown += one.errors(after) - one.errors(before)
-        if grown > allowed:
+        recording, before = speech[row], rejected.get(row, [])
+        after = [*before, recording.regions[place]]
+        added += recording.errors(after) - recording.errors(before)
+        if added > allowed:
             return (last + score) / 2
-        refused[row], last = after, score
+        rejected[row], last = after, score
     return last

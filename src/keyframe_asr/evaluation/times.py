@@ -1,12 +1,12 @@
-"""How accurate a model's word times are: errors of starts and ends.
+"""Accuracy of word times: errors of starts and ends, and emission delay of CTC spikes.
 
-The reference is a manifest's own alignments (`word` of its supervisions, as the synthetic corpora
-have them), or the forced alignment of the manifest's texts by another model. Words of reference
-and hypothesis are matched by edit distance (kaldialign); only those that are equal are compared.
+The reference is the manifest's alignments (`word` in its supervisions, as in the synthetic
+corpora), or the forced alignment of its texts by another model. Words of reference and hypothesis
+are matched by edit distance (kaldialign); only equal words are compared.
 
-Without such a reference, token starts are compared with the onsets of sound after pauses: there a
-token begins where sound begins. CTC spikes steadily later (or, with wide attention, earlier) than
-that, and what holds after pauses is taken to hold for all tokens.
+Without such a reference, token starts are compared with onsets of sound after pauses, where a token
+begins with the sound. CTC spikes have a constant delay (negative with wide attention), so the delay
+after pauses is assumed to apply to all tokens.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import FRAMES_PER_SECOND
 
 PAUSE_SECONDS = 0.3
-"""Quiet before an onset. At the beginning of a recording a third of it will do."""
+"""Minimum pause before an onset; a third of it at the beginning of a recording."""
 
 SOUND_SECONDS = 0.05
-"""What is loud for a shorter time is a click."""
+"""Minimum duration of sound; shorter sounds are clicks."""
 
 EARLIEST_SECONDS, LATEST_SECONDS = 0.5, 1.0
-"""Before and after an onset: a spike outside of that, or nearer to the end of the sound before the
-pause, belongs to other sound."""
+"""Range before and after an onset in which its spike is searched. A spike nearer to the end of the
+sound before the pause is excluded."""
 
 FEWEST_ONSETS = 30
-"""Fewer say nothing."""
+"""Minimum number of onsets for an estimate."""
 
 
 @dataclass(frozen=True)
 class Onset:
-    """Where sound begins, and where the sound before it ended (-inf: there was none); seconds."""
+    """Time at which sound begins, and at which the previous sound ended (-inf: none); seconds."""
 
     seconds: float
     before: float
@@ -58,29 +58,29 @@ class Onset:
 
 @dataclass
 class EmissionDelays:
-    """Seconds from the onsets of sound after pauses to the spikes of the tokens there."""
+    """Delays in seconds from onsets of sound after pauses to CTC spikes."""
 
     values: list[float] = field(default_factory=list)
 
     def add(self, samples: Samples, spikes: Sequence[float]) -> None:
-        """Take note of one recording: samples (S,) at 16 kHz, seconds of the spikes, ascending."""
+        """Add one recording: samples (S,) at 16 kHz, times of the spikes in seconds, ascending."""
         found = onsets_of(samples)
-        ends = [*(one.seconds for one in found[1:]), np.inf]
+        ends = [*(onset.seconds for onset in found[1:]), np.inf]
         for onset, end in zip(found, ends, strict=False):
-            # what spikes earlier may be the last token before the pause
+            # an earlier spike may belong to the last token before the pause
             first = max(onset.seconds - EARLIEST_SECONDS, (onset.before + onset.seconds) / 2)
-            near = [one for one in spikes if first <= one < end]
+            near = [spike for spike in spikes if first <= spike < end]
             if near and near[0] <= onset.seconds + LATEST_SECONDS:
                 self.values.append(near[0] - onset.seconds)
 
     @property
     def median(self) -> float | None:
-        """In seconds; None where there are too few onsets."""
+        """Median in seconds; None if there are too few onsets."""
         enough = len(self.values) >= FEWEST_ONSETS
         return round(float(np.median(self.values)), 3) if enough else None
 
     def report(self) -> dict[str, Any]:
-        """How many onsets were heard, and by how many seconds the spikes come after them."""
+        """Number of onsets, and median and range of the delays in seconds."""
         if not self.values:
             return {"count": 0}
         tenth, half, most = np.percentile(self.values, [10, 50, 90])
@@ -92,13 +92,13 @@ class EmissionDelays:
 
 
 def onsets_of(samples: Samples) -> list[Onset]:
-    """Where sound begins after a pause in samples (S,) at 16 kHz; nowhere if noise hides it."""
+    """Onsets of sound after pauses in samples (S,) at 16 kHz; none if noise masks them."""
     level = SpeechLevel.of_samples(samples)
     return [] if level is None else onsets(level.loud)
 
 
 def onsets(loud: npt.NDArray[np.bool_]) -> list[Onset]:
-    """Where sound begins after a pause; `loud` (T,) tells each 10 ms."""
+    """Onsets of sound after pauses; `loud` (T,) marks 10 ms frames with sound."""
     shortest = round(SOUND_SECONDS * FRAMES_PER_SECOND)
     found: list[Onset] = []
     quiet, needed, ended = 0, round(PAUSE_SECONDS / 3 * FRAMES_PER_SECOND), -np.inf
@@ -116,26 +116,26 @@ def onsets(loud: npt.NDArray[np.bool_]) -> list[Onset]:
 
 @dataclass
 class TimeErrors:
-    """Seconds by which the words of one decode mode are late; negative where early."""
+    """Time errors of the words of one decode mode in seconds; positive if late."""
 
     starts: list[float] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
 
     def count(self, reference: Sequence[Word], found: Sequence[Word]) -> None:
-        """Add the words of one utterance that are in both."""
+        """Add the matching words of one utterance."""
         pairs = kaldialign.align(
             [word.text for word in reference], [word.text for word in found], ""
         )
-        expected, heard = iter(reference), iter(found)
-        for said, recognised in pairs:
-            true = next(expected) if said else None
-            guess = next(heard) if recognised else None
-            if true is not None and guess is not None and said == recognised:
+        references, hypotheses = iter(reference), iter(found)
+        for expected, recognised in pairs:
+            true = next(references) if expected else None
+            guess = next(hypotheses) if recognised else None
+            if true is not None and guess is not None and expected == recognised:
                 self.starts.append(guess.start - true.start)
                 self.ends.append(guess.end - true.end)
 
     def count_onsets(self, samples: Samples, tokens: Sequence[Token]) -> None:
-        """Add the starts of the tokens of one recording that come after pauses."""
+        """Add the start errors of the tokens after pauses in one recording."""
         delays = EmissionDelays()
         delays.add(samples, [token.start for token in tokens])
         self.starts += delays.values
@@ -143,14 +143,14 @@ class TimeErrors:
 
 @dataclass
 class TimeMeasurement:
-    """What is measured, how, and what was found so far.
+    """A measurement run of word times and its results.
 
     Attributes:
         recognizer: the model.
         modes: decode modes.
-        reference: aligns the manifest's texts; without it the manifest's alignments are used.
-        onsets: compare token starts with the onsets of sound after pauses instead.
-        failed: one error per recording that could not be read or aligned; these do not count.
+        reference: model that aligns the manifest's texts; None: use the manifest's alignments.
+        onsets: compare token starts with onsets of sound after pauses instead.
+        failed: one error per recording that could not be read or aligned; these are not counted.
     """
 
     recognizer: Recognizer
@@ -168,7 +168,9 @@ class TimeMeasurement:
     def run(
         self, manifest: str, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> dict[str, Any]:
-        """The report of `keyframe measure-times`; `progress` is told (done, total) utterances.
+        """Measure a manifest; returns the report of `keyframe measure-times`.
+
+        `progress` is called with (done, total) utterances.
 
         Raises:
             ManifestError: the manifest or all of its recordings cannot be read, or no utterance has
@@ -179,9 +181,8 @@ class TimeMeasurement:
             self._measure(batch)
         if not self.words:
             raise ManifestError(
-                f"{manifest}: no word of it has a reference time; use a manifest with alignments "
-                "(those of `keyframe prepare synthetic-...` have them), or give --reference MODEL "
-                "or --onsets"
+                f"{manifest}: no reference word times; give --reference MODEL, --onsets, or a "
+                "manifest with alignments (for instance from `keyframe prepare synthetic-...`)"
             )
         return {
             "model": self.recognizer.config.name,
@@ -196,13 +197,13 @@ class TimeMeasurement:
     def _measure(self, batch: Sequence[ReadCut]) -> None:
         recordings: list[Samples] = []
         references: list[list[Word]] = []
-        for one in batch:
+        for cut in batch:
             try:
-                reference = self._reference(one.cut, one.samples)
+                reference = self._reference(cut.cut, cut.samples)
             except KeyframeError as error:
                 self.failed.append(error)
                 continue
-            recordings.append(one.samples)
+            recordings.append(cut.samples)
             references.append(reference)
             self.words += len(reference)
         if not recordings:
@@ -223,7 +224,7 @@ class TimeMeasurement:
 
     def _reference(self, cut: Cut, samples: Samples) -> list[Word]:
         if self.onsets:
-            return [Word("", one.seconds, one.seconds, 1.0) for one in onsets_of(samples)]
+            return [Word("", onset.seconds, onset.seconds, 1.0) for onset in onsets_of(samples)]
         if self.reference is not None:
             if not text(cut).strip():
                 return []
@@ -247,7 +248,7 @@ def _summary(errors: TimeErrors) -> dict[str, Any]:
 
 
 def _statistics(seconds: Sequence[float]) -> dict[str, float | None]:
-    """Of the absolute errors, and the median with its sign, in seconds."""
+    """Median and 95th percentile of absolute errors, and signed median (bias), in seconds."""
     if not seconds:
         return {"median": None, "p95": None, "bias": None}
     absolute = np.abs(seconds)
@@ -259,13 +260,13 @@ def _statistics(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def render_times(report: Mapping[str, Any]) -> Table:
-    """The report as a table, one row a decode mode; times in milliseconds."""
+    """The report as a table, one row per decode mode; times in milliseconds."""
     table = empty_table(
         f"{report['model']} on {report['manifest']}",
         ("decode", "matched", "start median", "start 95 %", "end median", "end 95 %"),
         caption=(
             f"{report['utterances']} utterances, {report['words']} words; reference: "
-            f"{report['reference']}; absolute errors in ms (median late +, early -)"
+            f"{report['reference']}; absolute errors in ms (signed median in parentheses)"
         ),
     )
     for mode, row in report["decode"].items():

@@ -83,11 +83,11 @@ def _discounts(counts: Iterable[int]) -> tuple[float, float, float]:
     one, two, three, four = (Counter(counts)[times] for times in (1, 2, 3, 4))
     if not (one and two and three and four):
         return FALLBACK
-    share = one / (one + 2 * two)
+    ratio = one / (one + 2 * two)
     found = (
-        1 - 2 * share * two / one,
-        2 - 3 * share * three / two,
-        3 - 4 * share * four / three,
+        1 - 2 * ratio * two / one,
+        2 - 3 * ratio * three / two,
+        3 - 4 * ratio * four / three,
     )
     # outside these bounds a probability or a back-off weight would not be positive
     return found if all(0 < d < n for n, d in enumerate(found, 1)) else FALLBACK
@@ -97,8 +97,8 @@ def _unigrams(counts: dict[Words, int]) -> tuple[dict[Words, float], dict[Words,
     """Unigrams interpolated with the uniform distribution over all words and the unknown word."""
     vocabulary = set(counts) | {(UNKNOWN_WORD,)}
     probabilities, weights = _interpolated(counts, {(): 1 / len(vocabulary)})
-    share = weights[()] / len(vocabulary)
-    return {**dict.fromkeys(sorted(vocabulary), share), **probabilities}, weights
+    uniform = weights[()] / len(vocabulary)
+    return {**dict.fromkeys(sorted(vocabulary), uniform), **probabilities}, weights
 
 
 def _interpolated(
