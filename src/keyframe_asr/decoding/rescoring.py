@@ -50,17 +50,19 @@ def rescore(
         One hypothesis per utterance with the interpolated score, the positions of the first pass
         and the decoder's token probabilities as confidences.
     """
-    flat = [(row, one) for row, several in enumerate(candidates) for one in several]
+    hypotheses = [hypothesis for several in candidates for hypothesis in several]
+    owners = [row for row, several in enumerate(candidates) for _ in several]
     ranked: list[list[Hypothesis]] = [[] for _ in candidates]
-    rows = torch.tensor([row for row, _ in flat], dtype=torch.long, device=memory.device)
-    scored = token_scores(decoder, memory[rows], memory_lengths[rows], [one for _, one in flat])
-    for (row, one), scores in zip(flat, scored, strict=True):
-        first_pass = one.score - one.external
-        score = weight * float(scores.sum()) + (1 - weight) * first_pass + one.external
+    rows = torch.tensor(owners, dtype=torch.long, device=memory.device)
+    scored = token_scores(decoder, memory[rows], memory_lengths[rows], hypotheses)
+    for owner, hypothesis, scores in zip(owners, hypotheses, scored, strict=True):
+        external = hypothesis.external
+        first_pass = hypothesis.score - external
+        score = weight * float(scores.sum()) + (1 - weight) * first_pass + external
         confidences = tuple(scores[:-1].exp().tolist())
-        ranked[row].append(replace(one, score=score, confidences=confidences))
+        ranked[owner].append(replace(hypothesis, score=score, confidences=confidences))
     for several in ranked:
-        several.sort(key=lambda one: -one.score)
+        several.sort(key=lambda hypothesis: -hypothesis.score)
     return [with_alternatives(several, nbest) for several in ranked]
 
 

@@ -244,19 +244,20 @@ class Calibrator:
         for half in (0, 1):
             check = None
             if tolerance is not None:
-                speech, sounds = (
-                    [one for one in many if one.half != half]
-                    for many in (self._speech, self._sounds)
-                )
+                speech, sounds = _of_half(self._speech, 1 - half), _of_half(self._sounds, 1 - half)
                 check = fit_speech_check(speech, sounds, tolerance)
-            errors += errors_with([one for one in self._speech if one.half == half], check)
-            hallucinated += errors_with([one for one in self._sounds if one.half == half], check)
-        tokens = sum(len(one.target) for one in self._speech)
-        hours = sum(one.seconds for one in self._sounds) / 3600
+            errors += errors_with(_of_half(self._speech, half), check)
+            hallucinated += errors_with(_of_half(self._sounds, half), check)
+        tokens = sum(len(recording.target) for recording in self._speech)
+        hours = sum(sound.seconds for sound in self._sounds) / 3600
         return {
             "token_errors": errors / max(1, tokens),
             "hallucinated_tokens_per_hour": hallucinated / hours,
         }
+
+
+def _of_half(recordings: Sequence[RecognisedRecording], half: int) -> list[RecognisedRecording]:
+    return [recording for recording in recordings if recording.half == half]
 
 
 def _calibration_report(before: ScoredConfidences, after: ScoredConfidences) -> dict[str, float]:

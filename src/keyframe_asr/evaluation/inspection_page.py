@@ -86,7 +86,7 @@ def _token_elements(view: InspectionView, spikes: Sequence[Spike]) -> list[str]:
         f'<button class="token" type="button" data-start="{token.start:.3f}" '
         f'data-end="{token.end:.3f}" data-colour="{colour}" '
         f'style="--sure:{token.confidence:.3f}" '
-        f'title="{token.start:.2f} s, {100 * token.confidence:.0f} % sure">'
+        f'title="{token.start:.2f} s, confidence {100 * token.confidence:.0f} %">'
         f"{html.escape(visible(token.text))}</button>"
         for token, colour in zip(view.transcript.tokens, colours, strict=True)
     ]
