@@ -1,9 +1,9 @@
-"""AXE on the shortened sequence against CTC on the unshortened one, forward and backward.
+"""Time AXE on the shortened sequence against CTC on the full one, forward and backward.
 
     python -m research.benchmarks.axe [--json research/benchmarks/axe.json]
 
-Both start from log-probabilities that want a gradient, batch first as a model makes them. CTC is
-also timed on its own layout, time first, which saves it a copy.
+Both start from batch-first log-probabilities with gradient, as a model produces them. CTC is also
+timed with time-first input, which saves a copy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sizes:
 
 
 def measure(rounds: int, sizes: Sizes) -> dict[str, Any]:
-    """Times of AXE and of CTC."""
+    """Measure the times of AXE and CTC."""
     batch, vocabulary = sizes.batch, sizes.vocabulary
     generator = torch.Generator().manual_seed(0)
     short, long = (
@@ -64,7 +64,7 @@ def measure(rounds: int, sizes: Sizes) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Run the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args(arguments)

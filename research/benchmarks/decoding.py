@@ -1,11 +1,11 @@
-"""Real-time factor of every decode mode at several beam widths, in batches of several sizes.
+"""Measure the real-time factor of every decode mode at several beam widths and batch sizes.
 
     python -m research.benchmarks.decoding MODEL MANIFEST [--beams 1 4 10] [--batches 1 8 32]
         [--rounds 5] [--limit 64] [--threads 1] [--device cpu] [--json FILE]
 
-Medians over rounds, in each of which every batch size, mode and width has its turn. The encoding
-is charged to every mode, as a user waits for it too; `decoding` is what the search itself takes. A
-beam of 1 is greedy in axe and ctc.
+Values are medians over rounds, each of which runs every batch size, mode and width. The real-time
+factor of a mode includes the encoding; `decoding` is the search alone. A beam of 1 is greedy in axe
+and ctc.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from research.benchmarks.timing import argument_parser, show
 
 @dataclass
 class Times:
-    """Seconds of one batch size, a number for each round."""
+    """Seconds of one batch size, one value per round."""
 
     encoding: list[float] = field(default_factory=list)
     decoding: dict[tuple[str, int], list[float]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ def measure(
     beams: Sequence[int],
     times: Times,
 ) -> None:
-    """One round: every mode and width on what was encoded once."""
+    """Run one round: encode once, then decode in every mode and width."""
     start = time.perf_counter()
     encoded = [recognizer.encode(batch) for batch in batches]
     times.encoding.append(time.perf_counter() - start)
@@ -59,7 +59,7 @@ def measure(
 
 
 def described(times: Times, audio: float) -> dict[str, Any]:
-    """Medians, in seconds of computing per second of audio, and the spread of the encoding."""
+    """Return medians in seconds per second of audio, and the encoding of each round."""
     encoding = statistics.median(times.encoding)
     return {
         "encoding": round(encoding / audio, 6),
@@ -77,7 +77,7 @@ def described(times: Times, audio: float) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Run the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("manifest")
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     audio = sum(map(len, samples)) / SAMPLE_RATE
     times = {size: Times() for size in given.batches}
     for number in range(-1, given.rounds):
-        if number == 0:  # the round before sets things up
+        if number == 0:  # the previous round was the warm-up
             times = {size: Times() for size in given.batches}
         for size, taken in times.items():
             batches = [samples[at : at + size] for at in range(0, len(samples), size)]

@@ -1,11 +1,11 @@
-"""Is the upper half needed at all? The inter-CTC halfway against the head at the top, greedily.
+"""Compare the inter-CTC, halfway up the network, with the head at the top, decoded greedily.
 
     python -m research.benchmarks.inter_ctc MANIFEST --all-frames MODEL... --keyframes MODEL...
         [--json research/benchmarks/inter_ctc_an4.json]
 
-Several models of a kind are trainings of one system. `ctc` of a model that keeps all frames is its
-final CTC; what its inter-CTC says is read here as if it kept keyframes, which changes nothing below
-them. Differences are paired on the utterances, by bootstrap, trainings drawn as well.
+Several models of a kind are trainings of one system. Mode `ctc` of a model that keeps all frames is
+its final CTC; its inter-CTC is decoded here by switching keyframes on, which does not change the
+layers below. Differences are tested by a paired bootstrap over utterances and trainings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Errors = list[list[int]]
 
 
 def measure(models: list[str], manifest: str) -> tuple[dict[str, Errors], list[int]]:
-    """Errors of each model on each utterance by head, and the lengths of the utterances."""
+    """Return errors of each model on each utterance, by head, and lengths of the utterances."""
     cuts = list(load_manifest(manifest))
     recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
     found: dict[str, Errors] = {"top": [], "inter-CTC": []}
@@ -45,7 +45,7 @@ def measure(models: list[str], manifest: str) -> tuple[dict[str, Errors], list[i
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Run the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("manifest")
     parser.add_argument("--all-frames", nargs="+", required=True)

@@ -4,7 +4,7 @@
         [--json research/benchmarks/keyframes.json]
 
 Batch 32, 168 frames (6.7 s), vocabulary 4,233, 24 spikes in each padded row, attention fusion of
-three frames of width 256. The arg-max over the vocabulary, which both need, is listed on its own.
+three frames of width 256. The arg-max over the vocabulary, which both need, is listed separately.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 20
 
 
 def spiky_log_probs(device: str) -> Tensor:
-    """(B, U, V): blank nearly everywhere, runs of one to three frames of a label in between."""
+    """Return log-probs (B, U, V): mostly blank, with runs of one to three frames of a label."""
     torch.manual_seed(0)
     logits = torch.randn(BATCH, FRAMES, VOCABULARY)
     logits[..., 0] += 12
@@ -40,7 +40,7 @@ def spiky_log_probs(device: str) -> Tensor:
 
 
 def loop_select(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Keyframes by `itertools.groupby`, an utterance at a time (for spiky input: no fill-ups)."""
+    """Select keyframes by `itertools.groupby`, utterance by utterance, without fill-ups."""
     score, label = log_probs.max(-1)
     kept = []
     for scores, labels, length in zip(
@@ -54,7 +54,7 @@ def loop_select(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
 def loop_fuse(
     fusion: FrameFusion, frames: Tensor, lengths: Tensor, kept: list[list[int]]
 ) -> Tensor:
-    """Fusion, a keyframe at a time."""
+    """Fuse frames, keyframe by keyframe."""
     width = max(map(len, kept))
     fused = frames.new_zeros(BATCH, width, DIM)
     for place, (row, length) in enumerate(zip(kept, lengths.tolist(), strict=True)):
@@ -69,7 +69,7 @@ def loop_fuse(
 
 
 def measure(device: str, rounds: int) -> dict[str, Any]:
-    """All timings, after checking that both ways give the same keyframes and fused frames."""
+    """Measure all times, after checking that both ways return the same keyframes and frames."""
     log_probs = spiky_log_probs(device)
     lengths = torch.randint(FRAMES // 2, FRAMES + 1, (BATCH,)).to(device)
     frames = torch.randn(BATCH, FRAMES, DIM, device=device)
@@ -102,14 +102,14 @@ def measure(device: str, rounds: int) -> dict[str, Any]:
 
 
 def machine(device: str) -> str:
-    """What was timed."""
+    """Return the name of the machine."""
     if device != "cpu":
         return str(torch.cuda.get_device_name())
     return f"{processor()}, {torch.get_num_threads()} thread(s)"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Run the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)

@@ -1,9 +1,9 @@
-"""Error rates of utterances one by one and glued into one recording, with and without silence.
+"""Compare error rates of single utterances and of their concatenation, with and without silence.
 
     python -m research.benchmarks.long_joints an4 an4_test.tsv --decode ctc
 
-The glued recording is read by blocks, cut into stretches and put together again; what it costs is
-the difference to the first line.
+The concatenation is read in blocks, segmented and joined. The cost of this is the difference from
+the first line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SILENCES: dict[str, tuple[float, float]] = {
 
 
 def glued(paths: list[Path], silence: tuple[float, float]) -> Iterator[np.ndarray]:
-    """The recordings in order, each followed by silence of a random length in seconds."""
+    """Yield the recordings in order, each followed by silence of random duration in seconds."""
     random = np.random.default_rng(0)
     for path in paths:
         yield read_audio(path)
@@ -41,7 +41,7 @@ def glued(paths: list[Path], silence: tuple[float, float]) -> Iterator[np.ndarra
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print one line for each way."""
+    """Run the command line, and print one line per setting."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,7 +75,7 @@ def measure(
     name: str,
     whole: str,
 ) -> None:
-    """Recognise the glued recording and print its line."""
+    """Recognise the concatenation, and print its line."""
     began = time.process_time()
     options = RecognitionOptions(decode=decode, voice_activity=kind)
     result = recognizer.transcribe(path, options)
@@ -86,8 +86,8 @@ def measure(
     show(name, f"{kind}, {len(result.segments)} segments", errors, seconds / result.duration)
 
 
-def show(name: str, how: str, errors: Errors, share: float) -> None:
-    """One line of JSON."""
+def show(name: str, how: str, errors: Errors, cost: float) -> None:
+    """Print one line of JSON."""
     line = {
         "recording": name,
         "cut by": how,
@@ -96,7 +96,7 @@ def show(name: str, how: str, errors: Errors, share: float) -> None:
         "deletions": errors.deletions,
         "insertions": errors.insertions,
         "words": errors.reference_length,
-        "cpu seconds per second": round(share, 4),
+        "cpu seconds per second": round(cost, 4),
     }
     print(json.dumps(line), flush=True)
 

@@ -1,10 +1,10 @@
-"""Peak memory of recognising a minute and three hours: it must not depend on the length.
+"""Measure the peak memory of recognising a minute and three hours, which must be the same.
 
     python -m research.benchmarks.long_memory an4 --speech an4_test.tsv
         [--json research/benchmarks/long_memory.json]
 
-The recordings are written in blocks, from the utterances of a manifest over and over, or from
-noise of changing loudness; each is recognised in a process of its own. Linux only.
+The recordings repeat the utterances of a manifest, or are noise of changing loudness. Each is
+recognised in a separate process. Linux only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LENGTHS = {"1 minute": 60, "3 hours": 3 * 3600}
 
 
 def speech(manifest: Path | None) -> Iterator[np.ndarray]:
-    """Samples without end, with pauses of half a second."""
+    """Yield endless samples with pauses of half a second."""
     random = np.random.default_rng(0)
     if manifest is None:
         loudness = np.abs(np.sin(np.arange(4 * SAMPLE_RATE) / 2000)) * 0.1
@@ -50,7 +50,7 @@ def speech(manifest: Path | None) -> Iterator[np.ndarray]:
 
 
 def write(path: Path, seconds: int, manifest: Path | None) -> None:
-    """A recording of that length, never in memory as a whole."""
+    """Write a recording of this duration in blocks."""
     left = seconds * SAMPLE_RATE
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
         for samples in speech(manifest):
@@ -63,7 +63,7 @@ def write(path: Path, seconds: int, manifest: Path | None) -> None:
 def recognise(
     model: str, path: Path, decode: DecodeMode | None, vad: VoiceActivity, batch: float
 ) -> None:
-    """In a process of its own: print what was found and the peak of its memory."""
+    """Recognise in this process, and print the result and the peak memory."""
     recognizer = load(model)
     began, used = time.monotonic(), time.process_time()
     options = RecognitionOptions(decode, voice_activity=vad, batch_seconds=batch)
@@ -83,7 +83,7 @@ def recognise(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure both lengths and print the ratio of the peaks."""
+    """Run the command line: measure both lengths, and print the ratio of the peaks."""
     parser = argument_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("--speech", type=Path, help="manifest whose utterances are repeated")

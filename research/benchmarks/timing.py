@@ -1,4 +1,4 @@
-"""What benchmarks share: timing in turn, the machine they ran on, and writing what they found."""
+"""Shared by benchmarks: time alternatives in turn, describe the machine, write results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WARM_UP_ROUNDS = 3
 
 
 def argument_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that shows the docstring of a script and knows `--json FILE`."""
+    """Create a parser that shows the docstring of a script and has `--json FILE`."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result to FILE")
     return parser
 
 
@@ -35,9 +35,9 @@ def in_turn(
     warm_up: int = WARM_UP_ROUNDS,
     device: str = "cpu",
 ) -> dict[str, list[float]]:
-    """Seconds that each contestant took in each round.
+    """Return the seconds of each contestant in each round.
 
-    They run in turn, round by round, so that a busy machine slows all of them alike.
+    They run in turn, round by round, so that a busy machine slows all of them equally.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warm_up + rounds):
@@ -57,14 +57,14 @@ def comparison(
     times: Mapping[str, Sequence[float]],
     figures: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """What a benchmark found of two or more contestants, as JSON holds it.
+    """Return the result of a benchmark with two or more contestants, as JSON values.
 
     Args:
         target: what was measured.
         setting: sizes and options that the times depend on.
-        times: seconds of each contestant in each round; `ratio` is the median of the first one
-            over that of the second.
-        figures: what else was found.
+        times: seconds of each contestant in each round; `ratio` is the median of the first over
+            that of the second.
+        figures: further results.
     """
     medians = [statistics.median(seconds) for seconds in times.values()]
     return {
@@ -93,7 +93,7 @@ def comparison(
 
 
 def processor() -> str:
-    """The processor's name where the system tells it (Linux), else its architecture."""
+    """Return the name of the processor on Linux, and its architecture elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -103,7 +103,7 @@ def processor() -> str:
 
 
 def peak_megabytes() -> float:
-    """Most memory this process ever held, MiB; unlike `getrusage`, not what its parent held.
+    """Return the peak memory of this process in MiB; unlike `getrusage`, without its parent's.
 
     Linux only.
     """
@@ -113,7 +113,7 @@ def peak_megabytes() -> float:
 
 
 def show(result: Mapping[str, Any], path: Path | None) -> None:
-    """Print the result as JSON and, if a path is given, write it there, whole or not at all.
+    """Print the result as JSON, and write it atomically if a path is given.
 
     Raises:
         KeyframeError: it cannot be written.

@@ -1,9 +1,9 @@
-"""Training steps of the paper's network, with keyframes against all frames.
+"""Time training steps of the paper's network, with keyframes against all frames.
 
     python -m research.benchmarks.train [--json research/benchmarks/train.json]
 
-The same batches of noise with the lengths of AISHELL-1 go through the real loader, losses and
-optimiser. Keyframes are as many as tokens, as they are once the inter-CTC has learned to spike.
+Batches of noise with the durations of AISHELL-1 go through the real loader, losses and optimiser.
+There are as many keyframes as tokens, as after the inter-CTC has learned to spike.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ from research.cost.training_step import DEVIATION, MEAN_SECONDS, random_network
 ROUNDS = 4
 VOCABULARY = 4233
 TOKENS_PER_SECOND = 2.9
-"""AISHELL-1: 0.1161 characters in each 40 ms (arXiv 2510.10453)."""
+"""AISHELL-1: 0.1161 characters per 40 ms (arXiv 2510.10453)."""
 BATCHES, BATCH_SECONDS, WORKERS = 6, 30.0, 1
 
 
 @dataclass
 class StageTimes:
-    """Seconds of every step of a stage, and of waiting for its batch."""
+    """Seconds of each step of a stage, and of waiting for its batch."""
 
     steps: list[float]
     waits: list[float]
 
 
 def measure(rounds: int, model: ModelConfig, batches: int = BATCHES) -> dict[str, Any]:
-    """Seconds of each step by stage, and what else was found.
+    """Measure steps by stage, throughput and memory.
 
-    All-frames and keyframe epochs run in turn over the same batches; the first round warms up.
+    All-frames and keyframe epochs alternate over the same batches; the first round warms up.
     """
     torch.manual_seed(0)
     processes = Processes()
@@ -83,7 +83,7 @@ def measure(rounds: int, model: ModelConfig, batches: int = BATCHES) -> dict[str
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Run the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args(arguments)
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _updater(name: str, model: ModelConfig, processes: Processes) -> Updater:
-    """Network and optimiser of a stage; blank rules, so that keyframes are what the loss asks."""
+    """Create network and optimiser; blank dominates, so there are as many keyframes as tokens."""
     keyframes = name == "keyframes"
     losses = (
         LossConfig()
@@ -145,7 +145,7 @@ def _epoch(updater: Updater, batches: Iterator[Batch], processes: Processes) -> 
         updater.update([batch], step)
         _finish(processes)
         times.steps.append(time.perf_counter() - ready)
-        if step > 1:  # the first waits for the loader to start, once an epoch
+        if step > 1:  # the first also waits for the loader to start
             times.waits.append(ready - began)
         began = time.perf_counter()
     return times

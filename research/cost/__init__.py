@@ -1,1 +1,1 @@
-"""Where the time of a training step goes, and how that of the encoders grows with length."""
+"""Cost studies: time of a training step by component, and of the encoders by length."""

@@ -1,4 +1,4 @@
-"""What a cost study found: shares of a step, curves against length, sentences."""
+"""Report of a cost study: fractions of a step, curves against length, sentences."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 SYSTEMS = ("all frames", "keyframes")
 BUSY = 1.5
-"""A load above this says that other work was on the machine."""
+"""A load above this means that other work ran on the machine."""
 
 Results = Mapping[str, Mapping[str, Any]]
 
 
 class CostStudyReport:
-    """Of the results that there are, the CPU's first."""
+    """Report of the results so far, those of the CPU first."""
 
     def __init__(self, definition: CostDefinition, results: Results) -> None:
         self._definition = definition
@@ -34,11 +34,11 @@ class CostStudyReport:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has been measured yet."""
+        """True if nothing has been measured yet."""
         return not self._steps and not self._lengths
 
     def markdown(self) -> list[str]:
-        """For each device, sentences and tables."""
+        """Return findings and tables for each device."""
         definition = self._definition
         found = [
             f"The network of `{definition.recipe}` with random weights, "
@@ -58,12 +58,12 @@ class CostStudyReport:
         return found
 
     def summary(self) -> str:
-        """For each device, what a training step and an utterance take."""
+        """Return the times of a training step and of an utterance for each device."""
         found = [self._step_text(*one)[0] for one in self._steps.items()]
         return "\n\n".join(found + [self._length_text(*one)[0] for one in self._lengths.items()])
 
     def figure(self) -> Figure | None:
-        """Time against length, its ratio, and the pieces of a step; of the last device."""
+        """Draw time against length, its ratio, and the components of a step; last device only."""
         if not self._lengths or not self._steps:
             return None
         figure = new_figure(11.5, 3.9)
@@ -186,7 +186,7 @@ def _share(pieces: Mapping[str, float], piece: str) -> str:
 
 
 def _ratio(row: Mapping[str, Any], of: str) -> float:
-    """Keyframes over all frames, of multiply-adds (`theory`) or of time."""
+    """Return keyframes over all frames, of multiply-adds (`theory`) or of time."""
     if of == "theory":
         first, second = (row[name]["multiply_adds"]["total"] for name in SYSTEMS)
     else:
@@ -200,7 +200,7 @@ def _part(row: Mapping[str, Any], *pieces: str) -> float:
 
 
 def _seconds_a_product(rows: Sequence[Mapping[str, Any]]) -> float:
-    """The one speed at which multiply-adds fit the times best, by the median of the ratios."""
+    """Return the median time per multiply-add."""
     speeds = [
         statistics.median(row[name]["times"]) / row[name]["multiply_adds"]["total"]
         for row in rows

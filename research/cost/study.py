@@ -1,8 +1,8 @@
-"""`cost`: where the time of a training step goes, and how the encoder's grows with the utterance.
+"""`cost` studies: time of a training step by component, and of the encoders by length.
 
-Measured with random weights at the size of a recipe, beside the multiply-adds that torch counts. On
-a CPU it is the time of the processor that counts, not that of the clock, so that other work on the
-machine matters little.
+Times are measured with random weights at the size of a recipe, and compared with multiply-adds. On
+a CPU, processor time is measured instead of wall-clock time, so other work on the machine has
+little effect.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STAGES = {"all frames": "ctc", "keyframes + AXE": "axe", "keyframes + TIL": "til
 
 
 class CostStudy:
-    """A cost study: two measurements on the CPU, and two on a GPU where there is one."""
+    """A cost study: two measurements on the CPU, and two on a GPU if there is one."""
 
     def __init__(self, definition: CostDefinition, device: str | None = None) -> None:
         self.definition = definition
@@ -44,13 +44,13 @@ class CostStudy:
         self.devices = [device] if device else list(dict.fromkeys(("cpu", found)))
 
     def measurements(self, seeds: int) -> list[Measurement]:
-        """Both, on each device."""
+        """Return both measurements for each device."""
         del seeds  # nothing is trained
         recipe = load_recipe(self.definition.recipe)
         if recipe.model.pretrained is not None or recipe.model.decoder is None:
             raise RecipeError(
-                f"{self.definition.recipe}: cost is measured of models with a decoder and without "
-                "a pretrained encoder; name another recipe"
+                f"{self.definition.recipe}: cost studies need a model with a decoder and without "
+                "a pretrained encoder; use another recipe"
             )
         setting = self.definition.model_dump(exclude={"title", "question", "recipe", "kind"})
         setting["model"] = recipe.model.model_dump(mode="json")
@@ -70,7 +70,7 @@ class CostStudy:
         return functools.partial(work, recipe, device)
 
     def _steps(self, recipe: Recipe, device: str) -> dict[str, Any]:
-        """Seconds of each piece of each step, by stage; the first step warms up."""
+        """Return seconds of each component of each step, by stage; the first step warms up."""
         definition, bins = self.definition, recipe.features.num_mel_bins
         generator = np.random.default_rng(0)
         drawn = (
@@ -89,7 +89,7 @@ class CostStudy:
 
     @torch.inference_mode()
     def _lengths(self, recipe: Recipe, device: str) -> dict[str, Any]:
-        """Seconds of the encoders on one utterance of each length, and multiply-adds."""
+        """Return seconds and multiply-adds of the encoders on one utterance of each length."""
         seconds = self.definition.seconds
         torch.manual_seed(0)
         network = random_network(
@@ -97,7 +97,7 @@ class CostStudy:
         )
         network, counter = network.to(device).eval(), MultiplyAddsCounter(network)
         with _threads(self.definition.threads):
-            self._length(network, counter, min(seconds), device)  # sets everything up
+            self._length(network, counter, min(seconds), device)  # warm-up
             rows = [self._length(network, counter, one, device) for one in seconds]
         return {"device": device_name(device), "load": _load(), "rows": rows}
 
@@ -129,7 +129,7 @@ class CostStudy:
 
 
 def device_name(device: str) -> str:
-    """What computes, in words."""
+    """Return the name of the device."""
     return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
 
 
@@ -144,5 +144,5 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _load() -> float | None:
-    """Processes that want to run, on average of the last minute: how busy the machine was."""
+    """Return the load average of the last minute, or None where the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

@@ -1,8 +1,9 @@
-"""A training step cut into pieces, each timed on its way forward and back.
+"""Time the components of a training step, forward and backward.
 
-Between two pieces the gradient is cut and handed over by hand, so that the pieces together do what
-a step does: forward, losses, backward, clipping, optimiser. Features are random; blank is made so
-probable that there are as many keyframes as tokens, as once the inter-CTC has learned to spike.
+The graph is cut between components and gradients are passed by hand. Together, the components do
+the work of a normal step: forward, losses, backward, clipping, optimiser. Features are random.
+Blank is so probable that there are as many keyframes as tokens, as after the inter-CTC has learned
+to spike.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from keyframe_asr.timing import FRAMES_PER_SECOND
 
 BLANK_BIAS = 30.0
 MEAN_SECONDS, DEVIATION = 4.5, 0.35
-"""Of AISHELL-1's utterances; the deviation is that of the logarithm."""
+"""Utterance durations of AISHELL-1: mean, and standard deviation of the logarithm."""
 
 GRADIENT_CLIP = 5.0
 HEAD_LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -56,7 +57,7 @@ class RandomBatch:
     token_lengths: Tensor
 
     def to(self, device: str) -> RandomBatch:
-        """The same on another device."""
+        """Move the batch to a device."""
         return RandomBatch(
             self.features.to(device),
             self.feature_lengths.to(device),
@@ -66,11 +67,11 @@ class RandomBatch:
 
 
 class SteppedNetwork:
-    """A network with random weights, its optimiser, and the seconds that its pieces took.
+    """A network with random weights whose training steps are timed by component.
 
     Args:
-        model: the network, with an attention decoder and without pretrained encoder; its
-            self-conditioning is left out.
+        model: the network, with an attention decoder and without a pretrained encoder; its
+            self-conditioning is not run.
         mel_bins: F.
         vocabulary: V.
         head_loss: "ctc" keeps all frames, "axe" and "til" train on keyframes.
@@ -90,7 +91,7 @@ class SteppedNetwork:
         self._device = device
 
     def step(self, batch: RandomBatch) -> dict[str, float]:
-        """One step; returns the seconds of each piece."""
+        """Run one step, and return the seconds of each component."""
         self.seconds = dict.fromkeys(PIECES, 0.0)
         network, lengths = self.network, batch.feature_lengths
         with self._timed("subsampling"):
@@ -128,7 +129,7 @@ class SteppedNetwork:
         return self.seconds
 
     def _encoder2_and_losses(self, batch: RandomBatch, fused: Tensor, kept: Keyframes) -> Tensor:
-        """Forward and back through all above the keyframes; gradient of `fused`."""
+        """Run all above the keyframes forward and backward; return the gradient of `fused`."""
         network, into_encoder2 = self.network, _leaf(fused)
         with self._timed("encoder 2"):
             memory = network.encoder2(into_encoder2, kept.lengths, kept.index)
@@ -160,7 +161,7 @@ class SteppedNetwork:
 
 
 def seconds_on(device: str) -> float:
-    """Processor time of this process, all threads together; on a GPU the clock, its work done."""
+    """Return the processor time of all threads; on a GPU, wall-clock time after synchronisation."""
     if device == "cpu":
         return time.process_time()
     torch.cuda.synchronize(device)
@@ -168,7 +169,7 @@ def seconds_on(device: str) -> float:
 
 
 def random_network(model: ModelConfig, mel_bins: int, vocabulary: int) -> KeyframeNetwork:
-    """A network whose inter-CTC says blank everywhere."""
+    """Create a network whose inter-CTC predicts blank everywhere."""
     network = KeyframeNetwork(model, mel_bins, vocabulary)
     network.inter_ctc.bias.data[0] = BLANK_BIAS
     return network
@@ -181,7 +182,7 @@ def random_batch(
     tokens_per_second: float,
     generator: np.random.Generator,
 ) -> RandomBatch:
-    """Utterances of random features and text, together about so long, of about one length."""
+    """Create utterances of similar length with random features and text, `seconds` in total."""
     mean = float(np.clip(MEAN_SECONDS * np.exp(DEVIATION * generator.normal()), 1.2, 14.5))
     count = max(1, round(seconds / mean))
     frames = np.maximum(

@@ -1,1 +1,1 @@
-"""What is lost with the dropped frames: probes on frozen encoders."""
+"""Studies of the information lost with the dropped frames: probes on frozen encoders."""

@@ -1,11 +1,10 @@
-"""Linear probes: what can be read out of vectors, by logistic and by ridge regression.
+"""Linear probes: logistic and ridge regression on vectors of frozen encoders.
 
 A probe is fitted on one set of utterances and measured on another. H(Y) minus its cross entropy
-there is a lower bound of the mutual information I(X; Y) (Barber and Agakov, 2003): the true
-posterior would have a cross entropy no higher. Its biases: a linear probe, and one fitted on few
-examples, misses what is there, so that the bound is loose from below; H(Y) is estimated from counts
-of few examples, which is too low on average (by about (classes - 1) / (2 n) nats) and lowers it
-further.
+there is a lower bound of the mutual information I(X; Y) (Barber and Agakov, 2003), because the true
+posterior has the lowest cross entropy. The bound is biased downwards in two ways: a linear probe
+fitted on few examples misses information, and H(Y), estimated from the counts of few examples, is
+too low on average (by about (classes - 1) / (2 n) nats).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-2
-"""Times the number of examples: L2 penalty on standardised inputs."""
+"""L2 penalty on standardised inputs, per example."""
 
 DECAY = 1e-3
 STEPS = 60
@@ -25,12 +24,12 @@ STEPS = 60
 
 @dataclass(frozen=True)
 class Classified:
-    """How a classifier did on held-out examples.
+    """Result of a classifier on held-out examples.
 
     Attributes:
         correct: (N,) bool.
-        cross_entropy: bits an example.
-        entropy: bits of the labels there.
+        cross_entropy: bits per example.
+        entropy: entropy of the labels in bits.
     """
 
     correct: Tensor
@@ -48,7 +47,7 @@ def classify(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes:
 
     Args:
         train: vectors (N, D) and labels (N,), 0 to `classes` - 1.
-        test: the same of other utterances.
+        test: the same for other utterances.
         classes: number of labels.
     """
     inputs, labels = train
@@ -71,8 +70,8 @@ def classify(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes:
     with torch.no_grad():
         logits = (test[0] - mean) / scale @ weight + bias
         cross_entropy = torch.nn.functional.cross_entropy(logits, test[1])
-    shares = torch.bincount(test[1], minlength=classes) / len(test[1])
-    entropy = torch.special.entr(shares).sum()
+    frequencies = torch.bincount(test[1], minlength=classes) / len(test[1])
+    entropy = torch.special.entr(frequencies).sum()
     return Classified(
         logits.argmax(dim=1) == test[1],
         float(cross_entropy) / math.log(2),
@@ -81,11 +80,11 @@ def classify(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes:
 
 
 def explained(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Tensor:
-    """Fit a ridge regression; share of the variance (O,) it explains on held-out examples.
+    """Fit a ridge regression; return the fraction of variance (O,) explained on held-out examples.
 
     Args:
-        train: vectors (N, D) and what is to be rebuilt (N, O, F).
-        test: the same of other utterances. Variance is about the mean of `train`, over all F.
+        train: vectors (N, D) and targets (N, O, F).
+        test: the same for other utterances. Variance is about the mean of `train`, over all F.
     """
     inputs, targets = train
     mean, scale = _standard(inputs)
@@ -97,8 +96,8 @@ def explained(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Tens
     rebuilt = (((test[0] - mean) / scale).double() @ weight).view(-1, *centre.shape)
     actual = (test[1] - centre).double()
     error = (actual - rebuilt).square().sum(dim=(0, 2))
-    shares: Tensor = 1 - error / actual.square().sum(dim=(0, 2)).clamp(min=1e-12)
-    return shares
+    fractions: Tensor = 1 - error / actual.square().sum(dim=(0, 2)).clamp(min=1e-12)
+    return fractions
 
 
 def _standard(inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What the probes found: a table, a picture, sentences."""
+"""Report of the probes: a table, a picture, sentences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 class DroppedStudyReport:
-    """Of the views that there are results of."""
+    """Report of the views that have been measured."""
 
     def __init__(self, definition: DroppedDefinition, results: Results) -> None:
         self._definition, self._results = definition, results
@@ -27,11 +27,11 @@ class DroppedStudyReport:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no view has been measured yet."""
+        """True if no view has been measured yet."""
         return not self._views
 
     def markdown(self) -> list[str]:
-        """What was done, sentences, the tables."""
+        """Return the setting, findings and table."""
         definition = self._definition
         train, test = self._results[self._views[0]]["examples"]
         done = (
@@ -46,11 +46,11 @@ class DroppedStudyReport:
         return [done, self._sentences(), self._table()]
 
     def summary(self) -> str:
-        """What keyframes tell, against other frames and against encoder 2."""
+        """Compare keyframes with other frames and with encoder 2."""
         return self._sentences()
 
     def figure(self) -> Figure | None:
-        """Accuracy by token, and sound explained by the distance in time."""
+        """Draw accuracy by token, and the variance of log-mel explained by distance in time."""
         if not self._views:
             return None
         figure = new_figure(10.5, 3.8)
@@ -128,6 +128,6 @@ class DroppedStudyReport:
         return float(self._results[view][target]["bits"])
 
     def _minus(self, first: str, second: str, target: str) -> Difference:
-        """How much more is right with the first view."""
+        """Return the accuracy of the first view minus that of the second."""
         errors = [[self._results[view][target]["errors"]] for view in (second, first)]
         return difference(errors[0], errors[1], self._results[first][target]["lengths"])

@@ -1,8 +1,8 @@
-"""`dropped`: what the kept frames still say, of their token, of its neighbours and of the sound.
+"""`dropped` studies: what kept frames say of their token, of its neighbours and of the sound.
 
-The encoders are frozen. Each reference token has a keyframe, by AXE's alignment of the length head;
-around it the vectors of several stages of the network are probed, and beside them encoder 1's frame
-that is nearest to the keyframe if as many frames had been kept at random or evenly.
+The encoders are frozen. AXE's alignment of the length head assigns a keyframe to each reference
+token. Probes read its vectors at several stages of the network. For comparison, they also read
+encoder 1's nearest frame if as many frames were kept at random or evenly.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ VIEWS = {
 }
 TARGETS = {"previous": -1, "own": 0, "following": 1}
 OFFSETS = tuple(range(-40, 41, 4))
-"""Fbank frames from the keyframe, whose log-mel is to be rebuilt."""
+"""Offsets from the keyframe, in fbank frames, whose log-mel is predicted."""
 
 _EDGE = -1
-"""Label of a token beyond the ends of the text; left out."""
+"""Label of a position outside the text; left out."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One row for each reference token that has a keyframe of its own.
+    """One row per reference token that has a keyframe.
 
     Attributes:
         vectors: view → (N, D).
         tokens: target → (N,) labels, -1 where there is none.
         sound: (N, O, F) log-mel at `OFFSETS`.
-        utterance: (N,) which utterance it is of.
+        utterance: (N,) index of the utterance.
     """
 
     vectors: dict[str, Tensor]
@@ -65,15 +65,15 @@ class Examples:
 
 
 class DroppedStudy:
-    """A study of what is dropped: a measurement for each view."""
+    """A study of dropped information: one measurement per view."""
 
     def __init__(self, definition: DroppedDefinition, device: str | None = None) -> None:
         self.definition = definition
         self._examples = functools.cache(functools.partial(self._collect, device))
 
     def measurements(self, seeds: int) -> list[Measurement]:
-        """One for each view."""
-        del seeds  # nothing is trained but probes, which have one solution
+        """Return one measurement per view."""
+        del seeds  # only probes are trained, which have one solution
         setting = self.definition.model_dump(include={"model", "train", "test", "classes"})
         setting["weights"] = weights_digest(self.definition.model)
         return [
@@ -93,7 +93,7 @@ class DroppedStudy:
         found: dict[str, Any] = {"examples": [len(train.sound), len(test.sound)]}
         counts = torch.bincount(train.tokens["own"])
         frequent = counts.argsort(descending=True)[: self.definition.classes]
-        # labels of the frequent tokens; one place more, the last, for all that are left out
+        # labels of the frequent tokens; the last entry is for all tokens that are left out
         number = torch.full((len(counts) + 1,), _EDGE)
         number[frequent] = torch.arange(len(frequent))
         for target in TARGETS:
@@ -120,13 +120,13 @@ class DroppedStudy:
         if not recognizer.network.keyframes_enabled or not recognizer.network.fusion_enabled:
             raise ModelError(
                 f"model '{self.definition.model}' has no keyframes with fusion, which this study "
-                "is about; name one of a stage with both"
+                "needs; use a model with both"
             )
         return collect(recognizer, manifest)
 
 
 def collect(recognizer: Recognizer, manifest: str) -> Examples:
-    """Vectors, labels and sound of every token of a manifest that has a keyframe."""
+    """Collect vectors, labels and sound of every token of a manifest that has a keyframe."""
     cuts = list(load_manifest(manifest))
     recordings = [read_samples(cut) for cut in cuts]
     normalise = NORMALISATIONS[recognizer.config.normalisation]
@@ -193,7 +193,7 @@ def _of_batch(
 def _encoded(
     recognizer: Recognizer, recordings: list[Samples]
 ) -> tuple[Encoded, dict[str, Tensor]]:
-    """The network's output, and what enters and leaves fusion and leaves encoder 1."""
+    """Return the network's output, the output of encoder 1, and input and output of fusion."""
     network = recognizer.network
     seen: dict[str, Tensor] = {}
 
@@ -216,25 +216,25 @@ def _encoded(
 
 
 def _nearest(kept: Tensor, at: Tensor) -> Tensor:
-    """Of the kept frames (K,) the one nearest to each of (N,)."""
+    """Return the kept frame (of K) that is nearest to each of N frames."""
     return kept[(kept - at.unsqueeze(1)).abs().argmin(dim=1)] if len(at) else at
 
 
 def _shifted(tokens: Tensor, size: int, shift: int) -> Tensor:
-    """The token so many places later (L,), -1 beyond the text."""
+    """Shift tokens (L,) to the left by `shift`; -1 outside the text."""
     place = torch.arange(len(tokens)) + shift
     inside = (place >= 0) & (place < size)
     return torch.where(inside, tokens[place.clamp(0, max(0, len(tokens) - 1))], _EDGE)
 
 
 def _sound(fbank: npt.NDArray[np.float32], centre: Tensor) -> Tensor:
-    """Log-mel (N, O, F) at the offsets from each centre (N,); the ends are repeated outside."""
+    """Return log-mel (N, O, F) at the offsets from each centre (N,); the ends are repeated."""
     place = centre.unsqueeze(1) + torch.tensor(OFFSETS)
     return torch.from_numpy(fbank)[place.clamp(0, len(fbank) - 1)]
 
 
 def _by_utterance(places: Tensor, counted: Tensor) -> list[int]:
-    """How often `counted` (N,) holds in each utterance that has examples."""
+    """Count how often `counted` (N,) is True in each utterance that has examples."""
     _, number = places.unique(return_inverse=True)
     found: list[int] = torch.bincount(number, weights=counted.double()).long().tolist()
     return found

@@ -1,1 +1,1 @@
-"""Error and keyframes of several systems on speech that is made harder to recognise."""
+"""Stress studies: error rate and keyframes of several systems on degraded speech."""

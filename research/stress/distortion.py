@@ -1,8 +1,8 @@
-"""Speech made harder to recognise, for measuring: noise, rooms, speed, telephone, clipping.
+"""Degrade speech for measurements: noise, reverberation, speed, telephone, clipping.
 
-Nothing is trained on these; `augment` has its own. What is drawn follows from the name of an
-utterance alone, so that every system hears the same, and hears the same noise at every level.
-Values beyond full scale are not clipped, except where clipping is what is asked for.
+Training does not use these distortions; its augmentation is in `keyframe_asr.data.augment`. Random
+choices depend on the name of the utterance alone, so that every system gets the same input, with
+the same noise at every level. Samples beyond full scale are only clipped by `clipping`.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ from keyframe_asr.timing import SAMPLE_RATE
 from research.definition import StressName
 
 ROOMS = 5
-"""Simulated for each decay time."""
+"""Number of simulated rooms per decay time."""
 
 TELEPHONE_RATE = 8_000
 TELEPHONE_LOWEST = 300.0
-"""Hertz; the highest is the level."""
+"""Lower edge of the band in Hz; the upper edge is the level."""
 
 
 class Distortion:
     """One kind of distortion at one level.
 
     Args:
-        kind: which.
-        level: `noise`: dB of mean power between speech and noise; `room`: seconds in which sound
-            decays by 60 dB; `speed`: times as fast, pitch and all, as lhotse and Kaldi perturb it;
-            `telephone`: highest hertz that passes; `clipping`: dB below the peak of the utterance
-            at which it is cut off.
-        noises: recordings to choose from, for `noise` only.
+        kind: the kind of distortion.
+        level: `noise`: signal-to-noise ratio in dB; `room`: decay time (RT60) in seconds; `speed`:
+            factor, changing the pitch as lhotse and Kaldi do; `telephone`: highest frequency in Hz;
+            `clipping`: dB below the peak of the utterance at which samples are clipped.
+        noises: noise recordings to choose from, for `noise` only.
     """
 
     def __init__(self, kind: StressName, level: float, noises: list[Path]) -> None:
@@ -50,10 +49,10 @@ class Distortion:
                 self._rooms.append(simulate_room(level, generator))
 
     def __call__(self, samples: Samples, name: str) -> Samples:
-        """Samples (S,) at 16 kHz of the utterance of that name, distorted.
+        """Distort the samples (S,) at 16 kHz of the utterance of this name.
 
         Raises:
-            AudioError: a recording of noise cannot be read.
+            AudioError: a noise recording cannot be read.
         """
         if not samples.size:
             return samples
@@ -72,7 +71,7 @@ class Distortion:
 
 
 def telephone(samples: Samples, highest: float) -> Samples:
-    """Samples (S,) as through a telephone at 8 kHz that passes 300 Hz to `highest`."""
+    """Simulate an 8 kHz telephone line that passes 300 Hz to `highest` Hz; samples (S,)."""
     narrow = soxr.resample(samples.astype(np.float64), SAMPLE_RATE, TELEPHONE_RATE)
     band = signal.butter(
         6, (TELEPHONE_LOWEST, highest), "bandpass", fs=TELEPHONE_RATE, output="sos"

@@ -1,4 +1,4 @@
-"""The picture of a stress study: a column for each kind of stress."""
+"""Picture of a stress study, with a column per kind of stress."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ AXIS_LABELS = {
     "clipping": "dB below the peak",
 }
 UNSTRESSED = {"noise": 30.0, "room": 0.0, "speed": 1.0, "telephone": 8000.0, "clipping": 0.0}
-"""Where the clean recordings are shown; of noise, which they have none of, aside from the line."""
+"""Position of the clean recordings on each axis; for noise, apart from the line."""
 
 MOST_INTERVALS = 3
-"""Intervals of more systems would hide one another, and are not drawn."""
+"""Intervals are drawn for up to this many systems; more would hide each other."""
 
 
 def draw(results: StressResults) -> Figure | None:
-    """Errors, differences from the first system, and keyframes per token, one below the other.
+    """Draw rows of error rates, differences from the first system, and keyframes per token.
 
-    None as long as there is nothing to compare. Raises `KeyframeError` if matplotlib is missing.
+    Returns None if there is nothing to compare. Raises `KeyframeError` if matplotlib is missing.
     """
     kinds = [one.kind for one in results.definition.stresses if results.of_kind(one.kind)]
     if CLEAN not in results.conditions or not kinds:
@@ -72,7 +72,7 @@ def _draw_differences(results: StressResults, axes: Axes, kind: StressName) -> N
         x = list(places)
         if len(results.others) <= MOST_INTERVALS:
             aside = 0.02 * span * (number - (1 + len(results.others)) / 2)
-            x = [place + aside for place in x]  # not on one another
+            x = [place + aside for place in x]  # side by side
             low, high = ([100 * getattr(one, side) for one in found] for side in ("low", "high"))
             axes.vlines(x, low, high, color=COLOURS[number % len(COLOURS)], linewidth=1.2)
         _plot(axes, kind, x, [100 * one.value for one in found], number)
@@ -90,7 +90,7 @@ def _draw_keyframes(results: StressResults, axes: Axes, kind: StressName) -> Non
 
 
 def _places(results: StressResults, kind: StressName) -> dict[float, Condition]:
-    """Conditions by their place on the axis, in its order."""
+    """Return conditions by their position on the axis, in order."""
     found = {level: (name, level) for name, level in results.of_kind(kind)}
     return dict(sorted((found | {UNSTRESSED[kind]: CLEAN}).items()))
 
@@ -114,7 +114,7 @@ def _plot(
     number: int,
     name: str = "",
 ) -> None:
-    """A line in the look of a system, by its number."""
+    """Plot a line in the style of a system, given by its number."""
     look: dict[str, Any] = {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],

@@ -1,4 +1,4 @@
-"""What a stress study found, in words: a table of its conditions, and sentences."""
+"""Report of a stress study: tables of its conditions, and sentences."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ LEVELS = {
 ADDED = "*Added by stress*: the difference less that on the recordings as they are."
 
 MOST_IN_SUMMARY = 2
-"""Kinds of stress are told apart in the summary for so many systems beside the first."""
+"""The summary has a table by kind of stress for up to this many systems besides the first."""
 
 
 class StressStudyReport:
-    """Of the results that there are: a condition that some system lacks is left out."""
+    """Report of the conditions that every system was measured under."""
 
     def __init__(self, definition: StressDefinition, results: Mapping[str, Result]) -> None:
         self._results = StressResults(definition, results)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no condition has been measured with every system yet."""
+        """True if no condition has been measured with every system yet."""
         return not self._results.conditions
 
     def markdown(self) -> list[str]:
-        """Sentences, then the tables."""
+        """Return the findings, then the tables."""
         if self.is_empty:
             return ["No condition has been measured with every system yet."]
         sentences = "\n".join([*self._overall(), *self._worst()])
@@ -49,7 +49,7 @@ class StressStudyReport:
         return [f"{self._measured()}. {NOISE} {ADDED}", sentences, *tables, self._incomplete()]
 
     def summary(self) -> str:
-        """How the systems compare over all stresses, and over those of each kind."""
+        """Compare the systems over all stresses, and by kind of stress."""
         if self.is_empty:
             return ""
         said = "\n".join([f"- {self._measured()}. {ADDED}", *self._overall()])
@@ -58,7 +58,7 @@ class StressStudyReport:
         return f"{said}\n\n{self._kinds()}".strip()
 
     def figure(self) -> Figure | None:
-        """Error, differences and keyframes per token, one column a kind of stress."""
+        """Draw error rate, differences and keyframes per token, one column per kind of stress."""
         return draw(self._results)
 
     def _measured(self) -> str:
@@ -79,7 +79,7 @@ class StressStudyReport:
         return f"{said}; {many}, which the intervals take in; rates are their means"
 
     def _overall(self) -> list[str]:
-        """Over all stresses together."""
+        """Compare the systems over all stresses."""
         results, stressed = self._results, self._results.stressed
         if not stressed:
             return []
@@ -93,7 +93,7 @@ class StressStudyReport:
         ]
 
     def _compared(self, system: SystemConfig, conditions: Sequence[Condition]) -> str:
-        """A system beside the first one, and how much of the difference stress makes."""
+        """Compare a system with the first one, and give the part of the difference from stress."""
         results = self._results
         said = in_words(results.difference(system, conditions), system.name, results.reference.name)
         if CLEAN not in results.conditions:
@@ -101,7 +101,7 @@ class StressStudyReport:
         return f"{said}; added by stress {points(results.added_by_stress(system, conditions))}"
 
     def _worst(self) -> list[str]:
-        """Of each kind of stress, the level at which the first system is worst."""
+        """Describe the level of each kind of stress at which the first system is worst."""
         results, lines = self._results, []
         for stress in results.definition.stresses:
             levels = results.of_kind(stress.kind)
@@ -126,7 +126,7 @@ class StressStudyReport:
         return lines
 
     def _kinds(self) -> str:
-        """Differences over all levels of each kind of stress."""
+        """Return a table of differences by kind of stress, over all levels."""
         results = self._results
         if CLEAN not in results.conditions or not results.stressed or not results.others:
             return ""
@@ -143,7 +143,7 @@ class StressStudyReport:
         return table(header, rows)
 
     def _conditions(self) -> str:
-        """Errors, with the difference from the first system beside them."""
+        """Return a table of error rates and differences from the first system."""
         results = self._results
         rows = []
         for condition in results.conditions:

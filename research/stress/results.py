@@ -1,4 +1,4 @@
-"""What systems came to under each stress: rates, differences, keyframes per token."""
+"""Results of a stress study: error rates, differences, keyframes per token."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Result = Mapping[str, Any]
 
 
 class StressResults:
-    """Of the conditions that every system was measured under.
+    """Results of the conditions that every system was measured under.
 
     Attributes:
-        reference: the system that the others are compared with, the first of the study.
-        conditions: those that there are results of, the clean one first.
+        reference: the first system of the study, which the others are compared with.
+        conditions: the conditions with results, the clean one first.
         stressed: the same without the clean one.
-        seeds: of each system by name, those whose training was measured under all conditions.
+        seeds: seeds of each system, by name, that were measured under all conditions.
     """
 
     def __init__(self, definition: StressDefinition, results: Mapping[str, Result]) -> None:
@@ -50,7 +50,7 @@ class StressResults:
 
     @property
     def incomplete(self) -> list[str]:
-        """Names of measurements that are left out until others are measured."""
+        """Names of measurements that are left out until the missing ones are made."""
         asked = {
             measurement_name(system, condition, seed)
             for system in self.definition.systems
@@ -66,12 +66,12 @@ class StressResults:
         return [name for name in self._results if name in asked - used]
 
     def of_kind(self, kind: StressName) -> list[Condition]:
-        """The levels of a kind of stress."""
+        """Return the conditions of a kind of stress."""
         return [one for one in self.stressed if one[0] == kind]
 
     @property
     def groups(self) -> dict[str, list[Condition]]:
-        """Conditions that are told together, by name: of a kind, but slow and fast speech apart."""
+        """Conditions by kind of stress; slow and fast speech are separate groups."""
         found: dict[str, list[Condition]] = {}
         for kind, level in self.stressed:
             name = ("slow speech" if level < 1 else "fast speech") if kind == "speed" else kind
@@ -79,14 +79,14 @@ class StressResults:
         return found
 
     def trainings(self, system: SystemConfig, condition: Condition) -> list[Result]:
-        """Results of all trainings of a system under a condition."""
+        """Return the results of all trainings of a system under a condition."""
         names = [measurement_name(system, condition, seed) for seed in self.seeds[system.name]]
         return [self._results[name] for name in names]
 
     def rate(
         self, system: SystemConfig, conditions: Sequence[Condition]
     ) -> tuple[float, float, float]:
-        """Error rate over all trainings and conditions and its 95 % interval, fractions."""
+        """Return the error rate (fraction) over trainings and conditions, and its 95 % interval."""
         results = self.trainings(system, conditions[0])
         if len(conditions) == 1 and len(results) == 1:
             found = results[0]["decode"][system.decode]
@@ -94,14 +94,14 @@ class StressResults:
         return rate_interval(self._errors(system, conditions), self._lengths(conditions))
 
     def difference(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
-        """Error rate of a system less that of the reference."""
+        """Return the error rate of a system minus that of the reference."""
         errors, reference = (self._errors(one, conditions) for one in (system, self.reference))
         return difference(errors, reference, self._lengths(conditions))
 
     def added_by_stress(self, system: SystemConfig, conditions: Sequence[Condition]) -> Difference:
-        """What stress adds to a system's error rate, less what it adds to the reference's.
+        """Return the increase of a system's error rate by stress, minus the reference's increase.
 
-        This tells whether a system is the more fragile one, the difference whether it is worse.
+        It shows whether a system is more fragile; `difference` shows whether it is worse.
         """
         errors, reference = (
             self._beyond_clean(one, conditions) for one in (system, self.reference)
@@ -109,13 +109,13 @@ class StressResults:
         return difference(errors, reference, self._lengths(conditions))
 
     def keyframes_per_token(self, system: SystemConfig, condition: Condition) -> float:
-        """Length of the shortened speech over the length of its text."""
+        """Return the number of keyframes divided by the number of tokens."""
         results = self.trainings(system, condition)
         return statistics.fmean(one["keyframes"] / max(1, one["tokens"]) for one in results)
 
     @property
     def dropping_frames(self) -> list[SystemConfig]:
-        """Systems that drop frames, without those that drop the same as one before them."""
+        """Systems that drop frames, without those that drop the same frames as an earlier one."""
         found: dict[tuple[str | float | None, ...], SystemConfig] = {}
         for system in self.definition.systems:
             result = self.trainings(system, self.conditions[0])[0]
@@ -124,7 +124,7 @@ class StressResults:
         return list(found.values())
 
     def _errors(self, system: SystemConfig, conditions: Sequence[Condition]) -> list[list[int]]:
-        """Errors of each training on each utterance, added up over conditions."""
+        """Return the errors of each training on each utterance, summed over conditions."""
         every = [
             [one["decode"][system.decode]["errors"] for one in self.trainings(system, condition)]
             for condition in conditions
@@ -137,7 +137,7 @@ class StressResults:
     def _beyond_clean(
         self, system: SystemConfig, conditions: Sequence[Condition]
     ) -> list[list[int]]:
-        """Errors of each training and utterance beyond those that it makes without stress."""
+        """Return the errors of each training on each utterance minus those without stress."""
         both = (self._errors(system, conditions), self._errors(system, [CLEAN]))
         return [
             [one - len(conditions) * clean for one, clean in zip(*of_training, strict=True)]

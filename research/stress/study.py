@@ -1,4 +1,4 @@
-"""`stress`: error and keyframes of several systems as noise, rooms, speed, ... get worse."""
+"""`stress` studies: error rate and keyframes of several systems on degraded speech."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class StressStudy:
 
     Args:
         definition: what to measure.
-        runs: where studies train, a folder each.
-        device: what the models are measured on.
+        runs: folder of the trainings, with a subfolder per study.
+        device: device for measuring the models.
     """
 
     def __init__(self, definition: StressDefinition, runs: Path, device: str | None = None) -> None:
         self.definition = definition
         self._runs, self._device = runs, device
-        # neighbouring measurements are of one condition, some even of one pass
+        # neighbouring measurements share a condition, some even a pass
         self._recordings = functools.lru_cache(maxsize=1)(self._distorted)
         self._passes = functools.lru_cache(maxsize=len(definition.systems))(self._recognised)
         self._variant = functools.cache(self._find_variant)
@@ -62,10 +62,10 @@ class StressStudy:
         self._loaded: dict[Source, Recognizer | KeyframeError] = {}
 
     def measurements(self, seeds: int) -> list[Measurement]:
-        """One for each condition and system, and for each training of a variant.
+        """Return one measurement per condition and system, and per training of a variant.
 
         Raises:
-            RecipeError: a system is of a study or variant that there is not.
+            RecipeError: the study or variant of a system does not exist.
         """
         return [
             self._measurement(system, condition, seed)
@@ -78,7 +78,7 @@ class StressStudy:
     def _measurement(self, system: SystemConfig, condition: Condition, seed: int) -> Measurement:
         described = system.model_dump(exclude={"name"})
         if system.variant is None:
-            del described["variant"]  # there are records from before there were variants
+            del described["variant"]  # older records do not have it
             depends: dict[str, Any] = {"weights": weights_digest(str(system.model))}
         else:
             depends = {"training": self._setting(system.variant, seed)}
@@ -103,7 +103,7 @@ class StressStudy:
     def _recognised(
         self, source: Source, blank_threshold: float | None, condition: Condition
     ) -> dict[str, Any]:
-        """One pass for all systems that differ in their decode mode alone."""
+        """Recognise once for all systems that differ only in their decode mode."""
         modes = [
             one.decode
             for one in self.definition.systems
@@ -122,7 +122,7 @@ class StressStudy:
             network.policy = trained
 
     def _recognizer(self, source: Source) -> Recognizer:
-        """Loaded once; a training that failed is not tried again under the next condition."""
+        """Load a model once; a failed training is not repeated under the next condition."""
         if source not in self._loaded:
             try:
                 self._loaded[source] = load(self._model(source), self._device)
@@ -144,16 +144,16 @@ class StressStudy:
         return training.setting(of_study, seed)
 
     def _find_variant(self, named: str) -> tuple[TrainingStudy, VariantConfig]:
-        """The study and the variant that STUDY/VARIANT names."""
+        """Return the study and variant of STUDY/VARIANT."""
         name, _, wanted = named.rpartition("/")
         definition = load_study(name)
         if not isinstance(definition, TrainingDefinition):
-            raise RecipeError(f"{named}: '{name}' is a study that trains nothing")
+            raise RecipeError(f"{named}: '{name}' is not a training study; use one that is")
         training = TrainingStudy(definition, self._runs / Path(name).stem, self._device)
         return training, training.variant(wanted)
 
     def _distorted(self, condition: Condition) -> tuple[list[Samples], list[str]]:
-        """Recordings under a condition, and their references."""
+        """Return the recordings under a condition, and their references."""
         cuts = list(load_manifest(self.definition.manifest))
         references = [text(cut) for cut in cuts]
         recordings = [read_samples(cut) for cut in cuts]
@@ -167,14 +167,14 @@ class StressStudy:
 
 
 def conditions_of(definition: StressDefinition) -> list[Condition]:
-    """The clean one, then kinds and levels in the order of the study."""
+    """Return the clean condition, then kinds and levels in the order of the study."""
     return [CLEAN] + [
         (stress.kind, level) for stress in definition.stresses for level in stress.levels
     ]
 
 
 def measurement_name(system: SystemConfig, condition: Condition, seed: int) -> str:
-    """Name of the measurement of a system; the seed is of a training of a variant."""
+    """Return the name of the measurement of a system; variants add the seed of the training."""
     kind, level = condition
     name = f"{system.name}, {kind}" if condition == CLEAN else f"{system.name}, {kind} {level:g}"
     return name if system.variant is None else f"{name}, seed {seed}"

@@ -1,1 +1,1 @@
-"""Variants of a recipe, trained alike and measured alike."""
+"""Training studies: variants of a recipe that are trained and measured in the same way."""

@@ -1,4 +1,4 @@
-"""The picture of a training study: the error of each variant, or against tokens a second."""
+"""Picture of a training study: error rate by variant, or against tokens per second."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAR = 2.0
-"""Only the number is given of rows whose error is above so many times the median row's."""
+"""Rows with an error above this multiple of the median are shown as a number only."""
 
 LABEL_WIDTH = 36
-"""Characters of a line of a row's name."""
+"""Characters per line of a row's name."""
 
 SAME_PLACE = 0.02
-"""Tokens a second between points that a picture cannot tell apart."""
+"""Points closer than this, in tokens per second, share one label."""
 
 
 def draw(results: TrainingResults) -> Figure | None:
-    """None as long as nothing was trained. Raises `KeyframeError` if matplotlib is missing."""
+    """Draw the picture; None without results. Raises `KeyframeError` if matplotlib is missing."""
     if not results.variants:
         return None
     if results.definition.picture == "tokens_per_second":
@@ -46,7 +46,7 @@ def draw(results: TrainingResults) -> Figure | None:
 
 
 def _draw_rates(results: TrainingResults, axes: Axes) -> None:
-    """A row a variant: its error, the interval, its trainings."""
+    """Draw a row per variant: error rate, interval, and single trainings."""
     far = _far(results)
     for place, one in _places(results):
         value, low, high = (100 * part for part in results.rate(one))
@@ -69,7 +69,7 @@ def _draw_rates(results: TrainingResults, axes: Axes) -> None:
 
 
 def _draw_differences(results: TrainingResults, axes: Axes) -> None:
-    """The same rows, less the reference on the same utterances: what tells variants apart."""
+    """Draw the paired difference of each row from the reference."""
     far = _far(results)
     for place, one in _places(results):
         if one == results.reference:
@@ -88,14 +88,14 @@ def _draw_differences(results: TrainingResults, axes: Axes) -> None:
 
 
 def _far(results: TrainingResults) -> list[VariantConfig]:
-    """Variants that, drawn to scale, would squeeze all the others."""
+    """Return the variants that would squeeze all others if drawn to scale."""
     rates = {one.name: results.rate(one) for one in results.variants}
     edge = FAR * statistics.median(value for value, _, _ in rates.values())
     return [one for one in results.variants if rates[one.name][1] > edge]
 
 
 def _places(results: TrainingResults) -> list[tuple[int, VariantConfig]]:
-    """The height of each variant's row: the first is at the top."""
+    """Return the height of each variant's row; the first is at the top."""
     return list(zip(range(len(results.variants))[::-1], results.variants, strict=True))
 
 
@@ -112,7 +112,7 @@ def _write_far(axes: Axes, place: int, number: str) -> None:
 
 
 def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
-    """Error, and frames dropped, against tokens a second of the text."""
+    """Draw error rate and dropped frames against tokens per second."""
     x = [_tokens_per_second(results, one) for one in results.variants]
     for place, one in zip(x, results.variants, strict=True):
         value, low, high = (100 * part for part in results.rate(one))
@@ -122,7 +122,7 @@ def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
         for error in results.rates(one):
             errors.plot([place], [error], "_", color=INK, markersize=8)
         dropped.plot([place] * len(shares), shares, "s", color=COLOURS[1])
-        # names of points that lie on one another stand together at the first of them
+        # points at the same place share one label
         near = [
             other.label
             for other, at in zip(results.variants, x, strict=True)
@@ -134,7 +134,7 @@ def _draw_curve(results: TrainingResults, errors: Axes, dropped: Axes) -> None:
             errors.annotate(names, (place, high), (0, 5), rotation=35, **look)
             dropped.annotate(names, (place, statistics.median(shares)), (6, 4), **look)
     for axes in (errors, dropped):
-        axes.margins(x=0.2, y=0.2)  # room for the names beside and above the points
+        axes.margins(x=0.2, y=0.2)  # room for the labels
     label = "tokens per second"
     unit = results.any_result["unit"]
     plain(errors, f"Errors in {unit}, greedy", label, "%; bar: 95 %, –: a training")
@@ -147,7 +147,7 @@ def _tokens_per_second(results: TrainingResults, variant: VariantConfig) -> floa
 
 
 def _named(results: TrainingResults, variant: VariantConfig) -> str:
-    """What a variant is called: with its latency where that is asked about."""
+    """Return the label of a variant, with its latency if the picture shows that."""
     if results.definition.picture != "latency":
         return variant.label
     seconds = results.trainings(variant)[0]["latency_seconds"]

@@ -1,4 +1,4 @@
-"""What a training study found, in words: a table of its variants, and sentences."""
+"""Report of a training study: a table of its variants, and sentences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TrainingStudyReport:
-    """Of the variants and seeds that there are results of."""
+    """Report of the variants and seeds that have been measured."""
 
     def __init__(self, definition: TrainingDefinition, results: Mapping[str, Result]) -> None:
         self._definition = definition
@@ -25,17 +25,17 @@ class TrainingStudyReport:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no variant has been trained yet."""
+        """True if no variant has been trained yet."""
         return not self._results.variants
 
     def markdown(self) -> list[str]:
-        """What was done, sentences, the table."""
+        """Return the setting, findings and table."""
         if self.is_empty:
             return ["No variant has been trained yet."]
         return [self._done(), self._sentences(), self._spread(), self._table(), self._missing()]
 
     def summary(self) -> str:
-        """Which variants make more or fewer errors than the reference, and which do not."""
+        """Return which variants make more, fewer or as many errors as the reference."""
         results, reference = self._results, self._results.reference
         if reference is None:
             return ""
@@ -62,7 +62,7 @@ class TrainingStudyReport:
         return "\n".join(f"- {line}" for line in lines if line)
 
     def figure(self) -> Figure | None:
-        """Error of each variant with its interval, or against tokens a second."""
+        """Draw the error rate of each variant with its interval, or against tokens per second."""
         return draw(self._results)
 
     def _done(self) -> str:
@@ -86,7 +86,7 @@ class TrainingStudyReport:
         )
 
     def _begun(self) -> str:
-        """What variants start from."""
+        """Describe what variants start from."""
         start = self._definition.start
         if start is None:
             return "random weights"
@@ -117,7 +117,7 @@ class TrainingStudyReport:
         )
 
     def _other_modes(self, reference: VariantConfig) -> str:
-        """Rows that differ from the reference in another mode, though not in the greedy one."""
+        """List variants that differ from the reference in another mode, but not in the greedy."""
         results = self._results
         compared = [
             (mode, one)
@@ -141,7 +141,7 @@ class TrainingStudyReport:
         )
 
     def _spread(self) -> str:
-        """Whether rows that begin alike differ by more than trainings of one row do."""
+        """Compare the spread of variants with the same start to that of trainings of one."""
         spread = self._results.spread()
         if (
             spread is None or self._definition.picture == "tokens_per_second"
@@ -199,7 +199,7 @@ class TrainingStudyReport:
         return f"Not trained with this setting yet: {', '.join(missing)}." if missing else ""
 
     def _repeated(self, variant: VariantConfig) -> str:
-        """How many trainings a variant has had, where others have had more or fewer."""
+        """Return the number of trainings of a variant if the numbers differ."""
         if len(self._results.training_counts) == 1:
             return ""
         seeds = len(self._results.trainings(variant))

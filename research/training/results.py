@@ -1,4 +1,4 @@
-"""What the trainings of each variant of a study came to: rates, differences, spread of seeds."""
+"""Results of a training study: error rates, differences, and spread of seeds."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from research.significance import Difference, difference, rate_interval
 from research.training.study import highest_seed, measurement_name
 
 ALL_FRAMES_MODE = "ctc"
-"""What a model without keyframes is compared by: its greedy mode."""
+"""The greedy mode of a model without keyframes, in which it is compared."""
 
 Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far variants that begin alike lie apart, beside trainings of one variant; in points."""
+    """Spread of variants with the same start, and of trainings of one variant, in points."""
 
     variants: int
     seeds: int
     within: float
-    """Standard deviation of a variant's trainings, without the shift that a seed gives all."""
+    """Standard deviation of a variant's trainings, without the shift that a seed gives to all."""
     between: float
     """Standard deviation of the variants' means."""
 
     @property
     def by_chance(self) -> float:
-        """What `between` would be if all variants were alike."""
+        """The expected value of `between` if all variants were equal."""
         return float(self.within / self.seeds**0.5)
 
 
 class TrainingResults:
-    """Results by variant, of the variants and seeds that there are any of."""
+    """Results by variant, of the variants and seeds that have been measured."""
 
     def __init__(self, definition: TrainingDefinition, results: Mapping[str, Result]) -> None:
         self.definition = definition
@@ -55,46 +55,46 @@ class TrainingResults:
 
     @cached_property
     def reference(self) -> VariantConfig | None:
-        """What the others are compared with, None while it has not been trained."""
+        """The variant that others are compared with, or None if it is not trained yet."""
         return next((one for one in self.variants if one.name == self.definition.reference), None)
 
     @property
     def others(self) -> list[VariantConfig]:
-        """What is compared with the reference."""
+        """The variants that are compared with the reference."""
         return [one for one in self.variants if one != self.reference]
 
     @property
     def any_result(self) -> Result:
-        """Of one of the trainings: all are measured on the same utterances."""
+        """Result of one training; all are measured on the same utterances."""
         return self._results[self.variants[0].name][0]
 
     @property
     def training_counts(self) -> list[int]:
-        """How many trainings variants have had, each number once."""
+        """The distinct numbers of trainings per variant."""
         return sorted({len(self.trainings(one)) for one in self.variants})
 
     def trainings(self, variant: VariantConfig) -> Sequence[Result]:
-        """Results of all trainings of a variant."""
+        """Return the results of all trainings of a variant."""
         return self._results[variant.name]
 
     def greedy(self, variant: VariantConfig) -> str:
-        """The decode mode by which a variant is compared."""
+        """Return the decode mode in which a variant is compared."""
         return (
             ALL_FRAMES_MODE if self.trainings(variant)[0]["keeps_all"] else self.definition.compare
         )
 
     def modes(self, variant: VariantConfig) -> list[str]:
-        """The decode modes that a variant was measured in."""
+        """Return the decode modes in which a variant was measured."""
         return [mode for mode in DECODE_MODES if mode in self.trainings(variant)[0]["decode"]]
 
     def rates(self, variant: VariantConfig) -> list[float]:
-        """The greedy error rate of each training, percent."""
+        """Return the greedy error rate of each training, in percent."""
         return [
             100 * run["decode"][self.greedy(variant)]["rate"] for run in self.trainings(variant)
         ]
 
     def rate(self, variant: VariantConfig, mode: str | None = None) -> tuple[float, float, float]:
-        """Error rate over all trainings and its 95 % interval, fractions; greedy or in a mode."""
+        """Return the error rate (fraction) over all trainings and its 95 % interval."""
         mode = mode or self.greedy(variant)
         runs = self.trainings(variant)
         if len(runs) == 1:
@@ -103,14 +103,14 @@ class TrainingResults:
         return rate_interval(self._errors(variant, mode), runs[0]["lengths"])
 
     def difference(self, variant: VariantConfig, mode: str | None = None) -> Difference:
-        """Error rate of a variant less the reference's, greedy or in a decode mode.
+        """Return the error rate of a variant minus the reference's, greedy or in a decode mode.
 
-        The bootstrap behind it runs once, however often it is asked for.
+        The result of the bootstrap is cached.
         """
         key = variant.name, mode or "greedy"
         if key not in self._differences:
             reference = self.reference
-            assert reference is not None, "asked for a difference before there is a reference"
+            assert reference is not None, "difference needs a trained reference"
             errors, other = (
                 self._errors(one, mode or self.greedy(one)) for one in (variant, reference)
             )
@@ -121,7 +121,7 @@ class TrainingResults:
         return [run["decode"][mode]["errors"] for run in self.trainings(variant)]
 
     def spread(self) -> Spread | None:
-        """Of variants that begin alike and were trained most often; None if too few are left."""
+        """Return the spread of variants with the same start and most trainings; None if too few."""
         most = self.training_counts[-1]
         rows = [
             self.rates(one)
@@ -143,5 +143,5 @@ class TrainingResults:
 
 
 def _seed(named: tuple[str, Result]) -> int:
-    """Of a measurement's name and its result."""
+    """Return the seed in a measurement's name."""
     return highest_seed([named[0]])

