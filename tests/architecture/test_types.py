@@ -12,7 +12,7 @@ from architecture.source_tree import REPOSITORY
 
 @pytest.mark.slow
 def test_mypy_finds_nothing() -> None:
-    """Without its cache it takes most of a minute, which other tests fill on the other cores."""
+    """Without its cache it takes a while, which other tests fill on the other cores."""
     result = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "src", "research"],
         cwd=REPOSITORY,
