@@ -8,21 +8,32 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
+from fixtures.command_line import keyframe
 from fixtures.errors import refused
-from keyframe_asr.config.recipe import load_recipe
+from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus
 from keyframe_asr.demo import run
 from keyframe_asr.demo.comparison import LEGEND, Compared, as_markdown, as_table
-from keyframe_asr.demo.run import STAGES, DemoSize, run_demo
+from keyframe_asr.demo.run import LONG, SHORT, STAGES, UPPER_HALF, DemoSize, run_demo
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.io.model_folder import find_model, load_model_folder
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.training.initial_weights import find_weights, load_initial
+from keyframe_asr.training.log import TrainingLog
 
-RECIPE = Path(run.__file__).with_name("demo.yaml")
+SIZES = pytest.mark.parametrize("size", [SHORT, LONG], ids=["short", "long"])
 
 
-def test_recipe_trains_what_the_table_shows_for_equally_long() -> None:
-    stages = {stage.name: stage for stage in load_recipe(RECIPE).stages}
+def recipe_of(size: DemoSize) -> Recipe:
+    return load_recipe(Path(run.__file__).with_name(size.recipe))
+
+
+@SIZES
+def test_recipe_trains_what_the_table_shows_for_equally_long(size: DemoSize) -> None:
+    stages = {stage.name: stage for stage in recipe_of(size).stages}
     assert all(name in stages for name, _, _ in STAGES)
     for name in ("til", "axe"):
         assert stages[name].start_from == "fusion"
@@ -31,6 +42,49 @@ def test_recipe_trains_what_the_table_shows_for_equally_long() -> None:
         further = stages["fusion"].epochs + stages[name].epochs
         assert stages["baseline-longer"].epochs == further
     assert stages["baseline-longer"].start_from == "baseline"
+
+
+def test_the_long_demo_trains_for_longer() -> None:
+    short, long = (
+        size.corpus.train * sum(stage.epochs for stage in recipe_of(size).stages)
+        for size in (SHORT, LONG)
+    )
+    assert short < long
+
+
+def test_the_short_demo_starts_from_the_lower_half_of_the_shipped_model(tmp_path: Path) -> None:
+    assert SHORT.initial is not None and LONG.initial is None
+    shipped = load_model_folder(find_model(SHORT.initial))
+    recipe = recipe_of(SHORT)
+    assert recipe.model == shipped.config.model
+    bins, symbols = recipe.features.num_mel_bins, shipped.tokenizer.vocab_size
+    network = KeyframeNetwork(recipe.model, bins, symbols)
+    with TrainingLog(tmp_path, quiet=True) as log:
+        load_initial(network, find_weights(SHORT.initial), shipped.tokenizer, UPPER_HALF, log)
+    loaded = {
+        name.partition(".")[0]: torch.equal(weight, shipped.network.state_dict()[name])
+        for name, weight in network.state_dict().items()
+        if weight.dim() > 1
+    }
+    assert loaded == {
+        "subsampling": True,
+        "encoder1": True,
+        "inter_ctc": True,
+        "fusion": False,
+        "encoder2": False,
+        "head": False,
+        "decoder": False,
+    }
+
+
+@pytest.mark.parametrize(("options", "size"), [([], SHORT), (["--long"], LONG)])
+def test_command_chooses_the_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], size: DemoSize
+) -> None:
+    asked: list[tuple[Path, DemoSize]] = []
+    monkeypatch.setattr(run, "run_demo", lambda out, _, size: asked.append((out, size)))
+    assert keyframe("demo", "--out", tmp_path, *options).exit_code == 0
+    assert asked == [(tmp_path, size)]
 
 
 @pytest.mark.slow
@@ -118,8 +172,10 @@ def _row(
 
 
 def _tiny() -> DemoSize:
-    stages = len(load_recipe(RECIPE).stages)
+    stages = len(recipe_of(SHORT).stages)
     return DemoSize(
+        recipe=SHORT.recipe,
+        minutes=1,
         fresh_utterances=2,
         corpus=SyntheticCorpus("mandarin", train=12, dev=4, test=6, seed=3),
         overrides=[

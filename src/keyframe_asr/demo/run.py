@@ -43,19 +43,42 @@ STAGES: tuple[tuple[str, str, DecodeMode], ...] = (
 """Rows of the table: stage of the recipe, its name, its greedy decode mode."""
 
 
-CORPUS = SyntheticCorpus("mandarin", train=2800, dev=60, test=200, seed=7)
-
-
 @dataclass(frozen=True)
 class DemoSize:
-    """How much is made and trained; `overrides` are those of `keyframe train --set`."""
+    """What the demo trains, and on how much.
 
+    Attributes:
+        recipe: file of this package; its manifests are relative to the output folder.
+        corpus: synthetic corpus for training and testing.
+        minutes: approximate duration on two idle CPU cores.
+        initial: shipped model whose lower half is the start of training; None: random weights.
+        fresh_utterances: utterances that the shipped model recognises first.
+        overrides: `key=value` overrides of the recipe.
+    """
+
+    recipe: str
+    corpus: SyntheticCorpus
+    minutes: int
+    initial: str | None = None
     fresh_utterances: int = 8
-    corpus: SyntheticCorpus = CORPUS
     overrides: list[str] = field(default_factory=list)
 
 
-def run_demo(out: Path, console: Console, size: DemoSize | None = None) -> list[Compared]:
+SHORT = DemoSize(
+    "demo.yaml",
+    SyntheticCorpus("mandarin", train=1400, dev=60, test=200, seed=7),
+    minutes=4,
+    initial="demo",
+)
+LONG = DemoSize(
+    "demo_long.yaml", SyntheticCorpus("mandarin", train=2800, dev=60, test=200, seed=7), minutes=14
+)
+
+UPPER_HALF = ("fusion", "encoder2", "head", "decoder")
+"""Parts of the network above the keyframes."""
+
+
+def run_demo(out: Path, console: Console, size: DemoSize = SHORT) -> list[Compared]:
     """Everything, into `out`: recordings, models, `table.md`, `table.json`, `picture.png`.
 
     What an earlier demo left in `out` is deleted first.
@@ -63,13 +86,15 @@ def run_demo(out: Path, console: Console, size: DemoSize | None = None) -> list[
     Raises:
         KeyframeError: `out` holds something else, or a part the demo needs is not installed.
     """
-    size = size or DemoSize()
     require_matplotlib()  # said before the work, not after it
     started = time.monotonic()
     _clear(out)
     _say(console, "1 of 4  recognise fresh speech of unseen voices")
     recognise_fresh_speech(out / "fresh", size.fresh_utterances, console)
-    _say(console, "2 of 4  make a corpus and train on it (needs minutes; progress below)")
+    _say(
+        console,
+        f"2 of 4  make a corpus and train three models (about {size.minutes} minutes in all)",
+    )
     recipe = _train(out, size)
     _say(console, "3 of 4  compare on unseen voices")
     rows = _compare(out, recipe, console)
@@ -96,12 +121,14 @@ def _clear(out: Path) -> None:
 def _train(out: Path, size: DemoSize) -> Recipe:
     """Make the corpus and train every stage of the recipe."""
     make_corpus(out / "corpus", size.corpus)
-    with resources.as_file(resources.files("keyframe_asr.demo") / "demo.yaml") as file:
+    with resources.as_file(resources.files("keyframe_asr.demo") / size.recipe) as file:
         recipe = _within(out, load_recipe(file, size.overrides))
     with warnings.catch_warnings():
         # lhotse advises to read manifests lazily, which pays for far larger ones only.
         warnings.filterwarnings("ignore", module="lhotse")
-        train(recipe, out / "run")
+        # Without `initial`, nothing is loaded and all weights are random anyway.
+        parts = UPPER_HALF if size.initial else ()
+        train(recipe, out / "run", initial=size.initial, reinitialise=parts)
     return recipe
 
 
