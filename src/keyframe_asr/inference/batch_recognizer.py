@@ -97,16 +97,16 @@ class BatchRecognizer:
     def prepare(self, options: RecognitionOptionsLike = None) -> RecognitionOptions:
         """Fill in the decode mode of the options, and read their files.
 
+        Files that have changed are read again here, and not between the batches that follow.
+
         Raises:
             ModelError: the model does not have this decode mode, or the language model cannot be
                 read or does not fit the model.
             KeyframeError: the hot words cannot be read or written with the model's tokens.
         """
-        given = RecognitionOptions.of(options)
-        mode = given.decode or self.modes[0]
-        check_mode(self.network, mode, self.config.name)
-        self._scorers.fusion(given)
-        return replace(given, decode=mode)
+        chosen = self._with_mode(options)
+        self._scorers.fusion(chosen, refresh=True)
+        return chosen
 
     def recognise(
         self, recordings: Sequence[Samples], options: RecognitionOptionsLike = None
@@ -144,7 +144,7 @@ class BatchRecognizer:
         self, audio: EncodedAudio, options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
         """Return the transcripts of encoded recordings. Raises the errors of `prepare`."""
-        chosen = self.prepare(options)
+        chosen = self._with_mode(options)
         fusion = self._scorers.fusion(chosen)
         hypotheses, sources = decode(self.network, audio.encoded, audio.silent, chosen, fusion)
         scaling = self.confidences.get(chosen.decode) if chosen.decode else None
@@ -191,6 +191,12 @@ class BatchRecognizer:
             segments=segments,
             alternatives=self._alternatives(found),
         )
+
+    def _with_mode(self, options: RecognitionOptionsLike) -> RecognitionOptions:
+        given = RecognitionOptions.of(options)
+        mode = given.decode or self.modes[0]
+        check_mode(self.network, mode, self.config.name)
+        return replace(given, decode=mode)
 
     def _alternatives(self, found: Hypothesis) -> list[Alternative]:
         """Return distinct texts, each with its best score; only "" if no speech was found."""

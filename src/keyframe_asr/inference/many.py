@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.longform import RecordingProgress
+from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.model_folder import find_model
@@ -178,8 +178,8 @@ class _Worker:
     def transcribe_each(
         self, paths: Sequence[Path], progress: RecordingProgress | None
     ) -> Iterator[RecognitionResult]:
-        """Recognise files as `Recognizer.transcribe_each` does."""
-        return self._recognizer.transcribe_each(paths, self._options, progress)
+        """Recognise files as `Recognizer.transcribe_each` does, but do not prepare again."""
+        return recognise_each(self._recognizer, paths, self._options, progress)
 
 
 def _cores() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,22 +20,25 @@ from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.text.trie import writes_spaces
 
 FILES_KEPT = 8
-"""Number of language models, and of hot word lists, kept in memory."""
+"""Number of language models and hot word lists kept in memory."""
 
 
 class ScorerFiles:
-    """The scorers of one model; each file is read once."""
+    """The scorers of one model; a file is read again only if it has changed."""
 
     def __init__(
         self, config: ModelFolderConfig, tokenizer: Tokenizer, device: torch.device
     ) -> None:
         self._config, self._tokenizer, self._device = config, tokenizer, device
         self._spaced = config.language == "english" and writes_spaces(tokenizer)
-        self._language_model = lru_cache(FILES_KEPT)(self._read_language_model)
-        self._hotwords = lru_cache(FILES_KEPT)(self._read_hotwords)
+        self._kept: dict[tuple[str, Path, float], tuple[tuple[int, int], Scorer]] = {}
 
-    def fusion(self, options: RecognitionOptions) -> ShallowFusion:
+    def fusion(self, options: RecognitionOptions, *, refresh: bool = False) -> ShallowFusion:
         """Return what the options add to the scores of a search.
+
+        Args:
+            options: name the files.
+            refresh: read files again that have changed since they were read.
 
         Raises:
             ModelError: the language model cannot be read or does not fit the model.
@@ -45,10 +48,24 @@ class ScorerFiles:
         scorers: list[Scorer] = []
         if options.language_model is not None:
             weight = options.language_model_weight
-            scorers.append(self._language_model(options.language_model, weight))
+            read = self._read_language_model
+            scorers.append(self._scorer(read, options.language_model, weight, refresh))
         if options.hotwords is not None:
-            scorers.append(self._hotwords(options.hotwords, options.hotword_weight))
+            weight = options.hotword_weight
+            scorers.append(self._scorer(self._read_hotwords, options.hotwords, weight, refresh))
         return ShallowFusion(tuple(scorers), options.token_bonus)
+
+    def _scorer(
+        self, read: Callable[[Path, float], Scorer], path: Path, weight: float, refresh: bool
+    ) -> Scorer:
+        key = (read.__name__, path.absolute(), weight)
+        kept = self._kept.pop(key, None)
+        if kept is None or (refresh and kept[0] != _stamp(path)):
+            kept = _stamp(path), read(path, weight)
+        self._kept[key] = kept  # last, so that the first is the least recently used
+        while len(self._kept) > FILES_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return kept[1]
 
     def _read_language_model(self, path: Path, weight: float) -> Scorer:
         model = read_arpa(path)
@@ -57,6 +74,15 @@ class ScorerFiles:
     def _read_hotwords(self, path: Path, weight: float) -> Scorer:
         phrases = read_hotwords(path, self._config, self._tokenizer, weight)
         return HotwordScorer(phrases, self._tokenizer, self._spaced, self._device)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and modification time of a file, to detect changes."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # reading it reports the reason
+        return (-1, -1)
+    return (status.st_size, status.st_mtime_ns)
 
 
 def read_hotwords(
