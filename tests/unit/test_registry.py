@@ -100,6 +100,23 @@ def test_options_that_do_not_fit(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("units", "bpee"),
+        ("digits", "drop"),
+        ("vocab_size", 0),
+        ("hours", -1.0),
+        ("parts", "train-clean-5"),
+        ("dev_speakers", "ann"),
+    ],
+)
+def test_bad_values_from_python_are_named(option: str, value: object) -> None:
+    with pytest.raises(OptionError) as error:
+        PrepareOptions(**{option: value})
+    assert error.value.option == option
+
+
 def test_source_and_out(source: Path, tmp_path: Path) -> None:
     for given, out, option in ((None, tmp_path / "out", "source"), (source, source, "out")):
         with pytest.raises(OptionError) as error:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keyframe_asr.cli.options import grouped
 from keyframe_asr.data import registry
 from keyframe_asr.errors import OptionError
+from keyframe_asr.text.forms import Digits
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -34,7 +35,9 @@ class ReadingOptions:
     ] = None
     hours: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Use this many hours of training speech, drawn at random."),
+        typer.Option(
+            min=registry.MIN_HOURS, help="Use this many hours of training speech, drawn at random."
+        ),
     ] = None
     language: Annotated[
         str | None, typer.Option(help="english, mandarin, or the corpus's own language code.")
@@ -64,17 +67,18 @@ class TextOptions:
     """How transcripts become tokens."""
 
     units: Annotated[
-        Literal["characters", "unigram", "bpe"] | None,
+        registry.Units | None,
         typer.Option(help="Tokens of the model. Default: characters for Mandarin, else unigram."),
     ] = None
     vocab_size: Annotated[
         int | None,
         typer.Option(
-            min=8, help="Largest number of tokens. Default: 500 for subwords, all characters."
+            min=registry.MIN_VOCABULARY,
+            help="Largest number of tokens. Default: 500 for subwords, all characters.",
         ),
     ] = None
     digits: Annotated[
-        Literal["refuse", "keep"],
+        Digits,
         typer.Option(help="Leave out transcripts with digits, or keep them unchanged."),
     ] = "refuse"
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from keyframe_asr.errors import ManifestError, OptionError
+from keyframe_asr.text.forms import Digits
 
 if TYPE_CHECKING:
     from keyframe_asr.data.corpora.listing import CorpusListing
     from keyframe_asr.data.corpora.preparation import PreparationProgress, Prepared
 
 LANGUAGES = ("english", "mandarin")
+
+Units = Literal["characters", "unigram", "bpe"]
+
+MIN_HOURS, MIN_VOCABULARY = 0.01, 8
+"""Smallest values of `hours` and `vocab_size`."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,9 @@ class PrepareOptions:
         vocab_size: maximum number of tokens; None is 500 pieces, or all characters.
         digits: leave out transcripts with digits, or keep them unchanged.
         allow_incomplete: continue even if many utterances cannot be used.
+
+    Raises:
+        OptionError: a value is not one of the choices, or out of range.
     """
 
     language: str | None = None
@@ -102,10 +111,24 @@ class PrepareOptions:
     parts: tuple[str, ...] = ()
     hours: float | None = None
     download: bool = False
-    units: Literal["characters", "unigram", "bpe"] | None = None
+    units: Units | None = None
     vocab_size: int | None = None
-    digits: Literal["refuse", "keep"] = "refuse"
+    digits: Digits = "refuse"
     allow_incomplete: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("units", (None, *get_args(Units))), ("digits", get_args(Digits))):
+            value = getattr(self, name)
+            if value not in allowed:
+                names = ", ".join(filter(None, allowed))
+                raise OptionError(name, f"'{value}' is not a choice; use one of {names}")
+        for name in ("parts", "dev_speakers"):
+            if isinstance(getattr(self, name), str):  # would be read letter by letter
+                raise OptionError(name, f"'{getattr(self, name)}' is a string; give a tuple")
+        for name, least in (("hours", MIN_HOURS), ("vocab_size", MIN_VOCABULARY)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise OptionError(name, f"{value} is too small; give at least {least}")
 
 
 _DEFAULTS = PrepareOptions()

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, replace
 from os.path import abspath
 from pathlib import Path
-from typing import Literal
 
 from lhotse.cut import Cut, MonoCut
 
@@ -39,13 +38,13 @@ from keyframe_asr.data.corpora.summary import (
 )
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import make_cut, text
+from keyframe_asr.data.registry import Units
 from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.forms import Digits, Language, Normalisation, has_digits, normalisation_for
 from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
-Units = Literal["characters", "unigram", "bpe"]
 PreparationProgress = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of items done and the total."""
 
