@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from fixtures.command_line import keyframe
+from fixtures.errors import refused
 from fixtures.random_model import save_random_model
 from fixtures.tone_corpus import recipe_data, small_corpus, stage
+from keyframe_asr.errors import TrainingError
+from keyframe_asr.training.run import train
 
 RECIPE = """\
 name: small
@@ -74,7 +77,7 @@ def test_a_plan_looks_at_what_training_would_start_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", [["--plan"], []])
-def test_parts_that_are_forgotten(plan: list[str], tmp_path: Path) -> None:
+def test_parts_that_are_reinitialised(plan: list[str], tmp_path: Path) -> None:
     table = small_corpus(tmp_path / "corpus")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(recipe_data(table, [stage("baseline", 1)])))
@@ -86,6 +89,8 @@ def test_parts_that_are_forgotten(plan: list[str], tmp_path: Path) -> None:
     nothing = keyframe("train", *here, "--reinitialise", "encoder2")
     assert nothing.exit_code == 2
     assert "--initial" in nothing.stderr
+    with refused(TrainingError, "reinitialise", "initial"):
+        train(recipe, tmp_path / "run", reinitialise=["encoder2"])
 
 
 def test_no_recipe_is_wrong_usage() -> None:

@@ -1,4 +1,4 @@
-"""Where two stretches meet, no token is lost and none is there twice."""
+"""Where two segments meet, no token is lost and none is there twice."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_pauses_share_nothing() -> None:
     assert abs(found.frame_reduction - 0.8) < 1e-9
 
 
-def test_chinese_has_no_spaces_between_stretches() -> None:
+def test_chinese_has_no_spaces_between_segments() -> None:
     chinese = joined(part("你@1 好@2", 0.5, 3), part("世@5 界@6", 4, 7))
     assert chinese.text == "你好世界"
     assert joined(part("你@1 好@2", 0.5, 3), part("▁OK@5", 4, 7)).text == "你好 OK"

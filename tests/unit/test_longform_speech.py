@@ -42,7 +42,7 @@ def test_joints(spoken, detector: str, silence: float) -> None:
     expected = "".join(one.text for one in apart)
     found = recognizer.transcribe(sound, RecognitionOptions(voice_activity=detector))
     errors = word_errors([expected], [found.text], "mandarin")
-    # without silence voices change in the middle of a stretch, which the model never met
+    # without silence voices change in the middle of a segment, which the model never met
     assert errors.rate < (0.05 if silence else 0.15), (expected, found.text)
     truth = word_errors(["".join(said for _, said in spoken)], [found.text], "mandarin")
     assert truth.insertions <= 0.02 * truth.reference_length, "nothing is there twice"

@@ -96,6 +96,7 @@ def test_without_options_the_greedy_modes_stay_greedy() -> None:
         ({"languagemodel": "lm.arpa"}, "languagemodel"),
         ({"segmentation": 20.0}, "segmentation"),
         ({"segmentation": {"longest": -1}}, "segmentation.longest"),
+        ({"segmentation": {"longest": 0.0}}, "segmentation.longest"),
         ({"segmentation": {"shortest": 1}}, "shortest"),
     ],
 )
@@ -147,6 +148,28 @@ def test_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for mode in ("ctc", "axe"):
         recognizer.transcribe(noise(1.0), RecognitionOptions(mode, hotwords=folder / "hot.txt"))
     assert read == [folder / "hot.txt"]
+
+
+def test_a_changed_file_is_read_again(recognizer, tmp_path: Path) -> None:
+    path = tmp_path / "hot.txt"
+    options = RecognitionOptions("ctc", hotwords=path, hotword_weight=9)
+    path.write_text("cab\n", encoding="utf-8")
+    sound = noise(1.5)
+    first = recognizer.transcribe(sound, options).text
+    path.write_text("fade\n", encoding="utf-8")
+    second = recognizer.transcribe(sound, options).text
+    assert "CAB" in first and "FADE" not in first
+    assert "FADE" in second and "CAB" not in second
+    path.unlink()  # not between batches
+    assert recognizer.recognise([sound], options)[0].text == second
+    with refused(KeyframeError, f"{path}: "):
+        recognizer.transcribe(sound, options)
+
+
+def test_segmentation_is_not_a_mapping_in_python() -> None:
+    with pytest.raises(OptionError) as caught:
+        RecognitionOptions(segmentation={"longest": 12})  # type: ignore[arg-type]
+    assert caught.value.option == "segmentation"
 
 
 def test_options_reach_the_search(folder: Path) -> None:

@@ -22,7 +22,6 @@ from keyframe_asr.formats.timed_text import (
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.forms import is_han
 
-LINES = 2
 COLUMNS, WIDE_COLUMNS = 42, 32
 """Maximum width of a line; the smaller limit is for lines with any wide (Han) character."""
 

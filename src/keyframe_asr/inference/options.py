@@ -22,6 +22,9 @@ VoiceActivity = Literal["auto", "silero", "loudness"]
 DEFAULT_BEAM = 10
 """Beam width if none is given."""
 
+SHORTEST_LIMIT = 1.0
+"""Smallest `Segmentation.longest` in seconds; the search for a quiet cut needs some audio."""
+
 _LIMITS: dict[str, tuple[float, float]] = {
     "beam": (1, math.inf),
     "nbest": (1, math.inf),
@@ -85,7 +88,8 @@ class Segmentation:
     def __post_init__(self) -> None:
         for field in fields(self):
             name = f"segmentation.{field.name}"
-            _check_number(name, getattr(self, field.name), (0.0, math.inf))
+            least = SHORTEST_LIMIT if field.name == "longest" else 0.0
+            _check_number(name, getattr(self, field.name), (least, math.inf))
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ class RecognitionOptions:
         _check_choice("decode", self.decode, (None, *DECODE_MODES))
         _check_choice("voice_activity", self.voice_activity, get_args(VoiceActivity))
         _check_choice("length_normalised", self.length_normalised, (False, True))
+        if not isinstance(self.segmentation, Segmentation):
+            raise OptionError("segmentation", f"{self.segmentation!r} is not a Segmentation")
         for name, limits in _LIMITS.items():
             if name != "beam" or self.beam is not None:
                 _check_number(name, getattr(self, name), limits)

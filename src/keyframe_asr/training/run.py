@@ -99,11 +99,14 @@ def train(
         quiet: write no progress to standard error.
 
     Raises:
-        TrainingError: `out` contains a run and `resume` is False, or the training failed.
+        TrainingError: `out` contains a run and `resume` is False, `reinitialise` is given without
+            `initial`, or the training failed.
         ManifestError, AudioError, ModelError: the data, the tokenizer or a model cannot be used.
         RecipeError: the recipe is invalid or does not match its prepared corpus, or a folder of
             recordings is empty.
     """
+    if reinitialise and initial is None:
+        raise TrainingError("reinitialise needs a model to start from; give initial")
     recipe = _with_overrides(recipe, overrides)
     folder = Path("runs") / recipe.name if out is None else Path(out)
     check_folders(recipe.augment)
