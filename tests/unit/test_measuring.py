@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from keyframe_asr.cli.measuring import SECONDS_BETWEEN_LINES, Progress, measure, progress_shown
+from keyframe_asr.cli.measuring import (
+    SECONDS_BETWEEN_LINES,
+    Progress,
+    measure,
+    progress_lines,
+    progress_shown,
+)
 from keyframe_asr.errors import AudioError, KeyframeError
 
 
@@ -72,3 +78,13 @@ def test_without_a_terminal_progress_is_a_line_from_time_to_time(
         (True, False),
         (False, True),
     ]
+
+
+def test_lines_name_their_step(capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 1.0, SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_LINES + 1])
+    line = progress_lines(lambda: next(moments))
+    for done in (1, 2, 3):
+        line("opening recordings", done, 9)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "opening recordings: 2 of 9\n"

@@ -63,6 +63,22 @@ def measure(
         )
 
 
+def progress_lines(
+    now: Callable[[], float] = time.monotonic,
+) -> Callable[[str, int, int], None]:
+    """Return a function of (step, done, total) that prints a line to standard error at times."""
+    last_line = now()
+
+    def line(doing: str, done: int, total: int) -> None:
+        nonlocal last_line
+        moment = now()
+        if moment - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = moment
+            typer.echo(f"{doing}: {done} of {total}", err=True)
+
+    return line
+
+
 @contextmanager
 def progress_shown(doing: str, now: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
     """Show progress on standard error: a bar on a terminal, else a line from time to time."""
@@ -70,17 +86,9 @@ def progress_shown(doing: str, now: Callable[[], float] = time.monotonic) -> Ite
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    last_line = now()
-
-    def line(done: int, total: int) -> None:
-        nonlocal last_line
-        moment = now()
-        if moment - last_line >= SECONDS_BETWEEN_LINES:
-            last_line = moment
-            typer.echo(f"{doing}: {done} of {total}", err=True)
-
     if not console.is_terminal:
-        yield line
+        line = progress_lines(now)
+        yield lambda done, total: line(doing, done, total)
         return
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task(doing)

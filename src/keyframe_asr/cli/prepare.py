@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyframe_asr.cli.measuring import progress_lines
 from keyframe_asr.cli.options import grouped
 from keyframe_asr.data import registry
 from keyframe_asr.errors import OptionError
@@ -113,7 +114,7 @@ def prepare(
         parts=tuple(parts or ()),
         dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
     )
-    with _progress_bar() as progress:
+    with _progress_shown() as progress:
         try:
             prepared = registry.prepare(corpus, source, out, options, progress)
         except OptionError as error:
@@ -130,14 +131,17 @@ def _flag(option: str) -> str:
 
 
 @contextmanager
-def _progress_bar() -> Iterator[PreparationProgress]:
+def _progress_shown() -> Iterator[PreparationProgress]:
+    """Show progress on standard error: a bar on a terminal, else a line from time to time."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield progress_lines()
+        return
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    # disabled off a terminal, where it would write an empty line
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar = Progress(*columns, console=console, transient=True)
     tasks: dict[str, TaskID] = {}
 
     def progress(what: str, done: int, total: int) -> None:

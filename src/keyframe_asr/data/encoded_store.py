@@ -34,7 +34,7 @@ BATCH_SECONDS = 30.0
 FORMAT = "1"
 """Part of every file name; change it when the same inputs would give other outputs."""
 
-_REPORT_SECONDS = 60.0
+_REPORT_SECONDS = 15.0
 _LARGEST = float(np.finfo(np.float16).max)
 
 
