@@ -18,8 +18,9 @@ def demo(
     """Recognise synthetic speech, then train and compare three small models, offline.
 
     Takes about four minutes on two CPU cores. A shipped model recognises fresh synthetic speech;
-    then three models are trained on a small corpus of synthetic Mandarin and compared on unseen
-    voices: all frames, keyframes with TIL, and keyframes with AXE. Last, one utterance is drawn.
+    then three models, which start from its lower half, are trained on a small corpus of synthetic
+    Mandarin and compared on unseen voices: all frames, keyframes with TIL, and keyframes with AXE.
+    Last, one utterance is drawn.
     """
     from rich.console import Console
 
