@@ -6,23 +6,25 @@ import gc
 import os
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-hypothesis.settings.register_profile(
-    "keyframe",
-    deadline=None,
-    derandomize=True,
-    database=None,
-    max_examples=50,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
 
-
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """The same examples on every machine."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # this process only hands out tests to others
+    import hypothesis
+
+    hypothesis.settings.register_profile(
+        "keyframe",
+        deadline=None,
+        derandomize=True,
+        database=None,
+        max_examples=50,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
     hypothesis.settings.load_profile("keyframe")
 
 
@@ -36,7 +38,7 @@ def pytest_collection_finish() -> None:
 
     Collecting garbage, which accelerate asks for after every stage, passes over all modules.
     """
-    import torch  # which the process that only hands out tests to others does without
+    import torch
 
     torch.set_num_threads(1)
     gc.collect()

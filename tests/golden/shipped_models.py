@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 GOLDEN = Path(__file__).with_suffix(".json")
 CORPORA = {"an4": "an4", "english": "speechocean762", "mandarin": "aishell_sample"}
-RECORDINGS = 4
+RECORDINGS = 2
 """Of each corpus, spread over its test part."""
 
 SYNTHESISED = {
@@ -53,7 +53,7 @@ def recorded(model: str, root: Path) -> Iterator[tuple[str, Path]]:
     """Name and file of some recordings of the corpus that a model was tested on."""
     with (root / CORPORA[model] / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == "test"]
-    for row in rows[:: len(rows) // (3 * RECORDINGS)][: 3 * RECORDINGS : 3]:
+    for row in rows[:: len(rows) // 12][: 6 * RECORDINGS : 6]:
         yield row["utt_id"], root / CORPORA[model] / row["path"]
 
 

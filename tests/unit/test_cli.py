@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,20 +41,6 @@ def test_help_names_every_verb() -> None:
     shown = keyframe("--help")
     assert shown.exit_code == 0
     assert all(name in shown.stdout for panel in VERBS.items() for name in (panel[0], *panel[1]))
-
-
-def test_a_process_of_its_own_says_the_same(model: Path, recordings: Path) -> None:
-    """The other tests call the program in their own process; what they see is what a shell sees."""
-    words = ["transcribe", *map(str, (model, recordings / "one.wav", recordings / "gone.wav"))]
-    process = subprocess.run(
-        [sys.executable, "-m", "keyframe_asr.cli.main", *words],
-        capture_output=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
-    )
-    ran = keyframe(*words)
-    assert ran.exit_code == 1 and ran.stdout and ran.stderr
-    assert (process.returncode, process.stdout, process.stderr) == (1, ran.stdout, ran.stderr)
 
 
 def test_every_verb_is_registered() -> None:

@@ -13,7 +13,6 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperFeatureExtractor
 
 from fixtures.command_line import lacking
 from fixtures.errors import refused
@@ -106,9 +105,11 @@ def test_whisper_encodes_what_is_longer_than_its_positions_in_windows() -> None:
 
 @pytest.mark.parametrize("architecture", [WAV2VEC2, STABLE_WAV2VEC2], ids=["post", "pre"])
 def test_wav2vec2_is_that_of_transformers(architecture: dict[str, Any]) -> None:
+    import transformers
+
     encoder = random_encoder(architecture, layers=[0, 1, 2, 3])
     whole: Any = encoder.encoder
-    assert isinstance(whole, Wav2Vec2Model)
+    assert isinstance(whole, transformers.Wav2Vec2Model)
     waveform = some_features(architecture, [60])[0]
     with torch.inference_mode():
         found = whole(waveform.T, output_hidden_states=True)
@@ -169,6 +170,8 @@ def test_whisper_mel_is_that_of_transformers_at_the_utterances_own_length() -> N
     samples = tones("ABCDEF")
     mel = WhisperMel(80)(samples)
     assert mel.shape == (len(samples) // 160, 80)
+    from transformers import WhisperFeatureExtractor
+
     padded = WhisperFeatureExtractor()(samples, sampling_rate=16_000, return_tensors="np")
     inside = len(mel) - 2  # the last window hears the padding
     expected = padded["input_features"][0].T
@@ -185,6 +188,8 @@ def test_whisper_mel_of_very_short_recordings(samples: int) -> None:
 def test_waveform_is_normalised_as_transformers_does() -> None:
     samples = tones("AB")
     found = NormalisedWaveform()(samples)
+    from transformers import Wav2Vec2FeatureExtractor
+
     expected = Wav2Vec2FeatureExtractor()(samples, sampling_rate=16_000, return_tensors="np")
     np.testing.assert_allclose(found[:, 0], expected["input_values"][0], atol=1e-4)
     assert NormalisedWaveform()(samples[:0]).shape == (0, 1)

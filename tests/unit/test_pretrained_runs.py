@@ -150,7 +150,7 @@ def test_further_manifests_beside_a_prepared_corpus(
     assert stored(tmp_path / "run") == 10 + 2 * 10 + 3
     card = (tmp_path / "run" / "frozen" / "model" / "README.md").read_text()
     assert "`out`, `more.tsv:more`" in card
-    assert "(1: Z)" in capfd.readouterr().err
+    assert "(Z)" in capfd.readouterr().err
 
 
 @pytest.mark.slow

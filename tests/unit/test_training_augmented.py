@@ -172,9 +172,9 @@ def test_losses_of_empty_texts_teach_blanks(head: str, lengths: list[int]) -> No
     objective = StageObjective(network, parse_config(StageConfig, described, "stage")).train()
     features, frames = torch.randn(3, 80, MEL_BINS), torch.tensor([80, 40, 3])
     tokens = torch.randint(3, 9, (3, max(lengths)))
-    optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     totals = []
-    for _ in range(30):
+    for _ in range(15):
         total, parts, encoded = objective(features, frames, tokens, torch.tensor(lengths))
         assert total.isfinite()
         assert parts.keys() == {"inter_ctc", "head", "decoder"}

@@ -24,6 +24,7 @@ from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train
 
+pytestmark = pytest.mark.slow  # all of them, in the process that starts the server of forks
 STAGES = ("baseline", "fusion", "keyframes")
 
 
