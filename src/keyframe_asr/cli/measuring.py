@@ -23,7 +23,7 @@ SECONDS_BETWEEN_LINES = 15.0
 """Interval of the progress lines if standard error is not a terminal."""
 
 
-class Measurement(Protocol):
+class ManifestMeasurement(Protocol):
     """A measurement on a manifest. `failed` has one error per recording that is not counted."""
 
     failed: list[KeyframeError]
@@ -33,7 +33,7 @@ class Measurement(Protocol):
 
 
 def measure(
-    measurement: Measurement,
+    measurement: ManifestMeasurement,
     manifest: str,
     render: Callable[[Mapping[str, Any]], Table],
     json_file: Path | None,

@@ -1,1 +1,1 @@
-"""The whole path on a corpus it makes itself, offline: recognise, train, compare, draw."""
+"""The demo: recognise, train, compare and draw on a synthetic corpus, offline."""

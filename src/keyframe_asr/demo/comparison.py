@@ -1,4 +1,4 @@
-"""The table of the demo: stages of one recipe side by side, on voices none of them has heard."""
+"""The table of the demo: the models of a recipe's stages compared on unseen voices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.io.atomic_write import write_whole
 
 HIGHEST_ERROR, LOWEST_REDUCTION = 0.10, 0.80
-"""What keyframes + AXE is expected to reach: character error rate, share of frames dropped."""
+"""What keyframes + AXE is expected to reach: character error rate, fraction of frames dropped."""
 
 COLUMNS = (
     "model",
@@ -37,7 +37,7 @@ real-time factor   seconds of computing per second of speech, for the text of on
 
 @dataclass(frozen=True)
 class Compared:
-    """A row: the stage it shows, how it is called, its greedy decode mode, and its report."""
+    """A row of the table: stage, label, greedy decode mode and evaluation report of a model."""
 
     stage: str
     label: str
@@ -52,7 +52,7 @@ class Compared:
 
     @property
     def frame_reduction(self) -> float:
-        """Share of encoder frames that encoder 2 never saw."""
+        """Fraction of encoder frames that are dropped before encoder 2."""
         share: float = self.report["frame_reduction"]
         return share
 
@@ -63,7 +63,7 @@ class Compared:
 
 
 def as_table(rows: Sequence[Compared]) -> Table:
-    """For the terminal, 80 columns wide at most."""
+    """Return the table for a terminal, at most 80 columns wide."""
     table = Table(title=_title(rows), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for place, name in enumerate(COLUMNS):
         # The headers of numbers may break, names and intervals may not.
@@ -76,7 +76,7 @@ def as_table(rows: Sequence[Compared]) -> Table:
 
 
 def as_markdown(rows: Sequence[Compared]) -> str:
-    """For a file."""
+    """Return the table, its legend and the machine as Markdown."""
     lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *(_cells(row) for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     machine = rows[0].report["machine"]
@@ -84,7 +84,7 @@ def as_markdown(rows: Sequence[Compared]) -> str:
 
 
 def save_comparison(rows: Sequence[Compared], folder: Path) -> tuple[Path, Path]:
-    """Write `table.md` and `table.json`, each whole or not at all; returns their paths."""
+    """Write `table.md` and `table.json` atomically; return their paths."""
     reports = [{"stage": row.stage, "label": row.label, **row.report} for row in rows]
     contents = {
         "table.md": as_markdown(rows),

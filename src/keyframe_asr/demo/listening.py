@@ -1,4 +1,4 @@
-"""Fresh speech of voices that training never heard, recognised by the model the package ships."""
+"""Recognition of newly synthesised speech of unseen voices by the shipped model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keyframe_asr.results import Transcript
 
 MODEL = "demo"
 SEED = 20_260_101
-"""No training has used it."""
+"""Seed of a corpus that no training has used."""
 
 
 def recognise_fresh_speech(folder: Path, utterances: int, console: Console) -> None:

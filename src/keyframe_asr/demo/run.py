@@ -33,7 +33,7 @@ from keyframe_asr.inference.recognizer import load
 from keyframe_asr.training.run import train
 
 MARKER = ".keyframe-demo"
-"""A file that tells a folder of the demo, which may be emptied, from anybody else's."""
+"""File that marks an output folder of the demo; only such a folder is deleted."""
 
 STAGES: tuple[tuple[str, str, DecodeMode], ...] = (
     ("baseline-longer", "all frames", "ctc"),
@@ -79,12 +79,12 @@ UPPER_HALF = ("fusion", "encoder2", "head", "decoder")
 
 
 def run_demo(out: Path, console: Console, size: DemoSize = SHORT) -> list[Compared]:
-    """Everything, into `out`: recordings, models, `table.md`, `table.json`, `picture.png`.
+    """Run the whole demo; write recordings, models, `table.md`, `table.json` and `picture.png`.
 
-    What an earlier demo left in `out` is deleted first.
+    The output of an earlier demo in `out` is deleted first.
 
     Raises:
-        KeyframeError: `out` holds something else, or a part the demo needs is not installed.
+        KeyframeError: `out` contains other files, or an optional package is not installed.
     """
     require_matplotlib()  # said before the work, not after it
     started = time.monotonic()
@@ -93,7 +93,8 @@ def run_demo(out: Path, console: Console, size: DemoSize = SHORT) -> list[Compar
     recognise_fresh_speech(out / "fresh", size.fresh_utterances, console)
     _say(
         console,
-        f"2 of 4  make a corpus and train three models (about {size.minutes} minutes in all)",
+        f"2 of 4  make a corpus and train three models from {_start(size)} (about {size.minutes} "
+        "minutes in all)",
     )
     recipe = _train(out, size)
     _say(console, "3 of 4  compare on unseen voices")
@@ -103,6 +104,10 @@ def run_demo(out: Path, console: Console, size: DemoSize = SHORT) -> list[Compar
     minutes = (time.monotonic() - started) / 60
     _say(console, f"picture: {picture}\n{described}\nall done in {minutes:.1f} minutes")
     return rows
+
+
+def _start(size: DemoSize) -> str:
+    return f"the lower half of '{size.initial}'" if size.initial else "random weights"
 
 
 def _clear(out: Path) -> None:
@@ -119,7 +124,7 @@ def _clear(out: Path) -> None:
 
 
 def _train(out: Path, size: DemoSize) -> Recipe:
-    """Make the corpus and train every stage of the recipe."""
+    """Synthesise the corpus and train every stage of the recipe."""
     make_corpus(out / "corpus", size.corpus)
     with resources.as_file(resources.files("keyframe_asr.demo") / size.recipe) as file:
         recipe = _within(out, load_recipe(file, size.overrides))
@@ -133,14 +138,14 @@ def _train(out: Path, size: DemoSize) -> Recipe:
 
 
 def _within(out: Path, recipe: Recipe) -> Recipe:
-    """The recipe with its manifests, which it names relative to the demo's folder, in `out`."""
+    """Return the recipe with its manifests inside `out`."""
     data = recipe.data
     found = {"train": str(out / data.train), "dev": str(out / data.dev)}
     return recipe.model_copy(update={"data": data.model_copy(update=found)})
 
 
 def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:
-    """Evaluate the last stages on the test voices, print the table and save it."""
+    """Evaluate the models of the table on the test voices; print and save the table."""
     test = manifest_paths(out / "corpus")["test"]
     rows = [
         Compared(
@@ -164,7 +169,7 @@ def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:
 
 
 def _draw(out: Path) -> tuple[Path, str]:
-    """Picture of the longest test utterance as the model trained with AXE hears it; in words."""
+    """Draw the longest test utterance with the AXE model; return the picture and a description."""
     test = load_manifest(manifest_paths(out / "corpus")["test"])
     longest = max(test, key=lambda cut: len(text(cut)))
     recognizer = load(out / "run" / "axe" / "model")
