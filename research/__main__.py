@@ -119,10 +119,10 @@ def _print_plan(name: str, measurements: Sequence[Measurement], record: Record) 
     known = [one.seconds for one in waiting if one.seconds is not None]
     console = Console()
     console.print(table)
-    console.print(
-        f"{len(waiting)} of {len(planned)} to measure"
-        + (f", about {_duration(sum(known))}" if known else "; duration not known yet")
-    )
+    summary = f"{len(waiting)} of {len(planned)} to measure"
+    if waiting:
+        summary += f", about {_duration(sum(known))}" if known else "; duration not known yet"
+    console.print(summary)
 
 
 def _duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from keyframe_asr.cli.measuring import progress_lines
 from keyframe_asr.cli.options import grouped
 from keyframe_asr.data import registry
 from keyframe_asr.errors import OptionError
-from keyframe_asr.text.forms import Digits
+from keyframe_asr.text.forms import Digits, Units
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -68,7 +68,7 @@ class TextOptions:
     """How transcripts become tokens."""
 
     units: Annotated[
-        registry.Units | None,
+        Units | None,
         typer.Option(help="Tokens of the model. Default: characters for Mandarin, else unigram."),
     ] = None
     vocab_size: Annotated[

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from keyframe_asr.errors import ManifestError, OptionError
-from keyframe_asr.text.forms import Digits
+from keyframe_asr.text.forms import Digits, Units
 
 if TYPE_CHECKING:
     from keyframe_asr.data.corpora.listing import CorpusListing
     from keyframe_asr.data.corpora.preparation import PreparationProgress, Prepared
 
 LANGUAGES = ("english", "mandarin")
-
-Units = Literal["characters", "unigram", "bpe"]
 
 MIN_HOURS, MIN_VOCABULARY = 0.01, 8
 """Smallest values of `hours` and `vocab_size`."""

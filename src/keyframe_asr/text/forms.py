@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Language = Literal["english", "mandarin"]
 Digits = Literal["refuse", "keep"]
 
+Units = Literal["characters", "unigram", "bpe"]
+"""Units of a tokenizer: characters, or sentencepiece's pieces."""
+
 _HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Ranges for a character class of a regular expression."""
 

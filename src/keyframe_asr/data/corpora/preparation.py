@@ -38,11 +38,17 @@ from keyframe_asr.data.corpora.summary import (
 )
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import make_cut, text
-from keyframe_asr.data.registry import Units
 from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
-from keyframe_asr.text.forms import Digits, Language, Normalisation, has_digits, normalisation_for
+from keyframe_asr.text.forms import (
+    Digits,
+    Language,
+    Normalisation,
+    Units,
+    has_digits,
+    normalisation_for,
+)
 from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
 PreparationProgress = Callable[[str, int, int], None]
