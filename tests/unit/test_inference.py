@@ -7,56 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from fixtures.errors import refused
-from keyframe_asr.config.model import (
-    DecoderConfig,
-    EncoderConfig,
-    FeaturesConfig,
-    ModelConfig,
-    ModelFolderConfig,
-    SubsamplingConfig,
-)
+from fixtures.random_model import random_model
 from keyframe_asr.errors import AudioError, ModelError, OptionError
 from keyframe_asr.inference import batch_recognizer
 from keyframe_asr.inference.batch_recognizer import batches_by_length, read_recording
 from keyframe_asr.inference.options import DECODE_MODES
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.io.model_folder import StoredModel
-from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.results import Transcript
-from keyframe_asr.text.tokenizer import BLANK, END, CharacterTokenizer
+from keyframe_asr.text.tokenizer import BLANK, END
 
 RATE = 16_000
 
 
 def build(keyframes: bool, decoder: bool = True) -> Recognizer:
-    torch.manual_seed(11)
-    config = ModelConfig(
-        subsampling=SubsamplingConfig(channels=8),
-        encoder=EncoderConfig(layers=2, keyframe_layer=1, dim=16, heads=2, feed_forward=32),
-        decoder=DecoderConfig(layers=1, heads=2, feed_forward=32) if decoder else None,
-    )
-    tokenizer = CharacterTokenizer("ABCDEF")
-    network = KeyframeNetwork(config, 16, tokenizer.vocab_size)
-    network.keyframes_enabled = network.fusion_enabled = keyframes
-    for layer in (network.inter_ctc, network.head):
-        layer.weight.data.mul_(4.0)
-    if network.decoder is not None:
-        network.decoder.output.bias.data[END] = -3.0  # else untrained beams end at once
-    network.normalisation.mean.fill_(8.0)
-    network.normalisation.inverse_std.fill_(0.3)
-    folder = ModelFolderConfig(
-        name="tiny",
-        language="english",
-        vocab_size=tokenizer.vocab_size,
-        keyframes=keyframes,
-        fusion=keyframes,
-        features=FeaturesConfig(num_mel_bins=16),
-        model=config,
-    )
-    return Recognizer(StoredModel(network, tokenizer, folder), "cpu")
+    return Recognizer(random_model(keyframes, decoder=decoder), "cpu")
 
 
 @pytest.fixture(scope="module")
