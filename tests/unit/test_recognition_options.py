@@ -1,4 +1,4 @@
-"""Beams, n-best, language models and hot words, from Python, a config file and the command line."""
+"""Beams, n-best, language models and hot words, from Python and the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import soundfile
 from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, random_model, save_random_model
-from keyframe_asr.config.strict import read_yaml
 from keyframe_asr.errors import KeyframeError, ModelError, OptionError
 from keyframe_asr.inference import scorer_files
 from keyframe_asr.inference.options import (
@@ -93,31 +92,23 @@ def test_without_options_the_greedy_modes_stay_greedy() -> None:
         ({"hotwords": "hot.txt", "decode": "attention"}, "hotwords"),
         ({"language_model": "lm.arpa", "decode": "attention"}, "language_model"),
         ({"token_bonus": 1.0, "decode": "attention"}, "token_bonus"),
-        ({"languagemodel": "lm.arpa"}, "languagemodel"),
         ({"segmentation": 20.0}, "segmentation"),
-        ({"segmentation": {"longest": -1}}, "segmentation.longest"),
-        ({"segmentation": {"longest": 0.0}}, "segmentation.longest"),
-        ({"segmentation": {"shortest": 1}}, "shortest"),
     ],
 )
 def test_bad_options_are_named(given: dict, field: str) -> None:
     with pytest.raises(OptionError) as caught:
-        RecognitionOptions.from_config(given)
+        RecognitionOptions(**given)
     assert caught.value.option == field
     assert str(caught.value) == f"{field}: {caught.value.reason}" and caught.value.reason
     assert "\n" not in str(caught.value)
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
 
 
-def test_options_of_a_config_file(tmp_path: Path) -> None:
-    (tmp_path / "options.yaml").write_text(
-        "decode: joint\nbeam: 4\nlanguage_model: lm.arpa\nsegmentation: {longest: 12}\n"
-    )
-    found = RecognitionOptions.from_config(read_yaml(tmp_path / "options.yaml"))
-    assert found == RecognitionOptions(
-        "joint", 4, language_model=Path("lm.arpa"), segmentation=Segmentation(longest=12)
-    )
-    assert RecognitionOptions.from_config({}) == RecognitionOptions() == RecognitionOptions.of(None)
+@pytest.mark.parametrize("longest", [-1, 0.0, float("nan"), float("inf")])
+def test_segments_have_some_length(longest: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        Segmentation(longest=longest)
+    assert caught.value.option == "segmentation.longest"
 
 
 def test_a_mode_stands_for_options(recognizer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from keyframe_asr.cli.recordings import Format, printed
 from keyframe_asr.errors import TextError
 from keyframe_asr.formats import render
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.io.text_file import read_text
 from keyframe_asr.results import Transcript
+
+TEXT_SUFFIXES = {".txt", ".text", ".trn", ".lab", ".srt", ".vtt", ".tsv", ".csv", ".json", ".md"}
+"""A text that ends like this is the path of a file."""
 
 UNLIKELY = 0.01
 """A text whose median token confidence is below this is probably not what was said.
@@ -26,7 +31,7 @@ def align(
     model: Model,
     audio: Recording,
     text: str = typer.Argument(
-        metavar="TEXT", help="What is said in the recording, or a text file (FILE.txt)."
+        metavar="TEXT", help="What is said in the recording, or the path of a text file."
     ),
     output: Format = typer.Option(Format.json, "--format", help="Output format."),
     out: Path | None = typer.Option(None, help="Output file. Default: standard output."),
@@ -56,12 +61,22 @@ def _doubt(transcript: Transcript, audio: Path) -> None:
 
 
 def _text(text: str) -> str:
-    """Return the text itself, or the content of the text file of that name."""
-    if not text.endswith(".txt"):
-        return text
-    try:
-        return Path(text).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TextError(
-            f"{text}: cannot be read as UTF-8 text: {error}; check the path, or convert the file"
-        ) from None
+    """Return the content of the file of that name, or the text itself if there is none.
+
+    Raises:
+        TextError: the file cannot be read, or the text is the path of a file that is not there.
+    """
+    if os.path.exists(text) and not os.path.isdir(text):
+        return read_text(Path(text), "give a text file, or the text itself", TextError)
+    if _looks_like_path(text):
+        raise TextError(f"{text}: no such file; give a text file, or the text itself")
+    return text
+
+
+def _looks_like_path(text: str) -> bool:
+    folder, _ = os.path.split(text)
+    return (
+        os.path.splitext(text)[1].lower() in TEXT_SUFFIXES
+        or text.startswith(("/", "./", "../", "~"))
+        or (folder != "" and os.path.isdir(folder))
+    )

@@ -65,15 +65,10 @@ def _lines(path: Path) -> Iterator[str]:
     from keyframe_asr.data.manifest import load_manifest
     from keyframe_asr.data.manifest import text as transcript
     from keyframe_asr.errors import ManifestError
+    from keyframe_asr.io.text_file import read_lines
 
     # the name of a table may end with a split, as in FILE.tsv:train
     if path.name.endswith(".jsonl.gz") or ".tsv" in path.suffix:
         yield from (transcript(cut) for cut in load_manifest(str(path)))
         return
-    try:
-        yield from path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ManifestError(
-            f"{path}: cannot be read: {reason}; give a text file with one sentence per line"
-        ) from None
+    yield from read_lines(path, "give a text file with one sentence per line", ManifestError)

@@ -11,6 +11,7 @@ from typing import Self
 
 from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.io.file_size import file_size
 
 BAR_AFTER_SECONDS = 2.0
 """The progress bar appears after this time."""
@@ -26,7 +27,7 @@ class TranscribingReport:
     """
 
     def __init__(self, paths: Sequence[Path], skipped: int, searched: bool) -> None:
-        self._sizes = [_bytes(path) for path in paths]
+        self._sizes = [file_size(path) for path in paths]
         self._fractions = [0.0] * len(paths)
         self._work_done = 0.0
         self._skipped = skipped
@@ -131,10 +132,3 @@ def _readable(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0

@@ -20,6 +20,7 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load
+from keyframe_asr.io.file_size import file_size
 from keyframe_asr.io.model_folder import find_model
 from keyframe_asr.results import RecognitionResult
 
@@ -77,7 +78,7 @@ def groups_by_size(paths: Sequence[Path], workers: int) -> list[list[int]]:
     groups: list[list[int]] = []
     room = 0
     for index, path in enumerate(paths):
-        size = _bytes(path)
+        size = file_size(path)
         if not groups or len(groups[-1]) == most or size > room:
             groups.append([])
             room = GROUP_BYTES
@@ -186,10 +187,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0

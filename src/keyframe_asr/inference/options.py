@@ -1,13 +1,11 @@
-"""Options of recognition, for Python, the command line and config files.
+"""Options of recognition, for Python and the command line.
 
 Free of torch, so that the command line can import it quickly.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -56,14 +54,6 @@ def _check_number(name: str, value: Any, limits: tuple[float, float]) -> None:
         upper = f" and at most {most:g}" if math.isfinite(most) else ""
         lower = f"at least {least:g}" if math.isfinite(least) else "finite"
         raise OptionError(name, f"{value} is out of range; give a number {lower}{upper}")
-
-
-def _check_names(kind: type[Any], values: Mapping[str, Any]) -> None:
-    known = [field.name for field in fields(kind)]
-    for name in values:
-        if name not in known:
-            (near,) = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
-            raise OptionError(str(name), f"unknown option; did you mean '{near}'?")
 
 
 @dataclass(frozen=True)
@@ -155,23 +145,6 @@ class RecognitionOptions:
     def of(cls, given: RecognitionOptionsLike) -> RecognitionOptions:
         """Return options unchanged; a decode mode becomes options with defaults otherwise."""
         return given if isinstance(given, RecognitionOptions) else cls(decode=given)
-
-    @classmethod
-    def from_config(cls, data: Mapping[str, Any]) -> RecognitionOptions:
-        """Create options from a config file, whose keys are the names of the fields.
-
-        Raises:
-            OptionError: a key is unknown, a value is out of range, or two options contradict.
-        """
-        values = dict(data)
-        _check_names(cls, values)
-        if "segmentation" in values:
-            inner = values["segmentation"]
-            if not isinstance(inner, Mapping):
-                raise OptionError("segmentation", f"{inner!r} is not a mapping of names to seconds")
-            _check_names(Segmentation, inner)
-            values["segmentation"] = Segmentation(**inner)
-        return cls(**values)
 
     @property
     def fused(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.text.trie import writes_spaces
@@ -89,14 +90,8 @@ def read_hotwords(
     path: Path, config: ModelFolderConfig, tokenizer: Tokenizer, weight: float
 ) -> dict[str, float]:
     """Read phrases in the model's normal form with their weights; "#" begins a comment."""
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise KeyframeError(
-            f"{path}: cannot be read: {reason}; give a text file with one word or phrase per line"
-        ) from None
     phrases: dict[str, float] = {}
+    lines = read_lines(path, "give a text file with one word or phrase per line")
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue

@@ -16,6 +16,7 @@ from random import Random
 from typing import Literal
 
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.text.forms import NORMALISATIONS, is_han
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -98,13 +99,7 @@ def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tupl
     Raises:
         ManifestError: the file cannot be read, or no line can be spoken.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise ManifestError(
-            f"{path}: cannot be read: {reason}; give a text file with one sentence per line"
-        ) from None
+    lines = list(read_lines(path, "give a text file with one sentence per line", ManifestError))
     normal = NORMALISATIONS[language]
     found = dict.fromkeys(normal(line) for line in lines if not normal.lost(line))
     # English sentences also contain apostrophes and spaces
