@@ -126,9 +126,13 @@ class StageConfig(Strict):
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate, reached after the warm-up."""
     warmup_steps: int = Field(default=500, ge=0)
-    """Number of warm-up updates."""
+    """Number of warm-up updates; 0: the full rate from the first update."""
     decay: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
-    """Learning rate schedule after the warm-up."""
+    """Learning rate schedule after the warm-up.
+
+    `inverse_sqrt`: the peak rate times the square root of warm-up updates / updates so far; with
+    `warmup_steps: 0`, the full rate for 500 updates, then relative to these.
+    """
     final_learning_rate: float = Field(default=0.0, ge=0)
     """Learning rate at the end of a `cosine` decay."""
     average_best: int = Field(default=5, ge=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import re
 import reprlib
 import sys
@@ -68,8 +69,31 @@ def parse_config(
         raise RecipeError(f"{where}: {problems}") from None
 
 
+class RepeatedKeyError(ValueError):
+    """A key that occurs twice in one mapping."""
+
+    def __init__(self, key: str, first: int | None = None, second: int | None = None) -> None:
+        where = "" if second is None else f"line {second}: "
+        before = "" if first is None else f", first in line {first}"
+        super().__init__(f"{where}the key '{key}' occurs twice{before}; remove one of them")
+
+
 class _Loader(yaml.SafeLoader):
-    """Loader that also reads `1e-3` as a number; in YAML 1.1 it is text."""
+    """Loader that also reads `1e-3` as a number, which YAML 1.1 takes as text.
+
+    A key that occurs twice in a mapping is refused, as YAML demands; PyYAML takes the last.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise RepeatedKeyError(key.value, lines[name], line)
+            lines[name] = line
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -91,8 +115,26 @@ def read_yaml(path: Path) -> Any:
         raise RecipeError(f"{path}: no such file; give the path of a YAML recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except RepeatedKeyError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deeply; give a YAML recipe") from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON. Raises `ValueError` if it is invalid, or if a key occurs twice in an object."""
+    return json.loads(text, object_pairs_hook=_without_repetition)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise RepeatedKeyError(key)
+        found[key] = value
+    return found
 
 
 def apply_override(data: Any, override: str) -> None:
@@ -102,7 +144,9 @@ def apply_override(data: Any, override: str) -> None:
         raise RecipeError(f"--set {override}: expected key=value, for example seed=2")
     try:
         value = _parse_yaml(text)
-    except yaml.YAMLError:
+    except RepeatedKeyError as error:
+        raise RecipeError(f"--set {override}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {override}: '{text}' is not a YAML value; quote it") from None
     node, steps = data, key.split(".")
     for step in steps[:-1]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from lhotse.cut import Cut
 
+from keyframe_asr.config.strict import parse_json
 from keyframe_asr.data.feature_store import Store
 from keyframe_asr.errors import KeyframeError, ManifestError
 
@@ -67,7 +67,7 @@ def load_statistics(folder: Path) -> Statistics:
     """Read `cmvn.json`. Raises `ManifestError` if it is missing or damaged."""
     path = folder / STATISTICS_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
         statistics = {name: [float(x) for x in data[name]] for name in ("mean", "inverse_std")}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ManifestError(

@@ -7,7 +7,6 @@ encoder. Nothing is downloaded.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
 from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.config.strict import parse_json
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.model_folder import CONFIG_FILE, shipped_models, without_quantised
 from keyframe_asr.model.pretrained import PretrainedEncoder
@@ -131,7 +131,7 @@ def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
         return _architecture_of_model(folder, config)
     path = folder / HUGGING_FACE_CONFIG
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}; copy the encoder again") from None
     kind = found.get("model_type") if isinstance(found, dict) else None

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.losses.validation import (
+    Lengths,
     LossInputs,
     at_least_float32,
     check_inputs,
@@ -63,8 +64,8 @@ class AxeAlignment:
 def axe_loss(
     log_probs: Tensor,
     targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
+    input_lengths: Lengths,
+    target_lengths: Lengths,
     *,
     blank: int = 0,
     skip_target_penalty: float = 2.0,
@@ -76,7 +77,8 @@ def axe_loss(
         log_probs: (B, K, V) log-probabilities over vocabulary and ε; half precision is summed in
             float32. Additional memory is O(B·K·L).
         targets: (B, L) integer ids; padding may have any value.
-        input_lengths: (B,) predictions m of each utterance; 0 only where there are no targets.
+        input_lengths: (B,) predictions m of each utterance, a tensor, list or tuple; 0 only where
+            there are no targets.
         target_lengths: (B,) targets n of each utterance, 0 included; may exceed m.
         blank: id of ε.
         skip_target_penalty: δ, above 0; the paper uses 1 to 5.
@@ -100,8 +102,8 @@ def axe_loss(
 def axe_align(
     log_probs: Tensor,
     targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
+    input_lengths: Lengths,
+    target_lengths: Lengths,
     *,
     blank: int = 0,
     skip_target_penalty: float = 2.0,

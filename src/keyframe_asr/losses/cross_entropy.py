@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keyframe_asr.errors import LossInputError
-from keyframe_asr.losses.validation import at_least_float32, check_reduction, reduce_by_length
+from keyframe_asr.losses.validation import (
+    Lengths,
+    at_least_float32,
+    check_reduction,
+    lengths_tensor,
+    reduce_by_length,
+)
 
 _IGNORED = -100
 
@@ -19,7 +25,7 @@ _IGNORED = -100
 def label_smoothed_cross_entropy(
     logits: Tensor,
     targets: Tensor,
-    lengths: Tensor,
+    lengths: Lengths,
     smoothing: float = 0.1,
     *,
     reduction: str = "mean",
@@ -29,7 +35,7 @@ def label_smoothed_cross_entropy(
     Args:
         logits: (B, N, V), not normalised; finite, also in the padding.
         targets: (B, N) integer ids including the end symbol; padding may have any value.
-        lengths: (B,) steps of each utterance.
+        lengths: (B,) steps of each utterance, a tensor, list or tuple.
         smoothing: probability mass distributed over the vocabulary, in [0, 1).
         reduction: `none` → (B,) sums over steps, `sum`, or `mean`: each sum divided by its length
             (at least 1), then the mean over the batch, as in the other losses.
@@ -40,6 +46,7 @@ def label_smoothed_cross_entropy(
     check_reduction(reduction)
     if not 0 <= smoothing < 1:
         raise LossInputError(f"smoothing is {smoothing}; it must lie in [0, 1)")
+    lengths = lengths_tensor("lengths", lengths)
     batch, steps = logits.shape[0], logits.shape[1]
     if logits.dim() != 3 or targets.shape != (batch, steps) or lengths.shape != (batch,):
         raise LossInputError(

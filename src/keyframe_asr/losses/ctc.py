@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keyframe_asr.losses.validation import (
+    Lengths,
     at_least_float32,
     check_inputs,
     check_reduction,
@@ -24,8 +25,8 @@ from keyframe_asr.losses.validation import (
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
+    input_lengths: Lengths,
+    target_lengths: Lengths,
     *,
     blank: int = 0,
     reduction: str = "mean",
@@ -35,7 +36,7 @@ def ctc_loss(
     Args:
         log_probs: (B, U, V) log-probabilities over vocabulary and blank.
         targets: (B, L) integer ids; padding may have any value.
-        input_lengths: (B,) frames of each utterance; may be 0.
+        input_lengths: (B,) frames of each utterance, a tensor, list or tuple; may be 0.
         target_lengths: (B,) tokens of each utterance; may be 0.
         blank: id of blank.
         reduction: `none` → (B,), `sum`, or `mean`: each loss divided by its target length (at

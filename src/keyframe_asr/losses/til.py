@@ -1,8 +1,9 @@
 """Time independence loss, TIL, as aggregation cross entropy (Xie et al., 2019, arXiv 1904.08364).
 
-The formula of arXiv 2510.10453 is not public: the paper describes TIL as a bag of words that
-removes time. Whether this is its exact form is unverified. With ȳ_k the mean of P_t(k) over the m
-predictions, N_k the count of token k among the n targets and N_ε = max(0, m - n):
+arXiv 2510.10453 describes TIL as a bag of words that removes time. The paper and its formula are
+public, but were not at hand when this was written: whether this is its exact form was not checked.
+With ȳ_k the mean of P_t(k) over the m predictions, N_k the count of token k among the n targets and
+N_ε = max(0, m - n):
 
     L = - Σ_k N_k / max(m, n) · log ȳ_k        the sum over tokens and ε
 
@@ -18,14 +19,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keyframe_asr.losses.validation import LossInputs, check_inputs, check_reduction
+from keyframe_asr.losses.validation import Lengths, LossInputs, check_inputs, check_reduction
 
 
 def til_loss(
     log_probs: Tensor,
     targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
+    input_lengths: Lengths,
+    target_lengths: Lengths,
     *,
     blank: int = 0,
     reduction: str = "mean",
@@ -36,7 +37,8 @@ def til_loss(
         log_probs: (B, K, V) log-probabilities over vocabulary and ε; half precision is summed in
             float32. Additional memory is O(B·K·L).
         targets: (B, L) integer ids; padding may have any value.
-        input_lengths: (B,) predictions m of each utterance; 0 only where there are no targets.
+        input_lengths: (B,) predictions m of each utterance, a tensor, list or tuple; 0 only where
+            there are no targets.
         target_lengths: (B,) targets n of each utterance, 0 included; may exceed m.
         blank: id of ε.
         reduction: `none` → (B,), `sum`, or `mean` over the batch. The definition already divides

@@ -8,6 +8,8 @@ read, so it may have any value, including NaN.
 from __future__ import annotations
 
 import math
+import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,9 @@ from torch import Tensor
 from keyframe_asr.errors import LossInputError
 
 REDUCTIONS = ("none", "sum", "mean")
+
+Lengths = Tensor | Sequence[int]
+"""One integer per utterance: a tensor (B,), or a list or tuple, as torch's CTC loss takes them."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,29 @@ _EXPLANATIONS = {
 
 
 def check_inputs(
-    log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Lengths,
+    target_lengths: Lengths,
+    blank: int,
 ) -> LossInputs:
     """Check shapes and dtypes, and record other problems without synchronising with the device.
 
     Args:
         log_probs: (B, K, V) log-probabilities.
         targets: (B, L) integer ids; padding may have any value.
-        input_lengths: (B,) integers in [0, K].
-        target_lengths: (B,) integers in [0, L].
+        input_lengths: (B,) integers in [0, K]; a list or tuple is taken too.
+        target_lengths: (B,) integers in [0, L]; likewise.
         blank: id of blank.
 
     Raises:
         LossInputError: a shape or dtype is invalid, or blank is outside the vocabulary.
     """
+    for name, given in (("log_probs", log_probs), ("targets", targets)):
+        if not isinstance(given, Tensor):
+            raise LossInputError(f"{name} must be a tensor, got {type(given).__name__}")
+    input_lengths = lengths_tensor("input_lengths", input_lengths)
+    target_lengths = lengths_tensor("target_lengths", target_lengths)
     _check_shapes(log_probs, targets, input_lengths, target_lengths, blank)
     device = log_probs.device
     targets = targets.to(device, torch.long)
@@ -123,6 +137,22 @@ def check_inputs(
         blank=blank,
         problems=problems,
     )
+
+
+def lengths_tensor(name: str, lengths: Lengths) -> Tensor:
+    """Convert a list or tuple of lengths to a tensor; a tensor is returned as it is.
+
+    Raises:
+        LossInputError: it does not hold one number per utterance.
+    """
+    if isinstance(lengths, Tensor):
+        return lengths
+    try:
+        return torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise LossInputError(
+            f"{name} must be integers, one per utterance, got {reprlib.repr(lengths)}"
+        ) from None
 
 
 def check_reduction(reduction: str) -> None:

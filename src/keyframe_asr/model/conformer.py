@@ -1,4 +1,9 @@
-"""Conformer layers (arXiv 2005.08100), pre-norm, with macaron feed-forward and rotary positions."""
+"""Conformer layers (arXiv 2005.08100), pre-norm, with macaron feed-forward and rotary positions.
+
+Deviations from the paper: rotary instead of relative positions (model/attention.py); layer norm
+instead of batch norm in the convolution module (model/convolution.py); dropout only on the output
+of each module, not also inside the feed-forward module, after its swish, as the paper has it.
+"""
 
 from __future__ import annotations
 

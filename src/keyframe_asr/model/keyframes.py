@@ -15,6 +15,7 @@ Works on any CTC log-probabilities and needs no labels. Derivation: docs/math/ke
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,9 +93,9 @@ DEFAULT_POLICY = SelectionPolicy()
 
 def select_keyframes(
     log_probs: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | Sequence[int],
     policy: SelectionPolicy = DEFAULT_POLICY,
-    min_keyframes: Tensor | None = None,
+    min_keyframes: Tensor | Sequence[int] | None = None,
 ) -> Keyframes:
     """Select the keyframes of every utterance from CTC log-probabilities.
 
@@ -103,7 +104,8 @@ def select_keyframes(
 
     Args:
         log_probs: (B, U, V) log-probabilities of the labels; values past the length are ignored.
-        lengths: (B,) frames of each utterance, 0 to U; 0 frames yield no keyframes.
+        lengths: (B,) frames of each utterance, 0 to U, a tensor, list or tuple; 0 frames yield no
+            keyframes.
         policy: the selection rules.
         min_keyframes: (B,) minimum number of keyframes (clamped to the utterance's length), filled
             up with the frames of lowest blank probability, the earliest first in a tie.
@@ -112,6 +114,9 @@ def select_keyframes(
         ValueError: shapes do not match, lengths are outside 0 to U, or `log_probs` contain NaN or
             +inf within a length.
     """
+    lengths = _as_tensor(lengths, log_probs)
+    if min_keyframes is not None:
+        min_keyframes = _as_tensor(min_keyframes, log_probs)
     _check_shapes(log_probs, lengths, policy, min_keyframes)
     frames = log_probs.shape[1]
     lengths = lengths.long()
@@ -148,6 +153,12 @@ def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     rows = index.masked_fill(~mask, 0) + first_row
     gathered = frames.reshape(batch * count, dim).index_select(0, rows.flatten())
     return gathered.view(*index.shape, dim).masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def _as_tensor(integers: Tensor | Sequence[int], like: Tensor) -> Tensor:
+    if isinstance(integers, Tensor):
+        return integers
+    return torch.as_tensor(integers, device=like.device)
 
 
 def _blank_and_best_label(log_probs: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:

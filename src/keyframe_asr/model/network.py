@@ -1,8 +1,9 @@
 """The whole recogniser network (arXiv 2510.10453): encoder 1, keyframes, fusion, encoder 2, heads.
 
 Deviations from the paper: rotary positions at the original frame times, layer norm instead of
-batch norm in the convolution module, no dropout on attention weights; optionally self-conditioning
-(arXiv 2104.02724): the projected posteriors of the inter-CTC are added to the input of encoder 2.
+batch norm in the convolution module, no dropout on attention weights nor inside the feed-forward
+modules of the Conformer layers, only on their output; optionally self-conditioning (arXiv
+2104.02724): the projected posteriors of the inter-CTC are added to the input of encoder 2.
 """
 
 from __future__ import annotations

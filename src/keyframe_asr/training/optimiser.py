@@ -14,15 +14,25 @@ PRETRAINED = ".pretrained."
 """Part of the names of a pretrained encoder's weights."""
 
 
+UPDATES_AT_FULL_RATE = 500
+"""Updates before an `inverse_sqrt` decay begins in a stage without warm-up."""
+
+
 def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
-    """Learning rate of update `step` (from 1): linear warm-up, then the stage's decay."""
+    """Learning rate of update `step` (from 1): linear warm-up, then the stage's decay.
+
+    `inverse_sqrt` is relative to the last update of the warm-up. A stage without one has no such
+    reference: relative to its first update, it would have a hundredth of its rate after 10,000.
+    Its rate stays full for `UPDATES_AT_FULL_RATE` updates and decays relative to the last of them.
+    """
     warmup = max(stage.warmup_steps, 1)
     if step < warmup:
         return stage.learning_rate * step / warmup
     if stage.decay == "constant":
         return stage.learning_rate
     if stage.decay == "inverse_sqrt":
-        return stage.learning_rate * math.sqrt(warmup / step)
+        reference = stage.warmup_steps or UPDATES_AT_FULL_RATE
+        return stage.learning_rate * math.sqrt(reference / max(step, reference))
     done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
     span = stage.learning_rate - stage.final_learning_rate
     return stage.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2

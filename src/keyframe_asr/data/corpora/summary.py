@@ -12,6 +12,7 @@ from lhotse.cut import Cut
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from keyframe_asr.config.strict import parse_json
 from keyframe_asr.data.corpora.listing import SPLITS
 from keyframe_asr.data.manifest import save_manifest, speaker, text
 from keyframe_asr.data.statistics import STATISTICS_FILE
@@ -128,7 +129,7 @@ def manifest_paths(out: Path) -> dict[str, Path]:
 def read_summary(out: Path) -> CorpusSummary | None:
     """Read the summary in `out`; None if there is no complete preparation."""
     try:
-        data = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+        data = parse_json((out / SUMMARY).read_text(encoding="utf-8"))
         splits = {name: SplitSummary(**split) for name, split in data.pop("splits").items()}
         summary = CorpusSummary(splits=splits, **data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
