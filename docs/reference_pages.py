@@ -42,7 +42,8 @@ def recipe_keys() -> str:
 def command_line() -> str:
     """A section for each verb: usage, what it does, and a table of its options."""
     group: Any = typer.main.get_command(app)
-    return "\n\n".join(_verb(name, command) for name, command in group.commands.items())
+    shown = [(name, one) for name, one in group.commands.items() if not one.hidden]
+    return "\n\n".join(_verb(name, command) for name, command in shown)
 
 
 def _parts(path: str, kind: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -1,4 +1,4 @@
-"""Time constants of the front end, with units."""
+"""Time constants of the front end and of progress, with units."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ FRAME_LENGTH_MS = 25
 FRAME_SHIFT_SAMPLES = SAMPLE_RATE * FRAME_SHIFT_MS // 1000
 
 FRAMES_PER_SECOND = 1000 // FRAME_SHIFT_MS
+
+SECONDS_BETWEEN_LINES = 15.0
+"""Seconds between lines of progress where standard error is not a terminal."""
 
 
 def encoder_frame_seconds(subsampling_factor: int) -> float:

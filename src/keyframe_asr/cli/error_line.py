@@ -1,12 +1,37 @@
-"""Print an error as one line."""
+"""Print an error, or what an interrupt leaves, as one line on standard error."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from keyframe_asr.errors import KeyframeError
+STARTS_AGAIN = "nothing is kept; the same command starts again"
+"""Advice after the interrupt of a command that writes its results at its end."""
 
 
-def show_error(error: KeyframeError) -> None:
+def show_error(error: Exception) -> None:
     """Print the error on standard error, as one line even if a file name has line breaks."""
-    print(f"keyframe: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    _print_line("error: ", str(error))
+
+
+def show_interrupt(interrupt: KeyboardInterrupt) -> None:
+    """Print that the command was interrupted, and the advice given to `advice_on_interrupt`."""
+    advice = str(interrupt)
+    _print_line("interrupted", f"; {advice}" if advice else "")
+
+
+@contextmanager
+def advice_on_interrupt(advice: str) -> Iterator[None]:
+    """Add advice to a keyboard interrupt (Ctrl-C) in this block: what is kept, and how to go on.
+
+    `keyframe` prints it as one line and exits with 130. Advice of an inner block is kept.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or advice) from None
+
+
+def _print_line(kind: str, message: str) -> None:
+    print(f"keyframe: {kind}{' '.join(message.splitlines())}", file=sys.stderr)

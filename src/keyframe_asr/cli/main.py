@@ -1,4 +1,4 @@
-"""The `keyframe` command: registers the verbs and reports a `KeyframeError` as one line.
+"""The `keyframe` command: registers the verbs, and reports errors and interrupts as one line.
 
 The files of the verbs import heavy packages (torch, lhotse) inside their functions, so that
 `keyframe --help` is fast.
@@ -6,15 +6,22 @@ The files of the verbs import heavy packages (torch, lhotse) inside their functi
 
 from __future__ import annotations
 
+import functools
 import importlib
-import io
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from keyframe_asr import __version__
-from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.error_line import show_error, show_interrupt
+from keyframe_asr.cli.help_layout import Command
+from keyframe_asr.cli.standard_output import OutputError, standard_output
 from keyframe_asr.errors import KeyframeError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of a program that the signal ends."""
 
 VERBS: dict[str, tuple[str, ...]] = {
     "Use": ("transcribe", "align", "inspect"),
@@ -24,6 +31,9 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 """Panels of the help and their verbs. A verb is the function of the same name in the module of the
 same name, with underscores for hyphens."""
+
+OTHER_SPELLINGS = {"quantize": "quantise"}
+"""Verbs that are also found by another spelling, which the help leaves out."""
 
 app = typer.Typer(
     name="keyframe",
@@ -50,21 +60,41 @@ def _options(
     del version
 
 
-for _panel, _verbs in VERBS.items():
-    for _verb in _verbs:
-        _name = _verb.replace("-", "_")
-        _module = importlib.import_module(f"keyframe_asr.cli.{_name}")
-        app.command(name=_verb, rich_help_panel=_panel)(getattr(_module, _name))
+def interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Let Ctrl-C end a verb with one line instead of silently."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as interrupt:
+            show_interrupt(interrupt)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return call
+
+
+def _verb(name: str) -> Callable[..., None]:
+    module = importlib.import_module(f"keyframe_asr.cli.{name.replace('-', '_')}")
+    return interruptible(getattr(module, name.replace("-", "_")))
+
+
+for _panel, _names in VERBS.items():
+    for _name in _names:
+        app.command(name=_name, cls=Command, rich_help_panel=_panel)(_verb(_name))
+for _other, _name in OTHER_SPELLINGS.items():
+    app.command(name=_other, cls=Command, hidden=True)(_verb(_name))
 
 
 def main(application: typer.Typer = app) -> None:
-    """Run the command line. Exit codes: 0 done, 1 a problem with the input, 2 wrong usage."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # a symbol that the terminal's encoding lacks must not stop the run
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run the command line.
+
+    Exit codes: 0 done, 1 a problem with the input or the output, 2 wrong usage, 130 interrupted.
+    """
     try:
-        application()
-    except KeyframeError as error:
+        with standard_output():
+            application()
+    except (KeyframeError, OutputError) as error:
         show_error(error)
         sys.exit(1)
 

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import typer
 
-from keyframe_asr.cli.error_line import show_error
+from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt, show_error
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.timing import SECONDS_BETWEEN_LINES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, total)."""
-
-SECONDS_BETWEEN_LINES = 15.0
-"""Interval of the progress lines if standard error is not a terminal."""
 
 
 class ManifestMeasurement(Protocol):
@@ -48,7 +46,7 @@ def measure(
     from keyframe_asr.evaluation.report import save_report
 
     try:
-        with progress_shown("recognising") as progress:
+        with advice_on_interrupt(STARTS_AGAIN), progress_shown("recognising") as progress:
             report = measurement.run(manifest, progress)
     finally:
         for error in measurement.failed:

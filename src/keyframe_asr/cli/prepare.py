@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyframe_asr.cli.error_line import advice_on_interrupt
 from keyframe_asr.cli.measuring import progress_lines
 from keyframe_asr.cli.options import grouped
 from keyframe_asr.data import registry
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from keyframe_asr.data.corpora.preparation import PreparationProgress
     from keyframe_asr.data.corpora.summary import CorpusSummary
+
+INTERRUPTED = "a download goes on with the same command, everything else starts again"
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def prepare(
         parts=tuple(parts or ()),
         dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
     )
-    with _progress_shown() as progress:
+    with advice_on_interrupt(INTERRUPTED), _progress_shown() as progress:
         try:
             prepared = registry.prepare(corpus, source, out, options, progress)
         except OptionError as error:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyframe_asr.cli.error_line import advice_on_interrupt
+
 if TYPE_CHECKING:
     from keyframe_asr.config.recipe import Recipe
 
@@ -67,7 +69,8 @@ def train(
     if plan:
         _print_plan(loaded, initial, parts)
         return
-    done = run.train(loaded, out, resume=resume, initial=initial, reinitialise=parts)
+    with advice_on_interrupt("checkpoints are kept; the same command with --resume goes on"):
+        done = run.train(loaded, out, resume=resume, initial=initial, reinitialise=parts)
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes
         typer.echo(done.model)
 

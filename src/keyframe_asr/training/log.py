@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.timing import SECONDS_BETWEEN_LINES
 from keyframe_asr.training.checkpoint import NO_SPACE, RunState
 from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
@@ -26,9 +27,6 @@ _SUMMED = ("batches", "utterances", "loss", "audio_seconds", "frames", "keyframe
 _PART = "part "
 
 LOG_FILE = "log.jsonl"
-
-SECONDS_BETWEEN_LINES = 15.0
-"""Seconds between progress lines if standard error is not a terminal."""
 
 
 @dataclass

@@ -1,0 +1,38 @@
+"""Help that shows every option name whole, on terminals of any width.
+
+typer draws options as tables in boxes, and a narrow terminal cuts their names off. There, the
+options are listed without boxes: names and help in two columns, or below each other.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from typer.core import TyperCommand
+
+BOXES_FROM_COLUMNS = 100
+"""Narrower terminals show help without boxes."""
+
+
+class Command(TyperCommand):
+    """A command whose help is listed without boxes on a narrow terminal."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        if shutil.get_terminal_size().columns < BOXES_FROM_COLUMNS:
+            self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, those of a panel together; used without boxes only."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            panel = getattr(parameter, "rich_help_panel", None) or kind
+            if record is not None:
+                panels.setdefault(panel, []).append(record)
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)
