@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from keyframe_asr.cli.error_line import show_error, show_interrupt
 from keyframe_asr.cli.help_layout import Command
 from keyframe_asr.cli.standard_output import OutputError, standard_output
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.io.threads import set_openmp
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a program that the signal ends."""
@@ -34,6 +36,8 @@ same name, with underscores for hyphens."""
 
 OTHER_SPELLINGS = {"quantize": "quantise"}
 """Verbs that are also found by another spelling, which the help leaves out."""
+
+TRAINING_VERBS = ("train", "demo")
 
 app = typer.Typer(
     name="keyframe",
@@ -53,11 +57,14 @@ def _show_version(requested: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     del version
+    # here, because OpenMP reads them when torch is imported, and verbs import it
+    set_openmp(os.environ, reproducible=context.invoked_subcommand in TRAINING_VERBS)
 
 
 def interruptible(command: Callable[..., None]) -> Callable[..., None]:

@@ -43,7 +43,8 @@ COMPUTE_FLAGS: Flags = {
     "device": typer.Option(help="cpu or cuda. Default: a GPU if there is one."),
     "workers": typer.Option(help="Number of processes that recognise in parallel."),
     "threads": typer.Option(
-        help="CPU threads per process. Default: all cores, divided among the processes.",
+        help="CPU threads per process. Default: the cores that other programs leave free, divided "
+        "among the processes.",
         rich_help_panel=COMPUTE_PANEL,
     ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -58,7 +57,7 @@ def recognise_files(
     if workers <= 1:
         return _Worker(_Work(model, options, compute)).transcribe_each(paths, progress)
     find_model(model)  # report a wrong name before starting processes
-    threads = compute.threads or max(1, _cores() // workers)
+    threads = compute.threads or max(1, torch.get_num_threads() // workers)
     work = _Work(model, options, ComputeOptions(compute.device, workers, threads))
     return _by_processes(paths, work, progress)
 
@@ -181,9 +180,3 @@ class _Worker:
     ) -> Iterator[RecognitionResult]:
         """Recognise files as `Recognizer.transcribe_each` does, but do not prepare again."""
         return recognise_each(self._recognizer, paths, self._options, progress)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -198,7 +198,7 @@ class ComputeOptions:
         device: as in `keyframe_asr.load`; several processes are distributed over the GPUs.
         workers: number of processes that recognise in parallel.
         threads: CPU threads per process; None is torch's default for one process, and an equal part
-            of the cores for several.
+            of that for several.
 
     Raises:
         OptionError: a number is below 1.
