@@ -1,4 +1,8 @@
-"""Atomic writing: a file or folder is replaced as a whole or not at all."""
+"""Atomic writing: a file or folder is replaced as a whole or not at all.
+
+Permissions are those of any new file, as the umask says. Libraries may write a file with others:
+safetensors lets only its owner read it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ def replacing(
     """Yield a temporary path to write to; on success, it replaces `path`.
 
     Args:
-        path: target file; its folder is created if needed.
+        path: target file; its folder is created if needed. A device or a pipe is written directly.
         advice: what to do if the file cannot be written, for the error message.
         error: exception type to raise.
         flush: call fsync first, so that a power failure cannot leave an empty file.
@@ -32,8 +36,14 @@ def replacing(
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            yield path
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        permissions = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(permissions)
         if flush:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -76,6 +86,7 @@ def replacing_folder(
         shutil.rmtree(written, ignore_errors=True)
         written.mkdir(parents=True)
         yield written
+        _open_to_others(written)
         if folder.exists():
             os.replace(folder, replaced)
         os.replace(written, folder)
@@ -84,6 +95,14 @@ def replacing_folder(
     finally:
         shutil.rmtree(written, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give what is in a new folder the permissions that the umask gave to the folder."""
+    permissions = folder.stat().st_mode & 0o777
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(permissions if path.is_dir() else permissions & 0o666)
 
 
 def _cannot_write(
