@@ -38,6 +38,7 @@ OTHER_SPELLINGS = {"quantize": "quantise"}
 """Verbs that are also found by another spelling, which the help leaves out."""
 
 TRAINING_VERBS = ("train", "demo")
+"""Verbs that give the same weights again, whatever the load of the machine."""
 
 app = typer.Typer(
     name="keyframe",
