@@ -36,7 +36,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from keyframe_asr.io.atomic_write import write_whole
-from keyframe_asr.text.forms import is_han
+from keyframe_asr.text.scripts import is_han
 
 TRANSCRIPTS_REPEATED = {"english": 2, "mandarin": 10}
 LONGEST_SAYING = 30

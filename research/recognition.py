@@ -11,19 +11,20 @@ from weakref import WeakKeyDictionary
 from kaldialign import edit_distance
 
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
     confidence_interval,
-    split_characters,
-    split_words,
+    count_errors,
+    split_units,
     word_errors,
 )
 from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.model.network import KeyframeNetwork
-from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
 from keyframe_asr.training.initial_weights import find_weights
 from research.multiply_adds import MultiplyAddsCounter
@@ -73,41 +74,38 @@ def recognise(
             seconds[mode] += encoding + time.perf_counter() - began
             for place, one in zip(batch, found, strict=True):
                 texts[mode][place] = one.text
-    normalise = NORMALISATIONS[recognizer.config.normalisation]
+    form = recognizer.config.text_form
+    normalise = normaliser(form)
     normal = [normalise(reference) for reference in references]
     tokens = sum(len(recognizer.tokenizer.encode(text)) for text in normal)
     duration = sum(sizes.values()) / SAMPLE_RATE
-    language = normalise.language
-    split = split_words if language == "english" else split_characters
     return {
         "device": recognizer.device_name,
         "utterances": len(recordings),
         "audio_seconds": round(duration, 3),
-        "unit": "words" if language == "english" else "characters",
+        "unit": form.unit,
         "frames": frames,
         "keyframes": keyframes,
         "tokens": tokens,
         "multiply_adds_per_second": products / duration,
-        "lengths": [len(split(text, language)) for text in normal],
+        "lengths": [len(split_units(text, form)) for text in normal],
         "decode": {
-            mode: _scored(normal, [normalise(text) for text in texts[mode]], language)
+            mode: _scored(normal, [normalise(text) for text in texts[mode]], form)
             | {"rtf": seconds[mode] / duration}
             for mode in modes
         },
     }
 
 
-def _scored(references: list[str], hypotheses: list[str], language: Any) -> dict[str, Any]:
-    split = split_words if language == "english" else split_characters
+def _scored(references: list[str], hypotheses: list[str], form: TextForm) -> dict[str, Any]:
     pairs = [
-        (split(reference, language), split(hypothesis, language))
+        (split_units(reference, form), split_units(hypothesis, form))
         for reference, hypothesis in zip(references, hypotheses, strict=True)
     ]
-    count = word_errors if language == "english" else character_errors
-    kinds = count(references, hypotheses, language)
+    kinds = count_errors([one for one, _ in pairs], [one for _, one in pairs])
     return {
-        "wer": word_errors(references, hypotheses, language).rate,
-        "cer": character_errors(references, hypotheses, language).rate,
+        "wer": word_errors(references, hypotheses, form).rate,
+        "cer": character_errors(references, hypotheses, form).rate,
         "rate": kinds.rate,
         "ci95": list(confidence_interval([one for one, _ in pairs], [one for _, one in pairs])),
         "substitutions": kinds.substitutions,

@@ -51,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--vad", nargs="*", default=["loudness", "silero"])
     given = parser.parse_args(arguments)
     recognizer = load(given.model)
-    language = recognizer.config.language
+    form = recognizer.config.text_form
     cuts = list(load_manifest(given.manifest))
     paths, texts = [audio_path(cut) for cut in cuts], [text(cut) for cut in cuts]
     found = recognizer.transcribe_batch(paths, given.decode)
-    show("one by one", "", word_errors(texts, [one.text for one in found], language), 0.0)
-    whole = (" " if language == "english" else "").join(texts)
+    show("one by one", "", word_errors(texts, [one.text for one in found], form), 0.0)
+    whole = (" " if form.separation == "spaces" else "").join(texts)
     with tempfile.TemporaryDirectory() as folder:
         for name, silence in SILENCES.items():
             path = Path(folder) / "glued.flac"
@@ -79,7 +79,7 @@ def measure(
     began = time.process_time()
     options = RecognitionOptions(decode=decode, voice_activity=kind)
     result = recognizer.transcribe(path, options)
-    errors = word_errors([whole], [result.text], recognizer.config.language)
+    errors = word_errors([whole], [result.text], recognizer.config.text_form)
     seconds = time.process_time() - began
     starts = [token.start for token in result.tokens]
     assert starts == sorted(starts)

@@ -25,7 +25,7 @@ from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.network import Encoded
-from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.forms import normaliser
 from research.definition import DroppedDefinition
 from research.dropped.probes import classify, explained
 from research.measurement import Measurement
@@ -129,7 +129,7 @@ def collect(recognizer: Recognizer, manifest: str) -> Examples:
     """Collect vectors, labels and sound of every token of a manifest that has a keyframe."""
     cuts = list(load_manifest(manifest))
     recordings = [read_samples(cut) for cut in cuts]
-    normalise = NORMALISATIONS[recognizer.config.normalisation]
+    normalise = normaliser(recognizer.config.text_form)
     tokens = [recognizer.tokenizer.encode(normalise(text(cut))) for cut in cuts]
     rows: list[Examples] = []
     for batch in batches_by_length({place: one.size for place, one in enumerate(recordings)}):

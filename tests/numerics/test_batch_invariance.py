@@ -67,7 +67,7 @@ def random_recognizer(name: str) -> Recognizer:
     network.normalisation.inverse_std.fill_(0.3)
     folder = ModelFolderConfig(
         name=name,
-        language="english",
+        language="en",
         vocab_size=tokenizer.vocab_size,
         keyframes=network.keyframes_enabled,
         fusion=network.fusion_enabled,

@@ -17,11 +17,11 @@ from fixtures.command_line import Ran, keyframe
 from fixtures.errors import refused
 from fixtures.tone_corpus import HEADER, LETTERS, tones
 from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.data.checks.finding import KINDS, Severity
 from keyframe_asr.data.checks.report import DataReport, as_json
 from keyframe_asr.data.checks.rules import MIN_VALUES, outliers
 from keyframe_asr.data.checks.run import check_manifests
-from keyframe_asr.data.checks.utterance import guess_language
 from keyframe_asr.data.manifest import load_manifest, save_manifest
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.losses.ctc import frames_needed
@@ -104,7 +104,7 @@ def test_clean_data_have_no_findings(corpus: Corpus) -> None:
     assert (train.utterances, train.speakers, test.utterances) == (24, 1, 4)
     assert train.sample_rates == {SAMPLE_RATE: 24} and train.channels == {1: 24}
     assert train.seconds == pytest.approx(24 * len(tones("AB")) / SAMPLE_RATE, abs=0.01)
-    assert (report.language, report.unit) == ("english", "tokens")
+    assert (report.text_form, report.unit) == ("english", "tokens")
 
 
 def test_audio_that_cannot_be_used(corpus: Corpus) -> None:
@@ -177,14 +177,14 @@ def test_mandarin_texts(corpus: Corpus, tmp_path: Path) -> None:
     for number, text in enumerate(said):
         corpus.add("dev", f"dev-{number}", text, samples=tones("ABC", seed=number))
     report = corpus.check(tokenizer=CharacterTokenizer("打开灯关上"))
-    assert report.language == "mandarin"
+    assert report.text_form == "mandarin"
     assert found(report) == {
         "text-digits": ["dev-2"],
         "text-nothing": ["dev-3"],
         "text-unknown": ["门", "1", "号"],
     }
     assert details(report, "text-unknown")[0] == "2 times, first in dev-1"
-    as_english = corpus.check(language="english")
+    as_english = corpus.check(text_form=TEXT_FORMS["english"])
     assert found(as_english)["text-nothing"] == [f"dev-{number}" for number in range(5)]
 
 
@@ -301,12 +301,6 @@ def test_progress_counts_every_utterance(corpus: Corpus) -> None:
     assert told == [(done, 28) for done in range(1, 29)]
 
 
-def test_language_is_guessed_by_its_script() -> None:
-    assert guess_language(["打开灯 A", "KTV"]) == "english"
-    assert guess_language(["打开灯 A", "打开KTV"]) == "mandarin"
-    assert guess_language(["", "12"]) == "english"
-
-
 def test_manifest_that_is_not_there(tmp_path: Path) -> None:
     with refused(ManifestError, f"{tmp_path / 'gone.tsv'}: "):
         check_manifests([str(tmp_path / "gone.tsv")])
@@ -321,7 +315,7 @@ def test_json_for_programs(corpus: Corpus) -> None:
     corpus.add("test", "known-voice", "BEAD", speaker="speaker-train")
     written = json.loads(json.dumps(as_json(corpus.check())))
     assert set(written) == {
-        "language", "unit", "subsampling_factor", "manifests", "counts", "findings"
+        "text_form", "unit", "subsampling_factor", "manifests", "counts", "findings"
     }  # fmt: skip
     assert keys(written["manifests"]) == {
         "manifest", "utterances", "seconds", "speakers", "sample_rates", "channels"
@@ -397,5 +391,5 @@ def test_an4_has_known_sentences_but_no_known_speakers(corpus_root: Path) -> Non
 def test_aishell_sample_has_its_speakers_in_every_split(corpus_root: Path) -> None:
     table = corpus_root / "aishell_sample" / "manifest.tsv"
     report = check_manifests([f"{table}:dev", f"{table}:test"])
-    assert report.language == "mandarin"
+    assert report.text_form == "mandarin"
     assert found(report) == {"split-speaker": ["S0150", "S0252"]}

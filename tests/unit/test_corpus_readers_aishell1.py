@@ -63,7 +63,7 @@ def test_counts_are_those_published() -> None:
 @pytest.mark.parametrize("inner", ["", "data_aishell"])
 def test_splits_come_from_the_folders(source: Path, inner: str) -> None:
     listing = aishell1.read(source / inner)
-    assert (listing.corpus, listing.language) == ("aishell1", "mandarin")
+    assert (listing.corpus, listing.language) == ("aishell1", "zh")
     assert counts(listing) == {"train": 4, "dev": 2, "test": 2}
     assert names(listing, "train") == sorted(name for name in TEXTS if name[6:11] < "S0700")
     one = listing.splits["dev"][0]

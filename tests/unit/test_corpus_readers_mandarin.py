@@ -38,7 +38,7 @@ def aishell2_source(tmp_path: Path) -> Path:
 
 def test_aishell2_takes_the_ios_channel(aishell2_source: Path) -> None:
     listing = aishell2.read(aishell2_source)
-    assert (listing.corpus, listing.language) == ("aishell2", "mandarin")
+    assert (listing.corpus, listing.language) == ("aishell2", "zh")
     assert counts(listing) == {"train": 20, "dev": 4, "test": 6}
     assert (listing.notes, listing.problems) == ([], [])
     one = listing.splits["test"][3]
@@ -124,7 +124,7 @@ def thchs30_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("inner", ["", "data_thchs30"])
 def test_thchs30_follows_transcripts(thchs30_source: Path, inner: str) -> None:
     listing = thchs30.read(thchs30_source / inner)
-    assert (listing.corpus, listing.language) == ("thchs30", "mandarin")
+    assert (listing.corpus, listing.language) == ("thchs30", "zh")
     assert {split: tuple(names(listing, split)) for split in THCHS30} == THCHS30
     one = listing.splits["train"][2]
     assert (one.speaker, one.text) == ("B2", "绿 是 阳春 烟 景")

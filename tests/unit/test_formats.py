@@ -18,6 +18,7 @@ from lhotse import SupervisionSegment, SupervisionSet
 from keyframe_asr.formats import FORMATS, json_line, render
 from keyframe_asr.formats.subtitles import cues_of, width
 from keyframe_asr.results import Segment, Token, Transcript, Word
+from keyframe_asr.text.scripts import mixed_text
 
 
 def spoken(
@@ -34,7 +35,7 @@ def spoken(
 
 def transcript_of(words: list[Word], duration: float) -> Transcript:
     tokens = [Token(f"▁{one.text}", one.start, one.end, one.confidence) for one in words]
-    text = " ".join(one.text for one in words)
+    text = mixed_text([one.text for one in words])
     segments = [Segment(text, words[0].start, words[-1].end, tokens, words)] if words else []
     return Transcript(text, tokens, duration, 0.9, words, segments)
 

@@ -237,7 +237,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.normalisation.inverse_std.fill_(0.3)
     stored = ModelFolderConfig(
         name="random",
-        language="english",
+        language="en",
         vocab_size=tokenizer.vocab_size,
         keyframes=True,
         fusion=True,

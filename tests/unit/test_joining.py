@@ -6,10 +6,11 @@ import random
 
 import pytest
 
+from keyframe_asr.config.text_choices import Separation
 from keyframe_asr.inference.joining import RecognisedSegment, join_segments
 from keyframe_asr.inference.segmentation import SegmentBounds
 from keyframe_asr.results import Token, Transcript, Word
-from keyframe_asr.text.forms import mixed_words
+from keyframe_asr.text.scripts import mixed_words
 
 RATE = 16_000
 
@@ -31,8 +32,10 @@ def part(
     return RecognisedSegment(bounds, Transcript(text, tokens, end - audio_start, 0.8, words))
 
 
-def joined(*parts: RecognisedSegment, duration: float = 60.0) -> Transcript:
-    found = join_segments(parts, duration)
+def joined(
+    *parts: RecognisedSegment, duration: float = 60.0, separation: Separation = "spaces"
+) -> Transcript:
+    found = join_segments(parts, duration, separation)
     starts = [token.start for token in found.tokens]
     assert starts == sorted(starts)
     assert all(0 <= one.start <= one.end <= duration for one in (*found.tokens, *found.words))
@@ -54,9 +57,21 @@ def test_pauses_share_nothing() -> None:
 
 
 def test_chinese_has_no_spaces_between_segments() -> None:
-    chinese = joined(part("你@1 好@2", 0.5, 3), part("世@5 界@6", 4, 7))
-    assert chinese.text == "你好世界"
-    assert joined(part("你@1 好@2", 0.5, 3), part("▁OK@5", 4, 7)).text == "你好 OK"
+    hello, world = part("你@1 好@2", 0.5, 3), part("世@5 界@6", 4, 7)
+    latin = part("▁OK@5", 4, 7)
+    assert joined(hello, world, separation="none").text == "你好世界"
+    assert joined(hello, latin, separation="none").text == "你好OK"
+    assert joined(hello, world, separation="mixed").text == "你好世界"
+    assert joined(hello, latin, separation="mixed").text == "你好OK"
+    assert joined(hello, latin).text == "你好 OK"
+    assert joined(part("▁I@1", 0.5, 3), latin, separation="mixed").text == "I OK"
+
+
+def test_a_cut_between_a_letter_and_its_mark_leaves_them_together() -> None:
+    left, right = part("น@9", 0, 10), part("้@10.1 ำ@10.2 ก@10.4", 10, 20, audio_start=9.5)
+    found = joined(left, right, separation="none")
+    assert found.text == "น้ำก"
+    assert [segment.text for segment in found.segments] == ["น้ำ", "ก"]
 
 
 def test_each_side_of_a_cut_gives_its_own() -> None:

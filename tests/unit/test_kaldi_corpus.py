@@ -59,8 +59,8 @@ def described(listing: CorpusListing) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_folders_are_listed(source: Path) -> None:
-    listing = kaldi.read(source, "english")
-    assert (listing.corpus, listing.language, listing.problems) == ("kaldi", "english", [])
+    listing = kaldi.read(source, "en")
+    assert (listing.corpus, listing.language, listing.problems) == ("kaldi", "en", [])
     assert described(listing) == {
         "train": [
             ("call-a", "ann", "go  on", "call.wav", 0.5, 1.75),
@@ -71,9 +71,7 @@ def test_folders_are_listed(source: Path) -> None:
 
 
 def test_prepared_parts_are_what_lhotse_makes_of_the_folder(source: Path, tmp_path: Path) -> None:
-    prepare_corpus(
-        kaldi.read(source, "english"), tmp_path / "out", PreparationOptions("characters")
-    )
+    prepare_corpus(kaldi.read(source, "en"), tmp_path / "out", PreparationOptions("characters"))
     cuts = list(load_manifest(tmp_path / "out" / "train.jsonl.gz"))
     recordings, supervisions, _ = load_kaldi_data_dir(source / "train", SAMPLE_RATE)
     assert supervisions is not None and len(cuts) == len(supervisions) == 2
@@ -87,28 +85,28 @@ def test_prepared_parts_are_what_lhotse_makes_of_the_folder(source: Path, tmp_pa
 
 
 def test_folders_of_other_names(source: Path) -> None:
-    listing = kaldi.read(source, "mandarin", train="test", dev="train")
+    listing = kaldi.read(source, "zh", train="test", dev="train")
     assert [u.id for u in listing.splits["train"]] == ["u1", "u2"]
     assert [u.id for u in listing.splits["dev"]] == ["call-a", "call-b"]
     with refused(ManifestError, f"{source / 'nowhere'}: ", "--dev"):
-        kaldi.read(source, "english", dev="nowhere")
+        kaldi.read(source, "en", dev="nowhere")
 
 
 def test_relative_paths(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source / "test" / "wav.scp").write_text("u1 my audio/1.wav\nu2 2.wav\n")
-    assert [u.audio for u in kaldi.read(source, "english").splits["test"]] == [
+    assert [u.audio for u in kaldi.read(source, "en").splits["test"]] == [
         source / "my audio" / "1.wav",
         source / "2.wav",
     ]
     monkeypatch.chdir(source / "my audio")
-    assert kaldi.read(source, "english").splits["test"][1].audio == Path("2.wav")
+    assert kaldi.read(source, "en").splits["test"][1].audio == Path("2.wav")
 
 
 def test_what_does_not_fit_together_is_named(source: Path) -> None:
     (source / "train" / "text").write_text("call-b stop\nlost word\n")
     (source / "test" / "wav.scp").write_text("u1 a.wav\nu3 b.wav\n")
     (source / "train" / "segments").write_text("call-a call 0 1\ncall-b gone 1 2\n")
-    problems = kaldi.read(source, "english").problems
+    problems = kaldi.read(source, "en").problems
     assert {problem.partition(": ")[0] for problem in problems} == {
         "call-a",
         "call-b",
@@ -131,14 +129,14 @@ def test_what_does_not_fit_together_is_named(source: Path) -> None:
 def test_recordings_that_are_no_files(source: Path, place: str, expected: str) -> None:
     (source / "test" / "wav.scp").write_text(f"u1 {place}\n")
     with refused(ManifestError, f"{source / 'test' / 'wav.scp'}: ", "'u1'", expected, "wav-copy"):
-        kaldi.read(source, "english")
+        kaldi.read(source, "en")
 
 
 @pytest.mark.parametrize("times", ["0.5", "0.5 x", "-1 2", "nan 2", "0 inf"])
 def test_bad_segments(source: Path, times: str) -> None:
     (source / "train" / "segments").write_text(f"call-a call 0 1\ncall-b call {times}\n")
     with refused(ManifestError, f"{source / 'train' / 'segments'}:2: ", "'UTTERANCE"):
-        kaldi.read(source, "english")
+        kaldi.read(source, "en")
 
 
 def test_bad_folders(source: Path, tmp_path: Path) -> None:
@@ -147,10 +145,10 @@ def test_bad_folders(source: Path, tmp_path: Path) -> None:
     texts = source / "test" / "text"
     texts.write_text("u1 yes\nu1 no\n")
     with refused(ManifestError, f"{texts}:2: ", "'u1'"):
-        kaldi.read(source, "english")
+        kaldi.read(source, "en")
     texts.write_bytes("u1 ж\n".encode("koi8-r"))
     with refused(ManifestError, f"{texts}: ", "UTF-8"):
-        kaldi.read(source, "english")
+        kaldi.read(source, "en")
     texts.unlink()
     with refused(ManifestError, f"{texts}: "):
-        kaldi.read(source, "english")
+        kaldi.read(source, "en")

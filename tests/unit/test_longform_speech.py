@@ -7,6 +7,7 @@ import pytest
 
 from keyframe_asr import load
 from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import KeyframeError
@@ -41,10 +42,10 @@ def test_joints(spoken, detector: str, silence: float) -> None:
     apart = recognizer.transcribe_batch([samples for samples, _ in spoken])
     expected = "".join(one.text for one in apart)
     found = recognizer.transcribe(sound, RecognitionOptions(voice_activity=detector))
-    errors = word_errors([expected], [found.text], "mandarin")
+    errors = word_errors([expected], [found.text], TEXT_FORMS["mandarin"])
     # without silence voices change in the middle of a segment, which the model never met
     assert errors.rate < (0.05 if silence else 0.15), (expected, found.text)
-    truth = word_errors(["".join(said for _, said in spoken)], [found.text], "mandarin")
+    truth = word_errors(["".join(said for _, said in spoken)], [found.text], TEXT_FORMS["mandarin"])
     assert truth.insertions <= 0.02 * truth.reference_length, "nothing is there twice"
     assert truth.deletions <= (0.02 if silence else 0.08) * truth.reference_length, (
         "nothing is lost"

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.evaluation.metrics import (
     Errors,
     character_errors,
@@ -55,16 +56,16 @@ def test_empty_references() -> None:
 
 
 def test_english_counts_spaces_as_characters() -> None:
-    assert split_words(" TURN  ON ", "english") == ["TURN", "ON"]
-    assert split_characters(" TURN  ON ", "english") == list("TURN ON")
-    assert character_errors(["TURN ON"], ["TURNON"], "english").deletions == 1
-    assert word_errors(["TURN ON"], ["TURNON"], "english").total == 2
+    assert split_words(" TURN  ON ", TEXT_FORMS["english"]) == ["TURN", "ON"]
+    assert split_characters(" TURN  ON ", TEXT_FORMS["english"]) == list("TURN ON")
+    assert character_errors(["TURN ON"], ["TURNON"], TEXT_FORMS["english"]).deletions == 1
+    assert word_errors(["TURN ON"], ["TURNON"], TEXT_FORMS["english"]).total == 2
 
 
 def test_mandarin_ignores_spaces_and_takes_characters_for_words() -> None:
-    assert split_characters("打开 灯", "mandarin") == ["打", "开", "灯"]
-    assert split_words("打开ABC 灯𠀀", "mandarin") == ["打", "开", "ABC", "灯", "𠀀"]
-    assert character_errors(["打开 灯"], ["打 开灯"], "mandarin").total == 0
+    assert split_characters("打开 灯", TEXT_FORMS["mandarin"]) == ["打", "开", "灯"]
+    assert split_words("打开ABC 灯𠀀", TEXT_FORMS["mandarin"]) == ["打", "开", "ABC", "灯", "𠀀"]
+    assert character_errors(["打开 灯"], ["打 开灯"], TEXT_FORMS["mandarin"]).total == 0
 
 
 def test_interval_holds_the_rate_and_narrows_with_more_utterances() -> None:

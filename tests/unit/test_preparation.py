@@ -54,7 +54,7 @@ def corpus(tmp_path: Path) -> CorpusListing:
         "dev": utterances(tmp_path, "dev", TEXTS[:2]),
         "test": utterances(tmp_path, "test", TEXTS[2:5]),
     }
-    return CorpusListing("small", "mandarin", splits, ["a note"])
+    return CorpusListing("small", "zh", splits, ["a note"])
 
 
 def with_more(corpus: CorpusListing, *more: ListedUtterance) -> CorpusListing:
@@ -107,9 +107,9 @@ def test_statistics_are_those_that_a_training_would_measure(
 def test_summary(corpus: CorpusListing, tmp_path: Path) -> None:
     summary = prepare_corpus(corpus, tmp_path / "out").summary
     assert summary == read_summary(tmp_path / "out")
-    assert (summary.corpus, summary.language, summary.normalisation) == (
+    assert (summary.corpus, summary.language, summary.text_form) == (
         "small",
-        "mandarin",
+        "zh",
         "mandarin",
     )
     assert summary.tokenizer == {
@@ -219,7 +219,7 @@ def test_more_problems_than_an_accident(corpus: CorpusListing, tmp_path: Path) -
 
 def test_one_problem_in_a_hundred_is_an_accident(tmp_path: Path) -> None:
     many = utterances(tmp_path, "train", ["好"] * 99)
-    listing = CorpusListing("many", "mandarin", {"train": many}, problems=["u: has no transcript"])
+    listing = CorpusListing("many", "zh", {"train": many}, problems=["u: has no transcript"])
     summary = prepare_corpus(listing, tmp_path / "out").summary
     assert problems(tmp_path / "out") == {"u": "has no transcript"}
     dev, test, unusable = summary.notes
@@ -241,24 +241,24 @@ def test_transcripts_that_cannot_be_trusted(corpus: CorpusListing, tmp_path: Pat
     keep = PreparationOptions(digits="keep", allow_incomplete=True)
     summary = prepare_corpus(with_more(corpus, *more), tmp_path / "out", keep).summary
     assert problems(tmp_path / "out").keys() == {"silent"}
-    assert summary.normalisation == "mandarin"
+    assert summary.text_form == "mandarin"
     kept = [text(cut) for cut in load_manifest(tmp_path / "out" / "test.jsonl.gz")][-3:]
     assert kept == ["26度", "26度", "二〇二六年"]
 
 
 def test_english_digits_and_foreign_letters(tmp_path: Path) -> None:
     said = ["Room 42, please.", "Café Zoë", "Łódź is far", "don’t", "٣ men"]
-    listing = CorpusListing("spoken", "english", {"train": utterances(tmp_path, "train", said)})
+    listing = CorpusListing("spoken", "en", {"train": utterances(tmp_path, "train", said)})
     out = tmp_path / "out"
     lenient = PreparationOptions("characters", allow_incomplete=True)
     refusing = prepare_corpus(listing, out, lenient)
-    assert refusing.summary.normalisation == "english"
+    assert refusing.summary.text_form == "english"
     assert [text(cut) for cut in load_manifest(out / "train.jsonl.gz")] == ["CAFE ZOE", "DON'T"]
     assert problems(out).keys() == {"train-0", "train-2", "train-4"}
     assert "Ł" in problems(out)["train-2"] and "english" in problems(out)["train-2"]
 
     keeping = prepare_corpus(listing, out, replace(lenient, digits="keep"))
-    assert keeping.summary.normalisation == "english-digits"
+    assert keeping.summary.text_form == "english-digits"
     cuts = load_manifest(out / "train.jsonl.gz")
     assert [text(cut) for cut in cuts] == ["ROOM 42 PLEASE", "CAFE ZOE", "DON'T"]
     assert "٣" in problems(out)["train-4"]
@@ -288,7 +288,7 @@ def test_parts_of_one_recording(corpus: CorpusListing, tmp_path: Path) -> None:
 def test_a_name_twice_and_nothing_at_all(corpus: CorpusListing, tmp_path: Path) -> None:
     twice = with_more(corpus, corpus.splits["train"][0])
     assert "'train-0'" in failure(twice, tmp_path / "out", LENIENT)
-    nothing = CorpusListing("none", "english", {"train": []})
+    nothing = CorpusListing("none", "en", {"train": []})
     assert failure(nothing, tmp_path / "out", LENIENT).startswith("none: ")
 
 

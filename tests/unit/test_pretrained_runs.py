@@ -123,7 +123,7 @@ def prepared_data(source: Path, folder: Path) -> dict[str, Any]:
     texts = {"train": random_texts(8, 1), "dev": random_texts(3, 2)}
     table = write_corpus(folder, texts)
     options = PreparationOptions("characters")
-    prepare_corpus(tables.read_table(table, "english"), folder / "out", options)
+    prepare_corpus(tables.read_table(table, "en"), folder / "out", options)
     data = data_of(table, source, [FROZEN])
     return data | {"data": {"prepared": str(folder / "out")}}
 

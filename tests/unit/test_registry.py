@@ -127,10 +127,10 @@ def test_source_and_out(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("corpus", "language"),
     [
-        ("aishell_sample", "mandarin"),
-        ("audio_cmn", "mandarin"),
-        ("an4", "english"),
-        ("speechocean762", "english"),
+        ("aishell_sample", "zh"),
+        ("audio_cmn", "zh"),
+        ("an4", "en"),
+        ("speechocean762", "en"),
     ],
 )
 def test_what_is_a_table_now_says_so(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.errors import refused
 from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.errors import ManifestError, ModelError, RecipeError
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import (
@@ -246,7 +247,7 @@ def test_truncated_sentencepiece_model_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_normalise_english(text: str, expected: str) -> None:
-    assert normalise_text(text, "english") == expected
+    assert normalise_text(text, TEXT_FORMS["english"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -260,12 +261,12 @@ def test_normalise_english(text: str, expected: str) -> None:
     ],
 )
 def test_normalise_mandarin(text: str, expected: str) -> None:
-    assert normalise_text(text, "mandarin") == expected
+    assert normalise_text(text, TEXT_FORMS["mandarin"]) == expected
 
 
 @given(st.text(max_size=30))
 def test_normalised_english_holds_only_its_alphabet_and_stays(text: str) -> None:
-    normal = normalise_text(text, "english")
+    normal = normalise_text(text, TEXT_FORMS["english"])
     assert set(normal) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
     assert normal == " ".join(normal.split())
-    assert normalise_text(normal, "english") == normal
+    assert normalise_text(normal, TEXT_FORMS["english"]) == normal

@@ -32,7 +32,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = table.read_text().replace("\tA", "\tA 1")
     table.write_text(content)
     options = PreparationOptions("characters", digits="keep")
-    prepare_corpus(tables.read_table(table, "english"), folder / "out", options)
+    prepare_corpus(tables.read_table(table, "en"), folder / "out", options)
     return folder / "out"
 
 
@@ -70,9 +70,9 @@ def test_prepared_stands_for_its_manifests(prepared: Path) -> None:
 
 def test_what_a_recipe_leaves_open(prepared: Path) -> None:
     recipe = recipe_of(prepared)
-    assert recipe.normalisation is None
+    assert recipe.text_form is None
     found = complete_recipe(recipe)
-    assert (found.language, found.normalisation) == ("english", "english-digits")
+    assert (found.language, found.form.name) == ("en", "english-digits")
     assert found.tokenizer.kind == "characters"
     spelled_out = parse_config(Recipe, found.model_dump(), "tones")
     assert complete_recipe(spelled_out) == found
@@ -85,11 +85,11 @@ def test_a_whole_run_and_its_evaluation(prepared: Path, tmp_path: Path) -> None:
         kept, given = run / name, prepared / name
         assert kept.read_text().strip() == given.read_text().strip()
     config = load_model_folder_config(model / "config.yaml")
-    assert (config.language, config.normalisation) == ("english", "english-digits")
+    assert (config.language, config.text_form.name) == ("en", "english-digits")
     assert "on `out`" in (model / "README.md").read_text()
 
     stored = load_recipe(run / "recipe.yaml")
-    assert stored.normalisation == "english-digits"
+    assert stored.form.name == "english-digits"
     assert stored.data.prepared == str(prepared)
     train(stored, run, resume=True, quiet=True)
 
@@ -104,15 +104,15 @@ def test_resuming_with_another_normal_form(prepared: Path, tmp_path: Path) -> No
     run = tmp_path / "run"
     train(recipe_of(prepared), run, quiet=True)
     manifests = {name: str(prepared / f"{name}.jsonl.gz") for name in ("train", "dev")}
-    with refused(TrainingError, "normalisation", run):
+    with refused(TrainingError, "text_form", run):
         train(recipe_of(prepared, data=manifests), run, resume=True, quiet=True)
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"language": "mandarin"}, ["language 'mandarin'", "'english'"]),
-        ({"normalisation": "english"}, ["normalisation 'english'", "'english-digits'"]),
+        ({"language": "zh"}, ["language 'zh'", "'en'"]),
+        ({"text_form": "english"}, ["text_form 'english'", "'english-digits'"]),
         (
             {"tokenizer": {"kind": "sentencepiece", "vocab_size": 30}},
             ["tokenizer.kind 'sentencepiece'", "'characters'", "tokenizer.vocab_size '30'"],

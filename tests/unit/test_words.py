@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.results import Token, Word
-from keyframe_asr.text.forms import mixed_words
+from keyframe_asr.text.scripts import mixed_words
 from keyframe_asr.text.tokenizer import UNKNOWN_TEXT
 
 PIECES = ["▁TURN", "▁", "ED", "S", " ", "你", "好", "▁你好吗", "A", "7", UNKNOWN_TEXT, "▁ON你"]

@@ -35,6 +35,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.evaluation.metrics import (
     confidence_interval,
@@ -48,7 +49,6 @@ from keyframe_asr.text.forms import normalise_text
 
 HERE = Path(__file__).parent
 OURS = "research.benchmarks.whisper.recognise_with_keyframes"
-LANGUAGE_CODES = {"mandarin": "zh", "english": "en"}
 
 
 def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, list[str]]]:
@@ -69,7 +69,7 @@ def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, li
         for beam in (1, 5):
             command = [
                 *(given.whisper_python, str(HERE / "recognise_with_whisper.py"), given.whisper),
-                *("LIST", "--language", LANGUAGE_CODES[language], "--beam", str(beam)),
+                *("LIST", "--language", language, "--beam", str(beam)),
             ]
             found[f"whisper-base, beam {beam}, {threads} threads"] = (threads, command)
     return found
@@ -89,13 +89,13 @@ def run(command: list[str], threads: int, paths: Sequence[str]) -> dict[str, Any
     return result
 
 
-def normal_form(texts: Sequence[str], language: str, whisper_python: str) -> list[list[str]]:
+def normal_form(texts: Sequence[str], form: TextForm, whisper_python: str) -> list[list[str]]:
     """Return the words (English) or characters (Mandarin) that are compared."""
-    if language == "english":
+    if form.separation == "spaces":
         from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
         normalise = EnglishTextNormalizer({})
-        return [split_words(normalise(one), "english") for one in texts]
+        return [split_words(normalise(one), form) for one in texts]
     spelled = subprocess.run(
         [whisper_python, str(HERE / "spell_out_mandarin.py")],
         input="\n".join(one.replace("\n", " ") for one in texts),
@@ -103,7 +103,7 @@ def normal_form(texts: Sequence[str], language: str, whisper_python: str) -> lis
         text=True,
         check=True,
     ).stdout.split("\n")
-    return [split_characters(normalise_text(one, "mandarin"), "mandarin") for one in spelled]
+    return [split_characters(normalise_text(one, form), form) for one in spelled]
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -133,13 +133,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run all systems in turn, score them, and write the report."""
     given = parsed(arguments)
     stored = load_model_folder(find_model(given.model))
-    language = stored.config.language
+    language, form = stored.config.language, stored.config.text_form
     parameters = sum(one.numel() for one in stored.network.parameters())
     cuts = list(load_manifest(given.manifest))
     if given.utterances:
         cuts = cuts[:: max(1, len(cuts) // given.utterances)]
     paths, audio_seconds = [str(audio_path(cut)) for cut in cuts], sum(c.duration for c in cuts)
-    references = normal_form([text(cut) for cut in cuts], language, given.whisper_python)
+    references = normal_form([text(cut) for cut in cuts], form, given.whisper_python)
     runs: dict[str, list[dict[str, Any]]] = {}
     for repeat in range(given.repeats):
         for name, (threads, command) in systems(given, language).items():
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{repeat + 1}/{given.repeats} {name}: real-time factor {taken:.4f}", flush=True)
     rows = {}
     for name, results in runs.items():
-        hypotheses = normal_form(results[0]["texts"], language, given.whisper_python)
+        hypotheses = normal_form(results[0]["texts"], form, given.whisper_python)
         factors = sorted(one["seconds"] / audio_seconds for one in results)
         rows[name] = {
             "error": count_errors(references, hypotheses).rate,
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = {
         "model": stored.config.name,
         "manifest": given.manifest,
-        "unit": "characters" if language == "mandarin" else "words",
+        "unit": form.unit,
         "utterances": len(cuts),
         "audio_seconds": audio_seconds,
         "parameters": parameters,

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from keyframe_asr.cli.measuring import progress_shown
+from keyframe_asr.config.text_choices import TEXT_FORM_NAMES, language_tag
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.io.atomic_write import write_whole
 
 if TYPE_CHECKING:
-    from keyframe_asr.config.model import NormalisationName
+    from keyframe_asr.config.text_form import TextForm
     from keyframe_asr.data.checks.report import DataReport
-
-
-class Language(StrEnum):
-    """Languages with a normal form in `keyframe_asr.text.forms`."""
-
-    english = "english"
-    mandarin = "mandarin"
 
 
 def check_data(
@@ -36,10 +29,13 @@ def check_data(
         help="Folder of a model or prepared corpus whose tokenizer splits the texts. Default: "
         "count characters.",
     ),
-    language: Language | None = typer.Option(
+    language: str | None = typer.Option(
         None,
-        help="Language whose text normalisation is used. Default: mandarin if most letters are "
-        "Han, else english.",
+        help="Language of the texts as a tag, such as en, de or zh; chooses their form. Default: "
+        "guessed from the scripts of the texts.",
+    ),
+    text_form: str | None = typer.Option(
+        None, help=f"Form of the texts: {', '.join(TEXT_FORM_NAMES)}. Default: by language."
     ),
     json_file: str | None = typer.Option(
         None,
@@ -71,8 +67,7 @@ def check_data(
     with progress_shown("decoding") as progress:
         report = check_manifests(
             manifest,
-            language=language.value if language else None,
-            normalisation=_normalisation_of(tokenizer) if tokenizer and not language else None,
+            text_form=_text_form(language, text_form, tokenizer),
             tokenizer=load_tokenizer(tokenizer) if tokenizer else None,
             subsampling_factor=subsampling_factor,
             workers=workers,
@@ -87,16 +82,34 @@ def check_data(
         raise KeyframeError(verdict(errors))
 
 
-def _normalisation_of(folder: Path) -> NormalisationName | None:
-    """Return the normalisation of a prepared corpus or model, or None if the folder has none."""
+def _text_form(language: str | None, name: str | None, folder: Path | None) -> TextForm | None:
+    """Return the form that the options choose; None if it is to be guessed."""
+    from keyframe_asr.config.text_form import TEXT_FORMS, default_form
+
+    if name is not None:
+        if name not in TEXT_FORM_NAMES:
+            raise typer.BadParameter(
+                f"'{name}' is not a text form; give one of {', '.join(TEXT_FORM_NAMES)}",
+                param_hint="--text-form",
+            )
+        return TEXT_FORMS[name]
+    if language is not None:
+        try:
+            return default_form(language_tag(language))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--language") from None
+    return _form_of(folder) if folder else None
+
+
+def _form_of(folder: Path) -> TextForm | None:
+    """Return the form of a prepared corpus or model, or None if the folder has none."""
     from keyframe_asr.config.model import load_model_folder_config
     from keyframe_asr.data.corpora.summary import read_summary
-    from keyframe_asr.text.forms import NORMALISATIONS
 
     if summary := read_summary(folder):
-        return next((name for name in NORMALISATIONS if name == summary.normalisation), None)
+        return summary.form if summary.text_form else None
     if (folder / "config.yaml").is_file():
-        return load_model_folder_config(folder / "config.yaml").normalisation
+        return load_model_folder_config(folder / "config.yaml").text_form
     return None
 
 

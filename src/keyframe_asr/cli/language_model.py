@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from keyframe_asr.config.text_form import TextForm
     from keyframe_asr.inference.recognizer import Recognizer
 
 
@@ -46,18 +47,29 @@ def language_model(
     from keyframe_asr.decoding.lm.kneser_ney import estimate
     from keyframe_asr.decoding.lm.scoring import split_units
     from keyframe_asr.inference.recognizer import load
-    from keyframe_asr.text.forms import NORMALISATIONS
 
     recognizer: Recognizer | None = load(model, "cpu") if model is not None else None
     tokenizer = recognizer.tokenizer if recognizer else None
-    normalise = NORMALISATIONS[recognizer.config.normalisation] if recognizer else str
+    form = recognizer.config.text_form if recognizer else None
     sentences = [
-        split_units(normalise(line), unit, tokenizer) for path in text for line in _lines(path)
+        split_units(_in_form(line, unit, form), unit, tokenizer)
+        for path in text
+        for line in _lines(path)
     ]
     found = estimate(sentences, order)
     write_arpa(found, out)
     sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(found.orders, 1))
     typer.echo(f"{out}: {sizes} from {len(sentences)} sentences")
+
+
+def _in_form(line: str, unit: str, form: TextForm | None) -> str:
+    """Bring a line into the form of the model, if any, with spaces between all of its words."""
+    from keyframe_asr.text.forms import normalise_text, words_of_form
+
+    if form is None:
+        return line
+    normal = normalise_text(line, form)
+    return " ".join(words_of_form(normal, form)) if unit == "word" else normal
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -13,9 +13,9 @@ import typer
 from keyframe_asr.cli.error_line import advice_on_interrupt
 from keyframe_asr.cli.measuring import progress_lines
 from keyframe_asr.cli.options import grouped
+from keyframe_asr.config.text_choices import TEXT_FORM_NAMES, Digits, Units
 from keyframe_asr.data import registry
 from keyframe_asr.errors import OptionError
-from keyframe_asr.text.forms import Digits, Units
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -44,7 +44,8 @@ class ReadingOptions:
         ),
     ] = None
     language: Annotated[
-        str | None, typer.Option(help="english, mandarin, or the corpus's own language code.")
+        str | None,
+        typer.Option(help="Language of the transcripts as a tag, such as en, de, zh-TW or zh+en."),
     ] = None
     train: Annotated[
         str | None, typer.Option(help="Folder or file of the training set, relative to --source.")
@@ -70,9 +71,18 @@ class ReadingOptions:
 class TextOptions:
     """How transcripts become tokens."""
 
+    text_form: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Form of the texts: {', '.join(TEXT_FORM_NAMES)}. Default: by language."
+        ),
+    ] = None
     units: Annotated[
         Units | None,
-        typer.Option(help="Tokens of the model. Default: characters for Mandarin, else unigram."),
+        typer.Option(
+            help="Tokens of the model; mixed: Han characters, and subwords of other text. Default: "
+            "by text form."
+        ),
     ] = None
     vocab_size: Annotated[
         int | None,
@@ -112,13 +122,13 @@ def prepare(
     """
     given = vars(reading) | vars(texts)
     parts, speakers = given.pop("part"), given.pop("dev_speakers")
-    options = registry.PrepareOptions(
-        **given,
-        parts=tuple(parts or ()),
-        dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
-    )
     with advice_on_interrupt(INTERRUPTED), _progress_shown() as progress:
         try:
+            options = registry.PrepareOptions(
+                **given,
+                parts=tuple(parts or ()),
+                dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
+            )
             prepared = registry.prepare(corpus, source, out, options, progress)
         except OptionError as error:
             raise typer.BadParameter(error.reason, param_hint=_flag(error.option)) from None

@@ -10,9 +10,8 @@ from pydantic import Field, model_validator
 
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
-
-NormalisationName = Literal["english", "english-digits", "mandarin"]
-"""Normal forms of transcripts, defined in `keyframe_asr.text.forms`."""
+from keyframe_asr.config.text_choices import default_form_name, language_tag
+from keyframe_asr.config.text_form import TEXT_FORMS, LanguageTag, NamedTextForm
 
 
 class FeaturesConfig(Strict):
@@ -160,13 +159,14 @@ class ModelFolderConfig(Strict):
     """`config.yaml` of a model folder: everything needed to rebuild the network."""
 
     renamed_keys: ClassVar[Mapping[str, Renamed]] = {
-        "spike_lead_seconds": Renamed("emission_delay_seconds", _negative)
+        "spike_lead_seconds": Renamed("emission_delay_seconds", _negative),
+        "normalisation": Renamed("text_form"),
     }
 
     name: str
-    language: Literal["english", "mandarin"]
-    normalisation: NormalisationName = "english"
-    """Normal form of the training transcripts; default: that of `language`."""
+    language: LanguageTag
+    text_form: NamedTextForm = TEXT_FORMS["english"]
+    """Form of the training transcripts; default: that of `language`."""
     vocab_size: int = Field(ge=4)
     keyframes: bool
     fusion: bool
@@ -185,23 +185,15 @@ class ModelFolderConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _named_after_language(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("language") not in ("english", "mandarin"):
+    def _usual_form(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("language"), str):
             return data  # rejected by the validation that follows
-        return {"normalisation": data["language"]} | data
-
-    @model_validator(mode="after")
-    def _check(self) -> ModelFolderConfig:
-        check_normalisation(self.language, self.normalisation)
-        return self
+        try:
+            return {"text_form": default_form_name(language_tag(data["language"]))} | data
+        except ValueError:
+            return data
 
 
 def load_model_folder_config(path: Path | str) -> ModelFolderConfig:
     """Read `config.yaml` of a model folder. Raises `RecipeError` if it is invalid."""
     return parse_config(ModelFolderConfig, read_yaml(Path(path)), str(path))
-
-
-def check_normalisation(language: str, normalisation: NormalisationName | None) -> None:
-    """Raise `ValueError` if the normal form does not belong to the language."""
-    if normalisation is not None and not normalisation.startswith(language):
-        raise ValueError(f"normalisation '{normalisation}' is not for language '{language}'")

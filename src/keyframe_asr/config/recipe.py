@@ -16,10 +16,9 @@ from keyframe_asr.config.augment import AugmentConfig
 from keyframe_asr.config.model import (
     FeaturesConfig,
     ModelConfig,
-    NormalisationName,
-    check_normalisation,
 )
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
+from keyframe_asr.config.text_form import LanguageTag, NamedTextForm, TextForm, default_form
 
 
 class DataConfig(Strict):
@@ -52,13 +51,14 @@ class DataConfig(Strict):
 
 
 class TokenizerConfig(Strict):
-    """Tokens: characters or sentencepiece units."""
+    """Tokens: characters, sentencepiece units, or both."""
 
-    kind: Literal["characters", "sentencepiece"] = "characters"
-    """`characters` for Mandarin, `sentencepiece` for other languages."""
+    kind: Literal["characters", "sentencepiece", "mixed"] = "characters"
+    """`characters` for scripts without spaces, `sentencepiece` for others; `mixed`: every Han
+    character, and sentencepiece units of the text between them."""
     vocab_size: int | None = Field(default=None, ge=8)
     """Maximum number of tokens, including special symbols; `null`: all characters of the training
-    texts. Required by sentencepiece."""
+    texts. Required by sentencepiece and mixed, where Han characters come on top."""
     model_type: Literal["unigram", "bpe", "word", "char"] = "unigram"
     """Type of the sentencepiece model."""
 
@@ -208,14 +208,17 @@ class TrainingConfig(Strict):
 class Recipe(Strict):
     """A training recipe."""
 
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {"normalisation": Renamed("text_form")}
+
     name: str
     """Name of the models and of the default run folder, `runs/NAME`."""
     seed: int = 1
     """Random seed of initial weights, order of batches and augmentation."""
-    language: Literal["english", "mandarin"] = "english"
-    """Language of the transcripts; selects text normalisation and error unit."""
-    normalisation: NormalisationName | None = None
-    """Normal form of the transcripts; `null`: that of `data.prepared`, else of `language`."""
+    language: LanguageTag = "en"
+    """Language of the transcripts, as a BCP 47 tag."""
+    text_form: NamedTextForm | None = None
+    """Form of the transcripts, and their error unit: a name, or the fields of a form; `null`: that
+    of `data.prepared`, else of `language`."""
     data: DataConfig
     """Manifests."""
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -231,9 +234,13 @@ class Recipe(Strict):
     stages: list[StageConfig] = Field(min_length=1)
     """Training stages, in order."""
 
+    @property
+    def form(self) -> TextForm:
+        """The form of the transcripts, that of the language if there is no other."""
+        return self.text_form or default_form(self.language)
+
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        check_normalisation(self.language, self.normalisation)
         for stage in self.stages:
             if self.model.decoder is None and stage.losses.decoder > 0:
                 raise ValueError(

@@ -7,14 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from keyframe_asr.config.text_choices import TEXT_FORM_NAMES, Digits, Units, language_tag
 from keyframe_asr.errors import ManifestError, OptionError
-from keyframe_asr.text.forms import Digits, Units
 
 if TYPE_CHECKING:
+    from keyframe_asr.config.text_form import TextForm
     from keyframe_asr.data.corpora.listing import CorpusListing
     from keyframe_asr.data.corpora.preparation import PreparationProgress, Prepared
-
-LANGUAGES = ("english", "mandarin")
 
 MIN_HOURS, MIN_VOCABULARY = 0.01, 8
 """Smallest values of `hours` and `vocab_size`."""
@@ -28,7 +27,6 @@ class Corpus:
         module: module in `keyframe_asr.data.corpora`.
         options: fields of `PrepareOptions` that it accepts, in addition to those of every corpus.
         required: the options that must be given.
-        languages: valid values of `language`; empty if the corpus names its languages itself.
         archives: name of the corpus in `download`; None if it cannot be downloaded.
         parts: the parts of a larger corpus that make up this one; empty for all.
         reader: function of the module that lists the corpus in a `CorpusListing`.
@@ -37,7 +35,6 @@ class Corpus:
     module: str
     options: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
     archives: str | None = None
     parts: tuple[str, ...] = ()
     reader: str = "read"
@@ -60,10 +57,10 @@ CORPORA: dict[str, Corpus] = {
     ),
     "speechocean762": Corpus("speechocean762", _COMPLETE, archives="speechocean762"),
     "commonvoice": Corpus("commonvoice", ("language",)),
-    "kaldi": Corpus("kaldi", _OWN, ("language",), LANGUAGES),
-    "tsv": Corpus("tables", _OWN, ("language",), LANGUAGES, reader="read_table"),
-    "csv": Corpus("tables", _OWN, ("language",), LANGUAGES, reader="read_table"),
-    "lhotse": Corpus("tables", _OWN, ("language",), LANGUAGES, reader="read_cuts"),
+    "kaldi": Corpus("kaldi", _OWN, ("language",)),
+    "tsv": Corpus("tables", _OWN, ("language",), reader="read_table"),
+    "csv": Corpus("tables", _OWN, ("language",), reader="read_table"),
+    "lhotse": Corpus("tables", _OWN, ("language",), reader="read_cuts"),
 }
 
 SYNTHETIC: dict[str, tuple[Literal["mandarin", "english"], int]] = {
@@ -74,10 +71,10 @@ SYNTHETIC: dict[str, tuple[Literal["mandarin", "english"], int]] = {
 
 NAMES = (*CORPORA, *SYNTHETIC)
 
-TABLES: dict[str, str] = {"aishell_sample": "mandarin", "audio_cmn": "mandarin"}
+TABLES: dict[str, str] = {"aishell_sample": "zh", "audio_cmn": "zh"}
 """Names that older versions had for corpora now read as a table, and their language."""
 
-_ALSO_AS_TABLES = {"an4": "english", "speechocean762": "english"}
+_ALSO_AS_TABLES = {"an4": "en", "speechocean762": "en"}
 """Corpora that older versions also read as a table."""
 
 
@@ -86,13 +83,16 @@ class PrepareOptions:
     """Options of `prepare`; each corpus accepts some of them.
 
     Attributes:
-        language: english or mandarin, or the name that the corpus uses.
+        language: tag of the language (BCP 47), such as `de`, `zh-TW` or `zh+en`; for Common Voice
+            the name of the part, which is its tag. `english` and `mandarin` stand for `en` and
+            `zh`.
+        text_form: name of the form of the texts, or a form; None is that of the language.
         train, dev, test: folder or file of each split, relative to the source.
         dev_speakers: speakers to move from the training split to the development split.
         parts: parts of the corpus to use; empty for the usual parts.
         hours: use only this many hours of the training split, drawn at random.
         download: download the corpus into the source first.
-        units: tokens; None is characters for Mandarin, and unigram pieces otherwise.
+        units: tokens; None is what suits the text form.
         vocab_size: maximum number of tokens; None is 500 pieces, or all characters.
         digits: leave out transcripts with digits, or keep them unchanged.
         allow_incomplete: continue even if many utterances cannot be used.
@@ -102,6 +102,7 @@ class PrepareOptions:
     """
 
     language: str | None = None
+    text_form: str | TextForm | None = None
     train: str | None = None
     dev: str | None = None
     test: str | None = None
@@ -120,6 +121,11 @@ class PrepareOptions:
             if value not in allowed:
                 names = ", ".join(filter(None, allowed))
                 raise OptionError(name, f"'{value}' is not a choice; use one of {names}")
+        if isinstance(self.text_form, str) and self.text_form not in TEXT_FORM_NAMES:
+            raise OptionError(
+                "text_form",
+                f"'{self.text_form}' is not a text form; use one of {', '.join(TEXT_FORM_NAMES)}",
+            )
         for name in ("parts", "dev_speakers"):
             if isinstance(getattr(self, name), str):  # would be read letter by letter
                 raise OptionError(name, f"'{getattr(self, name)}' is a string; give a tuple")
@@ -130,7 +136,7 @@ class PrepareOptions:
 
 
 _DEFAULTS = PrepareOptions()
-_EVERY = ("units", "vocab_size", "digits", "allow_incomplete")
+_EVERY = ("text_form", "units", "vocab_size", "digits", "allow_incomplete")
 """Options that every corpus accepts."""
 
 
@@ -195,11 +201,13 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
         if value != getattr(_DEFAULTS, option) and option not in taken:
             raise OptionError(option, f"{corpus} does not accept it")
         if not value and option in known.required:
-            raise OptionError(option, f"{corpus} needs it")
-    if known.languages and options.language not in known.languages:
-        raise OptionError(
-            "language", f"is '{options.language}'; choose one of {', '.join(known.languages)}"
-        )
+            advice = "; give a tag such as en, de or zh" if option == "language" else ""
+            raise OptionError(option, f"{corpus} needs it{advice}")
+    if options.language is not None:
+        try:
+            language_tag(options.language)
+        except ValueError as error:
+            raise OptionError("language", str(error)) from None
     if source is not None and out.resolve() == source.resolve():
         raise OptionError("out", "is also the source, which would be overwritten; give another")
 
@@ -213,6 +221,8 @@ def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListin
         source = download(known.archives, source, parts=options.parts or None)
     module = importlib.import_module(f"keyframe_asr.data.corpora.{known.module}")
     given = {option: getattr(options, option) for option in known.options}
+    if options.language is not None:
+        given["language"] = language_tag(options.language)
     given["parts"] = known.parts or options.parts
     speakers = given.pop("dev_speakers", ())
     read = getattr(module, known.reader)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.results import Segment, Token, Word
-from keyframe_asr.text.forms import is_han
+from keyframe_asr.text.scripts import is_unspaced, joins_previous
 
 WORD_BOUNDARY = "▁"
 """Marks the beginning of a word in sentencepiece tokens."""
@@ -68,30 +68,33 @@ def _end(start: float, limit: float, level: SpeechLevel | None) -> float:
 def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
     """Join tokens of any tokenizer into words.
 
-    Words are separated by white space or sentencepiece's mark; every Han character is a word. A
-    word spans its first to its last token, and its confidence is the lowest of its tokens. The time
-    of a token with several words (sentencepiece on Mandarin) is divided equally among its
-    characters.
+    Words are separated by white space or sentencepiece's mark; every character, with its marks, of
+    a script without spaces is a word. A word spans its first to its last token, and its confidence
+    is the lowest of its tokens. The time of a token with several words (sentencepiece on Mandarin)
+    is divided equally among its characters.
     """
     found: list[Word] = []
-    joins = False
+    joins = open_ = False  # the last word may get more letters, or more marks
     for token in tokens:
         symbols = token.text.replace(mark, " ")
         visible = sum(not symbol.isspace() for symbol in symbols)
         place = 0
         for symbol in symbols:
             if symbol.isspace():
-                joins = False
+                joins = open_ = False
                 continue
             start, end = _boundary(token, place, visible), _boundary(token, place + 1, visible)
             place += 1
-            if joins and not is_han(symbol):
+            last_text = found[-1].text if found else ""
+            belongs = joins and not is_unspaced(symbol)
+            if belongs or (open_ and joins_previous(symbol, last_text)):
                 last = found[-1]
                 confidence = min(last.confidence, token.confidence)
                 found[-1] = Word(last.text + symbol, last.start, end, confidence)
             else:
                 found.append(Word(symbol, start, end, token.confidence))
-            joins = not is_han(symbol)
+                joins = not is_unspaced(symbol)
+            open_ = True
     return found
 
 

@@ -36,7 +36,7 @@ from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.inference.speech_check import speech_regions
 from keyframe_asr.results import Token, Word
-from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.forms import normaliser, words_of_form
 from keyframe_asr.text.tokenizer import SentencePieceTokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 
@@ -169,7 +169,7 @@ class Calibrator:
         return Calibration(confidences, check, report, panels)
 
     def _add_batch(self, batch: Sequence[ReadCut], halves: Sequence[int]) -> None:
-        normalise = NORMALISATIONS[self.recognizer.config.normalisation]
+        normalise = normaliser(self.recognizer.config.text_form)
         texts = [normalise(text(cut.cut)) for cut in batch]
         targets = [tuple(self.recognizer.tokenizer.encode(reference)) for reference in texts]
         encoded = self.recognizer.encode([cut.samples for cut in batch])
@@ -179,7 +179,8 @@ class Calibrator:
                 right = right_units(targets[row], hypothesis.tokens)
                 self._tokens[mode].add(hypothesis.confidences, right, halves[row])
                 joined = self._joined(hypothesis)
-                right = right_units(texts[row].split(), [word.text for word in joined])
+                spoken = words_of_form(texts[row], self.recognizer.config.text_form)
+                right = right_units(spoken, [word.text for word in joined])
                 self._words[mode].add([word.confidence for word in joined], right, halves[row])
             if mode == self.modes[0]:
                 self._speech += self._recognised(encoded, found, targets, halves)

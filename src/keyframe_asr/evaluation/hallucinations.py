@@ -1,4 +1,4 @@
-"""Hallucinations: words (Mandarin: characters) recognised per hour of non-speech."""
+"""Hallucinations: words or characters recognised per hour of non-speech."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keyframe_asr.audio.synthetic_noise import NonSpeech
-from keyframe_asr.evaluation.metrics import split_characters, split_words
+from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.text.forms import NORMALISATIONS
 from keyframe_asr.timing import SAMPLE_RATE
 
 
@@ -66,10 +65,9 @@ def count_hallucinations(
         AudioError: a sound cannot be recognised.
     """
     check = recognizer.speech_check
-    language = NORMALISATIONS[recognizer.config.normalisation].language
     report: dict[str, Any] = {
         "model": recognizer.config.name,
-        "unit": "words" if language == "english" else "characters",
+        "unit": recognizer.config.text_form.unit,
         "checked": check is not None,
         "machine": machine(recognizer.device_name),
         "decode": {},
@@ -87,15 +85,13 @@ def count_hallucinations(
 
 
 def _count(recognizer: Recognizer, sounds: Sequence[NonSpeech], mode: DecodeMode) -> dict[str, Any]:
-    normalise = NORMALISATIONS[recognizer.config.normalisation]
-    split = split_words if normalise.language == "english" else split_characters
     every = Hallucinations()
     kinds = {sound.kind: Hallucinations() for sound in sounds}
     results = recognizer.transcribe_each([sound.samples for sound in sounds], mode)
     for sound, result in zip(sounds, results, strict=True):
         text = result.unwrap().text
         for counts in (every, kinds[sound.kind]):
-            counts.add(sound, text, len(split(text, normalise.language)))
+            counts.add(sound, text, len(split_units(text, recognizer.config.text_form)))
     found = every.report()
     del found["texts"]
     return found | {"kinds": {kind: counts.report() for kind, counts in kinds.items()}}

@@ -1,9 +1,10 @@
 """Word and character error rates with bootstrap confidence intervals.
 
 Edit distance and bootstrap (Bisani and Ney, 2004, over utterances) are those of kaldialign.
-English: words are separated by spaces; characters include the space between words, as in ESPnet.
-Mandarin: characters without spaces; words are single Han characters and runs of other characters,
-so the word error rate is the mixed error rate (MER).
+Forms with spaces: words are separated by spaces; characters include the space between words, as in
+ESPnet. Other forms: characters without spaces; words are single characters, with their marks, of
+scripts without spaces, and runs of other characters, so that the word error rate is the mixed error
+rate (MER).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 
 import kaldialign
 
-from keyframe_asr.text.forms import Language, mixed_words
+from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.text.forms import words_of_form
 
 BOOTSTRAP_REPLICATIONS = 10_000
 
@@ -41,31 +43,40 @@ class Errors:
         return self.total / self.reference_length
 
 
-def split_words(text: str, language: Language) -> list[str]:
-    """The words of a text; in Mandarin every Han character is a word."""
-    return text.split() if language == "english" else mixed_words(text)
+UNIT_NAMES = {"words": "WER", "characters": "CER", "mixed": "MER"}
+"""Names of the error rates, by unit of the form."""
 
 
-def split_characters(text: str, language: Language) -> list[str]:
-    """The characters of a text; single spaces between words count in English only."""
-    return list((" " if language == "english" else "").join(text.split()))
+def split_words(text: str, form: TextForm) -> list[str]:
+    """The words of a text; without spaces between words, every character is a word."""
+    return words_of_form(text, form)
 
 
-def word_errors(references: Sequence[str], hypotheses: Sequence[str], language: Language) -> Errors:
+def split_characters(text: str, form: TextForm) -> list[str]:
+    """The characters of a text; single spaces count if the form separates all words by them."""
+    return list((" " if form.separation == "spaces" else "").join(text.split()))
+
+
+def split_units(text: str, form: TextForm) -> list[str]:
+    """The units of a text in which the form is scored."""
+    return (split_characters if form.unit == "characters" else split_words)(text, form)
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str], form: TextForm) -> Errors:
     """Word errors, summed over utterances."""
     return count_errors(
-        [split_words(text, language) for text in references],
-        [split_words(text, language) for text in hypotheses],
+        [split_words(text, form) for text in references],
+        [split_words(text, form) for text in hypotheses],
     )
 
 
 def character_errors(
-    references: Sequence[str], hypotheses: Sequence[str], language: Language
+    references: Sequence[str], hypotheses: Sequence[str], form: TextForm
 ) -> Errors:
     """Character errors, summed over utterances."""
     return count_errors(
-        [split_characters(text, language) for text in references],
-        [split_characters(text, language) for text in hypotheses],
+        [split_characters(text, form) for text in references],
+        [split_characters(text, form) for text in hypotheses],
     )
 
 

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 from rich import box
 from rich.table import Table
 
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.evaluation.metrics import (
+    UNIT_NAMES,
     character_errors,
     confidence_interval,
     split_characters,
@@ -22,7 +24,7 @@ from keyframe_asr.evaluation.metrics import (
     word_errors,
 )
 from keyframe_asr.io.atomic_write import replacing
-from keyframe_asr.text.forms import Normalisation
+from keyframe_asr.text.forms import normaliser
 
 ModeT = TypeVar("ModeT", bound=str)
 """Type of decode mode names, which may be a literal type."""
@@ -35,7 +37,7 @@ class Evaluated:
     Attributes:
         model: name of the model.
         manifest: as given by the user.
-        normalisation: of references and hypotheses; its language selects the error unit.
+        text_form: of references and hypotheses; selects the error unit.
         references: text of each utterance.
         audio_seconds: of all utterances.
         frame_reduction: fraction of encoder frames dropped before encoder 2.
@@ -45,7 +47,7 @@ class Evaluated:
 
     model: str
     manifest: str
-    normalisation: Normalisation
+    text_form: TextForm
     references: Sequence[str]
     audio_seconds: float
     frame_reduction: float
@@ -64,13 +66,15 @@ class Decoded:
 def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict[str, Any]:
     """Build the report; rates are fractions.
 
-    In each mode, `ci95` is the 95 % confidence interval of the rate in `unit` (words in English,
-    characters in Mandarin). Substitutions, deletions and insertions are counts of the same unit.
+    In each mode, `ci95` is the 95 % confidence interval of the rate in `unit`: words (`wer`),
+    characters (`cer`), or mixed, which are words and single characters of scripts without spaces
+    (`wer`). Substitutions, deletions and insertions are counts of the same unit.
 
     Raises:
         ManifestError: all references are empty.
     """
-    references = [evaluated.normalisation(text) for text in evaluated.references]
+    form = evaluated.text_form
+    references = [normaliser(form)(text) for text in evaluated.references]
     if not any(references):
         raise ManifestError(
             f"{evaluated.manifest}: no utterance has a reference text; add texts to the manifest"
@@ -82,8 +86,9 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
         "audio_seconds": round(evaluated.audio_seconds, 3),
         "frame_reduction": evaluated.frame_reduction,
         "keyframes_per_token": evaluated.keyframes_per_token,
-        "normalisation": evaluated.normalisation.description,
-        "unit": "words" if evaluated.normalisation.language == "english" else "characters",
+        "text_form": form.name,
+        "normalisation": form.description,
+        "unit": form.unit,
         "machine": machine(evaluated.device),
         "decode": {
             mode: _mode_report(evaluated, references, result) for mode, result in decoded.items()
@@ -92,23 +97,24 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
 
 
 def _mode_report(evaluated: Evaluated, references: list[str], decoded: Decoded) -> dict[str, Any]:
-    language = evaluated.normalisation.language
-    hypotheses = [evaluated.normalisation(text) for text in decoded.hypotheses]
+    form = evaluated.text_form
+    hypotheses = [normaliser(form)(text) for text in decoded.hypotheses]
     words, characters = (
-        count(references, hypotheses, language) for count in (word_errors, character_errors)
+        count(references, hypotheses, form) for count in (word_errors, character_errors)
     )
     word_interval, character_interval = (
         confidence_interval(
-            [split(text, language) for text in references],
-            [split(text, language) for text in hypotheses],
+            [split(text, form) for text in references],
+            [split(text, form) for text in hypotheses],
         )
         for split in (split_words, split_characters)
     )
-    errors = words if language == "english" else characters
+    in_characters = form.unit == "characters"
+    errors = characters if in_characters else words
     return {
         "cer": characters.rate,
         "wer": words.rate,
-        "ci95": list(word_interval if language == "english" else character_interval),
+        "ci95": list(character_interval if in_characters else word_interval),
         "cer_ci95": list(character_interval),
         "wer_ci95": list(word_interval),
         "substitutions": errors.substitutions,
@@ -148,13 +154,15 @@ def empty_table(
 
 def render(report: Mapping[str, Any]) -> Table:
     """The report as a table, one row per decode mode."""
+    words = UNIT_NAMES["mixed" if report.get("unit") == "mixed" else "words"]
     table = empty_table(
         f"{report['model']} on {report['manifest']}",
-        ("decode", "CER % (95 %)", "WER % (95 %)", "sub/del/ins", "RTF"),
+        ("decode", "CER % (95 %)", f"{words} % (95 %)", "sub/del/ins", "RTF"),
         caption=(
             f"{report['utterances']} utterances, {report['audio_seconds'] / 60:.1f} minutes; "
             f"{report['frame_reduction']:.1%} of the encoder frames dropped, "
-            f"{report['keyframes_per_token']:.2f} keyframes per token"
+            f"{report['keyframes_per_token']:.2f} keyframes per token; "
+            f"text form {report['text_form']}"
         ),
     )
     for mode, row in report["decode"].items():

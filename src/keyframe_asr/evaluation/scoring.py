@@ -17,7 +17,7 @@ from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
 from keyframe_asr.inference.batch_recognizer import batches_by_length, read_recording
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import SAMPLE_RATE
 
 
@@ -90,7 +90,7 @@ class Scoring:
             self.hypotheses.setdefault(mode, []).extend(one.text for one in found)
 
     def _evaluated(self, manifest: str) -> Evaluated:
-        normalise = NORMALISATIONS[self.recognizer.config.normalisation]
+        normalise = normaliser(self.recognizer.config.text_form)
         tokens = sum(
             len(self.recognizer.tokenizer.encode(normalise(reference)))
             for reference in self.references
@@ -98,7 +98,7 @@ class Scoring:
         return Evaluated(
             model=self.recognizer.config.name,
             manifest=manifest,
-            normalisation=normalise,
+            text_form=self.recognizer.config.text_form,
             references=self.references,
             audio_seconds=self.audio_seconds,
             frame_reduction=1 - self.keyframes / max(1, self.frames),

@@ -31,7 +31,7 @@ from keyframe_asr.inference.alignment import align_samples, tokens_of
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Token, Word
-from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import FRAMES_PER_SECOND
 
 PAUSE_SECONDS = 0.3
@@ -230,7 +230,7 @@ class TimeMeasurement:
                 return []
             tokens = tokens_of(self.reference, text(cut))
             return align_samples(self.reference, samples, tokens, cut.id).words
-        normalise = NORMALISATIONS[self.recognizer.config.normalisation]
+        normalise = normaliser(self.recognizer.config.text_form)
         alignment = cut.supervisions[0].alignment or {}
         words = [
             Word(normalise(item.symbol), item.start, item.end, 1.0)

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from keyframe_asr.formats.timed_text import (
     MILLISECONDS,
     TimedText,
+    clean,
     separated,
     timed_texts,
     words_of,
 )
 from keyframe_asr.results import Transcript
-from keyframe_asr.text.forms import is_han
+from keyframe_asr.text.scripts import clusters, spaces_before
 
 COLUMNS, WIDE_COLUMNS = 42, 32
 """Maximum width of a line; the smaller limit is for lines with any wide (Han) character."""
@@ -76,10 +77,12 @@ def to_vtt(transcript: Transcript, name: str) -> str:
 def cues_of(transcript: Transcript) -> list[Cue]:
     """The cues of a transcript in temporal order, without overlap."""
     duration = transcript.duration
+    timed = timed_texts(words_of(transcript), MILLISECONDS, duration, shortest=1)
+    spaces = spaces_before([word.text for word in timed], clean(transcript.text))
     words = [
         part
-        for word in timed_texts(words_of(transcript), MILLISECONDS, duration, shortest=1)
-        for part in _split_to_lines(word)
+        for word, spaced in zip(timed, spaces, strict=True)
+        for part in _split_to_lines(replace(word, spaced=spaced))
     ]
     cues = [Cue(tuple(wrapped(group)), group[0].start, group[-1].end) for group in _groups(words)]
     return _timed(cues, round(duration * MILLISECONDS))
@@ -163,23 +166,21 @@ def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
 def _split_to_lines(word: TimedText) -> list[TimedText]:
     """Split a word that is longer than a line, dividing its time evenly."""
     parts: list[str] = [""]
-    for character in word.text:
+    for character in clusters(word.text):
         longer = parts[-1] + character
         if parts[-1] and width(longer) > _limit(longer):
             parts.append(character)
         else:
             parts[-1] = longer
     times = [word.start + (word.end - word.start) * n // len(parts) for n in range(len(parts) + 1)]
-    return [TimedText(part, times[place], times[place + 1]) for place, part in enumerate(parts)]
+    return [
+        TimedText(part, times[place], times[place + 1], word.spaced and not place)
+        for place, part in enumerate(parts)
+    ]
 
 
 def _joined(words: Sequence[TimedText]) -> str:
-    """Join words by spaces, but without spaces next to Han characters."""
-    text = ""
-    for word in words:
-        space = text and not is_han(text[-1]) and not is_han(word.text[0])
-        text += f" {word.text}" if space else word.text
-    return text
+    return "".join(f" {word.text}" if word.spaced else word.text for word in words).strip()
 
 
 def _limit(line: str) -> int:

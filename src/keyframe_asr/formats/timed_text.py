@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keyframe_asr.results import Token, Transcript, Word
-from keyframe_asr.text.forms import mixed_words
+from keyframe_asr.text.scripts import mixed_words
 
 MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
 """Ticks per second."""
@@ -15,11 +15,12 @@ MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
 
 @dataclass(frozen=True)
 class TimedText:
-    """A text from tick `start` to tick `end`."""
+    """A text from tick `start` to tick `end`; `spaced` if there is a space before it."""
 
     text: str
     start: int
     end: int
+    spaced: bool = False
 
 
 def words_of(transcript: Transcript) -> Sequence[Word]:

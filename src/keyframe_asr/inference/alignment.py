@@ -18,7 +18,7 @@ from keyframe_asr.errors import TextError
 from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
 from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.results import Transcript
-from keyframe_asr.text.forms import NORMALISATIONS
+from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import encoder_frame_seconds
 
 
@@ -29,7 +29,7 @@ def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -
     text is not what was said.
 
     Args:
-        recognizer: the model; its normalisation is applied to the text.
+        recognizer: the model; the text is brought into its form.
         audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
         text: the words spoken in the recording.
 
@@ -46,7 +46,7 @@ def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -
 
 def tokens_of(recognizer: BatchRecognizer, text: str) -> list[int]:
     """Encode a text in the model's normal form. Raises `TextError` if that is not possible."""
-    normalise = NORMALISATIONS[recognizer.config.normalisation]
+    normalise = normaliser(recognizer.config.text_form)
     lost, normal = normalise.lost(text), normalise(text)
     unknown = [*lost, *dict.fromkeys(recognizer.tokenizer.unknown(normal))]
     if unknown:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from keyframe_asr.config.text_choices import Separation
 from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, segments_of
 from keyframe_asr.inference.segmentation import SegmentBounds
 from keyframe_asr.results import Segment, Token, Transcript
-from keyframe_asr.text.forms import is_han
+from keyframe_asr.text.scripts import is_unspaced, joins_previous, mixed_text
 from keyframe_asr.timing import SAMPLE_RATE
 
 JITTER_SECONDS = 0.2
@@ -36,11 +37,14 @@ class RecognisedSegment:
     transcript: Transcript
 
 
-def join_segments(parts: Sequence[RecognisedSegment], duration: float) -> Transcript:
+def join_segments(
+    parts: Sequence[RecognisedSegment], duration: float, separation: Separation = "spaces"
+) -> Transcript:
     """Join segments to one transcript of a recording of `duration` seconds.
 
     Times are relative to the recording. `frame_reduction` is the mean over the segments, weighted
     by duration. A word that begins in one segment and ends in the next belongs to the first.
+    `separation` says what separates words in the text form of the model.
     """
     tokens = [_in_recording(part.transcript.tokens, part.bounds, duration) for part in parts]
     segments: list[Segment] = []
@@ -52,18 +56,18 @@ def join_segments(parts: Sequence[RecognisedSegment], duration: float) -> Transc
             continue
         latest = kept[-1].start
         if segments:
-            segments[-1] = _ended_by(segments[-1], kept[0].start)
+            segments[-1] = _ended_by(segments[-1], kept[0].start, separation)
         if segments and part.bounds.continued:
             before = segments[-1].tokens
             finishing = _finishing(before, kept)
             if finishing:
-                segments[-1] = _spoken([*before, *kept[:finishing]])
+                segments[-1] = _spoken([*before, *kept[:finishing]], separation)
                 kept = kept[finishing:]
         if kept:
-            segments.append(_spoken(kept))
+            segments.append(_spoken(kept, separation))
             within.append(part.bounds.continued)
     return Transcript(
-        text=_joined(segments, within),
+        text=_joined(segments, within, separation),
         tokens=[token for segment in segments for token in segment.tokens],
         duration=duration,
         frame_reduction=_reduction(parts),
@@ -72,9 +76,11 @@ def join_segments(parts: Sequence[RecognisedSegment], duration: float) -> Transc
     )
 
 
-def _spoken(tokens: list[Token]) -> Segment:
+def _spoken(tokens: list[Token], separation: Separation) -> Segment:
     """Return the segment of these tokens, whose text must not be empty."""
-    (segment,) = segments_of(" ".join(_text(tokens).split()), tokens)
+    words = _text(tokens).split()
+    text = mixed_text(words) if separation == "mixed" else " ".join(words)
+    (segment,) = segments_of(text, tokens)
     return segment
 
 
@@ -85,8 +91,10 @@ def _text(tokens: Sequence[Token]) -> str:
 def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
     """Return how many tokens after a cut belong to the word begun before it."""
     for number, (one, other) in enumerate(pairwise([before[-1], *after])):
-        if other.start - before[-1].start > LONGEST_REST_SECONDS or any(
-            symbol.isspace() or is_han(symbol) for symbol in _at_joint(one, other)
+        joint = _at_joint(one, other)
+        separate = any(map(str.isspace, joint)) or any(map(is_unspaced, joint))
+        if other.start - before[-1].start > LONGEST_REST_SECONDS or (
+            separate and not joins_previous(joint[1], joint[0])
         ):
             return number
     return len(after)
@@ -142,30 +150,27 @@ def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
     ]
 
 
-def _ended_by(segment: Segment, limit: float) -> Segment:
+def _ended_by(segment: Segment, limit: float, separation: Separation) -> Segment:
     """Limit the ends of a segment's tokens to the start of the next segment."""
-    return _spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens])
+    return _spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens], separation)
 
 
-def _joined(segments: Sequence[Segment], within: Sequence[bool]) -> str:
-    """Concatenate the texts of segments; a cut within Han text adds no space."""
+def _joined(segments: Sequence[Segment], within: Sequence[bool], separation: Separation) -> str:
+    """Concatenate the texts of segments; a cut within text without spaces adds none."""
+    if separation == "mixed":
+        return mixed_text([segment.text for segment in segments])
     text = ""
     for number, segment in enumerate(segments):
-        if not number:
-            separator = ""
-        elif within[number]:
-            joint = _at_joint(segments[number - 1].tokens[-1], segment.tokens[0])
-            unspaced = any(map(is_han, joint)) and not any(map(str.isspace, joint))
-            separator = "" if unspaced else " "
-        else:
-            separator = "" if is_han(text[-1]) and is_han(segment.text[0]) else " "
-        text += separator + segment.text
+        joint = _at_joint(segments[number - 1].tokens[-1], segment.tokens[0]) if number else ""
+        goes_on = within[number] and not any(map(str.isspace, joint))
+        unspaced = not number or separation == "none" or (goes_on and any(map(is_unspaced, joint)))
+        text += segment.text if unspaced else f" {segment.text}"
     return text
 
 
-def _at_joint(one: Token, other: Token) -> str:
+def _at_joint(one: Token, other: Token) -> tuple[str, str]:
     """Return the last symbol of a token and the first of the next."""
-    return _text([one])[-1:] + _text([other])[:1]
+    return _text([one])[-1:], _text([other])[:1]
 
 
 def _reduction(parts: Sequence[RecognisedSegment]) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keyframe_asr.audio.reading import Samples, announced_seconds, audio_blocks, read_audio
+from keyframe_asr.config.text_choices import Separation
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.batch_recognizer import (
     BatchRecognizer,
@@ -60,13 +61,13 @@ class _Recording:
     error: KeyframeError | None = None
     read: bool = False
 
-    def result(self) -> RecognitionResult:
+    def result(self, separation: Separation) -> RecognitionResult:
         """Return the transcript or the error, once all segments are recognised."""
         if self.error is not None:
             return RecognitionResult(self.index, self.path, error=self.error)
         parts = [part for part in self.parts if part is not None]
         whole = parts[0].transcript if self.whole else None
-        transcript = whole or join_segments(parts, self.samples / SAMPLE_RATE)
+        transcript = whole or join_segments(parts, self.samples / SAMPLE_RATE, separation)
         return RecognitionResult(self.index, self.path, transcript)
 
     def fraction_done(self) -> float:
@@ -171,7 +172,7 @@ class _Queue:
                 return
             del self._recordings[self._yielded]
             self._yielded += 1
-            yield recording.result()
+            yield recording.result(self._recognizer.config.text_form.separation)
 
 
 def _segments(

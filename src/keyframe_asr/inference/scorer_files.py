@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.lm.arpa import read_arpa
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
@@ -16,8 +17,8 @@ from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.io.text_file import read_lines
-from keyframe_asr.text.forms import NORMALISATIONS
-from keyframe_asr.text.tokenizer import Tokenizer
+from keyframe_asr.text.forms import normaliser, words_of_form
+from keyframe_asr.text.tokenizer import MixedTokenizer, Tokenizer
 from keyframe_asr.text.trie import writes_spaces
 
 FILES_KEPT = 8
@@ -31,7 +32,7 @@ class ScorerFiles:
         self, config: ModelFolderConfig, tokenizer: Tokenizer, device: torch.device
     ) -> None:
         self._config, self._tokenizer, self._device = config, tokenizer, device
-        self._spaced = config.language == "english" and writes_spaces(tokenizer)
+        self._spaced = separates_words(config.text_form, tokenizer)
         self._kept: dict[tuple[str, Path, float], tuple[tuple[int, int], Scorer]] = {}
 
     def fusion(self, options: RecognitionOptions, *, refresh: bool = False) -> ShallowFusion:
@@ -77,6 +78,13 @@ class ScorerFiles:
         return HotwordScorer(phrases, self._tokenizer, self._spaced, self._device)
 
 
+def separates_words(form: TextForm, tokenizer: Tokenizer) -> bool:
+    """True if the tokens tell where the words of a text begin."""
+    if isinstance(tokenizer, MixedTokenizer):
+        return form.separation == "mixed"
+    return form.separation == "spaces" and writes_spaces(tokenizer)
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     """Return size and modification time of a file, to detect changes."""
     try:
@@ -106,9 +114,11 @@ def read_hotwords(
 
 def _phrase(place: str, text: str, config: ModelFolderConfig, tokenizer: Tokenizer) -> str:
     """Normalise a phrase. Raises `KeyframeError` if the model has no tokens for it."""
-    normalise = NORMALISATIONS[config.normalisation]
+    normalise = normaliser(config.text_form)
     phrase = normalise(text)
     lost = normalise.lost(text) or "".join(tokenizer.unknown(phrase))
+    if separates_words(config.text_form, tokenizer):
+        phrase = " ".join(words_of_form(phrase, config.text_form))
     if not phrase or lost:
         raise KeyframeError(
             f"{place}: '{text.strip()}' cannot be recognised: model '{config.name}' has no symbol "

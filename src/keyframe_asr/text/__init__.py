@@ -1,1 +1,1 @@
-"""Forms of text, words in any script, tokenizers, and tries of letters."""
+"""Forms of text, words in any script, numbers, tokenizers, and tries of letters."""

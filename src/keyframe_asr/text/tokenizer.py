@@ -1,4 +1,4 @@
-"""Tokenizers: text to token ids and back, as characters or sentencepiece pieces.
+"""Tokenizers: text to token ids and back, as characters, sentencepiece pieces, or both.
 
 Ids 0, 1 and 2 are reserved: blank (the ε of AXE and TIL), unknown, and start/end of text for the
 decoder. Real tokens start at 3; `vocab_size` includes the reserved ids.
@@ -7,16 +7,18 @@ decoder. Real tokens start at 3; `vocab_size` includes the reserved ids.
 from __future__ import annotations
 
 import io
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import sentencepiece
 
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.errors import ManifestError, ModelError, RecipeError
-from keyframe_asr.text.forms import normalise_text
+from keyframe_asr.text.scripts import HAN, is_han
 
 __all__ = [
     "BLANK",
@@ -25,10 +27,10 @@ __all__ = [
     "UNKNOWN",
     "UNKNOWN_TEXT",
     "CharacterTokenizer",
+    "MixedTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
     "load_tokenizer",
-    "normalise_text",
     "train_tokenizer",
 ]
 
@@ -41,8 +43,11 @@ _SPACE = "<space>"
 _WORD_BOUNDARY = "▁"
 _CHARACTERS_FILE = "tokenizer.txt"
 _SENTENCEPIECE_FILE = "tokenizer.model"
+_MIXED_FILE = "tokenizer.mixed.model"
 
-TOKENIZER_FILES = (_SENTENCEPIECE_FILE, _CHARACTERS_FILE)
+_SPACE_NEXT_TO_HAN = re.compile(rf" (?=[{HAN}])|(?<=[{HAN}]) ")
+
+TOKENIZER_FILES = (_SENTENCEPIECE_FILE, _CHARACTERS_FILE, _MIXED_FILE)
 """File names of a tokenizer; a model folder contains one of them."""
 
 
@@ -65,6 +70,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def piece(self, token: int) -> str:
         """Return the text of one token; sentencepiece keeps the word boundary "▁"."""
+
+    def surface(self, token: int) -> str:
+        """Return the letters of one token, with "▁" where a word begins."""
+        return self.piece(token).replace(" ", _WORD_BOUNDARY)
 
     @property
     @abstractmethod
@@ -166,7 +175,7 @@ class SentencePieceTokenizer(Tokenizer):
         return bytes(self._processor.serialized_model_proto())
 
     @classmethod
-    def load(cls, path: Path) -> SentencePieceTokenizer:
+    def load(cls, path: Path) -> Self:
         """Read `tokenizer.model`. Raises `ModelError` if the file is not valid."""
         try:
             return cls(path.read_bytes())
@@ -175,6 +184,41 @@ class SentencePieceTokenizer(Tokenizer):
             raise ModelError(
                 f"{path}: not a tokenizer of this project: {reason}; copy the model again"
             ) from None
+
+
+class MixedTokenizer(SentencePieceTokenizer):
+    """Every Han character is a token; sentencepiece divides the text between them.
+
+    As in the code-switching recipes of WeNet and ESPnet. The Han characters are symbols of the
+    sentencepiece model. Spaces next to a Han character are no part of the text.
+    """
+
+    file_name = _MIXED_FILE
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for part in _han_and_other(text):
+            if is_han(part):
+                ids.append(self._processor.PieceToId(part))
+            else:
+                ids += self._processor.EncodeAsIds(part)
+        return ids
+
+    def unknown(self, text: str) -> list[str]:
+        found: list[str] = []
+        for part in _han_and_other(text):
+            if not is_han(part):
+                found += super().unknown(part)
+            elif self._processor.PieceToId(part) == UNKNOWN:
+                found.append(part)
+        return found
+
+    def surface(self, token: int) -> str:
+        piece = super().surface(token)
+        return _WORD_BOUNDARY + piece if is_han(piece) else piece
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return _SPACE_NEXT_TO_HAN.sub("", super().decode(ids))
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
@@ -191,17 +235,21 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         raise ManifestError("the training texts are all empty; check the manifest's text column")
     if config.kind == "characters":
         return CharacterTokenizer(_most_frequent_symbols(lines, config.vocab_size))
-    return _train_sentencepiece(lines, config)
+    if config.kind == "mixed":
+        return _train_mixed(lines, config)
+    return SentencePieceTokenizer(_train_sentencepiece(lines, config))
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Load the tokenizer of a model folder. Raises `ModelError` if it is missing or damaged."""
     if (folder / _SENTENCEPIECE_FILE).is_file():
         return SentencePieceTokenizer.load(folder / _SENTENCEPIECE_FILE)
+    if (folder / _MIXED_FILE).is_file():
+        return MixedTokenizer.load(folder / _MIXED_FILE)
     if (folder / _CHARACTERS_FILE).is_file():
         return CharacterTokenizer.load(folder / _CHARACTERS_FILE)
     raise ModelError(
-        f"{folder}: contains neither {_CHARACTERS_FILE} nor {_SENTENCEPIECE_FILE}; "
+        f"{folder}: contains none of {', '.join(TOKENIZER_FILES)}; "
         "give the folder of a trained model"
     )
 
@@ -214,7 +262,22 @@ def _most_frequent_symbols(lines: Sequence[str], vocab_size: int | None) -> list
     return sorted(ranked)
 
 
-def _train_sentencepiece(lines: Sequence[str], config: TokenizerConfig) -> SentencePieceTokenizer:
+def _train_mixed(lines: Sequence[str], config: TokenizerConfig) -> MixedTokenizer:
+    parts = [part for line in lines for part in _han_and_other(line)]
+    han = sorted({part for part in parts if is_han(part)})
+    others = [part for part in parts if not is_han(part)]
+    if not others:
+        raise RecipeError(
+            "tokenizer.kind is mixed, but the training texts have nothing but Han characters; "
+            "choose characters"
+        )
+    return MixedTokenizer(_train_sentencepiece(others, config, han))
+
+
+def _train_sentencepiece(
+    lines: Sequence[str], config: TokenizerConfig, han: Sequence[str] = ()
+) -> bytes:
+    """Train a model on the lines; the Han characters are added to its vocabulary."""
     if config.vocab_size is None:
         raise RecipeError("tokenizer.vocab_size is missing; sentencepiece needs it, e.g. 100")
     # the characters, the word boundary (which is the space) and the reserved ids
@@ -230,7 +293,8 @@ def _train_sentencepiece(lines: Sequence[str], config: TokenizerConfig) -> Sente
             sentence_iterator=iter(lines),
             model_writer=model,
             model_type=config.model_type,
-            vocab_size=config.vocab_size,
+            vocab_size=config.vocab_size + len(han),
+            user_defined_symbols=list(han),
             hard_vocab_limit=False,
             character_coverage=1.0,
             normalization_rule_name="identity",
@@ -251,7 +315,20 @@ def _train_sentencepiece(lines: Sequence[str], config: TokenizerConfig) -> Sente
             f"tokenizer: sentencepiece cannot train {config.vocab_size} {config.model_type} pieces "
             f"on the training texts: {reason}; try another vocab_size"
         ) from None
-    return SentencePieceTokenizer(model.getvalue())
+    return model.getvalue()
+
+
+def _han_and_other(text: str) -> list[str]:
+    """Split a text into single Han characters and what is between them, without outer spaces."""
+    parts: list[str] = []
+    joins = False
+    for symbol in _collapse(text):
+        if is_han(symbol) or not joins:
+            parts.append(symbol)
+        else:
+            parts[-1] += symbol
+        joins = not is_han(symbol)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _collapse(text: str) -> str:

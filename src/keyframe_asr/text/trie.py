@@ -15,9 +15,9 @@ ROOT = 0
 
 
 def surfaces(tokenizer: Tokenizer) -> list[str]:
-    """Return the letters of every token, with "▁" for a space; "" for the reserved ids."""
+    """Return the letters of every token, "▁" where a word begins; "" for the reserved ids."""
     return [
-        tokenizer.piece(token).replace(" ", BOUNDARY) if token > max(UNKNOWN, END) else ""
+        tokenizer.surface(token) if token > max(UNKNOWN, END) else ""
         for token in range(tokenizer.vocab_size)
     ]
 

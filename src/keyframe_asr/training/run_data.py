@@ -144,7 +144,7 @@ def alignable(
 
 
 def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
-    form = recipe.normalisation or recipe.language
+    form = recipe.form
     return CutSet.from_cuts(list(cuts.transform_text(lambda words: normalise_text(words, form))))
 
 

@@ -17,14 +17,14 @@ RECIPE_FILE = "recipe.yaml"
 
 
 def complete_recipe(recipe: Recipe) -> Recipe:
-    """Fill in the language, normalisation and tokenizer of the corpus in `data.prepared`, if given.
+    """Fill in the language, text form and tokenizer of the corpus in `data.prepared`, if given.
 
     Raises:
         ManifestError: the folder does not contain a complete prepared corpus.
         RecipeError: the recipe contradicts the prepared corpus.
     """
     if recipe.data.prepared is None:
-        return recipe.model_copy(update={"normalisation": recipe.normalisation or recipe.language})
+        return recipe.model_copy(update={"text_form": recipe.form})
     folder = Path(recipe.data.prepared)
     summary = read_summary(folder)
     if summary is None or summary.tokenizer is None:
@@ -40,7 +40,7 @@ def complete_recipe(recipe: Recipe) -> Recipe:
             f"{recipe.name}: the recipe has {', '.join(wanted)}; remove it from the recipe, or "
             f"prepare {folder} again"
         )
-    found = {"language": summary.language, "normalisation": summary.normalisation}
+    found = {"language": summary.language, "text_form": summary.form}
     return recipe.model_copy(update=found | {"tokenizer": tokenizer})
 
 
@@ -64,9 +64,8 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
     before = load_recipe(folder / RECIPE_FILE)
     fixed = ("language", "tokenizer", "features", "model")
     differing = [name for name in fixed if getattr(before, name) != getattr(recipe, name)]
-    # recipes stored by version 0.1 have no normalisation
-    if (before.normalisation or before.language) != (recipe.normalisation or recipe.language):
-        differing.append("normalisation")
+    if before.form != recipe.form:  # recipes stored by version 0.1 name none
+        differing.append("text_form")
     for key, what in (
         ("name", "the names of the stages"),
         ("start_from", "what the stages start from"),
@@ -84,12 +83,11 @@ def check_recipe(recipe: Recipe, folder: Path) -> None:
 
 def _differences(recipe: Recipe, summary: CorpusSummary, tokenizer: TokenizerConfig) -> list[str]:
     """List the settings of the recipe that differ from the prepared corpus."""
-    prepared = {"language": summary.language, "normalisation": summary.normalisation}
-    wanted = [
-        f"{name} '{getattr(recipe, name)}', but '{value}' was prepared"
-        for name, value in prepared.items()
-        if name in recipe.model_fields_set and getattr(recipe, name) not in (None, value)
-    ]
+    wanted = []
+    if "language" in recipe.model_fields_set and recipe.language != summary.language:
+        wanted.append(f"language '{recipe.language}', but '{summary.language}' was prepared")
+    if recipe.text_form not in (None, summary.form):
+        wanted.append(f"text_form '{recipe.form.name}', but '{summary.form.name}' was prepared")
     if "tokenizer" in recipe.model_fields_set:
         wanted += [
             f"tokenizer.{name} '{getattr(recipe.tokenizer, name)}', but "

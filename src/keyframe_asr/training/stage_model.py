@@ -51,7 +51,7 @@ def save_stage_model(
     config = ModelFolderConfig(
         name=f"{recipe.name}-{stage.name}",
         language=recipe.language,
-        normalisation=recipe.normalisation or recipe.language,
+        text_form=recipe.form,
         vocab_size=tokenizer.vocab_size,
         keyframes=stage.keyframes,
         fusion=stage.fusion,

@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
     "text-nothing": Kind(
         Severity.warning,
         "text is empty once normalised",
-        "check the text and --language",
+        "check the text and --text-form",
     ),
     "text-digits": Kind(
         Severity.warning,
@@ -79,6 +79,11 @@ KINDS: dict[str, Kind] = {
         Severity.warning,
         "symbols or words unknown to the tokenizer",
         "correct the texts, or train a tokenizer that includes them",
+    ),
+    "text-lost": Kind(
+        Severity.warning,
+        "spoken text that the form drops",
+        "choose a form that keeps it with --text-form",
     ),
     "text-too-long": Kind(
         Severity.error,

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from keyframe_asr.data.checks.finding import KINDS, Finding, Severity
-from keyframe_asr.text.forms import Language
 
 SHOWN_EXAMPLES = 3
 """Items of a finding shown in the table; the JSON report has all of them."""
@@ -37,14 +36,14 @@ class DataReport:
     """Result of the checks.
 
     Attributes:
-        language: language of the texts, for normalisation.
+        text_form: name of the form of the texts.
         unit: unit of text lengths, "tokens" or "characters".
         subsampling_factor: fbank frames per encoder frame.
         manifests: summary of each manifest.
         findings: sorted by severity, errors first; empty if the data are clean.
     """
 
-    language: Language
+    text_form: str
     unit: str
     subsampling_factor: int
     manifests: tuple[ManifestSummary, ...]
@@ -58,7 +57,7 @@ class DataReport:
 def as_json(report: DataReport) -> dict[str, Any]:
     """Convert the report to JSON data, with every item of every finding."""
     return {
-        "language": report.language,
+        "text_form": report.text_form,
         "unit": report.unit,
         "subsampling_factor": report.subsampling_factor,
         "manifests": [asdict(summary) for summary in report.manifests],
@@ -101,7 +100,7 @@ def _summary_table(report: DataReport, names: Mapping[str, str]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption=f"texts normalised as {report.language}, counted in {report.unit}",
+        caption=f"texts in the form {report.text_form}, counted in {report.unit}",
     )
     table.add_column("manifest", overflow="fold")
     for name in ("utterances", "hours", "speakers", "Hz (files)", "channels (files)"):

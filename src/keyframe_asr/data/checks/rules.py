@@ -14,7 +14,7 @@ import numpy as np
 
 from keyframe_asr.data.checks.finding import Finding, Item, findings
 from keyframe_asr.data.checks.utterance import Utterance
-from keyframe_asr.text.forms import has_digits
+from keyframe_asr.text.numbers import has_digits
 
 CLIPPED_FRACTION = 0.001
 """A recording is clipped if more than this fraction of its samples is at full scale."""
@@ -88,6 +88,12 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
         *findings("text-too-long", where, too_long),
         *findings("speaker-unknown", where, anonymous),
     ]
+
+
+def loss_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
+    """Find utterances that lose letters, digits, accents or spaces in the form of the texts."""
+    damaged = (one for one in utterances if one.losses.tokens_lost and not has_digits(one.text))
+    return findings("text-lost", (manifest,), (Item(one.id, one.losses.named()) for one in damaged))
 
 
 def outlier_findings(manifest: str, utterances: Sequence[Utterance], unit: str) -> list[Finding]:

@@ -8,12 +8,13 @@ from itertools import combinations
 
 from lhotse.cut import Cut
 
-from keyframe_asr.config.model import NormalisationName
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.checks.finding import Severity
 from keyframe_asr.data.checks.report import DataReport, ManifestSummary
 from keyframe_asr.data.checks.rules import (
     audio_findings,
     duplicate_findings,
+    loss_findings,
     outlier_findings,
     sample_rate_findings,
     shared_findings,
@@ -23,19 +24,17 @@ from keyframe_asr.data.checks.utterance import (
     Reading,
     Utterance,
     decode_all,
-    guess_language,
     read_utterance,
 )
 from keyframe_asr.data.manifest import load_manifest, text
-from keyframe_asr.text.forms import Language
+from keyframe_asr.text.forms import guess_form
 from keyframe_asr.text.tokenizer import Tokenizer
 
 
 def check_manifests(
     names: Sequence[str],
     *,
-    language: Language | None = None,
-    normalisation: NormalisationName | None = None,
+    text_form: TextForm | None = None,
     tokenizer: Tokenizer | None = None,
     subsampling_factor: int = 4,
     workers: int = 0,
@@ -45,8 +44,7 @@ def check_manifests(
 
     Args:
         names: unique names of manifests, as for `load_manifest`.
-        language: language of the texts; None guesses it from their script.
-        normalisation: normalisation of the texts; None is that of the language.
+        text_form: form of the texts; None guesses it from their scripts.
         tokenizer: None counts characters instead of tokens.
         subsampling_factor: fbank frames per encoder frame.
         workers: additional processes for decoding.
@@ -57,8 +55,8 @@ def check_manifests(
     """
     splits: dict[str, list[Cut]] = {name: list(load_manifest(name)) for name in names}
     total = sum(map(len, splits.values()))
-    spoken = language or guess_language(text(cut) for cuts in splits.values() for cut in cuts)
-    reading = Reading(spoken, tokenizer, subsampling_factor, normalisation)
+    form = text_form or guess_form(text(cut) for cuts in splits.values() for cut in cuts)
+    reading = Reading(form, tokenizer, subsampling_factor)
     read: dict[str, list[Utterance]] = {name: [] for name in names}
     done = 0
     for name, cuts in splits.items():
@@ -75,6 +73,7 @@ def _report(read: dict[str, list[Utterance]], reading: Reading) -> DataReport:
     for name, utterances in read.items():
         found += audio_findings(name, utterances)
         found += text_findings(name, utterances)
+        found += loss_findings(name, utterances)
         found += outlier_findings(name, utterances, unit)
         found += duplicate_findings(name, utterances)
     found += sample_rate_findings(list(read), [one for every in read.values() for one in every])
@@ -83,7 +82,7 @@ def _report(read: dict[str, list[Utterance]], reading: Reading) -> DataReport:
     ranks = list(Severity)
     found.sort(key=lambda finding: ranks.index(finding.severity))
     return DataReport(
-        language=reading.language,
+        text_form=reading.text_form.name,
         unit=unit,
         subsampling_factor=reading.subsampling_factor,
         manifests=tuple(_summary(name, utterances) for name, utterances in read.items()),

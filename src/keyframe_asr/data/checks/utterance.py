@@ -6,8 +6,7 @@ Recordings are decoded in the same way as in training.
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,12 +16,12 @@ import soundfile
 from lhotse.cut import Cut
 from torch.utils.data import DataLoader, Dataset
 
-from keyframe_asr.config.model import NormalisationName
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import audio_path, speaker, text
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.losses.ctc import frames_needed
-from keyframe_asr.text.forms import Language, normalise_text
+from keyframe_asr.text.forms import Losses, normaliser
 from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 
@@ -58,16 +57,14 @@ class Reading:
     """How texts are normalised and counted.
 
     Attributes:
-        language: language of the texts.
+        text_form: form of the texts.
         tokenizer: None counts characters without spaces instead of tokens.
         subsampling_factor: fbank frames per encoder frame.
-        normalisation: normalisation of the texts; None is that of the language.
     """
 
-    language: Language
+    text_form: TextForm
     tokenizer: Tokenizer | None = None
     subsampling_factor: int = 4
-    normalisation: NormalisationName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ class Utterance:
         frames: encoder frames of the audio.
         unknown: units that the tokenizer lacks, with repeats.
         audio: facts about the audio.
+        losses: what the form drops of the text.
     """
 
     id: str
@@ -97,6 +95,7 @@ class Utterance:
     frames: float
     unknown: tuple[str, ...]
     audio: AudioFacts
+    losses: Losses
 
 
 def decode_all(cuts: Sequence[Cut], workers: int = 0) -> Iterator[AudioFacts]:
@@ -125,7 +124,8 @@ def audio_facts(cut: Cut) -> AudioFacts:
 
 def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
     """Combine the facts about text and audio of a cut."""
-    sentence = normalise_text(text(cut), reading.normalisation or reading.language)
+    normalise = normaliser(reading.text_form)
+    sentence = normalise(text(cut))
     tokenizer = reading.tokenizer
     units = tokenizer.encode(sentence) if tokenizer else list("".join(sentence.split()))
     return Utterance(
@@ -139,17 +139,8 @@ def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
         frames=cut.duration / encoder_frame_seconds(reading.subsampling_factor),
         unknown=tuple(tokenizer.unknown(sentence)) if tokenizer else (),
         audio=audio,
+        losses=normalise.losses(text(cut)),
     )
-
-
-def guess_language(texts: Iterable[str]) -> Language:
-    """Guess the language: Mandarin if most letters are Han characters, English otherwise."""
-    han = letters = 0
-    for line in texts:
-        for symbol in filter(str.isalpha, line):
-            letters += 1
-            han += unicodedata.name(symbol, "").startswith("CJK")
-    return "mandarin" if 2 * han > letters else "english"
 
 
 class _Recordings(Dataset[AudioFacts]):

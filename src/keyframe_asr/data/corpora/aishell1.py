@@ -74,7 +74,7 @@ def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
     notes = check_complete(root, splits, EXPECTED, allow_incomplete, details)
     if without_text and not notes:
         notes.append(untranscribed)
-    return CorpusListing("aishell1", "mandarin", splits, notes, problems)
+    return CorpusListing("aishell1", "zh", splits, notes, problems)
 
 
 def _speaker(name: str) -> str:

@@ -71,7 +71,7 @@ def read(
         problems += unusable
         count = len(splits["train"])
         notes.append(f"train: {count} utterances, {hours:g} hours, drawn with seed {seed}")
-    return CorpusListing("aishell2", "mandarin", splits, notes, problems)
+    return CorpusListing("aishell2", "zh", splits, notes, problems)
 
 
 def _folders(source: Path) -> tuple[dict[Split, Path], list[str]]:

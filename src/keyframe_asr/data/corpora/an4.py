@@ -14,6 +14,7 @@ import random
 import re
 from pathlib import Path
 
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.data.corpora.listing import (
     CorpusListing,
     ListedUtterance,
@@ -60,10 +61,10 @@ def read(source: Path, *, seed: int = 1, allow_incomplete: bool = False) -> Corp
         problems += unusable
     notes = check_complete(root, found, EXPECTED, allow_incomplete)
     train, test = found["train"], found["test"]
-    known = {normalise_text(one.text, "english") for one in train}
-    seen = sum(normalise_text(one.text, "english") in known for one in test)
+    known = {normalise_text(one.text, TEXT_FORMS["english"]) for one in train}
+    seen = sum(normalise_text(one.text, TEXT_FORMS["english"]) in known for one in test)
     notes.append(f"{seen} of {len(test)} test texts also occur in the training part; they are kept")
-    listing = CorpusListing("an4", "english", {"train": train, "test": test}, notes, problems)
+    listing = CorpusListing("an4", "en", {"train": train, "test": test}, notes, problems)
     return hold_out_speakers(listing, _dev_speakers({one.speaker for one in train}, seed))
 
 

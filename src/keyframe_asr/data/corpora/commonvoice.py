@@ -1,4 +1,4 @@
-"""Mozilla Common Voice: read sentences in many languages; English and Chinese are supported.
+"""Mozilla Common Voice: read sentences in many languages.
 
     cv-corpus-17.0-2024-03-15/en/{train,dev,test}.tsv      client_id, path, sentence and others
     cv-corpus-17.0-2024-03-15/en/clips/common_voice_en_1.mp3
@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.data.corpora.listing import (
     SPLITS,
     CorpusListing,
@@ -21,16 +22,11 @@ from keyframe_asr.data.corpora.listing import (
     files_below,
 )
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text.forms import Language
 
 COLUMNS = ("client_id", "path", "sentence")
-LANGUAGES: dict[str, Language] = {
-    "en": "english",
-    "zh-CN": "mandarin",
-    "zh-TW": "mandarin",
-    "zh-HK": "mandarin",
-}
-"""Normalisation language of each language of the corpus."""
+
+SPOKEN = {"zh-HK": "yue-HK", "nan-tw": "nan-TW"}
+"""Languages spoken in parts of the corpus whose name says another, or is no tag."""
 
 
 def read(source: Path, *, language: str | None = None) -> CorpusListing:
@@ -38,17 +34,19 @@ def read(source: Path, *, language: str | None = None) -> CorpusListing:
 
     Args:
         source: the folder of the language, or a folder that contains it, also in `cv-corpus-*`.
-        language: its name in the corpus, such as `zh-CN`; required if there are several.
+        language: its name in the corpus, which is its tag, such as `zh-CN` or `de`; required if
+            there are several.
 
     Raises:
-        ManifestError: the language is missing or not supported, or a table is missing or invalid.
+        ManifestError: the language is missing, or a table is missing or invalid.
     """
     folder = _language_folder(Path(os.path.abspath(source)), language)
-    if folder.name not in LANGUAGES:
+    try:
+        spoken = language_tag(SPOKEN.get(folder.name, folder.name))
+    except ValueError as error:
         raise ManifestError(
-            f"{folder}: the language '{folder.name}' is not supported; use one of "
-            f"{', '.join(LANGUAGES)}"
-        )
+            f"{folder}: {error}; give the folder cv-corpus-*/LANGUAGE as --source"
+        ) from None
     clips = set(files_below(folder / "clips", ""))
     splits: dict[Split, list[ListedUtterance]] = {}
     problems: list[str] = []
@@ -65,8 +63,8 @@ def read(source: Path, *, language: str | None = None) -> CorpusListing:
                 splits[split].append(ListedUtterance(name, speaker, sentence, audio))
     notes = [f"Common Voice, {folder.name}"]
     if folder.name == "zh-HK":
-        notes.append("zh-HK is spoken Cantonese; its characters are normalised as Mandarin's are")
-    return CorpusListing("commonvoice", LANGUAGES[folder.name], splits, notes, problems)
+        notes.append("zh-HK is spoken Cantonese, whose tag is yue")
+    return CorpusListing("commonvoice", spoken, splits, notes, problems)
 
 
 def _language_folder(source: Path, language: str | None) -> Path:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text.forms import Language
 
 _ARCHIVE = re.compile(r".*\.ark(:\d+)?$")
 
@@ -31,7 +30,7 @@ class _Segment:
 
 def read(
     source: Path,
-    language: Language,
+    language: str,
     train: str | None = None,
     dev: str | None = None,
     test: str | None = None,

@@ -73,7 +73,7 @@ def read(
         notes.append(f"{split}: {' + '.join(of_split) or 'no part found'}")
     if unused := [part for part in present if part not in used]:
         notes.append(f"not used: {' '.join(unused)}")
-    return CorpusListing("librispeech", "english", splits, notes, problems)
+    return CorpusListing("librispeech", "en", splits, notes, problems)
 
 
 def _usual(present: Sequence[str]) -> list[str]:

@@ -53,14 +53,14 @@ class CorpusListing:
 
     Attributes:
         corpus: name on the command line.
-        language: determines the normalisation of the texts, and the default tokens.
+        language: its tag (BCP 47); determines the usual form of the texts, and the default tokens.
         splits: utterances of each split, in the order of the corpus; splits may be empty.
         notes: notes for users of the corpus.
         problems: utterances that lack a transcript or a recording, one line "ID: reason" each.
     """
 
     corpus: str
-    language: Literal["english", "mandarin"]
+    language: str
     splits: dict[Split, list[ListedUtterance]]
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

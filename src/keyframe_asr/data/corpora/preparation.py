@@ -5,8 +5,11 @@ the feature statistics of the training split, `problems.txt` with every utteranc
 and the reason, and last `summary.json`, which marks the folder as complete.
 
 Utterances are left out if their recording cannot be read or their transcript cannot be trusted: it
-is empty, or contains spoken letters or digits that normalisation would drop. Digits are refused by
-default: "42" may be read as "forty two" or "four two", and the usual corpora spell out numbers.
+is empty, or contains spoken letters or digits that its form would drop. Digits are refused by
+default: "42" may be read as "forty two" or "four two", and the usual corpora spell out numbers. If
+they are kept, numbers that the form would change, such as 3.5, are refused still.
+
+A form that loses more than `MAX_LOST` of the words is the wrong form: the preparation stops.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.config.text_choices import Digits, TextFormName, Units
+from keyframe_asr.config.text_form import TEXT_FORMS, TextForm, default_form, with_digits
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.summary import (
     PROBLEMS,
@@ -33,6 +38,7 @@ from keyframe_asr.data.corpora.summary import (
     finished,
     manifest_paths,
     publish,
+    stored_form,
     summarise,
     write_lines,
 )
@@ -42,19 +48,20 @@ from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.forms import (
-    Digits,
-    Language,
-    Normalisation,
-    Units,
-    has_digits,
-    normalisation_for,
+    MAX_LOST,
+    Losses,
+    Normaliser,
+    least_lossy_form,
+    losses_of,
+    normaliser,
 )
+from keyframe_asr.text.numbers import changed_number, has_digits
 from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
 PreparationProgress = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of items done and the total."""
 
-VERSION = "1"
+VERSION = "2"
 """Raise this when the same corpus gives another result than before."""
 
 MAX_PROBLEMS = 0.01
@@ -71,13 +78,18 @@ THREADS = 8
 
 _NAMED_PROBLEMS = 3
 
+_USUAL_UNITS: dict[str, Units] = {"spaces": "unigram", "none": "characters", "mixed": "mixed"}
+"""Tokens by what separates words."""
+
 
 @dataclass(frozen=True)
 class PreparationOptions:
     """Options that every corpus accepts.
 
     Attributes:
-        units: tokens; None is characters for Mandarin and unigram pieces otherwise.
+        text_form: name of the form of the texts, or a form; None is that of the language.
+        units: tokens; None is pieces for forms with spaces, characters for forms without, and both
+            for mixed ones.
         vocab_size: upper bound; None is all characters, or `VOCAB_SIZE` pieces.
         digits: `refuse` leaves out transcripts with digits, `keep` keeps them unchanged.
         allow_incomplete: continue however many utterances are left out.
@@ -87,13 +99,22 @@ class PreparationOptions:
     vocab_size: int | None = None
     digits: Digits = "refuse"
     allow_incomplete: bool = False
+    text_form: TextFormName | TextForm | None = None
 
-    def tokenizer(self, language: Language) -> TokenizerConfig:
+    def form(self, language: str) -> TextForm:
+        """Return the form of the texts."""
+        given = self.text_form
+        form = TEXT_FORMS[given] if isinstance(given, str) else given or default_form(language)
+        return with_digits(form) if self.digits == "keep" else form
+
+    def tokenizer(self, form: TextForm) -> TokenizerConfig:
         """Return the `tokenizer` section of a recipe."""
-        units = self.units or ("characters" if language == "mandarin" else "unigram")
+        units = self.units or _USUAL_UNITS[form.separation]
         if units == "characters":
             return TokenizerConfig(kind="characters", vocab_size=self.vocab_size)
         size = self.vocab_size or VOCAB_SIZE
+        if units == "mixed":
+            return TokenizerConfig(kind="mixed", vocab_size=size)
         return TokenizerConfig(kind="sentencepiece", vocab_size=size, model_type=units)
 
 
@@ -167,29 +188,53 @@ class _Preparation:
     options: PreparationOptions
     progress: PreparationProgress
     problems: list[str]
-    normalisation: Normalisation = field(init=False)
+    form: TextForm = field(init=False)
+    normalise: Normaliser = field(init=False)
+    losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
-        self.normalisation = normalisation_for(self.listing.language, self.options.digits)
+        self.form = self.options.form(self.listing.language)
+        self.normalise = normaliser(self.form)
 
     def run(self, mark: str) -> CorpusSummary:
+        self._check_form()
         splits = self._measured(self._normalised())
         self._check_problems()
         tokenizer = self._learn(splits)
         self._check_problems()
-        config = self.options.tokenizer(self.listing.language) if tokenizer else None
+        config = self.options.tokenizer(self.form) if tokenizer else None
         summary = CorpusSummary(
             corpus=self.listing.corpus,
             fingerprint=mark,
             splits={split: summarise(cuts, tokenizer) for split, cuts in splits.items()},
             notes=[*self.listing.notes, *self._more_notes(splits)],
             language=self.listing.language,
-            normalisation=self.normalisation.name,
+            text_form=stored_form(self.form),
             tokenizer=config.model_dump() if config else None,
             problems=len(self.problems),
         )
         publish(self.out, summary, splits)
         return summary
+
+    def _check_form(self) -> None:
+        """Count what the form drops. Raises `ManifestError` if that is too much."""
+        keep = self.options.digits == "keep"
+        texts = [
+            one.text
+            for split in self.listing.splits.values()
+            for one in split
+            if keep or not has_digits(one.text)
+        ]
+        self.losses.add(losses_of(texts, self.form))
+        if self.options.allow_incomplete or self.losses.fraction <= MAX_LOST:
+            return
+        better = least_lossy_form(texts)
+        raise ManifestError(
+            f"{self.listing.corpus}: the text form {self.form.name} of language "
+            f"{self.listing.language} loses {self.losses.fraction:.1%} of the words "
+            f"({self.losses.named()}); choose another form, such as --text-form {better.name}, or "
+            "accept the loss with --allow-incomplete"
+        )
 
     def _normalised(self) -> dict[str, list[ListedUtterance]]:
         """Return the utterances with a usable transcript, normalised."""
@@ -199,15 +244,23 @@ class _Preparation:
                 if reason := self._unusable(one.text):
                     self._leave_out(one.id, reason)
                 else:
-                    splits[split].append(replace(one, text=self.normalisation(one.text)))
+                    splits[split].append(replace(one, text=self.normalise(one.text)))
         return splits
 
     def _unusable(self, transcript: str) -> str | None:
         if self.options.digits == "refuse" and has_digits(transcript):
             return f"its transcript has digits, which are ambiguous to read: {transcript}"
-        if lost := self.normalisation.lost(transcript):
-            return f"its transcript has {lost}, not used in {self.listing.language}: {transcript}"
-        if not self.normalisation(transcript):
+        if number := changed_number(transcript, self.form):
+            return (
+                f"its transcript has the number {number}, which the text form {self.form.name} "
+                f"would change; write it as it is spoken: {transcript}"
+            )
+        if lost := self.normalise.lost(transcript):
+            return (
+                f"its transcript has {lost}, not used in the text form {self.form.name}: "
+                f"{transcript}"
+            )
+        if not self.normalise(transcript):
             return f"its transcript has no words: '{transcript}'"
         return None
 
@@ -247,7 +300,7 @@ class _Preparation:
         for name, reason in damaged.items():
             self._leave_out(name, reason)
         splits["train"] = [cut for cut in splits["train"] if cut.id not in damaged]
-        config = self.options.tokenizer(self.listing.language)
+        config = self.options.tokenizer(self.form)
         tokenizer = train_tokenizer((text(cut) for cut in splits["train"]), config)
         write_whole(
             self.out / tokenizer.file_name,
@@ -290,6 +343,8 @@ class _Preparation:
                     f"{split}: {total - len(cuts)} of {total} utterances are left out; reasons in "
                     f"{PROBLEMS}{whole}"
                 )
+        if lost := self.losses.named():
+            notes.append(f"text form {self.form.name} loses {lost}")
         if self.listing.problems:
             notes.append(
                 f"{len(self.listing.problems)} utterances lack a transcript or a recording; "

@@ -45,7 +45,7 @@ def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
     notes = check_complete(root, found, EXPECTED, allow_incomplete)
     speakers = sorted({utterance.speaker for utterance in found["train"]})
     splits: dict[Split, list[ListedUtterance]] = {"train": found["train"], "test": found["test"]}
-    listing = CorpusListing("speechocean762", "english", splits, notes, problems)
+    listing = CorpusListing("speechocean762", "en", splits, notes, problems)
     return hold_out_speakers(listing, speakers[::DEV_EVERY])
 
 

@@ -7,12 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lhotse.cut import Cut
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from keyframe_asr.config.strict import parse_json
+from keyframe_asr.config.strict import Strict, parse_config, parse_json
+from keyframe_asr.config.text_choices import language_tag
+from keyframe_asr.config.text_form import NamedTextForm, TextForm
 from keyframe_asr.data.corpora.listing import SPLITS
 from keyframe_asr.data.manifest import save_manifest, speaker, text
 from keyframe_asr.data.statistics import STATISTICS_FILE
@@ -71,7 +74,8 @@ class CorpusSummary:
         fingerprint: digest of everything that the preparation depended on.
         splits: counts of each split.
         notes: notes for users of the corpus.
-        language, normalisation: of the texts in the manifests; "" in old preparations.
+        language: tag of the language of the texts; "" in old preparations.
+        text_form: form of the texts, its name or its fields as in a recipe; "" in old preparations.
         tokenizer: `tokenizer` section of a recipe; None without a tokenizer.
         problems: number of utterances left out; `problems.txt` lists them.
     """
@@ -81,9 +85,24 @@ class CorpusSummary:
     splits: dict[str, SplitSummary]
     notes: list[str]
     language: str = ""
-    normalisation: str = ""
+    text_form: str | dict[str, Any] = ""
     tokenizer: dict[str, str | int | None] | None = None
     problems: int = 0
+
+    @property
+    def form(self) -> TextForm:
+        """Form of the texts. Raises `RecipeError` if the summary has none, or a damaged one."""
+        return parse_config(_Form, {"text_form": self.text_form}, SUMMARY).text_form
+
+
+class _Form(Strict):
+    text_form: NamedTextForm
+
+
+def stored_form(form: TextForm) -> str | dict[str, Any]:
+    """Return a form as summaries store it: its name, or its fields."""
+    stored: str | dict[str, Any] = _Form(text_form=form).model_dump()["text_form"]
+    return stored
 
 
 def fingerprint(*parts: str) -> str:
@@ -131,6 +150,10 @@ def read_summary(out: Path) -> CorpusSummary | None:
     try:
         data = parse_json((out / SUMMARY).read_text(encoding="utf-8"))
         splits = {name: SplitSummary(**split) for name, split in data.pop("splits").items()}
+        if "normalisation" in data:  # as version 0.1 called it
+            data["text_form"] = data.pop("normalisation")
+        if data.get("language"):
+            data["language"] = language_tag(data["language"])
         summary = CorpusSummary(splits=splits, **data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

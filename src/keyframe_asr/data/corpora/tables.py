@@ -16,7 +16,6 @@ from lhotse.cut import Cut
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
 from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, read_rows, speaker, text
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text.forms import Language
 
 REQUIRED = ("path", "text")
 
@@ -36,7 +35,7 @@ CUT_FILES = ("{}.jsonl.gz", "cuts_{}.jsonl.gz", "{}.jsonl", "cuts_{}.jsonl")
 
 def read_table(
     source: Path,
-    language: Language,
+    language: str,
     train: str | None = None,
     dev: str | None = None,
     test: str | None = None,
@@ -70,7 +69,7 @@ def read_table(
 
 def read_cuts(
     source: Path,
-    language: Language,
+    language: str,
     train: str | None = None,
     dev: str | None = None,
     test: str | None = None,

@@ -54,7 +54,7 @@ def read(source: Path, *, allow_incomplete: bool = False) -> CorpusListing:
         splits[split], unusable = list_pairs(texts, recordings, speakers)
         problems += unusable
     notes = check_complete(root, splits, EXPECTED, allow_incomplete)
-    return CorpusListing("thchs30", "mandarin", splits, notes, problems)
+    return CorpusListing("thchs30", "zh", splits, notes, problems)
 
 
 def _recording(folder: Path, name: str) -> Path | None:

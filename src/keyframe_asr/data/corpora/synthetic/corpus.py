@@ -21,6 +21,7 @@ from lhotse.cut import MonoCut
 from lhotse.supervision import AlignmentItem
 
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.data.corpora.summary import (
     CorpusSummary,
     begin,
@@ -150,8 +151,8 @@ def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
             fingerprint=mark,
             splits={split: summarise(cuts) for split, cuts in splits.items()},
             notes=notes,
-            language=recipe.language,
-            normalisation=recipe.language,
+            language=language_tag(recipe.language),
+            text_form=recipe.language,
         )
         publish(out, summary, splits)
     return manifest_paths(out)

@@ -15,9 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.text_file import read_lines
-from keyframe_asr.text.forms import NORMALISATIONS, is_han
+from keyframe_asr.text.forms import normaliser
+from keyframe_asr.text.scripts import is_han
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = tuple("ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split())
@@ -100,7 +102,7 @@ def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tupl
         ManifestError: the file cannot be read, or no line can be spoken.
     """
     lines = list(read_lines(path, "give a text file with one sentence per line", ManifestError))
-    normal = NORMALISATIONS[language]
+    normal = normaliser(TEXT_FORMS[language])
     found = dict.fromkeys(normal(line) for line in lines if not normal.lost(line))
     # English sentences also contain apostrophes and spaces
     letters = all if language == "mandarin" else any
