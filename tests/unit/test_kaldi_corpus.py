@@ -12,7 +12,8 @@ from lhotse.kaldi import load_kaldi_data_dir
 from fixtures.errors import refused
 from keyframe_asr.data.corpora import kaldi
 from keyframe_asr.data.corpora.listing import CorpusListing
-from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+from keyframe_asr.data.corpora.preparation import prepare_corpus
+from keyframe_asr.data.corpora.preparation_options import PreparationOptions
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ManifestError

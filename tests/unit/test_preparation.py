@@ -15,11 +15,8 @@ from fixtures.errors import refused
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
-from keyframe_asr.data.corpora.preparation import (
-    DEFAULT_OPTIONS,
-    PreparationOptions,
-    prepare_corpus,
-)
+from keyframe_asr.data.corpora.preparation import prepare_corpus
+from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import read_summary
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import load_manifest, text

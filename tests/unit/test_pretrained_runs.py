@@ -17,7 +17,8 @@ from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora import tables
-from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+from keyframe_asr.data.corpora.preparation import prepare_corpus
+from keyframe_asr.data.corpora.preparation_options import PreparationOptions
 from keyframe_asr.data.statistics import load_statistics
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer

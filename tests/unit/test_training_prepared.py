@@ -15,7 +15,8 @@ from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora import tables
-from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+from keyframe_asr.data.corpora.preparation import prepare_corpus
+from keyframe_asr.data.corpora.preparation_options import PreparationOptions
 from keyframe_asr.errors import KeyframeError, ManifestError, RecipeError, TrainingError
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.inference.recognizer import load

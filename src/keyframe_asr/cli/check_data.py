@@ -30,9 +30,7 @@ def check_data(
         "count characters.",
     ),
     language: str | None = typer.Option(
-        None,
-        help="Language of the texts as a tag, such as en, de or zh; chooses their form. Default: "
-        "guessed from the scripts of the texts.",
+        None, help="Language of the texts as a tag, such as en. Default: guessed from the scripts."
     ),
     text_form: str | None = typer.Option(
         None, help=f"Form of the texts: {', '.join(TEXT_FORM_NAMES)}. Default: by language."

@@ -86,7 +86,6 @@ class PrepareOptions:
         language: tag of the language (BCP 47), such as `de`, `zh-TW` or `zh+en`; for Common Voice
             the name of the part, which is its tag. `english` and `mandarin` stand for `en` and
             `zh`.
-        text_form: name of the form of the texts, or a form; None is that of the language.
         train, dev, test: folder or file of each split, relative to the source.
         dev_speakers: speakers to move from the training split to the development split.
         parts: parts of the corpus to use; empty for the usual parts.
@@ -96,13 +95,13 @@ class PrepareOptions:
         vocab_size: maximum number of tokens; None is 500 pieces, or all characters.
         digits: leave out transcripts with digits, or keep them unchanged.
         allow_incomplete: continue even if many utterances cannot be used.
+        text_form: name of the form of the texts, or a form; None is that of the language.
 
     Raises:
         OptionError: a value is not one of the choices, or out of range.
     """
 
     language: str | None = None
-    text_form: str | TextForm | None = None
     train: str | None = None
     dev: str | None = None
     test: str | None = None
@@ -114,6 +113,7 @@ class PrepareOptions:
     vocab_size: int | None = None
     digits: Digits = "refuse"
     allow_incomplete: bool = False
+    text_form: str | TextForm | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("units", (None, *get_args(Units))), ("digits", get_args(Digits))):
@@ -174,7 +174,8 @@ def prepare(
         return _prepare_synthetic(corpus, source, out)
     if source is None:
         raise OptionError("source", f"{corpus} needs the folder that contains it")
-    from keyframe_asr.data.corpora.preparation import PreparationOptions, prepare_corpus
+    from keyframe_asr.data.corpora.preparation import prepare_corpus
+    from keyframe_asr.data.corpora.preparation_options import PreparationOptions
 
     texts = PreparationOptions(**{name: getattr(options, name) for name in _EVERY})
     return prepare_corpus(_listing(corpus, source, options), out, texts, progress)

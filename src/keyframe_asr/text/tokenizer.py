@@ -214,10 +214,12 @@ class MixedTokenizer(SentencePieceTokenizer):
         return found
 
     def surface(self, token: int) -> str:
+        """Return the letters of one token; a Han character begins a word."""
         piece = super().surface(token)
         return _WORD_BOUNDARY + piece if is_han(piece) else piece
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Convert ids to text, as `Tokenizer.decode`, without spaces next to Han characters."""
         return _SPACE_NEXT_TO_HAN.sub("", super().decode(ids))
 
 

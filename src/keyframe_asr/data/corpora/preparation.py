@@ -26,10 +26,9 @@ from lhotse.cut import Cut, MonoCut
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.model import FeaturesConfig
-from keyframe_asr.config.recipe import TokenizerConfig
-from keyframe_asr.config.text_choices import Digits, TextFormName, Units
-from keyframe_asr.config.text_form import TEXT_FORMS, TextForm, default_form, with_digits
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
+from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
     PROBLEMS,
     CorpusSummary,
@@ -67,9 +66,6 @@ VERSION = "2"
 MAX_PROBLEMS = 0.01
 """Fraction of unusable utterances above which the preparation fails."""
 
-VOCAB_SIZE = 500
-"""Default number of sentencepiece pieces."""
-
 OVERHANG = 0.5
 """Seconds by which a segment may exceed its recording: the times of segments are rounded."""
 
@@ -77,48 +73,6 @@ THREADS = 8
 """Threads that read audio headers; they mostly wait for the disk or release the GIL."""
 
 _NAMED_PROBLEMS = 3
-
-_USUAL_UNITS: dict[str, Units] = {"spaces": "unigram", "none": "characters", "mixed": "mixed"}
-"""Tokens by what separates words."""
-
-
-@dataclass(frozen=True)
-class PreparationOptions:
-    """Options that every corpus accepts.
-
-    Attributes:
-        text_form: name of the form of the texts, or a form; None is that of the language.
-        units: tokens; None is pieces for forms with spaces, characters for forms without, and both
-            for mixed ones.
-        vocab_size: upper bound; None is all characters, or `VOCAB_SIZE` pieces.
-        digits: `refuse` leaves out transcripts with digits, `keep` keeps them unchanged.
-        allow_incomplete: continue however many utterances are left out.
-    """
-
-    units: Units | None = None
-    vocab_size: int | None = None
-    digits: Digits = "refuse"
-    allow_incomplete: bool = False
-    text_form: TextFormName | TextForm | None = None
-
-    def form(self, language: str) -> TextForm:
-        """Return the form of the texts."""
-        given = self.text_form
-        form = TEXT_FORMS[given] if isinstance(given, str) else given or default_form(language)
-        return with_digits(form) if self.digits == "keep" else form
-
-    def tokenizer(self, form: TextForm) -> TokenizerConfig:
-        """Return the `tokenizer` section of a recipe."""
-        units = self.units or _USUAL_UNITS[form.separation]
-        if units == "characters":
-            return TokenizerConfig(kind="characters", vocab_size=self.vocab_size)
-        size = self.vocab_size or VOCAB_SIZE
-        if units == "mixed":
-            return TokenizerConfig(kind="mixed", vocab_size=size)
-        return TokenizerConfig(kind="sentencepiece", vocab_size=size, model_type=units)
-
-
-DEFAULT_OPTIONS = PreparationOptions()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""Options of preparing a corpus: the form of its texts, and its tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.config.text_choices import Digits, TextFormName, Units
+from keyframe_asr.config.text_form import TEXT_FORMS, TextForm, default_form, with_digits
+
+VOCAB_SIZE = 500
+"""Default number of sentencepiece pieces."""
+
+_USUAL_UNITS: dict[str, Units] = {"spaces": "unigram", "none": "characters", "mixed": "mixed"}
+"""Tokens by what separates words."""
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """Options that every corpus accepts.
+
+    Attributes:
+        text_form: name of the form of the texts, or a form; None is that of the language.
+        units: tokens; None is pieces for forms with spaces, characters for forms without, and both
+            for mixed ones.
+        vocab_size: upper bound; None is all characters, or `VOCAB_SIZE` pieces.
+        digits: `refuse` leaves out transcripts with digits, `keep` keeps them unchanged.
+        allow_incomplete: continue however many utterances are left out.
+    """
+
+    units: Units | None = None
+    vocab_size: int | None = None
+    digits: Digits = "refuse"
+    allow_incomplete: bool = False
+    text_form: TextFormName | TextForm | None = None
+
+    def form(self, language: str) -> TextForm:
+        """Return the form of the texts."""
+        given = self.text_form
+        form = TEXT_FORMS[given] if isinstance(given, str) else given or default_form(language)
+        return with_digits(form) if self.digits == "keep" else form
+
+    def tokenizer(self, form: TextForm) -> TokenizerConfig:
+        """Return the `tokenizer` section of a recipe."""
+        units = self.units or _USUAL_UNITS[form.separation]
+        if units == "characters":
+            return TokenizerConfig(kind="characters", vocab_size=self.vocab_size)
+        size = self.vocab_size or VOCAB_SIZE
+        if units == "mixed":
+            return TokenizerConfig(kind="mixed", vocab_size=size)
+        return TokenizerConfig(kind="sentencepiece", vocab_size=size, model_type=units)
+
+
+DEFAULT_OPTIONS = PreparationOptions()
