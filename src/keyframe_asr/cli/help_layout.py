@@ -9,13 +9,13 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from typer.core import TyperCommand
+from keyframe_asr.cli.options import CheckedCommand
 
 BOXES_FROM_COLUMNS = 100
 """Narrower terminals show help without boxes."""
 
 
-class Command(TyperCommand):
+class Command(CheckedCommand):
     """A command whose help is listed without boxes on a narrow terminal."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from keyframe_asr.errors import OptionError
 from keyframe_asr.inference.options import DECODE_MODES, DecodeMode
@@ -32,7 +34,7 @@ SEARCH_FLAGS: Flags = {
     "hotwords": typer.Option(
         help="File with one word or phrase per line, optionally a tab and its weight."
     ),
-    "beam": _search(text="Beam width. Default: 10; greedy in axe and ctc."),
+    "beam": _search(text="Beam width, at most 500. Default: 10; greedy in axe and ctc."),
     "nbest": _search(text="Number of alternative texts per recording."),
     "language_model_weight": _search(text="Weight of the language model."),
     "token_bonus": _search(text="Score added per token; a higher bonus gives longer texts."),
@@ -72,6 +74,31 @@ JsonFile: TypeAlias = Annotated[
 Decode: TypeAlias = Annotated[
     DecodeMode | None, typer.Option(help="Decode mode. Default: the model's greedy mode.")
 ]
+
+
+class CheckedCommand(TyperCommand):
+    """A command that also refuses `nan` for a number with a range, which no comparison does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line."""
+        rest: list[str] = super().parse_args(ctx, args)
+        for parameter in self.get_params(ctx):
+            value = ctx.params.get(parameter.name)
+            least, most = _range(parameter)
+            if least is not None and isinstance(value, float) and not math.isfinite(value):
+                upper = "" if most is None else f" and at most {most:g}"
+                raise typer.BadParameter(
+                    f"{value} is not a finite number; give one that is at least {least:g}{upper}",
+                    ctx=ctx,
+                    param=parameter,
+                )
+        return rest
+
+
+def _range(parameter: Any) -> tuple[float | None, float | None]:
+    """Return the smallest and the largest value of an option."""
+    holder = parameter if hasattr(parameter, "min") else getattr(parameter, "type", None)
+    return getattr(holder, "min", None), getattr(holder, "max", None)
 
 
 def _repeated_decode(default: str) -> Any:

@@ -269,12 +269,14 @@ def batches_by_length(
 
 
 def _device(name: str | None) -> torch.device:
-    """Return the device of this name. Default: a GPU if there is one."""
+    """Return the device of this name, which can compute. Default: a GPU if there is one."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         device = torch.device(name or ("cuda" if gpus else "cpu"))
-    except RuntimeError:
-        raise ModelError(f"'{name}' is not a device; use cpu or cuda") from None
-    if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise ModelError(f"device '{name}' is not available: torch finds {gpus} GPUs; use cpu")
+        torch.ones(1, device=device).cpu()  # raises for "meta" too, which holds no values
+    except Exception:  # torch has no common type: RuntimeError, AssertionError, AttributeError...
+        raise ModelError(
+            f"device '{name}' cannot be used: there is none of this name, or this torch was not "
+            f"built for it ({gpus} CUDA GPUs found); use cpu"
+        ) from None
     return device

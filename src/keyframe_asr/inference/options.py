@@ -23,15 +23,26 @@ DEFAULT_BEAM = 10
 SHORTEST_LIMIT = 1.0
 """Smallest `Segmentation.longest` in seconds; the search for a quiet cut needs some audio."""
 
+WIDEST_BEAM = 500
+"""The memory of a search grows with the square of the beam."""
+
+LARGEST_WEIGHT = 1000.0
+"""Weights and bonuses beyond this leave no precision for the scores of the model."""
+
+LONGEST_BATCH = 3600.0
+"""Largest `batch_seconds`; an hour fills any processor and takes gigabytes."""
+
+MOST_WORKERS, MOST_THREADS = 256, 1024
+
 _LIMITS: dict[str, tuple[float, float]] = {
-    "beam": (1, math.inf),
-    "nbest": (1, math.inf),
-    "language_model_weight": (0.0, math.inf),
-    "token_bonus": (-math.inf, math.inf),
-    "hotword_weight": (0.0, math.inf),
+    "beam": (1, WIDEST_BEAM),
+    "nbest": (1, WIDEST_BEAM),
+    "language_model_weight": (0.0, LARGEST_WEIGHT),
+    "token_bonus": (-LARGEST_WEIGHT, LARGEST_WEIGHT),
+    "hotword_weight": (0.0, LARGEST_WEIGHT),
     "ctc_weight": (0.0, 1.0),
     "decoder_weight": (0.0, 1.0),
-    "batch_seconds": (1.0, math.inf),
+    "batch_seconds": (1.0, LONGEST_BATCH),
 }
 """Smallest and largest value of each number."""
 
@@ -50,10 +61,9 @@ def _check_number(name: str, value: Any, limits: tuple[float, float]) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         wanted = "an integer" if whole else "a number"
         raise OptionError(name, f"{value!r} is not {wanted}; give one")
-    if not math.isfinite(value) or not least <= value <= most:
+    if not least <= value <= most or value == math.inf:
         upper = f" and at most {most:g}" if math.isfinite(most) else ""
-        lower = f"at least {least:g}" if math.isfinite(least) else "finite"
-        raise OptionError(name, f"{value} is out of range; give a number {lower}{upper}")
+        raise OptionError(name, f"{value} is out of range; give a number at least {least:g}{upper}")
 
 
 @dataclass(frozen=True)
@@ -88,20 +98,22 @@ class RecognitionOptions:
 
     Attributes:
         decode: decode mode; None is the model's greedy mode, `axe` or `ctc`.
-        beam: beam width. If None, `axe` and `ctc` decode greedily unless `nbest`, language model,
-            hot words or token bonus need a search; searches use 10, or `nbest` if that is more.
+        beam: beam width, at most 500. If None, `axe` and `ctc` decode greedily unless `nbest`,
+            language model, hot words or token bonus need a search; searches use 10, or `nbest` if
+            that is more.
         nbest: number of texts per recording, in `Transcript.alternatives` if more than one.
         language_model: an ARPA file of words, characters or the model's tokens.
-        language_model_weight: weight of its natural log-probabilities, at least 0.
-        token_bonus: score added per token; compensates for the cost of a language model.
+        language_model_weight: weight of its natural log-probabilities, 0 to 1000.
+        token_bonus: score added per token; compensates for the cost of a language model; -1000 to
+            1000.
         hotwords: a file with one word or phrase per line, optionally a tab and its weight.
-        hotword_weight: score added per token of a hot word (natural log), at least 0.
+        hotword_weight: score added per token of a hot word (natural log), 0 to 1000.
         ctc_weight: weight of CTC against the decoder in `joint`, in [0, 1].
         decoder_weight: weight of the decoder against the first pass in `rescore`, in [0, 1].
         length_normalised: compare scores per token instead of summed, in `attention`.
         voice_activity: detector of pauses in long recordings: `silero` (silero-vad), `loudness`,
             or `auto`, which is `silero` if silero-vad is installed.
-        batch_seconds: seconds of audio per batch, including padding; less saves memory.
+        batch_seconds: seconds of audio per batch, including padding, 1 to 3600; less saves memory.
         segmentation: how recordings of more than 30 s are segmented.
 
     Raises:
@@ -201,7 +213,7 @@ class ComputeOptions:
             of that for several.
 
     Raises:
-        OptionError: a number is below 1.
+        OptionError: a number is out of range.
     """
 
     device: str | None = None
@@ -209,6 +221,6 @@ class ComputeOptions:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _check_number("workers", self.workers, (1, math.inf))
+        _check_number("workers", self.workers, (1, MOST_WORKERS))
         if self.threads is not None:
-            _check_number("threads", self.threads, (1, math.inf))
+            _check_number("threads", self.threads, (1, MOST_THREADS))

@@ -15,7 +15,7 @@ from keyframe_asr.decoding.lm.arpa import read_arpa
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.options import LARGEST_WEIGHT, RecognitionOptions
 from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.text.forms import normaliser, words_of_form
 from keyframe_asr.text.tokenizer import MixedTokenizer, Tokenizer
@@ -132,8 +132,9 @@ def _weight(place: str, text: str) -> float:
         weight = float(text)
     except ValueError:
         weight = math.nan
-    if not 0 < weight < math.inf:
+    if not 0 < weight <= LARGEST_WEIGHT:
         raise KeyframeError(
-            f"{place}: '{text}' is not a weight; give a number above 0 after the tab"
+            f"{place}: '{text}' is not a weight; give a number above 0 and at most "
+            f"{LARGEST_WEIGHT:g} after the tab"
         )
     return weight
