@@ -41,3 +41,4 @@ def test_no_traceback(tmp_path: Path) -> None:
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in output + errors
+    assert len(errors.splitlines()) == 1, errors

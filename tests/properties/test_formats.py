@@ -117,7 +117,7 @@ def test_textgrid(transcript: Transcript) -> None:
 @given(transcripts())
 def test_json(transcript: Transcript) -> None:
     read = json.loads(render(transcript, "json", "a.wav"))
-    found = [Word(**one) for one in read["words"]]
+    found = [Word(**one) for segment in read["segments"] for one in segment["words"]]
     assert [one.text for one in found] == [one.text for one in transcript.words]
     for one, other in zip(found, transcript.words, strict=True):
         numbers = [(one.start, other.start), (one.end, other.end)]

@@ -87,7 +87,10 @@ def run(*arguments: object) -> str:
 def test_align_command(folder: Path) -> None:
     here = [folder / "model", folder / "a.wav"]
     found = json.loads(run("align", *here, "bed"))
-    assert (found["text"], [one["text"] for one in found["words"]]) == ("BED", ["BED"])
+    assert (found["text"], [one["text"] for one in found["segments"][0]["words"]]) == (
+        "BED",
+        ["BED"],
+    )
     assert json.loads(run("align", *here, folder / "a.txt")) == found
     assert run("align", *here, "bed", "--format", "ctm").startswith("a 1 ")
     assert run("align", *here, "bed", "--format", "srt", "--out", folder / "a.srt") == ""

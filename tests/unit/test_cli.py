@@ -11,7 +11,9 @@ import soundfile
 
 from fixtures.command_line import keyframe
 from fixtures.random_model import RATE, save_random_model
+from keyframe_asr import __version__
 from keyframe_asr.cli.main import VERBS, app
+from keyframe_asr.cli.output_record import RECORD
 from keyframe_asr.data.manifest import make_cut, save_manifest
 
 
@@ -92,6 +94,8 @@ def test_transcribe_json(model: Path, recordings: Path, mode: str) -> None:
     found = json.loads(result.stdout)
     assert found["audio"] == str(path)
     assert found["duration"] == 1.5
+    assert (found["model"], found["language"]) == (str(model), "english")
+    assert (found["decode"], found["version"]) == (mode, __version__)
     assert 0 < found["frame_reduction"] < 1
     assert "".join(token["text"] for token in found["tokens"]) == found["text"] != ""
     assert set(found["tokens"][0]) == {"text", "start", "end", "confidence"}
@@ -115,12 +119,12 @@ def test_transcribe_into_a_folder(model: Path, recordings: Path, tmp_path: Path)
     files = [recordings / "one.wav", recordings / "silent.wav"]
     result = keyframe("transcribe", model, *files, "--out", out, "--format", "json")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert sorted(path.name for path in out.iterdir()) == ["one.json", "silent.json"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "one.json", "silent.json"]
     assert json.loads((out / "silent.json").read_text())["text"] == ""
     subtitles = keyframe("transcribe", model, files[0], "--format", "vtt")
     assert subtitles.stdout.startswith("WEBVTT\n\n00:00:0")
-    clash = keyframe("transcribe", model, files[0], tmp_path / "one.flac", "--out", out)
-    assert clash.exit_code == 1 and str(out / "one.txt") in clash.stderr
+    clash = keyframe("transcribe", model, files[0], tmp_path / "one.wav", "--out", out)
+    assert clash.exit_code == 1 and str(out / "one.wav.txt") in clash.stderr
 
 
 def test_evaluate(model: Path, recordings: Path, tmp_path: Path) -> None:

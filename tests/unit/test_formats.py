@@ -15,7 +15,7 @@ import tgt
 import webvtt
 from lhotse import SupervisionSegment, SupervisionSet
 
-from keyframe_asr.formats import FORMATS, json_line, render
+from keyframe_asr.formats import FORMATS, Source, render
 from keyframe_asr.formats.subtitles import cues_of, width
 from keyframe_asr.results import Segment, Token, Transcript, Word
 from keyframe_asr.text.scripts import mixed_text
@@ -45,7 +45,7 @@ SILENCE = Transcript("", [], 2.0, 1.0)
 
 
 def test_every_format_has_a_suffix_of_its_own() -> None:
-    assert len({one.suffix for one in FORMATS.values()}) == len(FORMATS) == 6
+    assert len({one.suffix for one in FORMATS.values()}) == len(FORMATS) == 7
     with pytest.raises(KeyError):
         render(HELLO, "docx", "a.wav")
 
@@ -57,16 +57,31 @@ def test_text_is_one_line() -> None:
 
 def test_json_has_every_field() -> None:
     found = json.loads(render(HELLO, "json", "folder/a.wav"))
-    assert json.loads(json_line(HELLO, "folder/a.wav")) == found
-    assert "\n" not in json_line(HELLO, "folder/a.wav")
+    line = render(HELLO, "jsonl", "folder/a.wav")
+    assert json.loads(line) == found and line.count("\n") == 1
     assert found.pop("audio") == "folder/a.wav"
-    assert found["segments"][0]["words"] == found["words"]
-    words = [Word(**one) for one in found["words"]]
+    (segment,) = found["segments"]
+    assert list(segment) == ["start", "end", "text", "words"]
+    words = [Word(**one) for one in segment["words"]]
     tokens = [Token(**one) for one in found["tokens"]]
     assert words == [replace(one, end=round(one.end, 4)) for one in HELLO.words]
     assert tokens == [replace(one, end=round(one.end, 4)) for one in HELLO.tokens]
-    assert not re.search(r"\.\d{5}", json_line(HELLO, "folder/a.wav"))
+    assert not re.search(r"\.\d{5}", line)
     assert (found["text"], found["duration"], found["frame_reduction"]) == (HELLO.text, 4.5, 0.9)
+
+
+def test_json_without_segments_has_one_of_all_words() -> None:
+    found = json.loads(render(replace(HELLO, segments=[]), "json", "a.wav"))
+    assert found["segments"] == json.loads(render(HELLO, "json", "a.wav"))["segments"]
+    assert json.loads(render(SILENCE, "json", "a.wav"))["segments"] == []
+    unspaced = json.loads(render(Transcript("HELLO", [], 4.0), "json", "a.wav"))["segments"]
+    assert unspaced == [{"start": 0.0, "end": 4.0, "text": "HELLO", "words": []}]
+
+
+def test_json_tells_what_made_it() -> None:
+    source = Source("a.wav", settings={"model": "an4", "options": {"beam": 4}})
+    found = json.loads(render(HELLO, "jsonl", source))
+    assert (found["audio"], found["model"], found["options"]) == ("a.wav", "an4", {"beam": 4})
 
 
 def test_srt_is_read_back() -> None:

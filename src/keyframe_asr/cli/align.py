@@ -9,9 +9,9 @@ from pathlib import Path
 import typer
 
 from keyframe_asr.cli.options import Device, Model, Recording
-from keyframe_asr.cli.recordings import Format, printed
+from keyframe_asr.cli.output_files import Format, printed
 from keyframe_asr.errors import TextError
-from keyframe_asr.formats import render
+from keyframe_asr.formats import Source, render
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.text_file import read_text
 from keyframe_asr.results import Transcript
@@ -41,13 +41,15 @@ def align(
     said = _text(text)
     from keyframe_asr.inference.alignment import align as force_align
     from keyframe_asr.inference.recognizer import load
+    from keyframe_asr.inference.settings import model_settings
 
     transcript = force_align(load(model, device), audio, said)
     _doubt(transcript, audio)
+    source = Source(str(audio), settings=model_settings(model))
     if out is None:
-        print(printed(transcript, output, str(audio)), end="")
+        print(printed(transcript, output, source), end="")
     else:
-        write_whole(out, render(transcript, output, str(audio)))
+        write_whole(out, render(transcript, output, source))
 
 
 def _doubt(transcript: Transcript, audio: Path) -> None:

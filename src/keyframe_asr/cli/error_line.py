@@ -1,4 +1,4 @@
-"""Print an error, or what an interrupt leaves, as one line on standard error."""
+"""Print an error, a note, or what an interrupt leaves, as one line on standard error."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ STARTS_AGAIN = "nothing is kept; the same command starts again"
 def show_error(error: Exception) -> None:
     """Print the error on standard error, as one line even if a file name has line breaks."""
     _print_line("error: ", str(error))
+
+
+def show_note(note: str) -> None:
+    """Print on standard error, as one line, what is no error."""
+    _print_line("", note)
 
 
 def show_interrupt(interrupt: KeyboardInterrupt) -> None:

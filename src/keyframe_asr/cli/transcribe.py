@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from keyframe_asr import __version__
+from keyframe_asr.cli.error_line import advice_on_interrupt
 from keyframe_asr.cli.options import (
     COMPUTE_PANEL,
     OUTPUT_PANEL,
@@ -17,10 +20,12 @@ from keyframe_asr.cli.options import (
     Model,
     grouped,
 )
-from keyframe_asr.cli.recordings import Format, printed, recordings_named, targets
+from keyframe_asr.cli.output_files import Format, ids, printed, targets
+from keyframe_asr.cli.output_record import OutputRecord
+from keyframe_asr.cli.recordings import Recordings, recordings_named
 from keyframe_asr.cli.transcribing_report import TranscribingReport
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.formats import FORMATS, render
+from keyframe_asr.formats import FORMATS, Source, render
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.results import RecognitionResult, Transcript
@@ -49,6 +54,8 @@ COMPUTE_FLAGS: Flags = {
     ),
 }
 
+GOES_ON = "the same command goes on with the other recordings"
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -73,7 +80,7 @@ class Destination:
         bool,
         typer.Option(
             "--overwrite",
-            help="Also transcribe recordings whose output file exists.",
+            help="Also transcribe recordings whose output file exists, whatever made it.",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = False
@@ -83,7 +90,7 @@ class Destination:
 def transcribe(
     model: Model,
     audio: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="AUDIO",
             help="Audio files, folders or quoted patterns; - reads a list of paths from standard "
@@ -94,7 +101,8 @@ def transcribe(
         Format,
         typer.Option(
             "--format",
-            help="Output format. All but text have times; json and ctm also have confidences.",
+            help="Output format. All but text have times; json, jsonl and ctm also have "
+            "confidences. jsonl is JSON on one line per recording.",
         ),
     ] = Format.text,
     *,
@@ -108,30 +116,70 @@ def transcribe(
     """
     if destination.beside and destination.out is not None:
         raise typer.BadParameter("give either --out or --beside", param_hint="--beside")
-    recordings = recordings_named(audio)
-    several = recordings.searched or len(recordings.named) > 1
+    found = recordings_named(audio)
+    several = found.searched or len(found.named) > 1
     to_files = destination.beside or destination.out is not None
     if several and output.value in ("srt", "vtt", "textgrid") and not to_files:
         raise typer.BadParameter(
             f"{output.value} holds one recording per file; give --out DIR or --beside",
             param_hint="--format",
         )
-    files = targets(recordings.named, destination.out, destination.beside, FORMATS[output].suffix)
-    skipped = 0 if destination.overwrite else sum(_is_there(file) for file in files)
-    todo = [
-        (named.path, file)
-        for named, file in zip(recordings.named, files, strict=True)
-        if destination.overwrite or not _is_there(file)
-    ]
-    with TranscribingReport([path for path, _ in todo], skipped, recordings.searched) as report:
+    jobs = _jobs(found, destination, output)
+    kept = [] if destination.overwrite else [job for job in jobs if _is_there(job.file)]
+    done = set(kept)
+    todo = [job for job in jobs if job not in done]
+    advice = "the same command starts again"
+    if to_files:
+        advice = f"what is written is kept; {advice if destination.overwrite else GOES_ON}"
+    with (
+        advice_on_interrupt(advice),
+        TranscribingReport(found, [job.path for job in todo]) as report,
+    ):
+        if jobs:
+            writer = _writer(model, options, destination, output, several)
+            writer.record.check([job.file for job in kept if job.file is not None])
         if todo:
             from keyframe_asr.inference.many import recognise_files
 
-            paths = [path for path, _ in todo]
-            found = recognise_files(model, paths, options, compute, report.progress)
-            _write(found, [file for _, file in todo], report, Writer(output, several))
+            paths = [job.path for job in todo]
+            results = recognise_files(model, paths, options, compute, report.progress)
+            _write(results, todo, report, writer)
     if report.failed:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recording to transcribe, its id, and its output file; None is standard output."""
+
+    path: Path
+    id: str
+    file: Path | None
+
+
+def _jobs(found: Recordings, destination: Destination, output: Format) -> list[Job]:
+    named, suffix = found.named, FORMATS[output].suffix
+    files = targets(named, destination.out, destination.beside, suffix)
+    together = zip(named, ids(named), files, strict=True)
+    return [Job(recording.path, id, file) for recording, id, file in together]
+
+
+def _writer(
+    model: str,
+    options: RecognitionOptions,
+    destination: Destination,
+    output: Format,
+    several: bool,
+) -> Writer:
+    from keyframe_asr.inference.settings import fingerprint, recognition_settings
+
+    settings = recognition_settings(model, options)
+    record = OutputRecord(destination.out, settings, fingerprint(settings))
+    return Writer(output, several, settings | {"version": __version__}, record)
+
+
+def _is_there(file: Path | None) -> bool:
+    return file is not None and os.path.exists(file)
 
 
 @dataclass(frozen=True)
@@ -140,30 +188,33 @@ class Writer:
 
     output: Format
     several: bool
+    settings: Mapping[str, object]
+    record: OutputRecord
 
-    def write(self, path: Path, file: Path | None, transcript: Transcript) -> None:
+    def write(self, job: Job, transcript: Transcript) -> None:
         """Write one transcript. Raises `KeyframeError` if the file cannot be written."""
-        if file is None:
-            content = printed(transcript, self.output, str(path), self.several)
-            print(content, end="", flush=True)
+        source = Source(str(job.path), job.id, self.settings)
+        if job.file is None:
+            print(printed(transcript, self.output, source, self.several), end="", flush=True)
         else:
-            write_whole(file, render(transcript, self.output, str(path)))
+            self.record.add(job.file)
+            write_whole(job.file, render(transcript, self.output, source))
 
 
 def _write(
     found: Iterable[RecognitionResult],
-    files: list[Path | None],
+    jobs: Sequence[Job],
     report: TranscribingReport,
     writer: Writer,
 ) -> None:
     """Write each result to its file, or in order to standard output, and update the report."""
-    for result in in_order(found) if None in files else found:
-        assert result.path is not None
+    for result in in_order(found) if any(job.file is None for job in jobs) else found:
+        job = jobs[result.index]
         try:
             transcript = result.unwrap()
-            writer.write(result.path, files[result.index], transcript)
+            writer.write(job, transcript)
         except KeyframeError as error:
-            report.failure(result.index, result.path, error)
+            report.failure(result.index, job.path, error)
         else:
             report.success(result.index, transcript.duration)
 
@@ -177,7 +228,3 @@ def in_order(found: Iterable[RecognitionResult]) -> Iterator[RecognitionResult]:
         while expected in early:
             yield early.pop(expected)
             expected += 1
-
-
-def _is_there(file: Path | None) -> bool:
-    return file is not None and file.exists()

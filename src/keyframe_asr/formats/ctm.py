@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from keyframe_asr.formats.source import Source
 from keyframe_asr.formats.timed_text import MILLISECONDS, clean, words_of
 from keyframe_asr.results import Transcript
 
@@ -14,14 +15,15 @@ CHANNEL = 1
 """Recordings are converted to mono before recognition."""
 
 
-def to_ctm(transcript: Transcript, name: str) -> str:
-    """One line per word, times in seconds to the millisecond; "" without words.
+def file_field(id: str) -> str:
+    """An id as the file field of a line: underscores for spaces."""
+    file = "_".join(clean(id).split()) or "-"
+    return f"_{file}" if file.startswith(";;") else file  # which marks a comment in CTM
 
-    The file field is the recording's name without folder and suffix, with underscores for spaces.
-    """
-    file = "_".join(clean(PurePath(name).stem).split()) or "-"
-    if file.startswith(";;"):  # marks a comment in CTM
-        file = f"_{file}"
+
+def to_ctm(transcript: Transcript, source: Source) -> str:
+    """One line per word, times in seconds to the millisecond; "" without words."""
+    file = file_field(PurePath(source.name).stem if source.id is None else source.id)
     lines = []
     for word in words_of(transcript):
         text = "_".join(clean(word.text).split())

@@ -1,35 +1,78 @@
-"""Plain text, one line per recording, and JSON with all fields of the transcript."""
+"""Plain text, one line per recording, and JSON with all fields of the transcript.
+
+JSON has the shape that other recognisers give it: segments with their words. Words and tokens are
+there once; the segment of a token is the one whose times enclose it.
+"""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import asdict
 from typing import Any
 
-from keyframe_asr.results import Transcript
+from keyframe_asr.formats.source import Source
+from keyframe_asr.results import Segment, Transcript
 
 DECIMALS = 4
 """Decimals of times in seconds, confidences and scores."""
 
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
-def to_text(transcript: Transcript, name: str) -> str:
+
+def to_text(transcript: Transcript, source: Source) -> str:
     """The text as one line; an empty line without words."""
-    del name
+    del source
     return " ".join(transcript.text.split()) + "\n"
 
 
-def to_json(transcript: Transcript, name: str) -> str:
-    """Indented JSON for a file, with the name of the recording as `audio`."""
-    return json.dumps(_fields(transcript, name), ensure_ascii=False, indent=2) + "\n"
+def to_json(transcript: Transcript, source: Source) -> str:
+    """Indented JSON for a file."""
+    return json.dumps(_fields(transcript, source), ensure_ascii=False, indent=2) + "\n"
 
 
-def json_line(transcript: Transcript, name: str) -> str:
-    """The same JSON on a single line without line break, for JSON Lines."""
-    return json.dumps(_fields(transcript, name), ensure_ascii=False)
+def to_json_line(transcript: Transcript, source: Source) -> str:
+    """The same JSON on a single line, for JSON Lines."""
+    return json.dumps(_fields(transcript, source), ensure_ascii=False) + "\n"
 
 
-def _fields(transcript: Transcript, name: str) -> dict[str, object]:
-    return {"audio": name, **_rounded(asdict(transcript))}
+def escaped(name: str) -> str:
+    r"""A name as a field of a line: backslash, tab and line breaks as `\\`, `\t`, `\n`, `\r`.
+
+    Other control characters and separators become `\x1b` or `\u2028`.
+    """
+    return "".join(_ESCAPES.get(character) or _visible(character) for character in name)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
+        return character.encode("unicode_escape").decode()
+    return character
+
+
+def _fields(transcript: Transcript, source: Source) -> dict[str, object]:
+    segments = [
+        {"start": one.start, "end": one.end, "text": one.text, "words": [*map(asdict, one.words)]}
+        for one in _segments(transcript)
+    ]
+    found = {
+        "duration": transcript.duration,
+        "frame_reduction": transcript.frame_reduction,
+        "text": transcript.text,
+        "segments": segments,
+        "tokens": [*map(asdict, transcript.tokens)],
+        "alternatives": [*map(asdict, transcript.alternatives)],
+    }
+    return {"audio": source.name, **source.settings, **_rounded(found)}
+
+
+def _segments(transcript: Transcript) -> list[Segment]:
+    """The segments of a transcript; without any, its whole text as one."""
+    words = transcript.words
+    if transcript.segments or not (words or transcript.text):
+        return transcript.segments
+    start, end = (words[0].start, words[-1].end) if words else (0.0, transcript.duration)
+    return [Segment(transcript.text, start, end, transcript.tokens, words)]
 
 
 def _rounded(value: Any) -> Any:

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from keyframe_asr.formats.source import Source
 from keyframe_asr.formats.timed_text import (
     MILLISECONDS,
     TimedText,
@@ -51,12 +52,12 @@ class Cue:
     end: int
 
 
-def to_srt(transcript: Transcript, name: str) -> str:
+def to_srt(transcript: Transcript, source: Source) -> str:
     """Numbered cues; "" without words.
 
     SRT has no escaping, so the arrow `-->` in a text is replaced.
     """
-    del name
+    del source
     blocks = [
         f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_srt_text(cue)}\n"
         for number, cue in enumerate(cues_of(transcript), 1)
@@ -64,9 +65,9 @@ def to_srt(transcript: Transcript, name: str) -> str:
     return "\n".join(blocks)
 
 
-def to_vtt(transcript: Transcript, name: str) -> str:
+def to_vtt(transcript: Transcript, source: Source) -> str:
     """The header and the cues, with markup characters escaped."""
-    del name
+    del source
     blocks = ["WEBVTT\n"]
     for cue in cues_of(transcript):
         text = "\n".join(cue.lines).translate(_VTT_ESCAPES)

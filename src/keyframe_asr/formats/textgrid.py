@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from keyframe_asr.formats.source import Source
 from keyframe_asr.formats.timed_text import MICROSECONDS, TimedText, timed_texts, words_of
 from keyframe_asr.results import Token, Transcript, Word
 
@@ -11,9 +12,9 @@ SHORTEST = MICROSECONDS // 1000
 """Minimum length of an interval in ticks; Praat rejects empty intervals."""
 
 
-def to_textgrid(transcript: Transcript, name: str) -> str:
+def to_textgrid(transcript: Transcript, source: Source) -> str:
     """Both tiers cover 0 to the duration without gaps; intervals without speech have no text."""
-    del name
+    del source
     found = {
         "words": _intervals(words_of(transcript), transcript.duration),
         "tokens": _intervals(transcript.tokens, transcript.duration),

@@ -10,6 +10,7 @@ This takes a quarter of the space of float32, half of float16.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -50,15 +51,15 @@ class StoredModel:
 def find_model(model: str | Path) -> Path:
     """Find the folder of a model by path or shipped name. Raises `ModelError` if there is none."""
     folder = Path(model)
-    if (folder / CONFIG_FILE).is_file():
+    if os.path.isfile(folder / CONFIG_FILE):  # False for a path that is too long, too
         return folder
     shipped = shipped_models()
     if str(model) in shipped:
         return shipped[str(model)]
     names = ", ".join(shipped) or "none"
-    if (folder / "model" / CONFIG_FILE).is_file():
+    if os.path.isfile(folder / "model" / CONFIG_FILE):
         raise ModelError(f"{model}: the folder of a training run; give {folder / 'model'}")
-    if folder.is_dir():
+    if os.path.isdir(folder):
         raise ModelError(
             f"{model}: contains no {CONFIG_FILE}; give a model folder, or one of: {names}"
         )

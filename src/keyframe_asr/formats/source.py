@@ -1,0 +1,21 @@
+"""Where a transcript comes from: a recording, and what recognised it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Source:
+    """The recording of a transcript, and what recognised it.
+
+    Attributes:
+        name: of the recording, usually its path; `audio` in JSON.
+        id: the file field of CTM; None is the name without folder and suffix.
+        settings: further fields of JSON, such as the model and the decode mode.
+    """
+
+    name: str
+    id: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
