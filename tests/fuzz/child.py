@@ -1,0 +1,190 @@
+"""Commands run in a child process, so that hangs, crashes and their place become known."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+SECONDS = 10.0
+"""A command that takes longer hangs."""
+
+FIRST_SECONDS = 120.0
+"""The first use of a command in a process, which imports what it needs, may take this long."""
+
+MEGABYTES = 2500
+"""A process that holds more has lost control of its memory: it needs about 500."""
+
+OUTPUT = "out"
+"""Folder that a command may write, removed before the next one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command of `keyframe`, run in a folder, on files that are written there before.
+
+    Attributes:
+        arguments: of the command line.
+        files: content by path in the folder; what they replace is put back after the command.
+        stdin: standard input.
+    """
+
+    arguments: tuple[str, ...]
+    files: dict[str, bytes] = field(default_factory=dict)
+    stdin: bytes = b""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left.
+
+    Attributes:
+        exit_code: None if the command did not come to its end.
+        stdout: standard output.
+        stderr: standard error.
+        fault: traceback, hang, crash or memory; "" if there was none of them.
+        written: content by path of the files in the output folder.
+        seconds: how long it took.
+    """
+
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    fault: str = ""
+    written: dict[str, bytes] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Child:
+    """A process that runs one command after the other; it is replaced if it does not survive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.peak_megabytes = 0.0
+        self._used: set[tuple[str, ...]] = set()
+        self._log = Path(tempfile.mkstemp(prefix="fuzz-", suffix=".log")[1])
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: multiprocessing.connection.Connection | None = None
+
+    def run(self, job: Job) -> Outcome:
+        """Run a command and wait for it."""
+        if self._connection is None:
+            self._start()
+        seconds = SECONDS if job.arguments[:2] in self._used else FIRST_SECONDS
+        self._used.add(job.arguments[:2])
+        assert self._process is not None and self._connection is not None
+        self._log.write_bytes(b"")
+        self._connection.send((job, seconds))
+        watched = psutil.Process(self._process.pid)
+        end = time.monotonic() + seconds + 5  # the child itself is to say where it hangs
+        fault = ""
+        while not self._connection.poll(0.05):
+            held = self._held(watched)
+            if held > MEGABYTES:
+                fault = f"holds {held:.0f} MB"
+            elif time.monotonic() > end:
+                fault = f"no answer within {seconds:.0f} s"
+            if fault:
+                os.kill(watched.pid, signal.SIGKILL)
+                break
+        try:
+            outcome: Outcome = self._connection.recv()
+            self._held(watched)
+        except (EOFError, ConnectionError):
+            self._process.join()
+            trace = self._log.read_text(errors="replace")
+            cause = fault or f"ended with code {self._process.exitcode}"
+            self._connection = None
+            return Outcome(fault=f"{cause}\n{trace}")
+        return outcome
+
+    def close(self) -> None:
+        """End the process."""
+        if self._connection is not None and self._process is not None:
+            self._connection.close()
+            self._process.join()
+        self._log.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self.folder, self._log))
+        self._process.start()
+        theirs.close()
+        self._connection.recv()  # it has imported what every command needs
+        self._used.clear()
+
+    def _held(self, process: psutil.Process) -> float:
+        with contextlib.suppress(psutil.Error):
+            held = process.memory_info().rss / 1e6
+            self.peak_megabytes = max(self.peak_megabytes, held)
+            return float(held)
+        return 0.0
+
+
+def _serve(connection: multiprocessing.connection.Connection, folder: Path, log: Path) -> None:
+    """Run jobs until the connection is closed."""
+    import torch
+
+    import fixtures.tone_corpus  # noqa: F401  (training without pictures, on the CPU)
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    with log.open("ab", buffering=0) as trace:
+        faulthandler.enable(trace)
+        connection.send("ready")
+        while True:
+            try:
+                job, seconds = connection.recv()
+            except EOFError:
+                return
+            faulthandler.dump_traceback_later(seconds, exit=True, file=trace)
+            outcome = _run(job, folder)
+            faulthandler.cancel_dump_traceback_later()
+            connection.send(outcome)
+
+
+def _run(job: Job, folder: Path) -> Outcome:
+    from fixtures.command_line import keyframe
+
+    before = {name: _content(folder / name) for name in job.files}
+    for name, content in job.files.items():
+        (folder / name).write_bytes(content)
+    began = time.monotonic()
+    try:
+        ran = keyframe(*job.arguments, folder=folder, stdin=job.stdin)
+        outcome = Outcome(ran.exit_code, ran.stdout, ran.stderr)
+    except BaseException:  # whatever it is, it is what is looked for
+        outcome = Outcome(fault=traceback.format_exc())
+    finally:
+        took = time.monotonic() - began
+        for name, old in before.items():
+            if old is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_bytes(old)
+    written = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted((folder / OUTPUT).rglob("*"))
+        if path.is_file()
+    }
+    shutil.rmtree(folder / OUTPUT, ignore_errors=True)
+    sys.stdout.flush()
+    return Outcome(outcome.exit_code, outcome.stdout, outcome.stderr, outcome.fault, written, took)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
