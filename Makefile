@@ -11,13 +11,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test study docs format clean
+.PHONY: help install demo test fuzz study docs format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   make .venv with everything in it"
 	@echo "make demo      recognise speech, then train the three stages on a corpus made on the spot"
 	@echo "make test      formatting, lint, types, import rules and all tests"
+	@echo "make fuzz      run 12,000 damaged files through the command line"
 	@echo "make study     measure one of research/studies: make study NAME=future"
 	@echo "make docs      build the documentation into site/"
 	@echo "make format    put the code into the project's format"
@@ -43,6 +44,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+# repeat one case: make fuzz ARGUMENTS="--seed 1 --only audio-17"
+fuzz: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGUMENTS)
 
 study: $(STAMP)
 	$(BIN)/python -m research $(NAME) $(ARGUMENTS)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,10 +69,16 @@ class Outcome:
 
 
 class Child:
-    """A process that runs one command after the other; it is replaced if it does not survive."""
+    """A process that runs one command after the other; it is replaced if it does not survive.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where commands run.
+        command: runs a job in the child.
+    """
+
+    def __init__(self, folder: Path, command: Callable[[Job, Path], Outcome] | None = None) -> None:
         self.folder = folder
+        self._command = command or run_here
         self.peak_megabytes = 0.0
         self._used: set[tuple[str, ...]] = set()
         self._log = Path(tempfile.mkstemp(prefix="fuzz-", suffix=".log")[1])
@@ -120,7 +127,9 @@ class Child:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self.folder, self._log))
+        self._process = context.Process(
+            target=_serve, args=(theirs, self.folder, self._log, self._command)
+        )
         self._process.start()
         theirs.close()
         self._connection.recv()  # it has imported what every command needs
@@ -134,13 +143,19 @@ class Child:
         return 0.0
 
 
-def _serve(connection: multiprocessing.connection.Connection, folder: Path, log: Path) -> None:
+def _serve(
+    connection: multiprocessing.connection.Connection,
+    folder: Path,
+    log: Path,
+    command: Callable[[Job, Path], Outcome],
+) -> None:
     """Run jobs until the connection is closed."""
-    import torch
+    if command is run_here:
+        import torch
 
-    import fixtures.tone_corpus  # noqa: F401  (training without pictures, on the CPU)
+        import fixtures.tone_corpus  # noqa: F401  (training without pictures, on the CPU)
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with log.open("ab", buffering=0) as trace:
@@ -152,12 +167,16 @@ def _serve(connection: multiprocessing.connection.Connection, folder: Path, log:
             except EOFError:
                 return
             faulthandler.dump_traceback_later(seconds, exit=True, file=trace)
-            outcome = _run(job, folder)
+            try:
+                outcome = command(job, folder)
+            except Exception:
+                outcome = Outcome(fault=traceback.format_exc())
             faulthandler.cancel_dump_traceback_later()
             connection.send(outcome)
 
 
-def _run(job: Job, folder: Path) -> Outcome:
+def run_here(job: Job, folder: Path) -> Outcome:
+    """Run a job in this process: write its files, run the command, put back what was there."""
     from fixtures.command_line import keyframe
 
     before = {name: _content(folder / name) for name in job.files}

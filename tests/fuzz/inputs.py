@@ -48,8 +48,10 @@ def _command(line: str) -> tuple[str, ...]:
 _PREPARE = f"--units characters --out {OUTPUT}/prepared --allow-incomplete"
 _OWN = f"--language english {_PREPARE}"
 _TRANSCRIBE = "transcribe model train-000.wav --format json"
+_SEARCH = f"{_TRANSCRIBE} --decode ctc"
 
 TABLE, JSON, YAML = text_mutations.TABLE, text_mutations.JSON, text_mutations.YAML
+LINES = text_mutations.LINES
 
 INPUTS: tuple[TextInput, ...] = (
     TextInput("corpus.tsv", _command("check-data corpus.tsv:dev"), TABLE),
@@ -70,24 +72,23 @@ INPUTS: tuple[TextInput, ...] = (
     ),
     TextInput("recipe.yaml", _command("train recipe.yaml --plan"), YAML),
     TextInput("model/config.yaml", _command(_TRANSCRIBE), YAML),
-    TextInput("model/tokenizer.txt", _command(_TRANSCRIBE), text_mutations.LINES),
+    TextInput("model/tokenizer.txt", _command(_TRANSCRIBE), LINES),
     TextInput("model/model.safetensors", _command(_TRANSCRIBE), neutral=False),
     TextInput(
         "pieces/tokenizer.model", _command(_TRANSCRIBE.replace("model", "pieces", 1)), neutral=False
     ),
-    TextInput("model.arpa", _command(f"{_TRANSCRIBE} --decode ctc --language-model model.arpa"), TABLE),
+    TextInput("model.arpa", _command(f"{_SEARCH} --language-model model.arpa"), TABLE),
     TextInput(
-        "model.arpa.gz",
-        _command(f"{_TRANSCRIBE} --decode ctc --language-model model.arpa.gz"),
-        TABLE,
-        packed=True,
+        "model.arpa.gz", _command(f"{_SEARCH} --language-model model.arpa.gz"), TABLE, packed=True
     ),
-    TextInput("hotwords.txt", _command(f"{_TRANSCRIBE} --decode ctc --hotwords hotwords.txt"), TABLE),
+    TextInput("hotwords.txt", _command(f"{_SEARCH} --hotwords hotwords.txt"), TABLE),
     TextInput("text.txt", _command(f"language-model text.txt --out {OUTPUT}/new.arpa"), TABLE),
-    TextInput("said.txt", _command("align model train-000.wav said.txt"), text_mutations.LINES),
-    TextInput(STDIN, _command("transcribe model - --format json"), text_mutations.LINES),
-    TextInput("responses/room.wav", _command(f"train rooms.yaml --out {OUTPUT}/run"), neutral=False),
-)  # fmt: skip
+    TextInput("said.txt", _command("align model train-000.wav said.txt"), LINES),
+    TextInput(STDIN, _command("transcribe model - --format json"), LINES, neutral=False),
+    TextInput(
+        "responses/room.wav", _command(f"train rooms.yaml --out {OUTPUT}/run"), neutral=False
+    ),
+)
 
 LISTED = b"train-000.wav\ntrain-001.wav\n"
 """The list of recordings on standard input."""
@@ -99,6 +100,11 @@ def original(given: TextInput, folder: Path) -> bytes:
         return LISTED
     content = (folder / given.path).read_bytes()
     return gzip.decompress(content) if given.packed else content
+
+
+def packed(given: TextInput, content: bytes) -> bytes:
+    """Content as the file of an input holds it."""
+    return gzip.compress(content, mtime=0) if given.packed else content
 
 
 def write_inputs(folder: Path) -> None:

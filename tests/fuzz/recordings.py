@@ -18,8 +18,11 @@ SUFFIXES = {"AIFF": "aiff", "WAVEX": "wav", "NIST": "sph", "SVX": "iff", "IRCAM"
 UNREADABLE = {"RAW", "SD2"}
 """Containers without a header, or with a second file."""
 
-STREAMS = {"MP3", "OGG"}
-"""Their headers do not say how long the recording is."""
+TELL_LENGTH = {"WAV", "WAVEX", "FLAC", "CAF"}
+"""Containers whose headers say how long the recording is, so that a cut is known."""
+
+SEQUENTIAL = ("GSM610", "G721", "G723", "NMS_ADPCM", "DPCM")
+"""Codecs that libsndfile reads from the beginning only."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Original:
     suffix: str
     content: bytes
     tells_length: bool
+
+    @property
+    def container(self) -> str:
+        """The container in capital letters."""
+        return self.name.partition(" ")[0].upper()
 
 
 def originals(quick: bool = False) -> list[Original]:
@@ -67,6 +75,8 @@ def samples(rate: int, channels: int) -> npt.NDArray[np.float32]:
 
 def _written(container: str, codec: str, rate: int, channels: int) -> list[Original]:
     """One recording; none if libsndfile cannot write or read it."""
+    if codec.startswith(SEQUENTIAL):
+        return []
     stream = io.BytesIO()
     try:
         soundfile.write(
@@ -78,8 +88,8 @@ def _written(container: str, codec: str, rate: int, channels: int) -> list[Origi
     if not len(read):
         return []
     suffix = "opus" if codec == "OPUS" else SUFFIXES.get(container, container.lower())
-    name = f"{container} {codec} {rate} Hz {channels} channels"
-    return [Original(name, suffix, stream.getvalue(), container not in STREAMS)]
+    name = f"{container} {codec}, {rate} Hz, {channels} channels"
+    return [Original(name, suffix, stream.getvalue(), container in TELL_LENGTH)]
 
 
 def _by_pyav() -> list[Original]:
@@ -105,7 +115,7 @@ def _by_pyav() -> list[Original]:
                 frame.sample_rate, frame.pts = 48_000, first
                 output.mux(track.encode(frame))
             output.mux(track.encode(None))
-        made.append(Original(f"{container} {codec} 48000 Hz", suffix, stream.getvalue(), False))
+        made.append(Original(f"{suffix} {codec}, 48000 Hz", suffix, stream.getvalue(), False))
     return made
 
 

@@ -22,9 +22,10 @@ from fuzz.cases import (
     audio_job,
     audio_problems,
     text_case,
+    undamaged_job,
 )
 from fuzz.child import Child, Job, Outcome
-from fuzz.inputs import INPUTS, TextInput, original, write_inputs
+from fuzz.inputs import INPUTS, TextInput, write_inputs
 from fuzz.recordings import originals
 
 AT_ONCE = 24
@@ -73,6 +74,12 @@ class Report:
     seconds: float = 0.0
     peak_megabytes: float = 0.0
 
+    def count(self, kind: str, answer: str) -> int:
+        """Number of files of a kind, audio or text, that were answered so."""
+        return sum(
+            number for (of, _, one), number in self.counts.items() if (of, one) == (kind, answer)
+        )
+
     def summary(self) -> str:
         """The counts as a table, then what was wrong."""
         lines = []
@@ -111,11 +118,11 @@ class _Fuzzer:
             self.report.peak_megabytes = max(self.report.peak_megabytes, child.peak_megabytes)
             child.close()
 
-    def ask(self, job: Job) -> Outcome:
-        """Run a job in a process that is idle."""
+    def ask(self, *jobs: Job) -> list[Outcome]:
+        """Run jobs in a process that is idle, all in the same folder."""
         child = self._idle.get()
         try:
-            return child.run(job)
+            return [child.run(job) for job in jobs]
         finally:
             self._idle.put(child)
 
@@ -130,22 +137,18 @@ class _Fuzzer:
         """Run other files, one in a command."""
         inputs = [one for one in INPUTS if not (self.plan.quick and one.command[0] == "train")]
         used = {number % len(inputs) for number in numbers}
+        used = {number % len(inputs): inputs[number % len(inputs)] for number in numbers}
         with ThreadPoolExecutor(self.plan.processes) as pool:
-            jobs = {place: _undamaged(inputs[place], self._folder) for place in used}
-            answers = dict(zip(jobs, pool.map(self.ask, jobs.values()), strict=True))
-            for place, answer in answers.items():
-                if answer.exit_code != 0:
-                    command = " ".join(inputs[place].command)
-                    self._fail(f"undamaged: keyframe {command}: {answer}", [])
+            list(pool.map(self._undamaged, used.values()))
             cases = [text_case(self.plan.seed, one, inputs, self._folder) for one in numbers]
-            list(pool.map(lambda case: self._text(case, answers[case.number % len(inputs)]), cases))
+            list(pool.map(self._text, cases))
 
     def _learn_texts(self) -> None:
         """Texts of the undamaged recordings, each of which must have one."""
         files = {
             f"good-{number}.{one.suffix}": one.content for number, one in enumerate(self._originals)
         }
-        outcome = self.ask(audio_job([], files))
+        (outcome,) = self.ask(audio_job([], files))
         self._texts = {path: str(one["text"]) for path, one in answers_of(outcome)[0].items()}
         for path, content in files.items():
             if not self._texts.get(path):
@@ -163,9 +166,9 @@ class _Fuzzer:
         ]
         good = {path: self._good[path] for path in chosen}
         texts = {path: self._texts[path] for path in chosen}
-        outcome = self.ask(audio_job(cases, good))
+        (outcome,) = self.ask(audio_job(cases, good))
         if _is_suspicious(cases, outcome, texts) and len(cases) > 1:
-            alone = [self.ask(audio_job([case], good)) for case in cases]
+            alone = self.ask(*(audio_job([case], good) for case in cases))
             if not any(
                 _is_suspicious([case], one, texts) for case, one in zip(cases, alone, strict=True)
             ):
@@ -187,16 +190,22 @@ class _Fuzzer:
         if len(cases) == 1 and -1 in problems:
             problems.setdefault(cases[0].number, problems.pop(-1))
         for case in cases:
-            container = case.original.name.split(" Hz")[0].rpartition(" ")[0]
+            container = case.original.name.partition(",")[0]
             taken = f'"{case.path}"' in outcome.stdout
             self._count("audio", container, taken, case.number in problems)
             if case.number in problems:
                 files = [(case.path, case.damaged.content)]
                 self._fail(f"{case.title}: {problems[case.number]}", files)
 
-    def _text(self, case: TextCase, undamaged: Outcome) -> None:
-        outcome = self.ask(case.job)
-        problem = case.problem(outcome, undamaged)
+    def _undamaged(self, given: TextInput) -> None:
+        (outcome,) = self.ask(undamaged_job(given, self._folder))
+        if outcome.exit_code != 0:
+            self._fail(f"undamaged: keyframe {' '.join(given.command)}: {outcome}", [])
+
+    def _text(self, case: TextCase) -> None:
+        undamaged = [undamaged_job(case.given, self._folder)] if case.same else []
+        outcome, *others = self.ask(case.job, *undamaged)
+        problem = case.problem(outcome, *others)
         self._count("text", case.given.path, outcome.exit_code == 0, bool(problem))
         if problem:
             path = f"text-{case.number}-{case.given.path.replace('/', '-')}"
@@ -248,10 +257,6 @@ def _fuzzer(plan: Plan) -> Iterator[_Fuzzer]:
             yield fuzzer
         finally:
             fuzzer.close()
-
-
-def _undamaged(given: TextInput, folder: Path) -> Job:
-    return Job(given.command, stdin=original(given, folder) if given.path == "-" else b"")
 
 
 def _is_suspicious(cases: Sequence[AudioCase], outcome: Outcome, texts: dict[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -16,7 +17,8 @@ CELLS = (
     *("nan", "inf", "-inf", "-1", "0", "1e999", "1e-400", "0x10", "1_0", "１２", "٣", "½"),
     *("9" * 30, "9" * 5000, "1e18", "true", "null", "[]", "{}", "!!", "&a", "*a", "a" * 300),
     *("\u202e", "\ufeff", "\u2028", "\x85", "\x1c", "\x0b", "\x1b[31m", "\ud7ff", "\U0010ffff"),
-    *("é", "e\u0301", "好", "🙂", "ß", "ﬁ", "<unk>", "<s>", "</s>", "<blank>", "▁", "../..", "/dev/null"),
+    *("é", "e\u0301", "好", "🙂", "ß", "ﬁ", "<unk>", "<s>", "</s>", "<blank>", "▁"),
+    *("../..", "/dev/null", "no-such-file"),
 )  # fmt: skip
 """Values that programs trip over."""
 
@@ -25,12 +27,19 @@ VALUES: tuple[Any, ...] = (
     *("", "x", [], {}, [None], {"": 0}, [[]], [0, -1], "1", "nan"),
 )
 
+SEPARATORS = (
+    *(("\t", " "), ("\t", ","), (",", ";"), (" ", "\t"), (" ", "\u3000"), (" ", "  ")),
+    *(("\n", "\r"), ("\n", "\u2028"), ("\n", "\n\n")),
+)
+
 YAML_LINES = (
     *("a: &a [*a]", "? [a]\n: b", "!!python/object:os.system {}", "<<: *none", "--- x", "\t- a"),
     *("[" * 2000, "{a: " * 500, "a: 2001-01-01", "1: 2", "null: 3", "a: !!binary '='", "? {}"),
-    "a: &a [1,1,1,1,1,1,1,1,1]\n"
-    + "\n".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]" for i in range(9)),
-)  # fmt: skip
+    "\n".join(
+        ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+        + [f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in pairwise("abcdefghij")]
+    ),
+)
 """Lines that YAML parsers trip over: recursion, tags, depth, aliases that grow exponentially."""
 
 TextMutation = Callable[[str, Random], tuple[str, str]]
@@ -130,8 +139,7 @@ def insert_text(text: str, random: Random) -> tuple[str, str]:
 
 def exchange_separators(text: str, random: Random) -> tuple[str, str]:
     """Other separators, or other line breaks, everywhere."""
-    old, new = random.choice((("\t", " "), ("\t", ","), (",", ";"), (" ", "\t"), (" ", "\u3000"),
-                              ("\n", "\r"), ("\n", "\u2028"), ("\n", "\n\n"), (" ", "  ")))  # fmt: skip
+    old, new = random.choice(SEPARATORS)
     return text.replace(old, new), f"{old!r} becomes {new!r}"
 
 

@@ -148,7 +148,7 @@ def test_bad_folders(source: Path, tmp_path: Path) -> None:
     with refused(ManifestError, f"{texts}:2: ", "'u1'"):
         kaldi.read(source, "en")
     texts.write_bytes("u1 ж\n".encode("koi8-r"))
-    with refused(ManifestError, f"{texts}: ", "UTF-8"):
+    with refused(ManifestError, f"{texts}:1: ", "UTF-8"):
         kaldi.read(source, "en")
     texts.unlink()
     with refused(ManifestError, f"{texts}: "):

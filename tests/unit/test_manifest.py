@@ -110,9 +110,9 @@ def test_files_that_are_no_manifest(tmp_path: Path) -> None:
         (tmp_path / "none.tsv", ()),
         (tmp_path, ()),
         (tmp_path / "notes.txt", (".jsonl", ".tsv")),
-        (tmp_path / "wide.tsv", ("UTF-8",)),
+        (tmp_path / "wide.tsv", ("wide.tsv:1: ", "UTF-8")),
     ):
-        with refused(ManifestError, f"{path}: ", *named):
+        with refused(ManifestError, path, *named):
             load_manifest(path)
 
 

@@ -57,7 +57,7 @@ def test_a_csv_as_a_spreadsheet_writes_it(source: Path) -> None:
     }
     assert found == {
         "train": [("a-1", "", 'He said "go", then left', source / "a" / "1.wav")],
-        "dev": [("b-1", "", "two\r\nlines", source / "b" / "1.wav")],
+        "dev": [("b-1", "", "two\nlines", source / "b" / "1.wav")],
         "test": [("b-2", "", "no", source / "b" / "2.wav")],
     }
 
@@ -91,7 +91,7 @@ def test_bad_tables(source: Path) -> None:
         ("path,words\na.wav,yes\n", (f"{table}: ", " text, split;", " path, text, split,")),
         ("path,text,split\na.wav,yes,train\nb.wav,no,eval\n", (f"{table}:3: ", "'eval'", "dev")),
         ("path,text,split\n,yes,train\n", (f"{table}:2: ", "path")),
-        ('path,text,split\na.wav,"yes,train\n', (f"{table}: ",)),
+        ('path,text,split\na.wav,"yes,train\n', (f"{table}:2: ",)),
     ):
         table.write_text(content)
         with refused(ManifestError, *named):

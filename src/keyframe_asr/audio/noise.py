@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def find_recordings(folder: Path | str, key: str) -> list[Path]:
         RecipeError: the folder does not exist or contains no recordings.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise RecipeError(f"{key}: {folder}: no such folder; give a folder of recordings")
     found = sorted(
         path.relative_to(folder).as_posix()

@@ -110,7 +110,7 @@ def _parse_yaml(text: str) -> Any:
 def read_yaml(path: Path) -> Any:
     """Read a YAML file. Raises `RecipeError` if it cannot be read."""
     try:
-        return _parse_yaml(path.read_text(encoding="utf-8"))
+        return _parse_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file; give the path of a YAML recipe") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +92,7 @@ class EncodedStore:
         found: dict[Path, Cut] = {}
         for cut in cuts:
             path = self._path(cut)
-            if path not in found and not path.is_file():
+            if path not in found and not os.path.isfile(path):
                 found[path] = cut
         return list(found.values())
 

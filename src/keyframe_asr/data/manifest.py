@@ -17,6 +17,7 @@ import gzip
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from lhotse.serialization import deserialize_item
 
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.timing import SAMPLE_RATE
 
 PART_TOLERANCE = 0.01
@@ -43,15 +45,15 @@ def load_manifest(path: Path | str) -> CutSet:
         ManifestError: the file is missing, empty, of another type, or has an invalid line.
     """
     file, split = _split_suffix(str(path))
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ManifestError(
             f"{file}: no such manifest; give a lhotse cuts file (.jsonl.gz) or a table (.tsv)"
         )
-    if file.suffix == ".tsv":
+    if file.suffix.lower() == ".tsv":
         cuts = list(_read_table(file, split))
         if split is not None and not cuts:
             raise ManifestError(f"{file}: no row has the split '{split}'; {_splits(file)}")
-    elif file.name.endswith((".jsonl", ".jsonl.gz")):
+    elif file.name.lower().endswith((".jsonl", ".jsonl.gz")):
         if split is not None:
             raise ManifestError(f"{path}: only a .tsv table has splits; remove ':{split}'")
         cuts = list(_read_cuts(file))
@@ -141,7 +143,7 @@ def speaker(cut: Cut) -> str:
 
 def _split_suffix(name: str) -> tuple[Path, str | None]:
     stem, separator, split = name.rpartition(":")
-    known = stem.endswith((".tsv", ".jsonl", ".jsonl.gz"))
+    known = stem.lower().endswith((".tsv", ".jsonl", ".jsonl.gz"))
     return (Path(stem), split) if separator and known else (Path(name), None)
 
 
@@ -153,36 +155,49 @@ def read_rows(
     Raises:
         ManifestError: the file cannot be read, lacks a required column, or has an invalid row.
     """
-    comma = file.suffix == ".csv"
+    comma = file.suffix.lower() == ".csv"
+    lines = read_lines(file, "give a table as UTF-8 text", ManifestError)
+    # in a tab-separated table, quotes are part of the text
+    rows = csv.reader(
+        (f"{line}\n" for line in lines),  # a cell in quotes may have several lines
+        delimiter="," if comma else "\t",
+        quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE,
+        strict=True,
+    )
+    separator = "comma" if comma else "tab"
     try:
-        # spreadsheets write a byte order mark
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            # in a tab-separated table, quotes are part of the text
-            rows = csv.reader(
-                stream,
-                delimiter="," if comma else "\t",
-                quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE,
-                strict=True,
-            )
-            header = next(rows, [])
-            missing = [column for column in required if column not in header]
-            separator = "comma" if comma else "tab"
-            if missing:
+        header = next(rows, [])
+        check_columns(file, header, required, separator)
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
                 raise ManifestError(
-                    f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                    f"the first line must name {', '.join(required)}, separated by {separator}s"
+                    f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
+                    f"separate the cells with single {separator}s"
                 )
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise ManifestError(
-                        f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
-                        f"separate the cells with single {separator}s"
-                    )
-                yield rows.line_num, dict(zip(header, row, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+            yield rows.line_num, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise ManifestError(f"{file}:{rows.line_num}: not a row of a table: {error}") from None
+
+
+def check_columns(
+    file: Path, header: Sequence[str], required: Sequence[str], separator: str
+) -> None:
+    """Check the columns of a table.
+
+    Raises:
+        ManifestError: a required column is missing, or a column occurs twice.
+    """
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise ManifestError(
+            f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"the first line must name {', '.join(required)}, separated by {separator}s"
+        )
+    twice = [column for column, count in Counter(filter(str.strip, header)).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{file}: more than one column {', '.join(twice)}; remove the others")
 
 
 def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:
@@ -216,19 +231,13 @@ def _splits(file: Path) -> str:
 
 
 def _read_cuts(file: Path) -> Iterator[Cut]:
-    compressed = file.name.endswith(".gz")
-    try:
-        with gzip.open(file, "rb") if compressed else file.open("rb") as stream:
-            for line, content in enumerate(stream, start=1):
-                if content.strip():
-                    yield _parse_cut(content, f"{file}:{line}")
-    except (OSError, EOFError) as error:
-        raise ManifestError(
-            f"{file}: cannot be read ({error}); it may be truncated, write it again"
-        ) from None
+    advice = "it may be truncated, write it again"
+    for line, content in enumerate(read_lines(file, advice, ManifestError), start=1):
+        if content.strip():
+            yield _parse_cut(content, f"{file}:{line}")
 
 
-def _parse_cut(content: bytes, where: str) -> Cut:
+def _parse_cut(content: str, where: str) -> Cut:
     try:
         data: Any = json.loads(content)
         cut = deserialize_item(data)
@@ -250,15 +259,39 @@ def _parse_cut(content: bytes, where: str) -> Cut:
             f"{where}: cut '{cut.id}' has {len(cut.supervisions)} supervisions instead of one; "
             "split it with lhotse's trim_to_supervisions and save_audios"
         )
+    _check_values(cut, where)
     _check_part(cut, where)
     return cut
 
 
+def _check_values(cut: MonoCut, where: str) -> None:
+    """Check what lhotse takes as it is. Raises `ManifestError`."""
+    recording, supervision = cut.recording, cut.supervisions[0]
+    for name, value in (
+        ("start", cut.start),
+        ("duration", cut.duration),
+        ("recording.duration", recording.duration),
+        ("recording.sampling_rate", recording.sampling_rate),
+        ("recording.num_samples", recording.num_samples),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
+            raise ManifestError(f"{where}: {name} is {value!r}; give a number")
+    for name, text, needed in (
+        ("id", cut.id, True),
+        ("recording.sources.source", recording.sources[0].source, True),
+        ("supervisions.text", supervision.text, False),
+        ("supervisions.speaker", supervision.speaker, False),
+    ):
+        if not isinstance(text, str) and (needed or text is not None):
+            raise ManifestError(f"{where}: {name} is {text!r}; give a text in quotes")
+
+
 def _check_part(cut: MonoCut, where: str) -> None:
     recording = cut.recording
-    if cut.start < 0 or cut.start + cut.duration > recording.duration + PART_TOLERANCE:
+    end = cut.start + cut.duration
+    if not 0 <= cut.start <= end <= recording.duration + PART_TOLERANCE:
         raise ManifestError(
-            f"{where}: cut '{cut.id}' is from {cut.start:.2f} to {cut.start + cut.duration:.2f} s "
+            f"{where}: cut '{cut.id}' is from {cut.start:.2f} to {end:.2f} s "
             f"of a recording of {recording.duration:.2f} s; write the cuts again"
         )
     if is_part(cut) and recording.num_channels > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -184,7 +185,7 @@ def prepare(
 def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions) -> None:
     """Raise an error for options that the corpus does not accept, and for missing ones."""
     language = TABLES.get(corpus)
-    if source is not None and (source / "manifest.tsv").is_file():
+    if source is not None and os.path.isfile(source / "manifest.tsv"):
         language = language or _ALSO_AS_TABLES.get(corpus)
     if language is not None:
         raise ManifestError(

@@ -67,7 +67,7 @@ def load_statistics(folder: Path) -> Statistics:
     """Read `cmvn.json`. Raises `ManifestError` if it is missing or damaged."""
     path = folder / STATISTICS_FILE
     try:
-        data = parse_json(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8-sig"))
         statistics = {name: [float(x) for x in data[name]] for name in ("mean", "inverse_std")}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ManifestError(

@@ -131,7 +131,7 @@ def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
         return _architecture_of_model(folder, config)
     path = folder / HUGGING_FACE_CONFIG
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}; copy the encoder again") from None
     kind = found.get("model_type") if isinstance(found, dict) else None

@@ -126,9 +126,10 @@ class CharacterTokenizer(Tokenizer):
     def load(cls, path: Path) -> CharacterTokenizer:
         """Read `tokenizer.txt`. Raises `ModelError` if the file is not valid."""
         try:
-            lines = path.read_bytes().decode("utf-8").split("\n")
+            content = path.read_bytes().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
+        lines = content.replace("\r\n", "\n").split("\n")
         if tuple(lines[:3]) != _SPECIAL or lines[-1] != "":
             raise ModelError(
                 f"{path}: not a character tokenizer: it must start with the lines "

@@ -165,7 +165,7 @@ def _header(path: Path) -> tuple[int, int]:
 def _problem(path: Path, error: AudioError | ManifestError) -> str:
     """Determine the kind of a failure from the file; the error has only a message."""
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             return "audio-missing"
         if not path.stat().st_size:
             return "audio-empty"

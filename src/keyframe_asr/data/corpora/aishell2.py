@@ -96,7 +96,7 @@ def _folders(source: Path) -> tuple[dict[Split, Path], list[str]]:
 def _read_split(folder: Path) -> tuple[list[ListedUtterance], list[str]]:
     texts = read_keyed_lines(folder / "trans.txt")
     listed = {name: folder / path for name, path in read_keyed_lines(folder / "wav.scp").items()}
-    recordings = {name: path for name, path in listed.items() if path.is_file()}
+    recordings = {name: path for name, path in listed.items() if os.path.isfile(path)}
     speakers = {name: path.parent.name for name, path in listed.items()}
     return list_pairs(dict.fromkeys(listed, "") | texts, recordings, speakers)
 

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.data.corpora.listing import (
+    COPY_AGAIN,
     SPLITS,
     CorpusListing,
     ListedUtterance,
     Split,
     files_below,
 )
+from keyframe_asr.data.manifest import check_columns
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.io import text_file
 
 COLUMNS = ("client_id", "path", "sentence")
 
@@ -89,24 +92,14 @@ def _language_folder(source: Path, language: str | None) -> Path:
 
 def _rows(table: Path) -> Iterator[tuple[str, str, str]]:
     """Yield speaker, file in `clips` and sentence of each row."""
+    lines = text_file.read_lines(table, COPY_AGAIN, ManifestError)
+    # sentences contain unpaired quotes; rows may lack their last columns
+    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            # sentences contain unpaired quotes
-            rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-            if missing:
-                raise ManifestError(
-                    f"{table}: missing column {', '.join(missing)}; get the table again"
-                )
-            for row in rows:
-                clip = row["path"]
-                # the first versions list clips without a file extension
-                yield (
-                    row["client_id"],
-                    clip if "." in clip else f"{clip}.mp3",
-                    row["sentence"].strip(),
-                )
-    except FileNotFoundError:
-        raise ManifestError(f"{table}: no such file; get the complete corpus again") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{table}: cannot be read as UTF-8 text: {error}") from None
+        check_columns(table, rows.fieldnames or (), COLUMNS, "tab")
+        for row in rows:
+            clip = row["path"]
+            # the first versions list clips without a file extension
+            yield row["client_id"], clip if "." in clip else f"{clip}.mp3", row["sentence"].strip()
+    except csv.Error as error:
+        raise ManifestError(f"{table}:{rows.line_num}: not a row of a table: {error}") from None

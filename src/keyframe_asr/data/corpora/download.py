@@ -1,6 +1,6 @@
 """Download corpora from OpenSLR, check them and unpack them; interrupted downloads are resumed.
 
-Uses lhotse's `resumable_download` and `safe_extract`. This module adds the completeness checks: the
+Uses lhotse's `resumable_download`. This module adds the completeness checks: the
 size must be what the server announces, and the MD5 sum what was published. The sums of LibriSpeech
 and Mini LibriSpeech are OpenSLR's (`md5sum.txt`), those of AISHELL-1 and THCHS-30 are from
 PaddleSpeech's recipes. For speechocean762 none is known.
@@ -9,8 +9,10 @@ PaddleSpeech's recipes. For speechocean762 none is known.
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
 import socket
@@ -18,12 +20,13 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse.utils import resumable_download, safe_extract
+from lhotse.utils import resumable_download
 
 from keyframe_asr.errors import ManifestError
 
@@ -37,8 +40,8 @@ PAUSE = 3.0
 """Seconds between attempts."""
 BUSY = (408, 429)
 """HTTP status codes below 500 that are retried."""
-UNSUPPORTED = (405, 501)
-"""HTTP status codes of servers that do not support HEAD requests."""
+UNSUPPORTED = (403, 405, 416, 501)
+"""HTTP status codes of servers that do not support HEAD requests, or have an empty file."""
 
 
 @dataclass(frozen=True)
@@ -209,19 +212,21 @@ def unpack(archive: Path, folder: Path) -> None:
         scratch.mkdir()
         try:
             with tarfile.open(archive) as content:
-                content.extraction_filter = tarfile.data_filter  # also checks links
-                safe_extract(content, scratch)
+                content.extractall(scratch, filter="data")  # refuses unsafe members and links
+                while content.fileobj is not None and content.fileobj.read(CHUNK):
+                    pass  # the checksum of the compression comes last
             _move_into(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        reason = " ".join(str(error).split())
+        raise ManifestError(
+            f"{archive}: damaged or unsafe archive ({reason}); get it again"
+        ) from None
     except OSError as error:
         raise ManifestError(
             f"{archive}: cannot be unpacked into {folder} ({error.strerror or error}); check disk "
             "space and permissions, or unpack it manually"
-        ) from None
-    except Exception as error:  # safe_extract raises plain Exception
-        raise ManifestError(
-            f"{archive}: damaged or unsafe archive ({error}); get it again"
         ) from None
 
 
@@ -277,15 +282,24 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 def _announced_size(address: str) -> int | None:
     """Size of the file in bytes; None if the server does not announce it."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD")) as response:
-            length = response.headers.get("Content-Length", "")
-    except urllib.error.HTTPError as error:
-        if error.code not in UNSUPPORTED:
-            raise
-        error.close()
-        length = ""
-    return int(length) if length.isdigit() else None
+    asked = (
+        urllib.request.Request(address, method="HEAD"),
+        # for servers that refuse HEAD; the body is not read
+        urllib.request.Request(address, headers={"Range": "bytes=0-0"}),
+    )
+    for request in asked:
+        try:
+            with urllib.request.urlopen(request) as response:
+                whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+                length = whole or response.headers.get("Content-Length", "")
+        except urllib.error.HTTPError as error:
+            if error.code not in UNSUPPORTED:
+                raise
+            error.close()
+            length = ""
+        if length.isdigit():
+            return int(length)
+    return None
 
 
 def _check_room(partial: Path, whole: int | None, there: int) -> None:

@@ -8,13 +8,23 @@ cannot use. This reader opens no recording and reports what is missing.
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
+from keyframe_asr.data.corpora.listing import (
+    CorpusListing,
+    ListedUtterance,
+    Split,
+    find_splits,
+    read_keyed_lines,
+    read_lines,
+)
 from keyframe_asr.errors import ManifestError
+
+ADVICE = "give a Kaldi data folder"
+"""What to do if a file is missing."""
 
 _ARCHIVE = re.compile(r".*\.ark(:\d+)?$")
 
@@ -54,8 +64,10 @@ def read(
 
 def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[ListedUtterance]:
     recordings = _recordings(folder / "wav.scp", source)
-    texts = _mapping(folder / "text")
-    speakers = _mapping(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+    texts = read_keyed_lines(folder / "text", ADVICE)
+    speakers = (
+        read_keyed_lines(folder / "utt2spk", ADVICE) if (folder / "utt2spk").is_file() else {}
+    )
     if (folder / "segments").is_file():
         segments = _segments(folder / "segments")
     else:
@@ -83,7 +95,7 @@ def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[Listed
 
 def _recordings(file: Path, source: Path) -> dict[str, Path]:
     found = {}
-    for name, place in _mapping(file).items():
+    for name, place in read_keyed_lines(file, ADVICE).items():
         if place.endswith("|") or place == "-":
             raise ManifestError(
                 f"{file}: recording '{name}' is a command ({place}), but only files are supported; "
@@ -95,14 +107,14 @@ def _recordings(file: Path, source: Path) -> dict[str, Path]:
                 "supported; extract the archives with Kaldi's wav-copy"
             )
         path = Path(place)
-        found[name] = path if path.is_absolute() or path.is_file() else source / path
+        found[name] = path if path.is_absolute() or os.path.isfile(path) else source / path
     return found
 
 
 def _segments(file: Path) -> dict[str, _Segment]:
     found: dict[str, _Segment] = {}
-    for line, name, rest in _lines(file):
-        cells = rest.split()
+    for line, content in read_lines(file, ADVICE):
+        name, *cells = content.split()
         try:
             recording, start, end = cells[0], float(cells[1]), float(cells[2])
         except (IndexError, ValueError):
@@ -116,28 +128,3 @@ def _segments(file: Path) -> dict[str, _Segment]:
         # -1 stands for the end of the recording
         found[name] = _Segment(recording, start, None if end == -1 else end)
     return found
-
-
-def _mapping(file: Path) -> dict[str, str]:
-    """Read a file of lines "NAME REST" with unique names."""
-    found: dict[str, str] = {}
-    for line, name, rest in _lines(file):
-        if name in found:
-            raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each a unique name")
-        found[name] = rest
-    return found
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, name and rest of each line that is not empty."""
-    try:
-        content = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ManifestError(f"{file}: no such file; give a Kaldi data folder") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{file}: cannot be read as UTF-8 text: {error}") from None
-    # not splitlines, which also splits at characters that may occur in a text
-    for line, words in enumerate(content.split("\n"), start=1):
-        name, *rest = words.split(maxsplit=1)[:2] or [""]
-        if name:
-            yield line, name, rest[0].strip() if rest else ""

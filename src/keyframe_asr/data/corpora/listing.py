@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.io import text_file
 
 Split = Literal["train", "dev", "test"]
 
@@ -83,10 +84,10 @@ def find_root(source: Path, inner: str, inside: Iterable[str], corpus: str) -> P
         ManifestError: neither is the root.
     """
     source = Path(os.path.abspath(source))
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise ManifestError(f"{source}: no such folder; give the folder of {corpus} as --source")
     for root in (source / inner, source):
-        if any((root / name).exists() for name in inside):
+        if any(os.path.exists(root / name) for name in inside):
             return root
     raise ManifestError(
         f"{source}: contains no {corpus} (looked for {', '.join(inside)}, also in {inner}); give "
@@ -107,13 +108,15 @@ def find_splits(
         hint: further advice for the error message.
 
     Raises:
-        ManifestError: a given name does not exist, or no split is found.
+        ManifestError: the folder or a given name does not exist, or no split is found.
     """
+    if not os.path.isdir(source):
+        raise ManifestError(f"{source}: no such folder; give the folder of the {what}s as --source")
     found: dict[Split, Path] = {}
     for split, name in zip(SPLITS, named, strict=True):
         candidates = [source / one.format(split) for one in usual] if name is None else []
-        places = [source / name] if name is not None else [p for p in candidates if p.exists()]
-        if name is not None and not places[0].exists():
+        places = [source / name] if name is not None else [*filter(os.path.exists, candidates)]
+        if name is not None and not os.path.exists(places[0]):
             raise ManifestError(f"{places[0]}: no such {what}; check --{split}")
         if places:
             found[split] = places[0]
@@ -126,14 +129,22 @@ def find_splits(
     return found
 
 
-def read_keyed_lines(path: Path) -> dict[str, str]:
+COPY_AGAIN = "get the complete corpus again"
+"""What to do if a file of a corpus is missing."""
+
+
+def read_keyed_lines(path: Path, advice: str = COPY_AGAIN) -> dict[str, str]:
     """Read the lines "ID REST" of a file, by ID, in order; REST may be empty.
+
+    Args:
+        path: the file.
+        advice: what to do if it is missing.
 
     Raises:
         ManifestError: the file is missing or not UTF-8, or has two different lines for an ID.
     """
     entries: dict[str, str] = {}
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, advice):
         key, _, rest = line.replace("\t", " ").partition(" ")
         rest = rest.strip()
         if entries.get(key, rest) != rest:
@@ -144,19 +155,14 @@ def read_keyed_lines(path: Path) -> dict[str, str]:
     return entries
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
+def read_lines(path: Path, advice: str = COPY_AGAIN) -> list[tuple[int, str]]:
     """Read number and content of each non-empty line of a file.
 
     Raises:
         ManifestError: the file is missing or not UTF-8.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file; get the complete corpus again") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    lines = enumerate(text_file.read_lines(path, advice, ManifestError), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def files_below(folder: Path, suffix: str | tuple[str, ...]) -> list[str]:

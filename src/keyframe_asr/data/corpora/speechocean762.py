@@ -8,6 +8,7 @@ It has no development set; every tenth speaker of the training set is held out f
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from keyframe_asr.data.corpora.listing import (
@@ -53,6 +54,6 @@ def _read_part(root: Path, part: str) -> tuple[list[ListedUtterance], list[str]]
     folder = root / part
     texts = read_keyed_lines(folder / "text")
     listed = {name: root / path for name, path in read_keyed_lines(folder / "wav.scp").items()}
-    recordings = {name: path for name, path in listed.items() if path.is_file()}
+    recordings = {name: path for name, path in listed.items() if os.path.isfile(path)}
     speakers = read_keyed_lines(folder / "utt2spk")
     return list_pairs(dict.fromkeys(listed, "") | texts, recordings, speakers)

@@ -148,7 +148,7 @@ def manifest_paths(out: Path) -> dict[str, Path]:
 def read_summary(out: Path) -> CorpusSummary | None:
     """Read the summary in `out`; None if there is no complete preparation."""
     try:
-        data = parse_json((out / SUMMARY).read_text(encoding="utf-8"))
+        data = parse_json((out / SUMMARY).read_text(encoding="utf-8-sig"))
         splits = {name: SplitSummary(**split) for name, split in data.pop("splits").items()}
         if "normalisation" in data:  # as version 0.1 called it
             data["text_form"] = data.pop("normalisation")

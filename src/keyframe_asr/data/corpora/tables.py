@@ -9,6 +9,7 @@ Cuts are read as written by the recipes of lhotse and icefall.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from lhotse.cut import Cut
@@ -51,10 +52,10 @@ def read_table(
     source = Path(source)
     named = (train, dev, test)
     whole = [source, source / "manifest.tsv", source / "manifest.csv"]
-    table = next((one for one in whole if one.is_file()), None)
+    table = next((one for one in whole if os.path.isfile(one)), None)
     if table is not None and not any(named):
-        return CorpusListing(table.suffix[1:], language, _by_split(table))
-    if source.is_file():
+        return CorpusListing(table.suffix[1:].lower(), language, _by_split(table))
+    if os.path.isfile(source):
         raise ManifestError(
             f"{source}: a table; --train, --dev and --test need a folder as --source"
         )
@@ -64,7 +65,7 @@ def read_table(
         for split, file in tables.items()
     }
     suffix = next(iter(tables.values())).suffix
-    return CorpusListing(suffix[1:], language, splits)
+    return CorpusListing(suffix[1:].lower(), language, splits)
 
 
 def read_cuts(
@@ -109,10 +110,13 @@ def _by_split(table: Path) -> dict[Split, list[ListedUtterance]]:
 
 
 def _utterance(row: dict[str, str], line: int, table: Path) -> ListedUtterance:
+    path = PurePosixPath(row["path"])
     if not row["path"]:
         raise ManifestError(f"{table}:{line}: path is empty; fill it in")
+    if path.name in ("", ".."):
+        raise ManifestError(f"{table}:{line}: path '{path}' is a folder; give an audio file")
     # includes the folders, because the file name alone is rarely unique
-    named = "-".join(PurePosixPath(row["path"]).with_suffix("").parts).lstrip("/-.")
+    named = "-".join(path.with_suffix("").parts).lstrip("/-.")
     return ListedUtterance(
         row.get("utt_id") or named,
         row.get("speaker", ""),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keyframe_asr.data.corpora.listing import (
+    COPY_AGAIN,
     SPLITS,
     CorpusListing,
     ListedUtterance,
@@ -23,6 +24,8 @@ from keyframe_asr.data.corpora.listing import (
     find_root,
     list_pairs,
 )
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.io import text_file
 
 EXPECTED: dict[Split, PartSize] = {
     "train": PartSize(10_000),
@@ -74,7 +77,6 @@ def _text(folder: Path, name: str) -> str:
 
 def _first_line(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        return next(text_file.read_lines(path, COPY_AGAIN), "").strip()
+    except KeyframeError:
         return ""
-    return lines[0].strip() if lines else ""

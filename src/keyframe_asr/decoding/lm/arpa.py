@@ -6,10 +6,8 @@ weight. The readers on pip need a compiler (kenlm) or are no longer maintained.
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.io.text_file import read_lines
 
 START, STOP, UNKNOWN_WORD = "<s>", "</s>", "<unk>"
 
@@ -139,12 +138,8 @@ def read_arpa(path: Path) -> NgramModel:
     Raises:
         ModelError: the file cannot be read or is not an ARPA file; names the line.
     """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            return _parse(path, enumerate((line.strip() for line in file), 1))
-    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or "the file is damaged or not UTF-8 text"
-        raise ModelError(f"{path}: cannot be read: {reason}; give an ARPA file") from None
+    lines = read_lines(path, "give an ARPA file", ModelError)
+    return _parse(path, enumerate(map(str.strip, lines), 1))
 
 
 def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> NgramModel:
