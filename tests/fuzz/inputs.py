@@ -46,7 +46,7 @@ def _command(line: str) -> tuple[str, ...]:
 
 
 _PREPARE = f"--units characters --out {OUTPUT}/prepared --allow-incomplete"
-_OWN = f"--language english {_PREPARE}"
+_OWN = f"--language en {_PREPARE}"
 _TRANSCRIBE = "transcribe model train-000.wav --format json"
 _SEARCH = f"{_TRANSCRIBE} --decode ctc"
 

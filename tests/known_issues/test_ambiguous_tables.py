@@ -24,7 +24,7 @@ def table(tmp_path: Path) -> Path:
 def test_a_column_that_occurs_twice_is_refused(table: Path) -> None:
     lines(table, "path,text,split,text", "a.wav,YES,train,NO")
     with refused(ManifestError, table, "text"):
-        tables.read_table(table, "english")
+        tables.read_table(table, "en")
     manifest = lines(
         table.with_name("a.tsv"),
         "utt_id\tspeaker\tduration_s\tpath\ttext\tsplit\tspeaker",
@@ -40,19 +40,19 @@ def test_a_column_that_occurs_twice_is_refused(table: Path) -> None:
 def test_columns_without_a_name_may_be_several(table: Path) -> None:
     """Spreadsheets write them for empty columns."""
     lines(table, "path,text,split,,", "a.wav,YES,train,,")
-    assert [one.text for one in tables.read_table(table, "english").splits["train"]] == ["YES"]
+    assert [one.text for one in tables.read_table(table, "en").splits["train"]] == ["YES"]
 
 
 @pytest.mark.parametrize("path", [".", "..", "sub/..", "/"])
 def test_a_path_that_names_a_folder_is_refused(path: str, table: Path) -> None:
     lines(table, "path,text,split", "a.wav,YES,train", f"{path},NO,train")
     with refused(ManifestError, f"{table}:3: ", f"'{path}'"):
-        tables.read_table(table, "english")
+        tables.read_table(table, "en")
 
 
 def test_capital_letters_do_not_change_the_type(table: Path) -> None:
     lines(table, "path,text,split", 'a.wav,"YES, NO",train')
-    listing = tables.read_table(table, "english")
+    listing = tables.read_table(table, "en")
     assert listing.corpus == "csv"
     assert [one.text for one in listing.splits["train"]] == ["YES, NO"]
     manifest = lines(
@@ -71,7 +71,7 @@ def test_a_folder_that_is_not_there(corpus: str, tmp_path: Path) -> None:
         sources.append(lines(tmp_path / "file.ark", "x"))
     for source in sources:
         ran = keyframe("prepare", corpus, "--source", source, "--out", tmp_path / "out",
-                       "--language", "english")  # fmt: skip
+                       "--language", "en")  # fmt: skip
         assert ran.error.startswith(f"{source}: ")
         assert "train" not in ran.error
 
@@ -79,5 +79,5 @@ def test_a_folder_that_is_not_there(corpus: str, tmp_path: Path) -> None:
 def test_names_too_long_for_a_file_are_missing_recordings(tmp_path: Path) -> None:
     lines(tmp_path / "train" / "text", "u1 YES", "u2 NO")
     lines(tmp_path / "train" / "wav.scp", "u1 a.wav", f"u2 {'a' * 300}.wav")
-    listing = kaldi.read(tmp_path, "english")
+    listing = kaldi.read(tmp_path, "en")
     assert [one.id for one in listing.splits["train"]] == ["u1", "u2"]
