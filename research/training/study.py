@@ -18,8 +18,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from keyframe_asr.config.recipe import Recipe
-from keyframe_asr.config.strict import apply_override, parse_config, read_yaml
+from keyframe_asr.config.recipe import Recipe, read_recipe
+from keyframe_asr.config.strict import apply_override, parse_config
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
@@ -221,7 +221,7 @@ class TrainingStudy:
 
     @functools.cached_property
     def _data(self) -> dict[str, Any]:
-        data = read_yaml(Path(self.definition.recipe))
+        data = read_recipe(self.definition.recipe)
         if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
             raise RecipeError(f"{self.definition.recipe}: not a recipe: it has no list of stages")
         return data

@@ -226,9 +226,13 @@ def test_load_recipe_reads_exponents_as_numbers(tmp_path: Path) -> None:
     assert load_recipe(path).stages[0].learning_rate == 0.002
 
 
-def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
+def test_a_recipe_survives_being_written_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = parse_config(Recipe, good_recipe(), "recipe.yaml")
-    assert load_recipe(write(tmp_path, recipe.model_dump())) == recipe
+    write(tmp_path, recipe.model_dump())
+    monkeypatch.chdir(tmp_path)  # where paths in the file and those of the recipe are the same
+    assert load_recipe("recipe.yaml") == recipe
 
 
 def test_overrides(tmp_path: Path) -> None:

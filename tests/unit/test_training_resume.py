@@ -18,8 +18,16 @@ from safetensors.torch import load_file
 from fixtures.errors import refused
 from fixtures.killed_run import Moment, train_and_die, train_on_a_full_disk, train_until_killed
 from fixtures.processes import forking
-from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe
+from fixtures.tone_corpus import (
+    MODEL,
+    recipe_data,
+    small_corpus,
+    stage,
+    three_stages,
+    tone_recipe,
+)
 from keyframe_asr.config.recipe import Recipe, load_recipe
+from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training import checkpoint
 from keyframe_asr.training.run import train
@@ -90,21 +98,24 @@ def assert_whole(folder: Path) -> checkpoint.RunState:
 
 
 # A fresh run writes tokenizer, statistics and recipe, a resumed one the recipe; then each epoch its
-# weights and the state, and each stage its average and the state; at last the model folders.
+# weights and the state, and each stage its average, its model folder (two renames if there is an
+# older one) and the state.
 # Each entry: the write that is killed, the moment, and (stage, epoch) that the state then tells.
 KILLS: list[tuple[int, Moment, tuple[int, int]]] = [
     (5, "half", (0, 0)),  # the first state
     (7, "half", (0, 1)),  # the second
-    (5, "before", (0, 2)),  # the state after the average
-    (5, "half", (1, 0)),  # the first state of the next stage
+    (5, "before", (0, 2)),  # a model folder
+    (4, "half", (0, 2)),  # the state after it
+    (4, "before", (0, 2)),  # a model folder, when the older one is away
+    (6, "half", (1, 0)),  # the first state of the next stage
     (4, "half", (1, 1)),  # weights
     (4, "half", (1, 2)),  # the average
-    (5, "half", (2, 0)),  # the first state of a stage that re-initialises parts
+    (6, "half", (2, 0)),  # the first state of a stage that re-initialises parts
     (3, "after", (2, 1)),
     (3, "before", (2, 1)),
     (2, "after", (2, 1)),
     (4, "after", (2, 2)),
-    (4, "before", (3, 0)),  # a model folder
+    (4, "after", (3, 0)),  # the last state
 ]
 
 
@@ -241,10 +252,10 @@ def test_run_killed_before_its_first_epoch_leaves_no_tokenizer_behind(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model": {"encoder": {"dim": 24}}}, "model"),
-        ({"features": {"num_mel_bins": 20}}, "features"),
-        ({"stages": three_stages()[1:]}, "the names of the stages"),
-        ({"stages": three_stages()}, "what the stages start from, what the stages re-initialise"),
+        ({"model": {"encoder": {"dim": 24}}}, "model.encoder.dim: 16 -> 24"),
+        ({"features": {"num_mel_bins": 20}}, "features.num_mel_bins: 16 -> 20"),
+        ({"stages": three_stages()[1:]}, "stages.0.name: baseline -> fusion"),
+        ({"stages": three_stages()}, "stages.2.start_from: baseline -> none"),
     ],
     ids=["model", "features", "stages", "beginnings"],
 )
@@ -274,7 +285,8 @@ def test_runs_from_before_the_recipe_was_kept_can_be_resumed(corpus: Path, tmp_p
     train(recipe, tmp_path, quiet=True)
     (tmp_path / "recipe.yaml").unlink()
     train(recipe, tmp_path, resume=True, quiet=True)
-    other = recipe.model_copy(update={"model": recipe.model.model_copy(update={"decoder": None})})
+    wider = {"model": MODEL | {"encoder": dict(MODEL["encoder"], dim=24)}}
+    other = parse_config(Recipe, recipe_data(corpus, [stage("first", 1)]) | wider, "other")
     (tmp_path / "recipe.yaml").unlink()
     with refused(TrainingError, tmp_path):
         train(other, tmp_path, resume=True, quiet=True)

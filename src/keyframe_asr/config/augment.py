@@ -32,7 +32,7 @@ class NoiseConfig(Strict):
     """Noise added to utterances: excerpts of the recordings in a folder."""
 
     folder: str
-    """Folder of noise recordings, searched recursively; relative to the working directory."""
+    """Folder of noise recordings, searched recursively; relative to the recipe's folder."""
     probability: Probability = 0.5
     """Fraction of utterances with added noise."""
     snr_db: Range[Decibels] = (5.0, 20.0)
@@ -50,7 +50,7 @@ class ReverberationConfig(Strict):
     """Reverberation time (RT60) of the simulated rooms."""
     folder: str | None = None
     """Recorded impulse responses, one per file (the first channel is used), searched recursively;
-    relative to the working directory. Rooms are drawn from all simulated and recorded rooms."""
+    relative to the recipe's folder. Rooms are drawn from all simulated and recorded rooms."""
 
     @model_validator(mode="after")
     def _has_rooms(self) -> Self:
@@ -72,7 +72,7 @@ class NonSpeechConfig(Strict):
     """Training examples of noise with empty text, against hallucinated words."""
 
     folder: str
-    """Folder of noise recordings, searched recursively; relative to the working directory."""
+    """Folder of noise recordings, searched recursively; relative to the recipe's folder."""
     share: float = Field(default=0.05, gt=0, le=0.5)
     """Number of examples as a fraction of the utterances of an epoch."""
     seconds: Range[Annotated[float, Field(ge=0.1, le=60)]] = (1.0, 8.0)

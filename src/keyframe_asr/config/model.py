@@ -31,7 +31,8 @@ class PretrainedConfig(Strict):
     """Architecture of the pretrained encoder."""
     source: str
     """Folder with `config.json` and safetensors, or a Hugging Face name in the local cache; or the
-    folder or name of a model of this project, whose fine-tuned encoder is used.
+    folder or name of a model of this project, whose fine-tuned encoder is used. Folders are
+    relative to the recipe's folder.
 
     Read once, when training starts: a trained model folder contains these weights.
     """

@@ -17,12 +17,13 @@ from keyframe_asr.config.model import (
     FeaturesConfig,
     ModelConfig,
 )
+from keyframe_asr.config.recipe_paths import absolute, from_folder
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 from keyframe_asr.config.text_form import LanguageTag, NamedTextForm, TextForm, default_form
 
 
 class DataConfig(Strict):
-    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the working directory.
+    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the folder of the recipe.
 
     Alternatively `prepared`, a folder written by `keyframe prepare`: it provides the manifests, the
     tokenizer, the feature statistics and the normal form of text.
@@ -193,7 +194,8 @@ class TrainingConfig(Strict):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; `null`: all."""
     encodings: str | None = None
-    """Folder for stored outputs of a frozen pretrained encoder; `null`: `encodings` in the run."""
+    """Folder for stored outputs of a frozen pretrained encoder, relative to the recipe's folder;
+    `null`: `encodings` in the run."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
@@ -278,7 +280,24 @@ def _check_reinitialised(stage: StageConfig, model: ModelConfig) -> None:
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply `key.sub=value` overrides (list items by index).
 
+    Paths in the file are relative to its folder; those in overrides and in the recipe that is
+    returned are relative to the working folder.
+
     Raises:
         RecipeError: the file cannot be read, or a key or value is invalid.
     """
-    return parse_config(Recipe, read_yaml(Path(path)), str(path), overrides)
+    return parse_config(Recipe, read_recipe(path), str(path), overrides)
+
+
+def read_recipe(path: Path | str) -> Any:
+    """Read a YAML recipe without validation, with paths relative to the working folder.
+
+    Raises:
+        RecipeError: the file cannot be read.
+    """
+    return from_folder(read_yaml(Path(path)), str(Path(path).parent), str(path))
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Return the recipe with absolute paths, which hold in any working folder."""
+    return parse_config(Recipe, absolute(recipe.model_dump(mode="json")), recipe.name)

@@ -203,7 +203,7 @@ def _with_current_names(
         _note(f"{where}: '{place}{old}' was renamed; read as '{renamed.name}: {value}'")
     for name, field in kind.model_fields.items():
         if name in found:
-            for nested in _models(field.annotation):
+            for nested in models_in(field.annotation):
                 found[name] = _with_current_names(
                     nested, found[name], where, f"{place}{name}.", replace
                 )
@@ -215,12 +215,12 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """The configuration classes in an annotation such as `list[StageConfig] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _models(part)
+        yield from models_in(part)
 
 
 def _describe(kind: type[BaseModel], problem: Any) -> str:
@@ -239,5 +239,5 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
 def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if not isinstance(part, int):
-            kind = next(_models(kind.model_fields[part].annotation))
+            kind = next(models_in(kind.model_fields[part].annotation))
     return list(kind.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 import warnings
@@ -127,7 +128,7 @@ def _train(out: Path, size: DemoSize) -> Recipe:
     """Synthesise the corpus and train every stage of the recipe."""
     make_corpus(out / "corpus", size.corpus)
     with resources.as_file(resources.files("keyframe_asr.demo") / size.recipe) as file:
-        recipe = _within(out, load_recipe(file, size.overrides))
+        recipe = load_recipe(file, [*size.overrides, *_manifests(out / "corpus")])
     with warnings.catch_warnings():
         # lhotse advises to read manifests lazily, which pays for far larger ones only.
         warnings.filterwarnings("ignore", module="lhotse")
@@ -137,11 +138,10 @@ def _train(out: Path, size: DemoSize) -> Recipe:
     return recipe
 
 
-def _within(out: Path, recipe: Recipe) -> Recipe:
-    """Return the recipe with its manifests inside `out`."""
-    data = recipe.data
-    found = {"train": str(out / data.train), "dev": str(out / data.dev)}
-    return recipe.model_copy(update={"data": data.model_copy(update=found)})
+def _manifests(corpus: Path) -> list[str]:
+    """Overrides of a recipe for the manifests of a corpus."""
+    found = manifest_paths(corpus)
+    return [f"data.{split}={json.dumps(str(path))}" for split, path in found.items()]
 
 
 def _compare(out: Path, recipe: Recipe, console: Console) -> list[Compared]:

@@ -94,7 +94,10 @@ def save_model_folder(
         raise ModelError(f"{folder}: exists and is not a model folder; choose another path")
     weights = with_quantised(_stored_weights(network, dtype), quantised)
     with replacing_folder(folder, "choose another path", ModelError) as written:
-        save_file(weights, written / WEIGHTS_FILE)
+        try:
+            save_file(weights, written / WEIGHTS_FILE)
+        except SafetensorError as error:  # raised if the disk is full
+            raise OSError(str(error)) from None
         (written / tokenizer.file_name).write_bytes(tokenizer.content())
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
         (written / CARD_FILE).write_text(readme, encoding="utf-8")

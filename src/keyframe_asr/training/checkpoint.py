@@ -19,6 +19,9 @@ from keyframe_asr.training.distributed import Processes
 
 STATE_FILE = "state.pt"
 
+Stored = tuple["RunState", dict[str, Tensor], dict[str, Any] | None]
+"""State of a run, weights, and state of the optimiser (None at the start of a stage)."""
+
 NO_SPACE = "free disk space or choose another folder, then continue with --resume"
 """Advice if a file of a run cannot be written."""
 
@@ -44,6 +47,24 @@ class RunState:
     ready: bool = False
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What a run has finished.
+
+    Attributes:
+        state: state of the run.
+        last: state after the last epoch of the last finished stage, if it can be trained on.
+    """
+
+    state: RunState
+    last: RunState | None
+
+    @property
+    def finished(self) -> int:
+        """Number of finished stages."""
+        return self.state.stage
+
+
 class Checkpoints:
     """Stores the state and weights of a run in its folder.
 
@@ -54,8 +75,14 @@ class Checkpoints:
     def __init__(self, folder: Path, processes: Processes) -> None:
         self._folder, self._processes = folder, processes
 
-    def restore(self, network: nn.Module) -> tuple[RunState, dict[str, Any] | None] | None:
+    def restore(
+        self, network: nn.Module, *, trains_on: bool = False
+    ) -> tuple[RunState, dict[str, Any] | None] | None:
         """Load the latest weights into the network.
+
+        Args:
+            network: network of the run.
+            trains_on: go back to the last epoch of the last finished stage.
 
         Returns:
             State of the run, and of the optimiser (None at the start of a stage); None if nothing
@@ -64,11 +91,11 @@ class Checkpoints:
         Raises:
             TrainingError: the state cannot be read, or its weights do not match the network.
         """
-        restored = load_state(self._folder)
+        restored = load_last_epoch(self._folder) if trains_on else load_state(self._folder)
         if restored is None:
             return None
         state, weights, optimiser = restored
-        _load(weights, network, self._folder / STATE_FILE)
+        _load_into(network, weights, self._folder / STATE_FILE)
         return state, optimiser
 
     def store_epoch(
@@ -112,17 +139,36 @@ class Checkpoints:
         self._processes.check_shared(paths[0])
         return average_weights(paths)
 
-    def finish_stage(self, stage: StageConfig, state: RunState, network: nn.Module) -> None:
+    def finish_stage(
+        self,
+        stage: StageConfig,
+        state: RunState,
+        network: nn.Module,
+        write_model: Callable[[Path], object],
+        keep_last: bool,
+    ) -> None:
         """Store the network, which has the averaged weights, and move on to the next stage.
+
+        Args:
+            stage: stage to finish.
+            state: its state.
+            network: network of the run.
+            write_model: writes the model into the folder of the stage. The state comes after it,
+                so that a run that is killed in between writes it again.
+            keep_last: keep the last epoch until the next stage has one, to train on from there.
 
         Raises:
             TrainingError: a file cannot be written.
+            ModelError: the model cannot be written.
         """
         weights, following = network.state_dict(), RunState(stage=state.stage + 1)
 
         def write() -> None:
-            save_weights(weights, averaged_weights(self._folder / stage.name))
-            save_state(self._folder, following, weights, None)
+            folder = self._folder / stage.name
+            save_weights(weights, averaged_weights(folder))
+            write_model(folder)
+            last = load_state(self._folder) if keep_last else None
+            save_state(self._folder, following, weights, None, last)
 
         self._processes.write(write)
 
@@ -133,7 +179,7 @@ class Checkpoints:
             TrainingError: the weights cannot be read, or do not match the network.
         """
         path = averaged_weights(self._folder / stage)
-        _load(load_weights(path), network, path)
+        _load_into(network, load_weights(path), path)
 
 
 def averaged_weights(folder: Path) -> Path:
@@ -178,26 +224,68 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def save_state(
-    folder: Path, state: RunState, weights: dict[str, Tensor], optimiser: dict[str, Any] | None
+    folder: Path,
+    state: RunState,
+    weights: dict[str, Tensor],
+    optimiser: dict[str, Any] | None,
+    last: Stored | None = None,
 ) -> None:
-    """Store everything needed to resume, in one file."""
-    stored = {"progress": asdict(state), "weights": weights, "optimiser": optimiser}
+    """Store everything needed to resume, in one file.
+
+    Args:
+        folder: folder of the run.
+        state: state of the run.
+        weights: weights of the network.
+        optimiser: state of the optimiser; None at the start of a stage.
+        last: the same after the last epoch of the stage before, to train on from there.
+    """
+    stored = _stored(state, weights, optimiser)
+    if last is not None:
+        stored["last_epoch"] = _stored(*last)
     write_atomically(folder / STATE_FILE, lambda temporary: torch.save(stored, temporary))
 
 
-def load_state(
-    folder: Path,
-) -> tuple[RunState, dict[str, Tensor], dict[str, Any] | None] | None:
+def load_state(folder: Path) -> Stored | None:
     """Load what `save_state` stored; None if nothing is stored.
 
     Raises:
         TrainingError: the file exists but cannot be read.
     """
+    return _load(folder, lambda stored: stored)
+
+
+def load_last_epoch(folder: Path) -> Stored | None:
+    """Load the last epoch of the last finished stage; None if it is not stored. Raises as above."""
+    return _load(folder, lambda stored: stored.get("last_epoch"))
+
+
+def load_progress(folder: Path) -> Progress:
+    """Load what a run has finished, without its weights. Raises as above."""
+    state = _load(folder, lambda stored: stored, mmap=True)
+    last = _load(folder, lambda stored: stored.get("last_epoch"), mmap=True)
+    return Progress(state[0] if state else RunState(), last[0] if last else None)
+
+
+def _stored(
+    state: RunState, weights: dict[str, Tensor], optimiser: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {"progress": asdict(state), "weights": weights, "optimiser": optimiser}
+
+
+def _load(
+    folder: Path,
+    part: Callable[[dict[str, Any]], dict[str, Any] | None],
+    *,
+    mmap: bool = False,
+) -> Stored | None:
+    """Load a part of the file; with `mmap`, tensors are not read until they are used."""
     path = folder / STATE_FILE
     if not path.exists():
         return None
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = part(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
+        if stored is None:
+            return None
         return _run_state(stored["progress"]), stored["weights"], stored["optimiser"]
     except Exception as error:
         raise TrainingError(
@@ -252,7 +340,7 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
     return {name: (tensor / len(paths)).to(kinds[name]) for name, tensor in total.items()}
 
 
-def _load(weights: dict[str, Tensor], network: nn.Module, path: Path) -> None:
+def _load_into(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Load weights that were read from `path` into the network."""
     try:
         network.load_state_dict(weights)

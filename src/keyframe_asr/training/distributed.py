@@ -6,12 +6,13 @@ torchrun starts several processes, on one machine or on machines that share the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from keyframe_asr.errors import TrainingError
 
@@ -61,9 +62,48 @@ class Processes:
         return bool(self.accelerator.is_main_process)
 
     def write(self, action: Callable[[], object]) -> None:
-        """Run `action` in the process that writes, while the others wait."""
-        if self.writes:
+        """Run `action` in the process that writes, while the others wait.
+
+        Raises:
+            TrainingError: in the others, if it failed: all processes stop with its message. The
+                process that writes raises the original error.
+        """
+        if self.count == 1:
             action()
+            return
+        failure: Exception | None = None
+        if self.writes:
+            try:
+                action()
+            except Exception as error:
+                failure = error
+        told = [None if failure is None else str(failure) or type(failure).__name__]
+        message = broadcast_object_list(told)[0]
+        if failure is not None:
+            raise failure
+        if message is not None:
+            raise TrainingError(message)
+
+    @contextmanager
+    def naming_lost_peers(self) -> Iterator[None]:
+        """Turn the error of a broken connection into one line; the process that failed says why.
+
+        Raises:
+            TrainingError: another process stopped while this one was exchanging values with it.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+            if self.count == 1 or not broken:
+                raise
+            raise TrainingError(
+                "another process of this training has stopped; see its message, then continue "
+                "with --resume"
+            ) from error
+
+    def wait(self) -> None:
+        """Wait for all processes."""
         self.accelerator.wait_for_everyone()
 
     def check_shared(self, path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from keyframe_asr.data.dataset import Batch
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.timing import SECONDS_BETWEEN_LINES
 from keyframe_asr.training.checkpoint import NO_SPACE, RunState
+from keyframe_asr.training.resuming import Resumed
 from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
 
@@ -160,7 +163,7 @@ class TrainingLog:
         self._now = now
         self._console = Console(file=sys.stderr, quiet=quiet or not writes, emoji=False)
         self._writes = writes
-        self._writer = SummaryWriter(str(folder / "tensorboard")) if writes else None
+        self._writer: SummaryWriter | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._clock = StageClock(0.0, 0.0, 0.0)
@@ -172,7 +175,8 @@ class TrainingLog:
     def __exit__(self, *exception: object) -> None:
         self._stop_bar()
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # told when the scalars were written
+                self._writer.close()
 
     def info(self, message: str) -> None:
         """Log a message."""
@@ -231,10 +235,9 @@ class TrainingLog:
         numbers = epoch.numbers()
         measured = _measured(validation) if validation else {}
         entry = {"stage": stage.name, "epoch": state.epoch, "step": state.step}
-        self._log({**entry, **numbers, **measured})
-        for name, value in {**numbers, **measured}.items():
-            if self._writer is not None:
-                self._writer.add_scalar(f"{stage.name}/{name}", value, state.epoch)
+        values = {**numbers, **measured}
+        self._log({**entry, **values})
+        self._draw({f"{stage.name}/{name}": value for name, value in values.items()}, state.epoch)
         if validation is not None and self._bar is None:
             left = self._clock.seconds_left(self._now(), state.epoch)
             self._print(
@@ -245,6 +248,26 @@ class TrainingLog:
                 + (_health(validation) if stage.keyframes else "")
                 + f"{numbers['seconds']:.1f} s, {duration(left)} left"
             )
+
+    def resume(self, stage: str, epochs: int, resumed: Resumed) -> None:
+        """Log how the recipe of a resumed run differs from the run so far.
+
+        Args:
+            stage: name of the stage that goes on.
+            epochs: epochs of it that are done.
+            resumed: the differences.
+        """
+        for change in resumed.changes:
+            self.info(f"resumed with another recipe: {change}")
+        for change in resumed.without_effect:
+            self.warning(f"without effect on a finished stage: {change}")
+        changed = {
+            one.key: [one.before, one.now]
+            for one in resumed.changes
+            if epochs or not one.key.startswith("stages.")  # not of stages that have not begun
+        }
+        if changed:
+            self._log({"stage": stage, "resumed_after": epochs, "changed": changed})
 
     def end_stage(self, stage: StageConfig, validation: Validation) -> None:
         """Log the evaluation of the averaged weights of a stage."""
@@ -266,6 +289,22 @@ class TrainingLog:
         if self._writes:
             append_line(self._folder / LOG_FILE, entry)
 
+    def _draw(self, values: dict[str, float], epoch: int) -> None:
+        """Write scalars for TensorBoard."""
+        if not self._writes:
+            return
+        folder = self._folder / "tensorboard"
+        try:
+            if self._writer is None:
+                self._writer = SummaryWriter(str(folder))
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()
+        except OSError as error:
+            raise TrainingError(
+                f"{folder}: cannot be written ({error.strerror or error}); {NO_SPACE}"
+            ) from error
+
     def _stop_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
@@ -280,8 +319,12 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        with path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a line that was cut off, by a kill or a full disk
+                    file.write(b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
     except OSError as error:
         raise TrainingError(f"{path}: cannot be written ({error.strerror}); {NO_SPACE}") from error
 

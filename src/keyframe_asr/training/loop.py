@@ -8,9 +8,11 @@ none of these calls the loop.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.io.model_folder import CONFIG_FILE
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.checkpoint import Checkpoints, RunState
 from keyframe_asr.training.distributed import Processes
@@ -18,6 +20,8 @@ from keyframe_asr.training.epoch_data import DataSource, StageData
 from keyframe_asr.training.initial_weights import reinitialise_parts
 from keyframe_asr.training.log import EpochStatistics, TrainingLog
 from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.resuming import continues
+from keyframe_asr.training.stage_model import model_folder, save_stage_model
 from keyframe_asr.training.step import Updater, autocast_type
 from keyframe_asr.training.validation import (
     Validation,
@@ -33,18 +37,25 @@ HEALTHY_KEYFRAMES_PER_TOKEN = (0.8, 1.5)
 
 @dataclass(frozen=True)
 class Run:
-    """Objects shared by all stages of a run."""
+    """Objects shared by all stages of a run.
+
+    Attributes:
+        folder: folder of the run.
+        trains_on: True if the last finished stage gets more epochs.
+    """
 
     recipe: Recipe
+    folder: Path
     network: KeyframeNetwork
     source: DataSource
     checkpoints: Checkpoints
     processes: Processes
     log: TrainingLog
+    trains_on: bool = False
 
 
 def train_stages(run: Run) -> dict[str, Validation]:
-    """Train every stage that is not finished.
+    """Train every stage that is not finished; write a model folder at the end of each.
 
     On return, the network has the averaged weights of the last stage.
 
@@ -55,7 +66,8 @@ def train_stages(run: Run) -> dict[str, Validation]:
         TrainingError: a loss is not finite, or a checkpoint cannot be read or written.
         AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
     """
-    state, optimiser = run.checkpoints.restore(run.network) or (RunState(), None)
+    restored = run.checkpoints.restore(run.network, trains_on=run.trains_on)
+    state, optimiser = restored or (RunState(), None)
     precision = run.recipe.training.precision
     if precision != "float32" and autocast_type(precision, run.processes.device) is None:
         run.log.warning(f"torch has no fast {precision} on this CPU; training in float32 instead")
@@ -65,6 +77,18 @@ def train_stages(run: Run) -> dict[str, Validation]:
             state, optimiser = RunState(stage=number), None
         results[run.recipe.stages[number].name] = _StageRun(run, state).train(optimiser)
     return results
+
+
+def write_missing_models(run: Run, finished: int) -> None:
+    """Write the model folders of finished stages that have none; runs of version 0.1 lack them."""
+
+    def write() -> None:
+        for stage in run.recipe.stages[:finished]:
+            folder = run.folder / stage.name
+            if not (model_folder(folder) / CONFIG_FILE).is_file():
+                save_stage_model(stage, run.network, run.source, folder)
+
+    run.processes.write(write)
 
 
 class _StageRun:
@@ -123,7 +147,7 @@ class _StageRun:
                 stage, validation, state.collapsed_evaluations
             )
         self._store(validation)
-        self._log.end_epoch(stage, state, statistics, validation)
+        self._run.processes.write(lambda: self._log.end_epoch(stage, state, statistics, validation))
         check_collapse(stage, state.collapsed_evaluations)
 
     def _train_epoch(self) -> EpochStatistics:
@@ -160,8 +184,14 @@ class _StageRun:
         checkpoints, network = self._run.checkpoints, self._run.network
         network.load_state_dict(checkpoints.average_best(self._stage, self._state))
         validation = self._validate()
-        checkpoints.finish_stage(self._stage, self._state, network)
-        self._log.end_stage(self._stage, validation)
+        checkpoints.finish_stage(
+            self._stage,
+            self._state,
+            network,
+            lambda folder: save_stage_model(self._stage, network, self._run.source, folder),
+            keep_last=continues(self._stage) and not self._state.ready,
+        )
+        self._run.processes.write(lambda: self._log.end_stage(self._stage, validation))
         return validation
 
     def _check_keyframes(self) -> None:

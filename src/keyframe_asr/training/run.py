@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.config.recipe import Recipe, load_recipe
@@ -18,7 +20,7 @@ from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.malloc import keep_freed_memory
 from keyframe_asr.io.pretrained_source import with_architecture
 from keyframe_asr.model.pretrained import PretrainedEncoder
-from keyframe_asr.training.checkpoint import STATE_FILE, Checkpoints
+from keyframe_asr.training.checkpoint import STATE_FILE, Checkpoints, Progress, load_progress
 from keyframe_asr.training.curves import draw_curves
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.epoch_data import DataSource
@@ -30,16 +32,19 @@ from keyframe_asr.training.initial_weights import (
     original_encoder,
 )
 from keyframe_asr.training.log import TrainingLog
-from keyframe_asr.training.loop import Run, train_stages
+from keyframe_asr.training.loop import Run, train_stages, write_missing_models
+from keyframe_asr.training.resuming import Resumed, resume_recipe
 from keyframe_asr.training.run_data import RunData, load_run_data
 from keyframe_asr.training.run_recipe import (
     RECIPE_FILE,
-    check_recipe,
     complete_recipe,
     store_recipe,
 )
-from keyframe_asr.training.stage_model import model_folder, save_stage_model
+from keyframe_asr.training.stage_model import model_folder
 from keyframe_asr.training.validation import Validation
+
+LOCK_FILE = ".lock"
+"""Locked as long as a training writes to the folder."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +115,54 @@ def train(
     recipe = _with_overrides(recipe, overrides)
     folder = Path("runs") / recipe.name if out is None else Path(out)
     check_folders(recipe.augment)
-    resumed = _is_resumed(folder, resume)
+    resuming = _is_resumed(folder, resume)
     recipe = with_architecture(complete_recipe(recipe))
-    start = _find_start(recipe, resumed, initial, reinitialise)
-    _make_folder(folder)
-    if resumed:
-        check_recipe(recipe, folder)
+    start = _find_start(recipe, resuming, initial, reinitialise)
     processes = Processes()
-    with TrainingLog(folder, quiet, processes.writes) as log:
-        if resumed and initial is not None:
+    processes.write(lambda: _make_folder(folder))
+    with (
+        _claimed(folder, processes),
+        processes.naming_lost_peers(),
+        TrainingLog(folder, quiet, processes.writes) as log,
+    ):
+        if resuming and initial is not None:
             log.info(f"{folder}: resuming from its own weights; {initial} is ignored")
-        run = _prepare_run(recipe, folder, start, processes, log)
+        progress = load_progress(folder)
+        resumed = resume_recipe(recipe, folder, progress) if resuming else Resumed(recipe)
+        processes.wait()  # until all have read the recipe of the run, which is written next
+        run = _prepare_run(resumed, folder, start, processes, log)
+        _tell_resumed(run, resumed, progress)
+        write_missing_models(run, progress.finished)
         validations = train_stages(run)
+        processes.write(lambda: draw_curves(folder))
+    last = resumed.recipe.stages[-1].name
+    return TrainingResult(folder, model_folder(folder / last), validations)
 
-    def write() -> None:
-        for stage in recipe.stages:
-            save_stage_model(stage, run.network, run.source, folder / stage.name)
-        draw_curves(folder)
 
-    processes.write(write)
-    return TrainingResult(folder, model_folder(folder / recipe.stages[-1].name), validations)
+@contextmanager
+def _claimed(folder: Path, processes: Processes) -> Iterator[None]:
+    """Keep other trainings out of the folder; the system takes the lock back if this one is killed.
+
+    Raises:
+        TrainingError: another training is running in the folder.
+    """
+    lock = FileLock(folder / LOCK_FILE)
+
+    def claim() -> None:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainingError(
+                f"{folder}: another training is writing to it; wait for it, or choose another --out"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            raise TrainingError(f"{lock.lock_file}: cannot be locked ({error})") from None
+
+    processes.write(claim)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _with_overrides(recipe: Recipe | Path | str, overrides: Sequence[str]) -> Recipe:
@@ -164,10 +197,28 @@ def _find_start(
     return _Start(False, weights, encoder, reinitialise)
 
 
+def _tell_resumed(run: Run, resumed: Resumed, progress: Progress) -> None:
+    """Say where a run goes on, and how its recipe has changed."""
+    recipe, state = run.recipe, progress.state
+    if resumed.trains_on and progress.last is not None:
+        state = progress.last
+    stages = [stage.name for stage in recipe.stages]
+
+    def write() -> None:
+        if state.stage < len(stages):
+            run.log.resume(stages[state.stage], state.epoch, resumed)
+        else:
+            run.log.resume(stages[-1], recipe.stages[-1].epochs, resumed)
+            run.log.info(f"{run.folder}: all stages are finished; nothing is trained")
+
+    run.processes.write(write)
+
+
 def _prepare_run(
-    recipe: Recipe, folder: Path, start: _Start, processes: Processes, log: TrainingLog
+    resumed: Resumed, folder: Path, start: _Start, processes: Processes, log: TrainingLog
 ) -> Run:
     """Prepare data, network and process for the first stage."""
+    recipe = resumed.recipe
     keep = recipe.training.keep_features_in_memory
     features = FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep)
     encodings = Path(recipe.training.encodings or folder / "encodings")
@@ -188,7 +239,8 @@ def _prepare_run(
         torch.set_num_threads(recipe.training.threads)
     augmentation = Augmentation(recipe.augment, recipe.seed)
     source = DataSource(recipe, data, features, augmentation, processes, encodings)
-    return Run(recipe, network, source, Checkpoints(folder, processes), processes, log)
+    checkpoints = Checkpoints(folder, processes)
+    return Run(recipe, folder, network, source, checkpoints, processes, log, resumed.trains_on)
 
 
 def _load_data(
@@ -200,15 +252,17 @@ def _load_data(
     resumed: bool,
 ) -> RunData:
     """Load the data; the first process makes tokenizer and statistics, the others read them."""
-    if not processes.writes:
-        processes.accelerator.wait_for_everyone()
-        processes.check_shared(folder / RECIPE_FILE)
-    resume = resumed or not processes.writes
-    data = load_run_data(recipe, folder, store, log, resume=resume)
-    if processes.writes:
+    loaded: list[RunData] = []
+
+    def load() -> None:
+        loaded.append(load_run_data(recipe, folder, store, log, resume=resumed))
         store_recipe(recipe, folder)
-        processes.accelerator.wait_for_everyone()
-    return data
+
+    processes.write(load)
+    if not processes.writes:
+        processes.check_shared(folder / RECIPE_FILE)
+        loaded.append(load_run_data(recipe, folder, store, log, resume=True))
+    return loaded[0]
 
 
 def _make_folder(folder: Path) -> None:

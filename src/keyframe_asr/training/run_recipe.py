@@ -1,4 +1,4 @@
-"""Recipe of a run: completed from a prepared corpus, stored in the folder, checked on resume."""
+"""Recipe of a run: completed from a prepared corpus, and stored in the folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from keyframe_asr.config.recipe import Recipe, TokenizerConfig, load_recipe
+from keyframe_asr.config.recipe import Recipe, TokenizerConfig, with_absolute_paths
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
 from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
@@ -45,40 +45,10 @@ def complete_recipe(recipe: Recipe) -> Recipe:
 
 
 def store_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write `recipe.yaml`, including all defaults, into the folder of a run."""
-    described = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """Write `recipe.yaml`, with all defaults and absolute paths, into the folder of a run."""
+    data = with_absolute_paths(recipe).model_dump(mode="json")
+    described = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     write_whole(folder / RECIPE_FILE, described, NO_SPACE, TrainingError)
-
-
-def check_recipe(recipe: Recipe, folder: Path) -> None:
-    """Check that a run can be resumed with a recipe.
-
-    Epochs, learning rates, batches and data may change, and stages may be added at the end. The
-    model, the tokenizer, and the stages' names, `start_from` and `reinitialise` may not.
-
-    Raises:
-        TrainingError: the recipe differs in something that may not change.
-    """
-    if not (folder / RECIPE_FILE).exists():
-        return
-    before = load_recipe(folder / RECIPE_FILE)
-    fixed = ("language", "tokenizer", "features", "model")
-    differing = [name for name in fixed if getattr(before, name) != getattr(recipe, name)]
-    if before.form != recipe.form:  # recipes stored by version 0.1 name none
-        differing.append("text_form")
-    for key, what in (
-        ("name", "the names of the stages"),
-        ("start_from", "what the stages start from"),
-        ("reinitialise", "what the stages re-initialise"),
-    ):
-        then = [getattr(stage, key) for stage in before.stages]
-        if [getattr(stage, key) for stage in recipe.stages][: len(then)] != then:
-            differing.append(what)
-    if differing:
-        raise TrainingError(
-            f"{folder}: trained with another recipe, which differs in {', '.join(differing)}; "
-            f"resume with {folder / RECIPE_FILE}, or choose another --out"
-        )
 
 
 def _differences(recipe: Recipe, summary: CorpusSummary, tokenizer: TokenizerConfig) -> list[str]:
