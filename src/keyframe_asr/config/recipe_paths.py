@@ -6,6 +6,7 @@ there, but is in the working folder, is taken from there with a note: recipes we
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -81,9 +82,9 @@ def _exists(path: str) -> bool:
     return os.path.exists(path) or (":" in path and os.path.exists(path.rpartition(":")[0]))
 
 
-def _replaced(data: Any, change: Callable[[str, str], str]) -> Any:
+def _replaced(data: Any, change: Callable[..., str]) -> Any:
     for key in PATH_KEYS:
-        data = _replaced_at(data, key.split("."), lambda value, key=key: change(value, key))
+        data = _replaced_at(data, key.split("."), functools.partial(change, key=key))
     return data
 
 

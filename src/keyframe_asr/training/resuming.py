@@ -94,8 +94,8 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[Change]:
             yield from differences(before.get(name), now.get(name), inner)
     elif _is_of_mappings(before) and _is_of_mappings(now):
         for number in range(max(len(before), len(now))):
-            pair = (one[number] if number < len(one) else None for one in (before, now))
-            yield from differences(*pair, f"{key}.{number}")
+            then, later = (one[number] if number < len(one) else None for one in (before, now))
+            yield from differences(then, later, f"{key}.{number}")
     elif before != now:
         yield Change(key, before, now)
 
