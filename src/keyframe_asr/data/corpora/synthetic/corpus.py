@@ -1,11 +1,8 @@
 """Synthetic corpora made with espeak-ng: free, offline, and with the times of all words.
 
-The voices are espeak-ng's variants. No voice occurs in two splits. Of variants with nearly the same
-average log-mel spectrum (Gene and Gene2, Mike and m3, ...) only one is used, so that no test or
-development voice has a near twin in training. Whispers, robots and effects are left out.
+The speakers are espeak-ng's variants of a voice; none occurs in two splits.
 """
 
-# ruff: noqa: SIM905 (a list of words is easier to read as a line of text)
 from __future__ import annotations
 
 import io
@@ -13,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -37,6 +33,13 @@ from keyframe_asr.data.corpora.synthetic.espeak import (
     SpeechSynthesisError,
     WordTime,
 )
+from keyframe_asr.data.corpora.synthetic.grammars import grammar
+from keyframe_asr.data.corpora.synthetic.voices import (
+    DEV_VOICES,
+    TEST_VOICES,
+    TRAIN_VOICES,
+    voice_of,
+)
 from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
@@ -44,14 +47,7 @@ from keyframe_asr.timing import SAMPLE_RATE
 VERSION = "2"
 """Raise this when the same recipe gives other audio or text than before."""
 
-TRAIN_VOICES = tuple(
-    "Alex Alicia Denis Mario adam aunty f2 f4 f5 grandma grandpa john klatt4 linda m3 m4 m5 m6 m8 "
-    "max miguel paul quincy steph "
-    "Andrea Andy Gene Jacky anika antonio benjamin boris edward klatt3 marcelo mike2 norbert pablo "
-    "pedro sandro travis victor".split()
-)
-DEV_VOICES = ("belinda", "f1", "iven4", "m1", "rob")
-TEST_VOICES = ("Annie", "david", "ed", "f3", "gustave", "m2", "m7", "shelby")
+ENGLISH_ACCENTS = ("en-us", "en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-scotland")
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class SyntheticCorpus:
             word times.
     """
 
-    language: Literal["mandarin", "english"] = "mandarin"
+    language: str = "mandarin"
     train: int = 1500
     dev: int = 150
     test: int = 300
@@ -87,42 +83,42 @@ class _Style:
     """How to speak a language.
 
     Attributes:
-        accents: espeak-ng languages to choose from.
+        accents: espeak-ng voices to choose from.
         rates: range in words per minute.
         longest_gap: largest `word_gap` of `SpeechSynthesiser.say`.
-        sentence: draws a sentence.
-        words: splits a sentence into the units that have times.
-        spoken: converts a sentence to the input of espeak-ng.
+        sentence: draws a sentence: its transcript, and the input of espeak-ng.
+        words: splits a transcript into the units that have times.
         needs_times: True to draw another sentence if the times of one are unknown.
     """
 
     accents: tuple[str, ...]
     rates: tuple[int, int]
     longest_gap: int
-    sentence: Callable[[Random], str]
+    sentence: Callable[[Random], tuple[str, str]]
     words: Callable[[str], list[str]]
-    spoken: Callable[[str], str]
-    needs_times: bool = True
+    needs_times: bool = False
 
 
-_STYLES = {
-    "mandarin": _Style(
-        accents=("cmn",),
+def _style(recipe: SyntheticCorpus, split: str) -> _Style:
+    """Return how a split is spoken."""
+    if recipe.language == "mandarin":
+        return _Style(("cmn",), (110, 190), 4, sentences.mandarin_sentence, list, needs_times=True)
+    if recipe.language == "english":
+        return _Style(
+            accents=ENGLISH_ACCENTS,
+            rates=(100, 200),
+            longest_gap=12,
+            sentence=sentences.english_sentence,
+            words=str.split,
+            needs_times=True,
+        )
+    return _Style(
+        accents=(voice_of(recipe.language),),
         rates=(110, 190),
-        longest_gap=4,
-        sentence=sentences.mandarin_sentence,
-        words=sentences.mandarin_words,
-        spoken=sentences.mandarin_spoken,
-    ),
-    "english": _Style(
-        accents=("en-us", "en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-scotland"),
-        rates=(100, 200),
-        longest_gap=12,
-        sentence=sentences.english_sentence,
-        words=sentences.english_words,
-        spoken=sentences.english_spoken,
-    ),
-}
+        longest_gap=8,
+        sentence=lambda generator: _drawn(recipe.language, split, generator),
+        words=str.split,
+    )
 
 
 def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
@@ -160,7 +156,7 @@ def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
 
 def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -> list[MonoCut]:
     folder.mkdir(parents=True, exist_ok=True)
-    style = _STYLES[recipe.language]
+    style = _style(recipe, split)
     voices = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}[split]
     # one synthesiser per split, so that a split does not depend on the size of another
     synthesiser = SpeechSynthesiser()
@@ -177,10 +173,15 @@ def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -
     ]
 
 
+def _drawn(language: str, split: str, generator: Random) -> tuple[str, str]:
+    sentence = grammar(language).draw(generator, split)
+    return sentence, sentence
+
+
 def _saying(style: _Style, line: str) -> _Style:
     """Return the style restricted to one sentence."""
-    # in running text, A is an article, not a letter
-    return replace(style, sentence=lambda _: line, spoken=str.lower, needs_times=False)
+    text, _, spoken = line.partition("\t")
+    return replace(style, sentence=lambda _: (text, spoken or text.lower()), needs_times=False)
 
 
 def _make_utterance(
@@ -208,9 +209,9 @@ def _say(
 ) -> tuple[str, Samples, list[WordTime]]:
     """Speak a sentence; returns text, samples and one time per word, or no times."""
     while True:
-        text = style.sentence(generator)
+        text, spoken = style.sentence(generator)
         samples, times = synthesiser.say(
-            style.spoken(text),
+            spoken,
             f"{generator.choice(style.accents)}+{variant}",
             rate=generator.randint(*style.rates),
             pitch=generator.randint(25, 75),

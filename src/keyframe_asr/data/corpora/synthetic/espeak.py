@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -93,14 +94,8 @@ class SpeechSynthesiser:
     """
 
     def __init__(self) -> None:
-        try:
-            import espeakng_loader
-        except ImportError:
-            raise SpeechSynthesisError(
-                "espeakng-loader is not installed; run: pip install 'keyframe-asr[demo]'"
-            ) from None
-        self._data = Path(espeakng_loader.get_data_path())
-        self._library = _load_copy(Path(espeakng_loader.get_library_path()))
+        self._data = data_folder()
+        self._library = _load_copy(Path(_loader().get_library_path()))
         self._rate: int = self._library.espeak_Initialize(
             AUDIO_OUTPUT_SYNCHRONOUS,
             0,
@@ -198,6 +193,22 @@ class SpeechSynthesiser:
             self._marks.append(_mark(events[index]))
             index += 1
         return 0
+
+
+def data_folder() -> Path:
+    """Return the folder of espeak-ng's data. Raises `SpeechSynthesisError` if not installed."""
+    return Path(_loader().get_data_path())
+
+
+def _loader() -> ModuleType:
+    try:
+        import espeakng_loader
+    except ImportError:
+        raise SpeechSynthesisError(
+            "espeakng-loader is not installed; run: pip install 'keyframe-asr[demo]'"
+        ) from None
+    found: ModuleType = espeakng_loader
+    return found
 
 
 def _mark(event: _Event) -> _Mark:

@@ -116,27 +116,22 @@ def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tupl
     return spoken
 
 
-def mandarin_sentence(generator: Random) -> str:
-    """Draw a string of digits (two times out of three) or a command."""
+def mandarin_sentence(generator: Random) -> tuple[str, str]:
+    """Draw a string of digits (two times out of three) or a command; returned twice."""
     if generator.random() < 2 / 3:
-        return "".join(
-            generator.choices(MANDARIN_DIGITS, k=generator.randint(1, LONGEST_MANDARIN_STRING))
-        )
-    return generator.choice(MANDARIN_COMMANDS).format(generator.choice(MANDARIN_COMMAND_DIGITS))
+        count = generator.randint(1, LONGEST_MANDARIN_STRING)
+        text = "".join(generator.choices(MANDARIN_DIGITS, k=count))
+    else:
+        command = generator.choice(MANDARIN_COMMANDS)
+        text = command.format(generator.choice(MANDARIN_COMMAND_DIGITS))
+    return text, text
 
 
-def mandarin_words(text: str) -> list[str]:
-    """Split into the units that have times: characters."""
-    return list(text)
+def english_sentence(generator: Random) -> tuple[str, str]:
+    """Draw an utterance of the census task: in upper case, and as espeak-ng is to read it.
 
-
-def mandarin_spoken(text: str) -> str:
-    """Return the input of espeak-ng for a sentence."""
-    return text
-
-
-def english_sentence(generator: Random) -> str:
-    """Draw an utterance in upper case; the kinds are about as frequent as in the census task."""
+    The kinds are about as frequent as in the task.
+    """
     kinds = {
         _spelled_name: 25,
         _spelled_letters: 6,
@@ -149,12 +144,8 @@ def english_sentence(generator: Random) -> str:
         _letters_and_number: 8,
     }
     kind = generator.choices(list(kinds), weights=list(kinds.values()))[0]
-    return " ".join(kind(generator))
-
-
-def english_words(text: str) -> list[str]:
-    """Split into the units that have times: words, including single letters."""
-    return text.split()
+    text = " ".join(kind(generator))
+    return text, english_spoken(text)
 
 
 def english_spoken(text: str) -> str:
