@@ -17,10 +17,13 @@ import soundfile
 from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from keyframe_asr.audio.reading import read_audio
+from keyframe_asr.config.text_form import TEXT_FORMS, default_form
 from keyframe_asr.data.corpora.summary import read_summary
-from keyframe_asr.data.corpora.synthetic import corpus as synthetic
+from keyframe_asr.data.corpora.synthetic import grammars
 from keyframe_asr.data.corpora.synthetic import sentences as said_here
+from keyframe_asr.data.corpora.synthetic import voices as synthetic
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
+from keyframe_asr.data.corpora.synthetic.espeak import SpeechSynthesisError
 from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.errors import ManifestError
@@ -158,10 +161,10 @@ def test_a_whole_corpus_is_left_alone(tmp_path: Path) -> None:
 
 def test_sentences_stay_within_their_vocabulary() -> None:
     generator = Random(5)
-    english = [said_here.english_sentence(generator) for _ in range(3000)]
+    english = [said_here.english_sentence(generator)[0] for _ in range(3000)]
     used = {word for sentence in english for word in sentence.split()}
     assert used == said_here.ENGLISH_VOCABULARY
-    mandarin = [said_here.mandarin_sentence(generator) for _ in range(1000)]
+    mandarin = [said_here.mandarin_sentence(generator)[0] for _ in range(1000)]
     known = set(said_here.MANDARIN_DIGITS) | set("".join(said_here.MANDARIN_COMMANDS)) - set("{}")
     assert set("".join(mandarin)) == known
     assert max(map(len, mandarin)) == said_here.LONGEST_MANDARIN_STRING
@@ -205,10 +208,91 @@ def test_words_that_run_together_have_no_times(tmp_path: Path) -> None:
 
 
 def test_a_text_that_cannot_be_said(tmp_path: Path) -> None:
+    english = TEXT_FORMS["english"]
     with refused(ManifestError, f"{tmp_path / 'no.txt'}: "):
-        read_sentences(tmp_path / "no.txt", "english")
+        read_sentences(tmp_path / "no.txt", "en", english)
     with refused(ManifestError, 4, 1):
         SyntheticCorpus("english", 2, 1, 1, lines=("ONE",))
     (tmp_path / "digits.txt").write_text("1 2 3\n你好\n' '")
-    with refused(ManifestError, f"{tmp_path / 'digits.txt'}: ", "english"):
-        read_sentences(tmp_path / "digits.txt", "english")
+    with refused(ManifestError, f"{tmp_path / 'digits.txt'}: ", "en"):
+        read_sentences(tmp_path / "digits.txt", "en", english)
+
+
+@pytest.mark.parametrize("language", grammars.languages())
+def test_a_language_with_a_grammar(language: str, tmp_path: Path) -> None:
+    """Splits have their own sentences, in the script of the language, with a time for each word."""
+    grammar, generator = grammars.grammar(language), Random(1)
+    drawn = {split: {grammar.draw(generator, split) for _ in range(400)} for split in SMALL}
+    assert not drawn["train"] & drawn["test"]
+    assert not drawn["train"] & drawn["dev"]
+    assert not drawn["dev"] & drawn["test"]
+    assert len(drawn["train"]) > 300
+    assert not any(map(str.isdecimal, "".join(drawn["train"])))
+    recipe = SyntheticCorpus(f"{language}-XX", train=2, dev=1, test=1)
+    for cut in load_manifest(make_corpus(tmp_path, recipe)["train"]):
+        times = cut.supervisions[0].alignment["word"]
+        assert [time.symbol for time in times] == text(cut).split()
+        assert text(cut) == text(cut).lower()
+    assert read_summary(tmp_path).language == f"{language}-XX"
+
+
+@pytest.mark.parametrize(
+    ("language", "lines", "said"),
+    [
+        ("ja", ["私は本を読みます。\tわたしはほんをよみます", "漢字だけ", "ねこ が いる"],
+         ["私は本を読みます", "ねこがいる"]),
+        ("th", ["ฉันอ่านหนังสือ", "3"], ["ฉันอ่านหนังสือ"]),
+        ("zh+en", ["我 really love 你", "好！"], ["我REALLY LOVE你", "好"]),
+        ("de-AT", ["Grüß dich, Jörg!", "Zimmer 7\tZimmer sieben"], ["grüß dich jörg", "zimmer 7"]),
+    ],
+)  # fmt: skip
+def test_sentences_in_any_language(
+    language: str, lines: list[str], said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    found = read_sentences(tmp_path / "text.txt", language, default_form(language))
+    assert [line.partition("\t")[0] for line in found] == said
+    cuts = load_manifest(
+        make_corpus(tmp_path / "out", SyntheticCorpus(language, len(said), 0, 0, lines=found))[
+            "train"
+        ]
+    )
+    assert [text(cut) for cut in cuts] == said
+    assert min(cut.duration for cut in cuts) > 0.5
+
+
+def test_a_prepared_synthetic_corpus_has_its_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("hej på dig\nvad heter du\n", encoding="utf-8")
+    options = ("--source", tmp_path / "text.txt", "--language", "sv", "--vocab-size", 30)
+    run = keyframe("prepare", "synthetic", *options, "--out", tmp_path / "out")
+    assert run.exit_code == 0
+    assert read_summary(tmp_path / "out").tokenizer["vocab_size"] == 30
+    assert {"cmvn.json", "tokenizer.model"} <= {one.name for one in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "named"),
+    [((), 2, "--language"), (("--language", "sv"), 2, "--source"),
+     (("--language", "german"), 2, "--language"), (("--language", "d3"), 2, "--language")],
+)  # fmt: skip
+def test_what_a_synthetic_corpus_needs(
+    tmp_path: Path, options: tuple[str, ...], code: int, named: str
+) -> None:
+    run = keyframe("prepare", "synthetic", *options, "--out", tmp_path / "out")
+    assert run.exit_code == code
+    assert named in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("tag", "voice"),
+    [("de", "de"), ("de-AT", "de"), ("zh-TW", "cmn"), ("zh+en", "cmn"), ("en_US", "en-us"),
+     ("pt", "pt"), ("pt-BR", "pt-br"), ("no", "nb")],
+)  # fmt: skip
+def test_the_voice_of_a_tag(tag: str, voice: str) -> None:
+    assert synthetic.voice_of(tag) == voice
+
+
+def test_languages_without_a_voice_are_told_the_nearest() -> None:
+    with refused(SpeechSynthesisError, "'hnd'", "hi"):
+        synthetic.voice_of("hnd")

@@ -6,7 +6,7 @@ import importlib
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from keyframe_asr.config.text_choices import TEXT_FORM_NAMES, Digits, Units, language_tag
 from keyframe_asr.errors import ManifestError, OptionError
@@ -64,11 +64,14 @@ CORPORA: dict[str, Corpus] = {
     "lhotse": Corpus("tables", _OWN, ("language",), reader="read_cuts"),
 }
 
-SYNTHETIC: dict[str, tuple[Literal["mandarin", "english"], int]] = {
-    "synthetic-mandarin": ("mandarin", 1500),
-    "synthetic-english": ("english", 3000),
+SYNTHETIC: dict[str, tuple[str | None, int]] = {
+    "synthetic": (None, 1500),
+    "synthetic-mandarin": ("zh", 1500),
+    "synthetic-english": ("en", 3000),
 }
-"""Corpora generated with espeak-ng: language and number of training utterances."""
+"""Corpora generated with espeak-ng: language, None if to be given, and training utterances."""
+
+_SPOKEN_HERE = Corpus("synthetic.corpus", ("text_form", "units", "vocab_size"))
 
 NAMES = (*CORPORA, *SYNTHETIC)
 
@@ -172,7 +175,7 @@ def prepare(
     options = options or _DEFAULTS
     _check(corpus, source, out, options)
     if corpus in SYNTHETIC:
-        return _prepare_synthetic(corpus, source, out)
+        return _prepare_synthetic(corpus, source, out, options)
     if source is None:
         raise OptionError("source", f"{corpus} needs the folder that contains it")
     from keyframe_asr.data.corpora.preparation import prepare_corpus
@@ -194,15 +197,18 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
         )
     if corpus not in NAMES:
         raise OptionError("corpus", f"unknown corpus '{corpus}'; choose one of {', '.join(NAMES)}")
-    known = CORPORA.get(corpus, Corpus(""))
+    known = CORPORA.get(corpus) or _SPOKEN_HERE
     taken = {*known.options, *(_EVERY if corpus in CORPORA else ())}
+    required = known.required
+    if SYNTHETIC.get(corpus, ("", 0))[0] is None:
+        taken, required = {*taken, "language"}, ("language",)
     if known.archives is not None:
         taken |= {"download"}
     for option in (field.name for field in fields(options)):
         value = getattr(options, option)
         if value != getattr(_DEFAULTS, option) and option not in taken:
             raise OptionError(option, f"{corpus} does not accept it")
-        if not value and option in known.required:
+        if not value and option in required:
             advice = "; give a tag such as en, de or zh" if option == "language" else ""
             raise OptionError(option, f"{corpus} needs it{advice}")
     if options.language is not None:
@@ -236,22 +242,34 @@ def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListin
     return listing
 
 
-def _prepare_synthetic(corpus: str, sentences: Path | None, out: Path) -> Prepared:
-    from keyframe_asr.data.corpora.preparation import Prepared
+def _prepare_synthetic(
+    corpus: str, source: Path | None, out: Path, options: PrepareOptions
+) -> Prepared:
+    from keyframe_asr.data.corpora.preparation import PreparationOptions, Prepared
     from keyframe_asr.data.corpora.summary import read_summary
+    from keyframe_asr.data.corpora.synthetic import sentences
     from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
-    from keyframe_asr.data.corpora.synthetic.sentences import read_sentences
 
-    language, train = SYNTHETIC[corpus]
-    recipe = SyntheticCorpus(language, train=train)
-    if sentences is not None:
-        lines = read_sentences(sentences, language)
+    usual, train = SYNTHETIC[corpus]
+    language = usual or options.language or ""
+    texts = PreparationOptions(**{name: getattr(options, name) for name in _SPOKEN_HERE.options})
+    if source is None:
+        known = sentences.languages()
+        if sentences.primary(language) not in known:
+            raise OptionError(
+                "source",
+                f"there are no built-in sentences in {language}, only in {', '.join(known)}; give "
+                "a text file with one sentence per line",
+            )
+        recipe = SyntheticCorpus(language, train=train)
+    else:
+        lines = sentences.read_sentences(source, language, texts.form(language))
         held_out = len(lines) // 40
         recipe = SyntheticCorpus(
             language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
         )
     before = read_summary(out)
-    make_corpus(out, recipe)
+    make_corpus(out, recipe, texts)
     summary = read_summary(out)
     if summary is None:
         raise ManifestError(f"{out}: the result cannot be read back; check the disk")

@@ -245,24 +245,11 @@ class _Preparation:
         def leave_out(cut: Cut, error: KeyframeError) -> None:
             damaged[cut.id] = str(error)
 
-        statistics = measure_statistics(
-            splits["train"],
-            FeatureStore(Fbank(FeaturesConfig()), keep=False),
-            unreadable=leave_out,
-            progress=lambda done, total: self.progress("measuring features", done, total),
-        )
+        config = self.options.tokenizer(self.form)
+        tokenizer = learn_tokens(splits["train"], config, self.out, self.progress, leave_out)
         for name, reason in damaged.items():
             self._leave_out(name, reason)
         splits["train"] = [cut for cut in splits["train"] if cut.id not in damaged]
-        config = self.options.tokenizer(self.form)
-        tokenizer = train_tokenizer((text(cut) for cut in splits["train"]), config)
-        write_whole(
-            self.out / tokenizer.file_name,
-            tokenizer.content(),
-            "choose another --out",
-            ManifestError,
-        )
-        write_lines(self.out / STATISTICS_FILE, [json.dumps(statistics)])
         return tokenizer
 
     def _leave_out(self, name: str, reason: str) -> None:
@@ -305,6 +292,48 @@ class _Preparation:
                 f"details in {PROBLEMS}"
             )
         return notes
+
+
+def learn_tokens(
+    cuts: Sequence[Cut],
+    config: TokenizerConfig,
+    out: Path,
+    progress: PreparationProgress | None = None,
+    unreadable: Callable[[Cut, KeyframeError], None] | None = None,
+) -> Tokenizer:
+    """Write the tokenizer and the feature statistics of a training split into `out`.
+
+    Args:
+        cuts: the training split.
+        config: the `tokenizer` section of a recipe.
+        out: folder to write.
+        progress: called while the features are measured.
+        unreadable: called with each cut that cannot be read; its text is not used.
+
+    Raises:
+        RecipeError: the tokenizer cannot be trained on the texts.
+        AudioError, ManifestError: a cut cannot be read, and `unreadable` is not given.
+    """
+    damaged: set[str] = set()
+
+    def leave_out(cut: Cut, error: KeyframeError) -> None:
+        damaged.add(cut.id)
+        if unreadable is None:
+            raise error
+        unreadable(cut, error)
+
+    report = progress or _no_progress
+    statistics = measure_statistics(
+        cuts,
+        FeatureStore(Fbank(FeaturesConfig()), keep=False),
+        unreadable=leave_out,
+        progress=lambda done, total: report("measuring features", done, total),
+    )
+    tokenizer = train_tokenizer((text(cut) for cut in cuts if cut.id not in damaged), config)
+    advice = "choose another --out"
+    write_whole(out / tokenizer.file_name, tokenizer.content(), advice, ManifestError)
+    write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
+    return tokenizer
 
 
 def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:

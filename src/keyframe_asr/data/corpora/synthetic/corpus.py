@@ -18,6 +18,12 @@ from lhotse.supervision import AlignmentItem
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.text_choices import language_tag
+from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.data.corpora.preparation import (
+    DEFAULT_OPTIONS,
+    PreparationOptions,
+    learn_tokens,
+)
 from keyframe_asr.data.corpora.summary import (
     CorpusSummary,
     begin,
@@ -25,6 +31,7 @@ from keyframe_asr.data.corpora.summary import (
     finished,
     manifest_paths,
     publish,
+    stored_form,
     summarise,
 )
 from keyframe_asr.data.corpora.synthetic import sentences
@@ -33,7 +40,6 @@ from keyframe_asr.data.corpora.synthetic.espeak import (
     SpeechSynthesisError,
     WordTime,
 )
-from keyframe_asr.data.corpora.synthetic.grammars import grammar
 from keyframe_asr.data.corpora.synthetic.voices import (
     DEV_VOICES,
     TEST_VOICES,
@@ -42,6 +48,7 @@ from keyframe_asr.data.corpora.synthetic.voices import (
 )
 from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.errors import ManifestError
+from keyframe_asr.text.forms import normaliser, words_of_form
 from keyframe_asr.timing import SAMPLE_RATE
 
 VERSION = "2"
@@ -55,12 +62,12 @@ class SyntheticCorpus:
     """Description of a synthetic corpus.
 
     Attributes:
-        language: language of the texts.
+        language: its tag (BCP 47), `english` or `mandarin`.
         train, dev, test: utterances of each split.
         seed: seed of texts, voices and noise.
         lines: normalised sentences to speak instead of generated ones, each once: first those of
-            train, then dev, then test. If espeak-ng merges words ("in the"), the utterance has no
-            word times.
+            train, then dev, then test; after a tab, how espeak-ng is to read the sentence. If
+            espeak-ng merges words ("in the"), the utterance has no word times.
     """
 
     language: str = "mandarin"
@@ -71,11 +78,23 @@ class SyntheticCorpus:
     lines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        tag = language_tag(self.language)
+        object.__setattr__(self, "language", {"en": "english", "zh": "mandarin"}.get(tag, tag))
         needed = self.train + self.dev + self.test
         if self.lines and len(self.lines) < needed:
             raise ManifestError(
                 f"{needed} utterances need as many sentences, found {len(self.lines)}; give more"
             )
+        if not self.lines and (said := sentences.primary(tag)) not in sentences.languages():
+            raise ManifestError(
+                f"there are no built-in sentences in '{said}', only in "
+                f"{', '.join(sentences.languages())}; give a text file with sentences"
+            )
+
+    @property
+    def tag(self) -> str:
+        """Tag of the language (BCP 47)."""
+        return language_tag(self.language)
 
 
 @dataclass(frozen=True)
@@ -99,64 +118,79 @@ class _Style:
     needs_times: bool = False
 
 
-def _style(recipe: SyntheticCorpus, split: str) -> _Style:
+def _style(recipe: SyntheticCorpus, form: TextForm, split: str) -> _Style:
     """Return how a split is spoken."""
-    if recipe.language == "mandarin":
-        return _Style(("cmn",), (110, 190), 4, sentences.mandarin_sentence, list, needs_times=True)
-    if recipe.language == "english":
-        return _Style(
-            accents=ENGLISH_ACCENTS,
-            rates=(100, 200),
-            longest_gap=12,
-            sentence=sentences.english_sentence,
-            words=str.split,
-            needs_times=True,
-        )
+    slowest, fastest, longest_gap = {"english": (100, 200, 12), "mandarin": (110, 190, 4)}.get(
+        recipe.language, (110, 190, 8)
+    )
+    normal = normaliser(form)
+
+    def sentence(generator: Random) -> tuple[str, str]:
+        text, spoken = sentences.draw(recipe.tag, split, generator)
+        return normal(text), spoken
+
     return _Style(
-        accents=(voice_of(recipe.language),),
-        rates=(110, 190),
-        longest_gap=8,
-        sentence=lambda generator: _drawn(recipe.language, split, generator),
-        words=str.split,
+        accents=ENGLISH_ACCENTS if recipe.language == "english" else (voice_of(recipe.tag),),
+        rates=(slowest, fastest),
+        longest_gap=longest_gap,
+        sentence=sentence,
+        words=lambda text: words_of_form(text, form),
+        needs_times=recipe.language in ("english", "mandarin"),
     )
 
 
-def make_corpus(out: Path, recipe: SyntheticCorpus) -> dict[str, Path]:
+def make_corpus(
+    out: Path, recipe: SyntheticCorpus, texts: PreparationOptions | None = None
+) -> dict[str, Path]:
     """Write recordings (16-bit FLAC, 16 kHz) and train, dev and test manifests into `out`.
 
     Each supervision has the voice as its speaker. Its alignment `word` has the time of every word
-    (English) or character (Mandarin), as far as espeak-ng reports them. Equal recipes give equal
-    recordings. Does nothing if `out` already contains the result; restarts if it is incomplete.
+    (a character in scripts without spaces), as far as espeak-ng reports them. Equal recipes give
+    equal recordings. Does nothing if `out` already contains the result; restarts if it is
+    incomplete.
+
+    Args:
+        out: folder to write.
+        recipe: what to speak.
+        texts: form and tokens of the texts; None is the usual form, and no tokenizer or feature
+            statistics are written.
 
     Raises:
-        SpeechSynthesisError: espeak-ng is not installed.
+        SpeechSynthesisError: espeak-ng is not installed, or does not speak the language.
+        RecipeError: the tokenizer cannot be trained on the texts.
     """
     out = Path(out).absolute()
     described = {key: value for key, value in asdict(recipe).items() if key != "lines" or value}
-    mark = fingerprint(f"synthetic {VERSION}", repr(sorted(described.items())), str(out))
+    parts = [repr(sorted(described.items())), str(out)] + ([repr(texts)] if texts else [])
+    mark = fingerprint(f"synthetic {VERSION}", *parts)
     if finished(out, mark) is None:
         begin(out)
+        form = (texts or DEFAULT_OPTIONS).form(recipe.tag)
         counts = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
         splits = {
-            split: _make_split(out / "audio" / split, recipe, split, count)
+            split: _make_split(out / "audio" / split, recipe, form, split, count)
             for split, count in counts.items()
         }
-        notes = ["synthetic speech by espeak-ng; no voice occurs in two splits"]
+        config = texts.tokenizer(form) if texts else None
+        tokenizer = learn_tokens(splits["train"], config, out) if config else None
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,
-            splits={split: summarise(cuts) for split, cuts in splits.items()},
-            notes=notes,
-            language=language_tag(recipe.language),
-            text_form=recipe.language,
+            splits={split: summarise(cuts, tokenizer) for split, cuts in splits.items()},
+            notes=["synthetic speech by espeak-ng; no voice occurs in two splits"],
+            language=recipe.tag,
+            text_form=stored_form(form),
+            tokenizer=config.model_dump() if config else None,
         )
         publish(out, summary, splits)
     return manifest_paths(out)
 
 
-def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -> list[MonoCut]:
+def _make_split(
+    folder: Path, recipe: SyntheticCorpus, form: TextForm, split: str, count: int
+) -> list[MonoCut]:
+    style = _style(recipe, form, split)
     folder.mkdir(parents=True, exist_ok=True)
-    style = _style(recipe, split)
     voices = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}[split]
     # one synthesiser per split, so that a split does not depend on the size of another
     synthesiser = SpeechSynthesiser()
@@ -171,11 +205,6 @@ def _make_split(folder: Path, recipe: SyntheticCorpus, split: str, count: int) -
         )
         for number in range(count)
     ]
-
-
-def _drawn(language: str, split: str, generator: Random) -> tuple[str, str]:
-    sentence = grammar(language).draw(generator, split)
-    return sentence, sentence
 
 
 def _saying(style: _Style, line: str) -> _Style:

@@ -1,5 +1,7 @@
 """Sentences of the synthetic corpora: read from a text, or generated.
 
+Most languages have a grammar of everyday sentences (`grammars`).
+
 English: the kinds of utterances of CMU AN4's census task: spelled names, numbers, telephone
 numbers, dates and commands, drawn at random from the words of that task. No transcript of AN4 is
 used.
@@ -13,12 +15,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
-from typing import Literal
 
-from keyframe_asr.config.text_form import TEXT_FORMS
+from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.data.corpora.synthetic import grammars
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.text_file import read_lines
-from keyframe_asr.text.forms import normaliser
+from keyframe_asr.text.forms import Normaliser, normaliser
+from keyframe_asr.text.numbers import has_digits
 from keyframe_asr.text.scripts import is_han
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -92,28 +95,70 @@ MANDARIN_COMMAND_DIGITS = MANDARIN_DIGITS[2:]
 """Without 一, because espeak-ng marks 一号 as one unit."""
 
 
-def read_sentences(path: Path, language: Literal["mandarin", "english"]) -> tuple[str, ...]:
-    """Read the distinct lines of a file, normalised, in order.
+def primary(tag: str) -> str:
+    """Return the language of a tag without its region or script: `de` of `de-AT`."""
+    language = tag.replace("_", "-").partition("-")[0].lower()
+    return {"cmn": "zh"}.get(language, language)
 
-    Lines with digits or letters of other scripts are left out: their normalised text would differ
-    from what is spoken.
+
+def languages() -> tuple[str, ...]:
+    """Return the languages with sentences of their own, as tags."""
+    return tuple(sorted(("en", "zh", *grammars.languages())))
+
+
+def draw(tag: str, split: str, generator: Random) -> tuple[str, str]:
+    """Draw a sentence of a language: its transcript, and the input of espeak-ng."""
+    language = primary(tag)
+    if language == "en":
+        return english_sentence(generator)
+    if language == "zh":
+        return mandarin_sentence(generator)
+    sentence = grammars.grammar(language).draw(generator, split)
+    return sentence, sentence
+
+
+def read_sentences(path: Path, tag: str, form: TextForm) -> tuple[str, ...]:
+    """Read the distinct lines of a file in the form of a language, in order.
+
+    A line may have a tab and, after it, what espeak-ng is to read, such as kana for Japanese.
+    Without one, lines are left out whose text would differ from what is spoken: those with digits,
+    with letters that the form drops, or with Han characters in a language other than Chinese.
+
+    Returns:
+        Lines of `SyntheticCorpus`.
 
     Raises:
         ManifestError: the file cannot be read, or no line can be spoken.
     """
-    lines = list(read_lines(path, "give a text file with one sentence per line", ManifestError))
-    normal = normaliser(TEXT_FORMS[language])
-    found = dict.fromkeys(normal(line) for line in lines if not normal.lost(line))
-    # English sentences also contain apostrophes and spaces
-    letters = all if language == "mandarin" else any
-    letter = is_han if language == "mandarin" else str.isalpha
-    spoken = tuple(one for one in found if one and letters(map(letter, one)))
+    normal = normaliser(form)
+    spoken: dict[str, str] = {}
+    for line in read_lines(path, "give a text file with one sentence per line", ManifestError):
+        written, _, reading = line.partition("\t")
+        text = normal(written)
+        if any(map(str.isalpha, text)) and (reading or _is_spoken(written, text, tag, normal)):
+            spoken.setdefault(text, reading.strip() or _reading(written, text, tag))
     if not spoken:
         raise ManifestError(
-            f"{path}: contains no sentence in {language}; give one sentence per line, without "
-            "digits"
+            f"{path}: contains no sentence in {tag}; give one sentence per line, without digits"
         )
-    return spoken
+    return tuple(f"{text}\t{reading}" for text, reading in spoken.items())
+
+
+def _is_spoken(written: str, text: str, tag: str, normal: Normaliser) -> bool:
+    """True if espeak-ng reads a line as it is written."""
+    if has_digits(written) or normal.lost(written):
+        return False
+    if tag == "zh":
+        return all(map(is_han, text))
+    return _is_chinese(tag) or not any(map(is_han, text))
+
+
+def _is_chinese(tag: str) -> bool:
+    return primary(tag.partition("+")[0]) in ("zh", "yue", "hak")
+
+
+def _reading(written: str, text: str, tag: str) -> str:
+    return text.lower() if tag in ("en", "zh") else written.strip()
 
 
 def mandarin_sentence(generator: Random) -> tuple[str, str]:

@@ -40,13 +40,14 @@ class _Voice:
 def voice_of(language: str) -> str:
     """Return the espeak-ng voice that speaks a language, given as a BCP-47 tag.
 
-    Without a voice for the whole tag, its last parts are dropped: de-AT is spoken as de.
+    Without a voice for the whole tag, its last parts are dropped: de-AT is spoken as de. Of several
+    languages (zh+en), the first counts.
 
     Raises:
         SpeechSynthesisError: espeak-ng has no voice for the language, or is not installed.
     """
     voices = sorted(_voices(data_folder()), key=lambda voice: (voice.priority, voice.file))
-    parts = language.lower().replace("_", "-").split("-")
+    parts = language.partition("+")[0].lower().replace("_", "-").split("-")
     for count in range(len(parts), 0, -1):
         for voice in voices:
             if voice.language == "-".join(parts[:count]):
