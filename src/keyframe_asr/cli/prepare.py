@@ -116,10 +116,10 @@ def prepare(
 ) -> None:
     """Prepare a corpus for training: write manifests, tokenizer and statistics.
 
-    The synthetic corpora are spoken by espeak-ng, synthetic in any language that it speaks
-    (--language): sentences of its own (de, en, hi, ru, zh), or those of a text file (--source), one
-    per line; after a tab, how espeak-ng is to read the line. Of every 40 lines, the last two are dev
-    and test. Does nothing if the output folder is complete.
+    espeak-ng speaks the synthetic corpora, in any language that it knows: sentences of its own (de,
+    en, hi, ru, zh), or those of a text file (--source), one per line; after a tab, how espeak-ng is
+    to read the line. Of every 40 lines, the last two are dev and test. Does nothing if the output
+    folder is complete.
     """
     given = vars(reading) | vars(texts)
     parts, speakers = given.pop("part"), given.pop("dev_speakers")

@@ -245,7 +245,8 @@ def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListin
 def _prepare_synthetic(
     corpus: str, source: Path | None, out: Path, options: PrepareOptions
 ) -> Prepared:
-    from keyframe_asr.data.corpora.preparation import PreparationOptions, Prepared
+    from keyframe_asr.data.corpora.preparation import Prepared
+    from keyframe_asr.data.corpora.preparation_options import PreparationOptions
     from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.data.corpora.synthetic import sentences
     from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus

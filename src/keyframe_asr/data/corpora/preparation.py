@@ -14,7 +14,6 @@ A form that loses more than `MAX_LOST` of the words is the wrong form: the prepa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, replace
@@ -23,10 +22,9 @@ from pathlib import Path
 
 from lhotse.cut import Cut, MonoCut
 
-from keyframe_asr.audio.features import Fbank
 from keyframe_asr.audio.reading import AudioLength, read_length
-from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.data.corpora.learned_files import learn_files
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
@@ -41,11 +39,8 @@ from keyframe_asr.data.corpora.summary import (
     summarise,
     write_lines,
 )
-from keyframe_asr.data.feature_store import FeatureStore
-from keyframe_asr.data.manifest import make_cut, text
-from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
+from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
-from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.forms import (
     MAX_LOST,
     Losses,
@@ -55,7 +50,7 @@ from keyframe_asr.text.forms import (
     normaliser,
 )
 from keyframe_asr.text.numbers import changed_number, has_digits
-from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
+from keyframe_asr.text.tokenizer import Tokenizer
 
 PreparationProgress = Callable[[str, int, int], None]
 """Called with the name of the current step, the number of items done and the total."""
@@ -246,7 +241,7 @@ class _Preparation:
             damaged[cut.id] = str(error)
 
         config = self.options.tokenizer(self.form)
-        tokenizer = learn_tokens(splits["train"], config, self.out, self.progress, leave_out)
+        tokenizer = learn_files(splits["train"], config, self.out, self.progress, leave_out)
         for name, reason in damaged.items():
             self._leave_out(name, reason)
         splits["train"] = [cut for cut in splits["train"] if cut.id not in damaged]
@@ -292,48 +287,6 @@ class _Preparation:
                 f"details in {PROBLEMS}"
             )
         return notes
-
-
-def learn_tokens(
-    cuts: Sequence[Cut],
-    config: TokenizerConfig,
-    out: Path,
-    progress: PreparationProgress | None = None,
-    unreadable: Callable[[Cut, KeyframeError], None] | None = None,
-) -> Tokenizer:
-    """Write the tokenizer and the feature statistics of a training split into `out`.
-
-    Args:
-        cuts: the training split.
-        config: the `tokenizer` section of a recipe.
-        out: folder to write.
-        progress: called while the features are measured.
-        unreadable: called with each cut that cannot be read; its text is not used.
-
-    Raises:
-        RecipeError: the tokenizer cannot be trained on the texts.
-        AudioError, ManifestError: a cut cannot be read, and `unreadable` is not given.
-    """
-    damaged: set[str] = set()
-
-    def leave_out(cut: Cut, error: KeyframeError) -> None:
-        damaged.add(cut.id)
-        if unreadable is None:
-            raise error
-        unreadable(cut, error)
-
-    report = progress or _no_progress
-    statistics = measure_statistics(
-        cuts,
-        FeatureStore(Fbank(FeaturesConfig()), keep=False),
-        unreadable=leave_out,
-        progress=lambda done, total: report("measuring features", done, total),
-    )
-    tokenizer = train_tokenizer((text(cut) for cut in cuts if cut.id not in damaged), config)
-    advice = "choose another --out"
-    write_whole(out / tokenizer.file_name, tokenizer.content(), advice, ManifestError)
-    write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
-    return tokenizer
 
 
 def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:

@@ -19,11 +19,8 @@ from lhotse.supervision import AlignmentItem
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.corpora.preparation import (
-    DEFAULT_OPTIONS,
-    PreparationOptions,
-    learn_tokens,
-)
+from keyframe_asr.data.corpora.learned_files import learn_files
+from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
     CorpusSummary,
     begin,
@@ -172,7 +169,7 @@ def make_corpus(
             for split, count in counts.items()
         }
         config = texts.tokenizer(form) if texts else None
-        tokenizer = learn_tokens(splits["train"], config, out) if config else None
+        tokenizer = learn_files(splits["train"], config, out) if config else None
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,

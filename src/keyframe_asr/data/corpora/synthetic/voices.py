@@ -55,10 +55,10 @@ def voice_of(language: str) -> str:
     tags = {voice.language: voice.language for voice in voices}
     named = {voice.name.lower(): voice.language for voice in reversed(voices)}
     near = get_close_matches(language.lower(), [*named, *tags], n=5, cutoff=0.5)
-    tags = dict.fromkeys((named | tags)[one] for one in near) or dict.fromkeys(sorted(tags))
+    nearest = dict.fromkeys((named | tags)[one] for one in near) or sorted(tags)
     raise SpeechSynthesisError(
         f"espeak-ng has no voice for the language '{language}'; give the tag of one that it "
-        f"speaks, such as {', '.join(tags)}"
+        f"speaks, such as {', '.join(nearest)}"
     )
 
 
