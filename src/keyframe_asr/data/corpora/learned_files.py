@@ -1,0 +1,61 @@
+"""Files that a preparation learns from the training split: tokenizer and feature statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lhotse.cut import Cut
+
+from keyframe_asr.audio.features import Fbank
+from keyframe_asr.config.model import FeaturesConfig
+from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.data.corpora.summary import write_lines
+from keyframe_asr.data.feature_store import FeatureStore
+from keyframe_asr.data.manifest import text
+from keyframe_asr.data.statistics import STATISTICS_FILE, measure_statistics
+from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
+
+
+def learn_files(
+    cuts: Sequence[Cut],
+    config: TokenizerConfig,
+    out: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    unreadable: Callable[[Cut, KeyframeError], None] | None = None,
+) -> Tokenizer:
+    """Write the tokenizer and the feature statistics of a training split into `out`.
+
+    Args:
+        cuts: the training split.
+        config: the `tokenizer` section of a recipe.
+        out: folder to write.
+        progress: called with the name of the step, the number of utterances done and the total.
+        unreadable: called with each cut that cannot be read; its text is not used.
+
+    Raises:
+        RecipeError: the tokenizer cannot be trained on the texts.
+        AudioError, ManifestError: a cut cannot be read, and `unreadable` is not given.
+    """
+    damaged: set[str] = set()
+
+    def leave_out(cut: Cut, error: KeyframeError) -> None:
+        damaged.add(cut.id)
+        if unreadable is None:
+            raise error
+        unreadable(cut, error)
+
+    statistics = measure_statistics(
+        cuts,
+        FeatureStore(Fbank(FeaturesConfig()), keep=False),
+        unreadable=leave_out,
+        progress=lambda done, total: progress and progress("measuring features", done, total),
+    )
+    tokenizer = train_tokenizer((text(cut) for cut in cuts if cut.id not in damaged), config)
+    advice = "choose another --out"
+    write_whole(out / tokenizer.file_name, tokenizer.content(), advice, ManifestError)
+    write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
+    return tokenizer
