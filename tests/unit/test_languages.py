@@ -24,6 +24,7 @@ from fixtures.tone_corpus import MODEL
 from keyframe_asr.config.text_form import TEXT_FORMS, default_form
 from keyframe_asr.data.corpora.summary import CorpusSummary, read_summary
 from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.formats.subtitles import COLUMNS, WIDE_COLUMNS, width
 from keyframe_asr.io.model_folder import load_model_folder, save_model_folder
 from keyframe_asr.text.forms import normalise_text, words_of_form
@@ -76,7 +77,9 @@ class Made:
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
     language = LANGUAGES[request.param]
     folder = tmp_path_factory.mktemp("language")
     tree = write_tree(language, folder / "tree")
@@ -153,7 +156,9 @@ def test_subtitles_and_times(made: Made) -> None:
         options = ("--decode", "axe", "--format", kind, "--out", made.folder / kind)
         run = keyframe("transcribe", made.model, made.recording, *options)
         assert run.exit_code == 0, run.output
-        (texts[kind],) = (made.folder / kind).glob(f"*.{'TextGrid' if kind == 'textgrid' else kind}")
+        (texts[kind],) = (made.folder / kind).glob(
+            f"*.{'TextGrid' if kind == 'textgrid' else kind}"
+        )
     cues = list(srt.parse(texts["srt"].read_text(encoding="utf-8")))
     assert cues
     assert [one.content for one in cues] == [one.text for one in webvtt.read(texts["vtt"])]
@@ -175,12 +180,16 @@ def test_errors_are_counted_in_the_unit_of_the_language(made: Made) -> None:
     assert run.exit_code == 0, run.output
     assert made.language.unit.upper() in run.stdout
     report = json.loads(out.read_text(encoding="utf-8"))
-    assert report["decode"]["axe"][made.language.unit] > 0
+    assert report["unit"] == made.summary.form.unit
+    assert report["decode"]["axe"]["reference_length"] == len(
+        split_units(made.language.of("test")[0].form, made.summary.form)
+    )
 
 
 def test_alignment_with_the_transcript(made: Made) -> None:
-    said = made.language.of("test")[0]
-    run = keyframe("align", made.model, made.recording, said.written, "--format", "json")
+    said = made.language.of("train")[0]
+    (recording,) = made.folder.joinpath("tree").rglob("train-0.*")
+    run = keyframe("align", made.model, recording, said.written, "--format", "json")
     assert run.exit_code == 0, run.output
     words = json.loads(run.stdout)["words"]
     assert [one["text"] for one in words] == words_of_form(said.form, made.summary.form)
@@ -194,7 +203,9 @@ def test_language_model_and_hot_words(made: Made) -> None:
     written = [one.written for one in made.language.of("train")]
     (made.folder / "text.txt").write_text("\n".join(written), encoding="utf-8")
     model = made.folder / "lm.arpa"
-    run = keyframe("language-model", made.folder / "text.txt", "--model", made.model, "--out", model)
+    run = keyframe(
+        "language-model", made.folder / "text.txt", "--model", made.model, "--out", model
+    )
     assert run.exit_code == 0, run.output
     hot = words_of_form(made.language.of("train")[0].form, made.summary.form)[0]
     (made.folder / "hot.txt").write_text(f"{hot}\n", encoding="utf-8")
