@@ -70,7 +70,7 @@ def test_twice_does_nothing_and_a_change_is_seen(source: Path, tmp_path: Path) -
 def test_a_synthetic_corpus_from_python(tmp_path: Path) -> None:
     lines(tmp_path / "text.txt", "A bird in the hand.", "One bird")
     prepared = prepare("synthetic-english", tmp_path / "text.txt", tmp_path / "out")
-    assert prepared.tokenizer is None and not prepared.was_there
+    assert prepared.tokenizer == tmp_path / "out" and not prepared.was_there
     assert prepared.summary.splits["train"].utterances == 2
     assert prepare("synthetic-english", tmp_path / "text.txt", tmp_path / "out").was_there
 

@@ -25,8 +25,12 @@ def language_model(
     out: Annotated[Path, typer.Option(help="ARPA file to write.")],
     order: Annotated[int, typer.Option(min=1, max=10, help="Length of the longest n-gram.")] = 3,
     unit: Annotated[
-        Literal["word", "character", "token"], typer.Option(help="Unit of the n-grams.")
-    ] = "word",
+        Literal["word", "character", "token"] | None,
+        typer.Option(
+            help="Unit of the n-grams. Default: character for a --model whose text form has no "
+            "spaces, else word."
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -51,6 +55,8 @@ def language_model(
     recognizer: Recognizer | None = load(model, "cpu") if model is not None else None
     tokenizer = recognizer.tokenizer if recognizer else None
     form = recognizer.config.text_form if recognizer else None
+    if unit is None:
+        unit = "character" if form is not None and form.separation == "none" else "word"
     sentences = [
         split_units(_in_form(line, unit, form), unit, tokenizer)
         for path in text
