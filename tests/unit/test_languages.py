@@ -142,7 +142,7 @@ def test_transcripts(made: Made) -> None:
     assert found["text"]
     assert set(found["text"]) <= letters
     assert normalise_text(found["text"], TEXT_FORMS[made.language.form]) == found["text"]
-    words = found["words"]
+    words = [word for segment in found["segments"] for word in segment["words"]]
     assert [one["text"] for one in words] == words_of_form(found["text"], made.summary.form)
     times = [time for one in words for time in (one["start"], one["end"])]
     assert times == sorted(times)
@@ -191,7 +191,8 @@ def test_alignment_with_the_transcript(made: Made) -> None:
     (recording,) = made.folder.joinpath("tree").rglob("train-0.*")
     run = keyframe("align", made.model, recording, said.written, "--format", "json")
     assert run.exit_code == 0, run.output
-    words = json.loads(run.stdout)["words"]
+    (segment,) = json.loads(run.stdout)["segments"]
+    words = segment["words"]
     assert [one["text"] for one in words] == words_of_form(said.form, made.summary.form)
     duration = len(speech(said.read or said.written, made.language.tag)) / 16_000
     for one, following in itertools.pairwise(words):
