@@ -33,7 +33,7 @@ BAD = {
     "header.wav": "damaged",
     "text.wav": "not an audio file",
     "nan.wav": "not finite",
-    "endless.flac": "damaged",
+    "endless.flac": "incomplete",
     "folder.wav": "a folder",
 }
 

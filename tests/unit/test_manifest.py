@@ -12,6 +12,7 @@ from lhotse.cut import Cut
 
 from fixtures.errors import refused
 from keyframe_asr.data.manifest import (
+    audio_channel,
     audio_path,
     is_part,
     load_manifest,
@@ -190,15 +191,29 @@ def test_a_part_of_a_recording(tmp_path: Path) -> None:
     assert list(load_manifest(path)) == [part]
 
 
-def test_a_part_of_a_stereo_recording_is_refused(tmp_path: Path) -> None:
-    """Both channels would be heard, though only one of them is transcribed."""
+@pytest.mark.parametrize(
+    ("ids", "channel", "column"),
+    [([0], 0, None), ([0, 1], 0, 0), ([0, 1], 1, 1), ([4, 7], 7, 1), ([3], 3, None), ([0], 1, 1)],
+)
+def test_the_channel_of_a_cut(
+    tmp_path: Path, ids: list[int], channel: int, column: int | None
+) -> None:
+    """As lhotse counts: the place of the channel among those of the recording."""
     path = tmp_path / "cuts.jsonl"
     data = make_cut("u", "", "", Path("/a.flac"), 16000, 8000, (2000, 6000)).to_dict()
-    data["recording"]["sources"][0]["channels"] = [0, 1]
-    data["recording"]["channel_ids"] = [0, 1]
+    data["recording"]["sources"][0]["channels"] = ids
+    data["recording"]["channel_ids"] = ids
+    data["channel"] = channel
     path.write_text(json.dumps(data) + "\n")
-    with refused(ManifestError, f"{path}:1: ", "'u'", "2 channels"):
-        load_manifest(path)
+    (cut,) = load_manifest(path)
+    assert audio_channel(cut) == column
+
+
+def test_a_chosen_channel_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl"
+    made = make_cut("u", "", "", Path("/a.flac"), 16000, 8000, None, (1, 2))
+    save_manifest([made], path)
+    assert [audio_channel(cut) for cut in load_manifest(path)] == [audio_channel(made)] == [1]
 
 
 def test_a_cut_without_audio_is_refused(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_broken_recordings_are_listed_and_left_out(corpus: CorpusListing, tmp_pa
     assert found.keys() == {utterance.id for utterance in bad}
     assert all(str(tmp_path / name) in reason for name, reason in found.items())
     causes = {reason.replace(name, "") for name, reason in found.items()}
-    assert len(causes) == 7, "one each, the same for header.wav and half.wav"
+    assert len(causes) == 8, "one each"
     assert "0.001 s" in found["nan.wav"]
     assert summary.notes[-1].startswith("test: 8 of 11 ") and "problems.txt" in summary.notes[-1]
 

@@ -38,6 +38,9 @@ RECOGNITION_FLAGS: Flags = {
         help="Voice activity detector that segments recordings over 30 s; auto is silero if "
         "silero-vad is installed, else loudness.",
     ),
+    "channel": typer.Option(
+        help="Channel to transcribe, counted from 0. Default: the mean of all."
+    ),
     "batch_seconds": typer.Option(
         help="Seconds of audio per batch; less saves memory.",
         rich_help_panel=COMPUTE_PANEL,

@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.feature_store import FeatureStore
-from keyframe_asr.data.manifest import audio_path, is_part
+from keyframe_asr.data.manifest import audio_channel, audio_path, is_part
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.model.pretrained import OUTPUTS_PER_SECOND, PretrainedEncoder
@@ -188,9 +188,11 @@ def _digest(encoder: PretrainedEncoder) -> str:
     return digest.hexdigest()
 
 
-def _place(cut: Cut) -> tuple[float, ...]:
-    """Start and duration in seconds of a part of a recording; empty for a whole recording."""
-    return (cut.start, cut.duration) if is_part(cut) else ()
+def _place(cut: Cut) -> tuple[float | str, ...]:
+    """Start and duration in seconds of a part of a recording, and the channel if one is named."""
+    times = (cut.start, cut.duration) if is_part(cut) else ()
+    channel = audio_channel(cut)
+    return times if channel is None else (*times, f"channel {channel}")
 
 
 def _content(path: Path) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from keyframe_asr.audio.features import FrontEnd
 from keyframe_asr.audio.reading import Samples, read_audio
-from keyframe_asr.data.manifest import audio_path, is_part
+from keyframe_asr.data.manifest import audio_channel, audio_path, is_part
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -46,11 +46,11 @@ class Store(Protocol):
         """Compute the features (T, F) of samples (S,), without caching."""
 
 
-_Place = tuple[str, Path, float, float]
+_Place = tuple[str, Path, float, float, int | None]
 
 
 def _place(cut: Cut) -> _Place:
-    return cut.id, audio_path(cut), cut.start, cut.duration
+    return cut.id, audio_path(cut), cut.start, cut.duration, audio_channel(cut)
 
 
 class FeatureStore:
@@ -117,7 +117,8 @@ def read_samples(cut: Cut) -> Samples:
         AudioTransform.from_dict(one) if isinstance(one, dict) else one
         for one in cut.recording.transforms or ()
     ]
-    samples = read_audio(audio_path(cut), *_place_in_file(cut, transforms))[None]
+    start, seconds = _place_in_file(cut, transforms)
+    samples = read_audio(audio_path(cut), start, seconds, audio_channel(cut))[None]
     for transform in transforms:
         # read_audio has already resampled, and resamplers fail on empty input
         if not isinstance(transform, Resample) and samples.size:

@@ -4,7 +4,9 @@ Two formats are read; both become lhotse cuts with one supervision each:
 
 - `.jsonl` or `.jsonl.gz`: lhotse cuts, each a recording or a part of one, with one supervision;
 - `.tsv`: a table with the columns utt_id, speaker, duration_s, path (relative to the table), text
-  and split; `FILE.tsv:train` selects the rows of one split.
+  and split, optionally channel (counted from 0); `FILE.tsv:train` selects the rows of one split.
+
+Where a cut or row names no channel of a recording with several, their mean is used.
 
 No audio file is opened. For a table, the duration is trusted and a sample rate of 16 kHz is
 assumed; audio is resampled when it is read.
@@ -17,6 +19,7 @@ import gzip
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -86,6 +89,7 @@ def make_cut(
     num_samples: int,
     rate: int = SAMPLE_RATE,
     part: tuple[int, int] | None = None,
+    channel: tuple[int, int] | None = None,
 ) -> MonoCut:
     """Make the cut of an utterance: a whole recording, or a part of it, with one supervision.
 
@@ -98,12 +102,15 @@ def make_cut(
         rate: sample rate in hertz.
         part: first sample of the utterance, and the sample after its last; None is the whole
             recording.
+        channel: channel of the utterance, counted from 0, and number of channels, at least 2; None
+            is the mean of all channels.
     """
+    chosen, channels = channel or (0, 1)
     first, last = part or (0, num_samples)
     duration = (last - first) / rate
     recording = Recording(
         id=name if part is None else audio.stem,
-        sources=[AudioSource(type="file", channels=[0], source=str(audio))],
+        sources=[AudioSource(type="file", channels=list(range(channels)), source=str(audio))],
         sampling_rate=rate,
         num_samples=num_samples,
         duration=num_samples / rate,
@@ -115,7 +122,7 @@ def make_cut(
         id=name,
         start=first / rate,
         duration=duration,
-        channel=0,
+        channel=chosen,
         recording=recording,
         supervisions=[supervision],
     )
@@ -129,6 +136,31 @@ def is_part(cut: Cut) -> bool:
 def audio_path(cut: Cut) -> Path:
     """Path of the recording of a cut; the cut may be a part of it."""
     return Path(cut.recording.sources[0].source)
+
+
+def audio_channel(cut: Cut) -> int | None:
+    """Channel of the file that a cut names, counted from 0; None is the mean of all.
+
+    A cut names one if its recording has several, or not the channel of the cut.
+    """
+    listed = cut.recording.channel_ids
+    if cut.channel not in listed:
+        return int(cut.channel)
+    return int(listed.index(cut.channel)) if len(listed) > 1 else None
+
+
+def named_channel(row: dict[str, str], where: str) -> int | None:
+    """Channel that a row of a table names; None if it has no such cell.
+
+    Raises:
+        ManifestError: it is not a number of a channel.
+    """
+    cell = row.get("channel", "").strip()
+    if not cell:
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}", cell):
+        raise ManifestError(f"{where}: channel is '{cell}'; give a number, the first channel is 0")
+    return int(cell)
 
 
 def text(cut: Cut) -> str:
@@ -214,7 +246,10 @@ def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:
                 raise ManifestError(f"{file}:{line}: {column} is empty; fill it in")
         audio = Path(os.path.abspath(file.parent / row["path"]))
         samples = round(duration * SAMPLE_RATE)
-        yield make_cut(row["utt_id"], row["speaker"], row["text"], audio, samples)
+        channel = named_channel(row, f"{file}:{line}")
+        # the table does not say how many there are
+        place = None if channel is None else (channel, max(2, channel + 1))
+        yield make_cut(row["utt_id"], row["speaker"], row["text"], audio, samples, channel=place)
 
 
 def _duration(cell: str) -> float | None:
@@ -270,6 +305,7 @@ def _check_values(cut: MonoCut, where: str) -> None:
     for name, value in (
         ("start", cut.start),
         ("duration", cut.duration),
+        ("channel", cut.channel),
         ("recording.duration", recording.duration),
         ("recording.sampling_rate", recording.sampling_rate),
         ("recording.num_samples", recording.num_samples),
@@ -293,11 +329,6 @@ def _check_part(cut: MonoCut, where: str) -> None:
         raise ManifestError(
             f"{where}: cut '{cut.id}' is from {cut.start:.2f} to {end:.2f} s "
             f"of a recording of {recording.duration:.2f} s; write the cuts again"
-        )
-    if is_part(cut) and recording.num_channels > 1:
-        raise ManifestError(
-            f"{where}: cut '{cut.id}' is a part of a recording with {recording.num_channels} "
-            "channels; save the cuts as separate files with lhotse's save_audios"
         )
 
 

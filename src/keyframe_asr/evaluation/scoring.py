@@ -11,7 +11,7 @@ from lhotse.cut import Cut
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.feature_store import read_samples
-from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, text
+from keyframe_asr.data.manifest import audio_channel, audio_path, is_part, load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report
 from keyframe_asr.inference.batch_recognizer import batches_by_length, read_recording
@@ -159,4 +159,6 @@ def _read_cut(cut: Cut) -> Samples:
     Raises:
         KeyframeError: the recording cannot be read or is too long.
     """
-    return read_recording(read_samples(cut) if is_part(cut) else audio_path(cut))
+    if is_part(cut):
+        return read_recording(read_samples(cut))
+    return read_recording(audio_path(cut), audio_channel(cut))

@@ -7,22 +7,24 @@ not see the frames between the spikes, so such a model is aligned on its inter-C
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
+from keyframe_asr.audio.byte_source import is_audio_file, name_of
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.errors import TextError
-from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import AudioInput, BatchRecognizer, read_recording
 from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import encoder_frame_seconds
 
 
-def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -> Transcript:
+def align(
+    recognizer: BatchRecognizer, audio: AudioInput, text: str, channel: int | None = None
+) -> Transcript:
     """Return a text with the times of its tokens and words.
 
     The confidence of a token is its highest probability within the alignment. It is low where the
@@ -30,17 +32,18 @@ def align(recognizer: BatchRecognizer, audio: str | Path | Samples, text: str) -
 
     Args:
         recognizer: the model; the text is brought into its form.
-        audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
+        audio: as `Recognizer.transcribe` takes it.
         text: the words spoken in the recording.
+        channel: channel of a file, counted from 0; None is the mean of all.
 
     Raises:
-        AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+        AudioError: the recording cannot be read, is not mono audio at 16 kHz, or is too long.
         TextError: the text is empty, has symbols that the model does not know, or is too long for
             the recording.
     """
     tokens = tokens_of(recognizer, text)
-    samples = read_recording(audio)
-    name = str(audio) if isinstance(audio, str | Path) else "the samples"
+    samples = read_recording(audio, channel)
+    name = name_of(audio) if is_audio_file(audio) else "the samples"
     return align_samples(recognizer, samples, tokens, name)
 
 

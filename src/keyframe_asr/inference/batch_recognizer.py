@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from keyframe_asr.audio.byte_source import AudioFile, is_audio_file, name_of
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.audio.reading import Samples, read_audio
@@ -35,6 +37,16 @@ from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Alternative, Token, Transcript
 from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT
 from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+
+AudioInput: TypeAlias = (
+    AudioFile | npt.NDArray[np.floating[Any]] | npt.NDArray[np.int16] | torch.Tensor
+)
+"""A recording: a file, or samples; see `Recognizer.transcribe`."""
+
+LARGEST_FLOAT = 32.0
+"""Floats beyond this are not audio in [-1, 1] with overshoot, but integers of another scale."""
+
+_ACCEPTED = "mono samples (S,) at 16 kHz, floats in [-1, 1] or int16"
 
 LONGEST_SECONDS = 300.0
 """Longest recording that is encoded without segmentation; memory grows with its square."""
@@ -220,16 +232,23 @@ class BatchRecognizer:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
 
 
-def read_recording(audio: str | Path | Samples) -> Samples:
-    """Return the samples (S,) of a file or array that is recognised without segmentation.
+def read_recording(audio: AudioInput, channel: int | None = None) -> Samples:
+    """Return the samples (S,) of a recording that is recognised without segmentation.
+
+    Args:
+        audio: as `Recognizer.transcribe` takes it.
+        channel: channel of a file, counted from 0; None is the mean of all.
 
     Raises:
-        AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+        AudioError: the recording cannot be read, is not mono audio at 16 kHz, or is too long.
     """
-    samples = read_audio(audio) if isinstance(audio, str | Path) else checked_samples(audio)
+    name = "the samples"
+    if is_audio_file(audio):
+        samples, name = read_audio(audio, channel=channel), name_of(audio)
+    else:
+        samples = checked_samples(audio)
     seconds = samples.size / SAMPLE_RATE
     if seconds > LONGEST_SECONDS:
-        name = audio if isinstance(audio, str | Path) else "the samples"
         raise AudioError(
             f"{name}: {seconds:.0f} s is longer than {LONGEST_SECONDS:.0f} s, the limit without "
             "segmentation; split it (keyframe transcribe takes any length)"
@@ -237,15 +256,39 @@ def read_recording(audio: str | Path | Samples) -> Samples:
     return samples
 
 
-def checked_samples(samples: Samples) -> Samples:
-    """Return samples (S,) clipped to [-1, 1]. Raises `AudioError` if they are not audio."""
-    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+def checked_samples(samples: object) -> Samples:
+    """Return samples (S,) as float32, clipped to [-1, 1].
+
+    Args:
+        samples: a NumPy array or torch tensor (S,), mono at 16 kHz: floats in [-1, 1], or int16.
+
+    Raises:
+        AudioError: they are of another type or shape, not finite, or floats at int16 scale.
+    """
+    if isinstance(samples, torch.Tensor):
+        # NumPy has no bfloat16
+        floats = samples.float() if samples.is_floating_point() else samples
+        samples = floats.detach().cpu().numpy()
+    if not isinstance(samples, np.ndarray):
         raise AudioError(
-            f"samples must be mono floats (S,) in [-1, 1] at 16 kHz, but are {samples.dtype} "
-            f"{samples.shape}; convert them first"
+            f"a {type(samples).__name__} is not a recording; give {_ACCEPTED}, a file or its bytes"
         )
+    is_integer = samples.dtype == np.int16
+    if samples.ndim != 1 or not (is_integer or np.issubdtype(samples.dtype, np.floating)):
+        raise AudioError(
+            f"samples must be {_ACCEPTED}, but are {samples.dtype} {samples.shape}; convert them "
+            "first"
+        )
+    if is_integer:
+        return np.asarray(samples / np.float32(32768), dtype=np.float32)
     if not np.isfinite(samples).all():
         raise AudioError("samples have NaN or infinite values; record or convert them again")
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > LARGEST_FLOAT:
+        raise AudioError(
+            f"samples are {samples.dtype} up to {peak:g}, but floats must be in [-1, 1]; divide "
+            "them by 32768, or give int16"
+        )
     # as in `read_audio`, so that a file and its samples give the same text
     clipped: Samples = np.clip(samples, -1.0, 1.0).astype(np.float32)
     return np.ascontiguousarray(clipped)

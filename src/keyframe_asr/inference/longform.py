@@ -7,14 +7,17 @@ A recording of up to 30 s is recognised whole. A longer one is read in blocks an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keyframe_asr.audio.reading import Samples, announced_seconds, audio_blocks, read_audio
+from keyframe_asr.audio.byte_source import is_audio_file
+from keyframe_asr.audio.reading import Samples, opened_recording
 from keyframe_asr.config.text_choices import Separation
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.batch_recognizer import (
+    AudioInput,
     BatchRecognizer,
     batches_by_length,
     checked_samples,
@@ -80,7 +83,7 @@ class _Recording:
 
 def recognise_each(
     recognizer: BatchRecognizer,
-    audio: Iterable[str | Path | Samples],
+    audio: Iterable[AudioInput],
     options: RecognitionOptions,
     progress: RecordingProgress | None = None,
 ) -> Iterator[RecognitionResult]:
@@ -88,7 +91,7 @@ def recognise_each(
 
     Args:
         recognizer: recognises batches of segments.
-        audio: files, or samples (S,) in [-1, 1] at 16 kHz.
+        audio: recordings, as `Recognizer.transcribe` takes them.
         options: how recordings are segmented, batched and recognised.
         progress: called for the recordings in progress after every few batches.
 
@@ -99,7 +102,7 @@ def recognise_each(
         speech_detector("silero")  # fail before the work
     queue = _Queue(recognizer, options, progress)
     for source in audio:
-        recording = queue.begin(Path(source) if isinstance(source, str | Path) else None)
+        recording = queue.begin(Path(source) if isinstance(source, str | os.PathLike) else None)
         try:
             for segment in _segments(source, recording, options):
                 queue.add(recording, segment)
@@ -176,23 +179,32 @@ class _Queue:
 
 
 def _segments(
-    audio: str | Path | Samples, recording: _Recording, options: RecognitionOptions
+    audio: AudioInput, recording: _Recording, options: RecognitionOptions
 ) -> Iterator[AudioSegment]:
     """Yield the segments of a recording, and update its length while it is read."""
-    if isinstance(audio, str | Path):
-        recording.announced = announced_seconds(audio)
-        if recording.announced <= WHOLE_SECONDS:
-            yield _whole(recording, read_audio(audio))
-            return
-        blocks = audio_blocks(audio, BLOCK_SECONDS)
-    else:
-        samples = checked_samples(audio)
-        recording.announced = samples.size / SAMPLE_RATE
-        if recording.announced <= WHOLE_SECONDS:
-            yield _whole(recording, samples)
-            return
-        size = round(BLOCK_SECONDS * SAMPLE_RATE)
-        blocks = (samples[start : start + size] for start in range(0, samples.size, size))
+    if is_audio_file(audio):
+        # opened once, since a pipe cannot be read again
+        with opened_recording(audio, options.channel) as opened:
+            recording.announced = opened.announced_seconds
+            whole = opened.whole(WHOLE_SECONDS)
+            if whole is not None:
+                yield _whole(recording, whole)
+            else:
+                yield from _of_blocks(opened.blocks(BLOCK_SECONDS), recording, options)
+        return
+    samples = checked_samples(audio)
+    recording.announced = samples.size / SAMPLE_RATE
+    if recording.announced <= WHOLE_SECONDS:
+        yield _whole(recording, samples)
+        return
+    size = round(BLOCK_SECONDS * SAMPLE_RATE)
+    blocks = (samples[start : start + size] for start in range(0, samples.size, size))
+    yield from _of_blocks(blocks, recording, options)
+
+
+def _of_blocks(
+    blocks: Iterable[Samples], recording: _Recording, options: RecognitionOptions
+) -> Iterator[AudioSegment]:
     return_freed_memory()
     detector = speech_detector(options.voice_activity)
     yield from audio_segments(_counted(blocks, recording), detector, options.segmentation)

@@ -43,6 +43,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "ctc_weight": (0.0, 1.0),
     "decoder_weight": (0.0, 1.0),
     "batch_seconds": (1.0, LONGEST_BATCH),
+    "channel": (0, math.inf),
 }
 """Smallest and largest value of each number."""
 
@@ -114,6 +115,7 @@ class RecognitionOptions:
         voice_activity: detector of pauses in long recordings: `silero` (silero-vad), `loudness`,
             or `auto`, which is `silero` if silero-vad is installed.
         batch_seconds: seconds of audio per batch, including padding, 1 to 3600; less saves memory.
+        channel: channel of each file that is recognised, counted from 0; None is the mean of all.
         segmentation: how recordings of more than 30 s are segmented.
 
     Raises:
@@ -133,6 +135,7 @@ class RecognitionOptions:
     length_normalised: bool = False
     voice_activity: VoiceActivity = "auto"
     batch_seconds: float = 30.0
+    channel: int | None = None
     segmentation: Segmentation = Segmentation()
 
     def __post_init__(self) -> None:
@@ -149,7 +152,7 @@ class RecognitionOptions:
         if not isinstance(self.segmentation, Segmentation):
             raise OptionError("segmentation", f"{self.segmentation!r} is not a Segmentation")
         for name, limits in _LIMITS.items():
-            if name != "beam" or self.beam is not None:
+            if getattr(self, name) is not None or name not in ("beam", "channel"):
                 _check_number(name, getattr(self, name), limits)
         self._check_agreement()
 

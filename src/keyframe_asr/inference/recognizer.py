@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import AudioInput, BatchRecognizer, read_recording
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
 from keyframe_asr.inference.options import RecognitionOptionsLike
@@ -63,31 +62,31 @@ class Recognizer(BatchRecognizer):
         confidences: scaling of confidences by decode mode. Settable.
     """
 
-    def transcribe(
-        self, audio: str | Path | Samples, options: RecognitionOptionsLike = None
-    ) -> Transcript:
+    def transcribe(self, audio: AudioInput, options: RecognitionOptionsLike = None) -> Transcript:
         """Recognise one recording.
 
         Args:
-            audio: a file, or samples (S,) in [-1, 1] at 16 kHz.
+            audio: a path, `-` for standard input, the bytes of a file, or a binary file object
+                (read from its position); or samples (S,), mono at 16 kHz: a NumPy array or torch
+                tensor of floats in [-1, 1] or of int16.
             options: recognition options, or only a decode mode such as "ctc".
 
         Raises:
-            AudioError: the recording cannot be read, or is not mono 16 kHz floats.
+            AudioError: the recording cannot be read, or is none of these.
             ModelError: the model cannot decode in this mode, or the language model does not fit.
             KeyframeError: the hot words cannot be read or written with the model's tokens.
         """
         return self.transcribe_batch([audio], options)[0]
 
     def transcribe_batch(
-        self, audio: Sequence[str | Path | Samples], options: RecognitionOptionsLike = None
+        self, audio: Sequence[AudioInput], options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
         """Recognise several recordings; the first bad one raises, as in `transcribe`."""
         return [result.unwrap() for result in self.transcribe_each(audio, options)]
 
     def transcribe_each(
         self,
-        audio: Iterable[str | Path | Samples],
+        audio: Iterable[AudioInput],
         options: RecognitionOptionsLike = None,
         progress: RecordingProgress | None = None,
     ) -> Iterator[RecognitionResult]:
@@ -102,11 +101,11 @@ class Recognizer(BatchRecognizer):
         return recognise_each(self, audio, self.prepare(options), progress)
 
     @torch.inference_mode()
-    def embed(self, audio: str | Path | Samples) -> SpeechEmbeddings:
+    def embed(self, audio: AudioInput) -> SpeechEmbeddings:
         """Embed one recording: one vector per keyframe, about one per token.
 
         Raises:
-            AudioError: the recording cannot be read, is not mono 16 kHz floats, or is too long.
+            AudioError: the recording cannot be read, is not mono audio at 16 kHz, or is too long.
             ModelError: the model keeps all frames.
         """
         if not self.network.keyframes_enabled:

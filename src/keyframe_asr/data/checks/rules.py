@@ -52,7 +52,7 @@ def audio_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findi
     clipped = (one for one in utterances if one.audio.clipped > CLIPPED_FRACTION)
     fractions = (Item(one.id, f"{one.audio.clipped:.1%} of its samples") for one in clipped)
     found += findings("audio-clipped", where, fractions)
-    several = (one for one in utterances if one.audio.channels > 1)
+    several = (one for one in utterances if one.audio.averaged)
     channels = (Item(one.id, f"{one.audio.channels} channels") for one in several)
     return found + findings("audio-channels", where, channels)
 

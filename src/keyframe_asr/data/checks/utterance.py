@@ -5,20 +5,19 @@ Recordings are decoded in the same way as in training.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from lhotse.cut import Cut
 from torch.utils.data import DataLoader, Dataset
 
+from keyframe_asr.audio.decoding import BLOCK_FRAMES, opened_sound
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.feature_store import read_samples
-from keyframe_asr.data.manifest import audio_path, speaker, text
+from keyframe_asr.data.manifest import audio_channel, audio_path, speaker, text
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import Losses, normaliser
@@ -36,6 +35,7 @@ class AudioFacts:
     Attributes:
         sample_rate: sample rate of the file in hertz; 0 if its header cannot be read.
         channels: channels of the file; 0 if its header cannot be read.
+        averaged: True if the mean of several channels is used, since the cut names none.
         problem: kind of finding; "" if the audio can be used.
         reason: description of the problem.
         silent: True if every sample is 0.
@@ -50,6 +50,7 @@ class AudioFacts:
     silent: bool = False
     clipped: float = 0.0
     digest: bytes = b""
+    averaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,12 @@ def audio_facts(cut: Cut) -> AudioFacts:
     rate, channels = _header(path)
     if not samples.size:
         return AudioFacts(rate, channels, "audio-empty", "0 samples")
+    averaged = channels > 1 and audio_channel(cut) is None
     if not samples.any():
-        return AudioFacts(rate, channels, silent=True)
+        return AudioFacts(rate, channels, silent=True, averaged=averaged)
     clipped = float(np.mean(np.abs(samples) >= FULL_SCALE))
     digest = blake2b(samples.tobytes(), digest_size=16).digest()
-    return AudioFacts(rate, channels, clipped=clipped, digest=digest)
+    return AudioFacts(rate, channels, clipped=clipped, digest=digest, averaged=averaged)
 
 
 def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
@@ -156,22 +158,26 @@ class _Recordings(Dataset[AudioFacts]):
 
 def _header(path: Path) -> tuple[int, int]:
     try:
-        info = soundfile.info(os.fsencode(path))
-    except (OSError, soundfile.SoundFileError, TypeError, ValueError):
+        with opened_sound(path) as sound:
+            return sound.sample_rate, sound.channels
+    except AudioError:
         return 0, 0
-    return info.samplerate, info.channels
 
 
 def _problem(path: Path, error: AudioError | ManifestError) -> str:
     """Determine the kind of a failure from the file; the error has only a message."""
+    finite = True
     try:
         if not os.path.isfile(path):
             return "audio-missing"
         if not path.stat().st_size:
             return "audio-empty"
-        samples, _ = soundfile.read(os.fsencode(path), dtype="float32")
-    except (OSError, soundfile.SoundFileError, TypeError, ValueError, MemoryError):
+        with opened_sound(path) as sound:
+            while len(block := sound.read(BLOCK_FRAMES)):
+                finite &= bool(np.isfinite(block).all())
+            size = sound.position
+    except (AudioError, OSError, ValueError):
         return "audio-unreadable"
     if isinstance(error, ManifestError):
-        return "audio-duration" if samples.size else "audio-empty"
-    return "audio-unreadable" if np.isfinite(samples).all() else "audio-not-finite"
+        return "audio-duration" if size else "audio-empty"
+    return "audio-unreadable" if finite else "audio-not-finite"

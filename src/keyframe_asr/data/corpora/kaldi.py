@@ -1,8 +1,13 @@
-"""Kaldi data folders: `wav.scp` and `text`, optionally `segments` and `utt2spk`.
+"""Kaldi data folders: `wav.scp` and `text`, optionally `segments`, `utt2spk` and
+`reco2file_and_channel`.
 
 The format is described at https://kaldi-asr.org/doc/data_prep.html. lhotse's `load_kaldi_data_dir`
 is not used: it opens all recordings, needs one sample rate for all, and silently drops what it
 cannot use. This reader opens no recording and reports what is missing.
+
+A fifth column of `segments` is the channel, counted from 0, as Kaldi's extract-segments reads it.
+`reco2file_and_channel` names the side of a call, A or B, also written 1 or 2; it counts where the
+file of the recording has both sides.
 """
 
 from __future__ import annotations
@@ -26,16 +31,23 @@ from keyframe_asr.errors import ManifestError
 ADVICE = "give a Kaldi data folder"
 """What to do if a file is missing."""
 
+_SIDES = {"A": 0, "B": 1, "1": 0, "2": 1}
+"""Channels in `reco2file_and_channel`."""
+
 _ARCHIVE = re.compile(r".*\.ark(:\d+)?$")
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """Position of an utterance in a recording, in seconds; `end` None is the end of it."""
+    """Position of an utterance in a recording, in seconds; `end` None is the end of it.
+
+    `channel` is counted from 0; None if it is not named.
+    """
 
     recording: str
     start: float = 0.0
     end: float | None = None
+    channel: int | None = None
 
 
 def read(
@@ -68,6 +80,7 @@ def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[Listed
     speakers = (
         read_keyed_lines(folder / "utt2spk", ADVICE) if (folder / "utt2spk").is_file() else {}
     )
+    sides = _sides(folder / "reco2file_and_channel")
     if (folder / "segments").is_file():
         segments = _segments(folder / "segments")
     else:
@@ -87,6 +100,8 @@ def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[Listed
                     recordings[segment.recording],
                     segment.start,
                     segment.end,
+                    sides.get(segment.recording) if segment.channel is None else segment.channel,
+                    may_be_apart=segment.channel is None,
                 )
             )
     problems += [f"{name}: text without a recording" for name in texts if name not in segments]
@@ -117,14 +132,34 @@ def _segments(file: Path) -> dict[str, _Segment]:
         name, *cells = content.split()
         try:
             recording, start, end = cells[0], float(cells[1]), float(cells[2])
+            channel = int(cells[3]) if len(cells) > 3 else None
         except (IndexError, ValueError):
             start = end = math.nan
-        if not (math.isfinite(start) and math.isfinite(end)) or start < 0:
+            channel = None
+        valid = math.isfinite(start) and math.isfinite(end) and start >= 0 and len(cells) <= 4
+        if not valid or (channel is not None and channel < 0):
             raise ManifestError(
-                f"{file}:{line}: not 'UTTERANCE RECORDING START END' with times in seconds"
+                f"{file}:{line}: not 'UTTERANCE RECORDING START END [CHANNEL]' with times in "
+                "seconds and channels counted from 0"
             )
         if name in found:
             raise ManifestError(f"{file}:{line}: '{name}' occurs twice; give each a unique name")
         # -1 stands for the end of the recording
-        found[name] = _Segment(recording, start, None if end == -1 else end)
+        found[name] = _Segment(recording, start, None if end == -1 else end, channel)
+    return found
+
+
+def _sides(file: Path) -> dict[str, int]:
+    """Read the channel of each recording, counted from 0; empty if there is no such file."""
+    if not file.is_file():
+        return {}
+    found = {}
+    for line, content in read_lines(file, ADVICE):
+        name, *cells = content.split()
+        side = cells[-1] if len(cells) == 2 else ""
+        if side not in _SIDES:
+            raise ManifestError(
+                f"{file}:{line}: not 'RECORDING FILE CHANNEL' with one of {', '.join(_SIDES)}"
+            )
+        found[name] = _SIDES[side]
     return found

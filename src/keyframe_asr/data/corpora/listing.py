@@ -38,6 +38,8 @@ class ListedUtterance:
         audio: path of the recording.
         start: start in the recording, in seconds.
         end: end in the recording, in seconds; None is the end of the recording.
+        channel: channel of the recording, counted from 0; None is the mean of all.
+        may_be_apart: the recording may also be this channel alone.
     """
 
     id: str
@@ -46,6 +48,8 @@ class ListedUtterance:
     audio: Path
     start: float = 0.0
     end: float | None = None
+    channel: int | None = None
+    may_be_apart: bool = False
 
 
 @dataclass(frozen=True)

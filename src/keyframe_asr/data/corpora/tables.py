@@ -1,7 +1,8 @@
 """Tables and lhotse cuts: your own recordings, or corpora prepared elsewhere.
 
 A table is tab-separated, or CSV with quotes as written by spreadsheets. Its columns are `path`
-(relative to the table) and `text`, optionally `utt_id`, `speaker` and `split`; others are ignored.
+(relative to the table) and `text`, optionally `utt_id`, `speaker`, `split` and `channel` (counted
+from 0; else the mean of all); others are ignored.
 Durations are read from the recordings.
 
 Cuts are read as written by the recipes of lhotse and icefall.
@@ -15,7 +16,16 @@ from pathlib import Path, PurePosixPath
 from lhotse.cut import Cut
 
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
-from keyframe_asr.data.manifest import audio_path, is_part, load_manifest, read_rows, speaker, text
+from keyframe_asr.data.manifest import (
+    audio_channel,
+    audio_path,
+    is_part,
+    load_manifest,
+    named_channel,
+    read_rows,
+    speaker,
+    text,
+)
 from keyframe_asr.errors import ManifestError
 
 REQUIRED = ("path", "text")
@@ -122,9 +132,18 @@ def _utterance(row: dict[str, str], line: int, table: Path) -> ListedUtterance:
         row.get("speaker", ""),
         row["text"],
         table.parent / row["path"],
+        channel=named_channel(row, f"{table}:{line}"),
     )
 
 
 def _utterance_of(cut: Cut) -> ListedUtterance:
     end = cut.start + cut.duration if is_part(cut) else None
-    return ListedUtterance(cut.id, speaker(cut), text(cut), audio_path(cut), cut.start, end)
+    return ListedUtterance(
+        cut.id,
+        speaker(cut),
+        text(cut),
+        audio_path(cut),
+        cut.start,
+        end,
+        channel=audio_channel(cut),
+    )

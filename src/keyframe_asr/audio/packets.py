@@ -1,0 +1,260 @@
+"""Recordings of packets within a file: FLAC, Ogg (Vorbis, Opus) and MPEG audio (MP3).
+
+FLAC and Ogg say how much there is: FLAC in its header, Ogg by a last page. MP3 does not have to, so
+its frames are counted, and libsndfile is told their number instead of estimating it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from keyframe_asr.audio.byte_source import ByteSource, Stretch
+from keyframe_asr.audio.parts import CutOffError, Part
+
+_LARGEST_JUNK = 1 << 16
+"""Bytes between two MPEG frames, beyond which nothing more is looked for."""
+
+_FIRST_PAGE, _LAST_PAGE = 2, 4
+"""Flags of an Ogg page."""
+
+# kbit/s by index, of MPEG 1 layers I, II and III, and of MPEG 2 layer I and layers II and III
+_BIT_RATES = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = (44_100, 48_000, 32_000)
+
+
+def id3_size(source: ByteSource, offset: int) -> int:
+    """Return the bytes of the ID3v2 tag at `offset`; 0 if there is none."""
+    head = source.at(offset, 10)
+    if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 0x7F:
+        return 0
+    footer = 10 * bool(head[5] & 0x10)
+    return 10 + footer + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+
+
+def flac_part(source: ByteSource, offset: int) -> list[Part]:
+    """Read a FLAC stream, up to the next one; decoding shows whether it is whole."""
+    stop = source.size
+    place = source.find(b"fLaC", offset + 4)
+    while place >= 0:
+        if source.at(place + 4, 4) in (b"\0\0\0\x22", b"\x80\0\0\x22"):
+            stop = place
+            break
+        place = source.find(b"fLaC", place + 4)
+    return [Part(((offset, stop),), stop)]
+
+
+def ogg_part(source: ByteSource, offset: int) -> list[Part]:
+    """Read a link of an Ogg chain: pages up to the next link.
+
+    Raises:
+        CutOffError: the last page is incomplete, or not marked as the last one.
+    """
+    begun: list[bytes] = []
+    ended: set[bytes] = set()
+    place, in_header = offset, True
+    while len(head := source.at(place, 27)) == 27:
+        if head[:4] != b"OggS":
+            found = -1 if ended else source.find(b"OggS", place)
+            if found < 0:
+                break
+            place = found
+            continue
+        flags, serial = head[5], head[14:18]
+        if flags & _FIRST_PAGE:
+            if not in_header:
+                break
+            begun.append(serial)
+        else:
+            in_header = False
+        sizes = source.at(place + 27, head[26])
+        place += 27 + head[26] + sum(sizes)
+        if len(sizes) < head[26] or place > source.size:
+            raise CutOffError("the last page is incomplete")
+        if flags & _LAST_PAGE:
+            ended.add(serial)
+    else:
+        if head and not ended:
+            raise CutOffError("the last page is incomplete")
+    if not ended & set(begun):
+        raise CutOffError("there is no end-of-stream page")
+    return [Part(((offset, place),), place)]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The header of an MPEG frame; `version` is 1 or 2, `rate` in hertz."""
+
+    head: bytes
+    version: int
+    layer: int
+    rate: int
+    mono: bool
+    size: int
+
+    @property
+    def kind(self) -> tuple[int, int, int, bool]:
+        """What must not change within a recording."""
+        return self.version, self.layer, self.rate, self.mono
+
+    @property
+    def tag_place(self) -> int:
+        """Offset of a Xing or Info tag in a frame of layer III."""
+        if self.version == 1:
+            return 4 + (17 if self.mono else 32)
+        return 4 + (9 if self.mono else 17)
+
+
+def _frame(head: bytes) -> _Frame | None:
+    """Read the header of an MPEG frame; None if it is not one, or has no size."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bits, rate = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 4 or bits in (0, 15) or rate == 3:
+        return None
+    number = 1 if version == 3 else 2
+    hertz = _RATES[rate] >> (3 - version if version else 2)
+    bit_rate = 1000 * _BIT_RATES[number, layer][bits - 1]
+    padding = head[2] >> 1 & 1
+    if layer == 1:
+        size = 4 * (12 * bit_rate // hertz + padding)
+    else:
+        size = (72 if layer == 3 and number == 2 else 144) * bit_rate // hertz + padding
+    return _Frame(head[:4], number, layer, hertz, head[3] >> 6 == 3, size)
+
+
+def is_mpeg_frame(source: ByteSource, offset: int) -> bool:
+    """True if an MPEG frame is at `offset`, and after it the next one or the end of the file."""
+    frame = _frame(source.at(offset, 4))
+    if frame is None:
+        return False
+    after = source.at(offset + frame.size, 4)
+    return len(after) < 4 or _frame(after) is not None or after[:3] in (b"TAG", b"ID3", b"APE")
+
+
+@dataclass
+class _Run:
+    """Frames of one kind.
+
+    Attributes:
+        first: the first frame.
+        announced: number of frames in its Xing, Info or VBRI tag; None without one.
+        tag: the frame with the tag as (place, size); it has no audio.
+        is_vbri: the tag is of the kind that libmpg123 does not know.
+        frames: number of frames with audio.
+        ranges: their places in the file, neighbours merged.
+    """
+
+    first: _Frame
+    announced: int | None = None
+    tag: tuple[int, int] | None = None
+    is_vbri: bool = False
+    frames: int = 0
+    ranges: list[list[int]] = field(default_factory=list)
+
+    def add(self, place: int, size: int) -> None:
+        """Add a frame with audio."""
+        self.frames += 1
+        if self.ranges and self.ranges[-1][1] == place:
+            self.ranges[-1][1] += size
+        else:
+            self.ranges.append([place, place + size])
+
+
+def mpeg_parts(source: ByteSource, offset: int) -> list[Part]:
+    """Read MPEG frames; a part begins at each tag that counts frames.
+
+    Raises:
+        CutOffError: the last frame is incomplete, or there are fewer than a tag counts.
+    """
+    runs: list[_Run] = []
+    place = offset
+    while place < source.size:
+        frame = _frame(source.at(place, 4))
+        if frame is None:
+            after = _after_tags(source, place)
+            if after is None:
+                break
+            place = after
+            continue
+        if place + frame.size > source.size:
+            raise CutOffError("the last frame is incomplete")
+        tag = _tag(source, place, frame) if frame.layer == 3 else None
+        run = runs[-1] if runs else None
+        if tag is not None:
+            announced, is_vbri = tag
+            runs.append(_Run(frame, announced, (place, frame.size), is_vbri))
+        else:
+            if run is None or run.first.kind != frame.kind or run.frames == run.announced:
+                run = _Run(frame)
+                runs.append(run)
+            run.add(place, frame.size)
+        place += frame.size
+    for run in runs:
+        # some encoders count the frame with the tag
+        if run.announced is not None and run.frames < run.announced - 1:
+            raise CutOffError(f"{run.frames} of {run.announced} frames")
+    parts = [Part(_stretches(source, run), place) for run in runs if run.frames]
+    return parts or [Part(((offset, place),), place, known=False)]
+
+
+def _after_tags(source: ByteSource, place: int) -> int | None:
+    """Return where frames go on behind tags or junk; None at the end of the recording."""
+    head = source.at(place, 32)
+    if size := id3_size(source, place):
+        return place + size
+    if head[:3] == b"TAG":
+        return place + 128
+    if head[:8] == b"APETAGEX" and len(head) >= 16:
+        return place + 32 + int(struct.unpack("<I", head[12:16])[0])
+    if head[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd"):
+        return None
+    junk = source.at(place, _LARGEST_JUNK)
+    found = junk.find(b"\xff", 1)
+    while found >= 0:
+        if is_mpeg_frame(source, place + found):
+            return place + found
+        found = junk.find(b"\xff", found + 1)
+    return None
+
+
+def _tag(source: ByteSource, place: int, frame: _Frame) -> tuple[int | None, bool] | None:
+    """Number of frames in the tag of a frame, and whether it is VBRI; None without a tag."""
+    content = source.at(place, min(frame.size, 64))
+    if content[36:40] == b"VBRI" and len(content) >= 54:
+        return int(struct.unpack(">I", content[50:54])[0]), True
+    name = content[frame.tag_place : frame.tag_place + 12]
+    if name[:4] not in (b"Xing", b"Info") or len(name) < 12:
+        return None
+    flags, count = struct.unpack(">II", name[4:12])
+    return (count if flags & 1 and count else None), False
+
+
+def _stretches(source: ByteSource, run: _Run) -> tuple[Stretch, ...]:
+    """Bytes to decode: the frames behind a tag that gives their number."""
+    ranges: list[Stretch] = [(start, stop) for start, stop in run.ranges]
+    if run.first.layer != 3:
+        return tuple(ranges)
+    if run.tag is None or run.is_vbri or run.announced is None:
+        return (_counting_frame(run), *ranges)
+    place, size = run.tag
+    head = run.first.tag_place + 8
+    count = struct.pack(">I", run.frames)
+    return ((place, place + head), count, (place + head + 4, place + size), *ranges)
+
+
+def _counting_frame(run: _Run) -> bytes:
+    """Make a frame without audio whose tag gives the number of frames."""
+    head = bytearray(run.first.head)
+    head[1] |= 1  # without a checksum
+    tag = bytes(head).ljust(run.first.tag_place, b"\0")
+    tag += b"Info" + struct.pack(">II", 1, run.frames)
+    return tag.ljust(run.first.size, b"\0")
