@@ -306,11 +306,10 @@ def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
             f"{utterance.audio}: {seconds:.2f} s long, utterance starts at {utterance.start:.2f} s"
         )
     channel = utterance.channel
-    if channel is not None and utterance.may_be_apart and length.channels == 1:
+    if utterance.may_be_apart and length.channels == 1:
         channel = None
     if channel is not None and channel >= length.channels:
-        count = f"{length.channels} channel{'s' * (length.channels > 1)}"
-        return f"{utterance.audio}: has {count}, so no channel {channel} (the first is 0)"
+        return f"{utterance.audio}: has {length.channels} channels, not channel {channel}, from 0"
     whole = utterance.start == 0 and utterance.end is None
     return make_cut(
         utterance.id,
@@ -320,7 +319,7 @@ def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
         length.samples,
         length.sample_rate,
         None if whole else (first, last),
-        None if channel is None or length.channels == 1 else (channel, length.channels),
+        (channel, length.channels) if channel is not None and length.channels > 1 else None,
     )
 
 
