@@ -5,6 +5,7 @@ Recordings are decoded in the same way as in training.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
