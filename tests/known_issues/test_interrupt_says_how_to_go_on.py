@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from fixtures.command_line import run
-from keyframe_asr.cli.error_line import advice_on_interrupt
+from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt
 from keyframe_asr.cli.main import INTERRUPTED, VERBS, app, interruptible, main
 
 
@@ -22,16 +22,20 @@ def interrupted_with(*advice: str) -> None:
 
 @pytest.mark.parametrize(
     ("advice", "shown"),
-    [((), None), (("start again",), "start again"), (("outer", "go on\nthere"), "go on there")],
+    [
+        ((), STARTS_AGAIN),
+        (("start over",), "start over"),
+        (("outer", "go on\nthere"), "go on there"),
+    ],
 )
-def test_one_line_and_exit_code_130(advice: tuple[str, ...], shown: str | None) -> None:
+def test_one_line_and_exit_code_130(advice: tuple[str, ...], shown: str) -> None:
     program = typer.Typer()
     program.command()(interruptible(lambda: interrupted_with(*advice)))
     ended = run(lambda: main(program))
     assert (ended.exit_code, ended.stdout) == (INTERRUPTED, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith("keyframe: ")
-    assert line.partition("; ")[2] == (shown or "")
+    assert line.partition("; ")[2] == shown
 
 
 def test_every_verb_is_interruptible() -> None:

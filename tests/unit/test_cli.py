@@ -66,6 +66,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     result = keyframe(*arguments)
     assert result.exit_code == 2
     assert result.stdout == "" and result.stderr
+    assert "Value error" not in result.stderr
 
 
 def test_a_missing_model_is_one_line_and_exit_code_1() -> None:

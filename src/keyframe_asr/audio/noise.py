@@ -6,18 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from lhotse.audio.mixer import AudioMixer
 
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.audio.suffixes import readable_suffixes
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.timing import SAMPLE_RATE
-
-_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {
-    ".oga",
-    ".opus",
-    ".aif",
-}
 
 
 def find_recordings(folder: Path | str, key: str) -> list[Path]:
@@ -33,10 +27,11 @@ def find_recordings(folder: Path | str, key: str) -> list[Path]:
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise RecipeError(f"{key}: {folder}: no such folder; give a folder of recordings")
+    suffixes = readable_suffixes()
     found = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
     if not found:
         raise RecipeError(

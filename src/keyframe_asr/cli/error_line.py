@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STARTS_AGAIN = "nothing is kept; the same command starts again"
-"""Advice after the interrupt of a command that writes its results at its end."""
+STARTS_AGAIN = "the same command starts again"
+"""Advice after the interrupt of a command that keeps nothing."""
 
 
 def show_error(error: Exception) -> None:
@@ -22,8 +22,7 @@ def show_note(note: str) -> None:
 
 def show_interrupt(interrupt: KeyboardInterrupt) -> None:
     """Print that the command was interrupted, and the advice given to `advice_on_interrupt`."""
-    advice = str(interrupt)
-    _print_line("interrupted", f"; {advice}" if advice else "")
+    _print_line("interrupted; ", str(interrupt) or STARTS_AGAIN)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import typer
 
-from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt, show_error
+from keyframe_asr.cli.error_line import show_error
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.timing import SECONDS_BETWEEN_LINES
 
@@ -46,7 +46,7 @@ def measure(
     from keyframe_asr.evaluation.report import save_report
 
     try:
-        with advice_on_interrupt(STARTS_AGAIN), progress_shown("recognising") as progress:
+        with progress_shown("recognising") as progress:
             report = measurement.run(manifest, progress)
     finally:
         for error in measurement.failed:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from keyframe_asr import __version__
-from keyframe_asr.cli.error_line import advice_on_interrupt
+from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt
 from keyframe_asr.cli.options import (
     COMPUTE_PANEL,
     OUTPUT_PANEL,
@@ -131,9 +131,8 @@ def transcribe(
     kept = [] if destination.overwrite else [job for job in jobs if _is_there(job.file)]
     done = set(kept)
     todo = [job for job in jobs if job not in done]
-    advice = "the same command starts again"
-    if to_files:
-        advice = f"what is written is kept; {advice if destination.overwrite else GOES_ON}"
+    go_on = STARTS_AGAIN if destination.overwrite else GOES_ON
+    advice = f"what is written is kept; {go_on}" if to_files else STARTS_AGAIN
     with (
         advice_on_interrupt(advice),
         TranscribingReport(found, [job.path for job in todo]) as report,
