@@ -63,7 +63,8 @@ class OutputRecord:
                 record.write(content)
         except OSError as error:
             raise KeyframeError(
-                f"{folder / RECORD}: cannot be written ({error.strerror}); use another folder"
+                f"{file}: not written, because {folder / RECORD} cannot be ({error.strerror}); use "
+                "another folder"
             ) from None
         self._begun.add(folder)
 
