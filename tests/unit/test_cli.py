@@ -95,7 +95,7 @@ def test_transcribe_json(model: Path, recordings: Path, mode: str) -> None:
     found = json.loads(result.stdout)
     assert found["audio"] == str(path)
     assert found["duration"] == 1.5
-    assert (found["model"], found["language"]) == (str(model), "english")
+    assert (found["model"], found["language"]) == (str(model), "en")
     assert (found["decode"], found["version"]) == (mode, __version__)
     assert 0 < found["frame_reduction"] < 1
     assert "".join(token["text"] for token in found["tokens"]) == found["text"] != ""
