@@ -20,7 +20,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word (for Mandarin: one character or run of Latin letters); fields as in `Token`."""
+    """One word; in scripts without spaces, one character with its marks. Fields as in `Token`."""
 
     text: str
     start: float

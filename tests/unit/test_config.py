@@ -12,6 +12,7 @@ from fixtures.errors import refused
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.errors import RecipeError
 
 
@@ -347,6 +348,38 @@ def test_model_folder_config(tmp_path: Path) -> None:
     assert load_model_folder_config(write(tmp_path, config.model_dump())) == config
     with refused(RecipeError, "'language'"):
         load_model_folder_config(write(tmp_path, config.model_dump() | {"language": "french"}))
+
+
+@pytest.mark.parametrize(
+    ("language", "form", "tag"),
+    [("mandarin", "mandarin", "zh"), ("english", "english-digits", "en"), ("english", None, "en")],
+)
+def test_older_files_name_language_and_normalisation(
+    tmp_path: Path, language: str, form: str | None, tag: str
+) -> None:
+    old = {"language": language} | ({"normalisation": form} if form else {})
+    new = {"language": tag} | ({"text_form": form} if form else {})
+    model = {"name": "demo", "vocab_size": 30, "keyframes": True, "fusion": True, "model": {}}
+    one, other = (
+        parse_config(ModelFolderConfig, model | given, "config.yaml") for given in (old, new)
+    )
+    assert one == other
+    assert (one.language, one.text_form) == (tag, TEXT_FORMS[form or "english"])
+    recipe = good_recipe()
+    assert parse_config(Recipe, recipe | old, "r.yaml") == parse_config(
+        Recipe, recipe | new, "r.yaml"
+    )
+
+
+def test_a_language_of_any_name_has_a_form_of_its_own(tmp_path: Path) -> None:
+    data = {"name": "d", "vocab_size": 30, "keyframes": True, "fusion": True, "model": {}}
+    config = parse_config(ModelFolderConfig, data | {"language": "de-CH"}, "config.yaml")
+    assert (config.language, config.text_form.name) == ("de-CH", "generic")
+    own = data | {"language": "de", "text_form": {"alphabet": "abcäöü", "digits": False}}
+    config = parse_config(ModelFolderConfig, own, "config.yaml")
+    assert config.text_form.alphabet == "abcäöü"
+    path = write(tmp_path, config.model_dump(mode="json"))
+    assert load_model_folder_config(path) == config
 
 
 @pytest.mark.parametrize(("lead", "delay"), [(0.155, -0.155), (-0.3, 0.3), (1, -1.0), (0.0, 0.0)])

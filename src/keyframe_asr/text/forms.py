@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from keyframe_asr.config.text_choices import TextFormName
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
 from keyframe_asr.text.scripts import clusters, is_unspaced, mixed_text, mixed_words
 
@@ -51,6 +50,10 @@ _PRESENTATION = frozenset(("<wide>", "<narrow>", "<initial>", "<medial>", "<fina
 """Compatibility variants that differ in nothing but how they are drawn."""
 
 _ASCII_DIGITS = frozenset("0123456789")
+
+
+MAX_LOST = 0.01
+"""Fraction of the tokens that a form may lose without being the wrong form."""
 
 
 @dataclass
@@ -210,16 +213,6 @@ def losses_of(texts: Iterable[str], form: TextForm) -> Losses:
     return found
 
 
-def least_lossy_form(texts: Iterable[str]) -> TextForm:
-    """Return the named form that loses least of the transcripts."""
-    lines = list(texts)
-    names: tuple[TextFormName, ...] = ("english", "mandarin", "mandarin-english", "generic")
-    return min(
-        (TEXT_FORMS[name] for name in names),
-        key=lambda form: losses_of(lines, form).tokens_lost,
-    )
-
-
 def guess_form(texts: Iterable[str]) -> TextForm:
     """Guess the form of texts from their scripts.
 
@@ -245,10 +238,6 @@ def guess_form(texts: Iterable[str]) -> TextForm:
     if losses_of(lines, TEXT_FORMS["english-digits"]).fraction <= MAX_LOST:
         return TEXT_FORMS["english"]
     return TEXT_FORMS["mandarin-english" if han else "generic"]
-
-
-MAX_LOST = 0.01
-"""Fraction of the tokens that a form may lose without being the wrong form."""
 
 
 def without_ignorable(text: str) -> str:

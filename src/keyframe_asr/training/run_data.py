@@ -24,7 +24,7 @@ from keyframe_asr.data.statistics import (
 from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.losses.ctc import frames_needed
-from keyframe_asr.text.forms import normalise_text
+from keyframe_asr.text.forms import MAX_LOST, losses_of, normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.training.checkpoint import NO_SPACE
@@ -79,7 +79,10 @@ def load_run_data(
     common, dev_name = train_name(recipe), recipe.data.dev
     manifests = {common: _training_manifests(recipe.data), dev_name: [dev_name]}
     manifests |= {_joined(one.manifests): one.manifests for one in recipe.stages if one.train}
-    cuts = {name: _normalised(_load_all(files), recipe) for name, files in manifests.items()}
+    cuts = {
+        name: _normalised(name, _load_all(files), recipe, log.warning)
+        for name, files in manifests.items()
+    }
     if not resume:
         _make_tokenizer_and_statistics(cuts[common], recipe, folder, store, log)
     tokenizer, statistics = load_tokenizer(folder), load_statistics(folder)
@@ -143,8 +146,15 @@ def alignable(
     return CutSet.from_cuts(cut for cut in cuts if cut.id in fitting)
 
 
-def _normalised(cuts: CutSet, recipe: Recipe) -> CutSet:
+def _normalised(name: str, cuts: CutSet, recipe: Recipe, warn: Callable[[str], None]) -> CutSet:
+    """Bring the texts into the form of the recipe; tell if that loses much of them."""
     form = recipe.form
+    losses = losses_of((text(cut) for cut in cuts), form)
+    if losses.fraction > MAX_LOST:
+        warn(
+            f"{name}: the text form {form.name} loses {losses.fraction:.1%} of the words "
+            f"({losses.named()}); give language or text_form in the recipe"
+        )
     return CutSet.from_cuts(list(cuts.transform_text(lambda words: normalise_text(words, form))))
 
 

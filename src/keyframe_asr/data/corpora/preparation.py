@@ -23,7 +23,7 @@ from pathlib import Path
 from lhotse.cut import Cut, MonoCut
 
 from keyframe_asr.audio.reading import AudioLength, read_length
-from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
 from keyframe_asr.data.corpora.learned_files import learn_files
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
@@ -45,7 +45,7 @@ from keyframe_asr.text.forms import (
     MAX_LOST,
     Losses,
     Normaliser,
-    least_lossy_form,
+    guess_form,
     losses_of,
     normaliser,
 )
@@ -177,7 +177,9 @@ class _Preparation:
         self.losses.add(losses_of(texts, self.form))
         if self.options.allow_incomplete or self.losses.fraction <= MAX_LOST:
             return
-        better = least_lossy_form(texts)
+        better = guess_form(texts)
+        if losses_of(texts, better).fraction > MAX_LOST:
+            better = TEXT_FORMS["generic"]
         raise ManifestError(
             f"{self.listing.corpus}: the text form {self.form.name} of language "
             f"{self.listing.language} loses {self.losses.fraction:.1%} of the words "

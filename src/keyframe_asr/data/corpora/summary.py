@@ -40,7 +40,7 @@ class SplitSummary:
         speakers: number of known speakers.
         hours: hours of audio.
         words: words separated by spaces.
-        characters: characters without spaces; these count as words in Mandarin.
+        characters: characters without spaces.
         tokens: tokens of the tokenizer; 0 without a tokenizer.
     """
 
