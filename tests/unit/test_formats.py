@@ -16,9 +16,9 @@ import webvtt
 from lhotse import SupervisionSegment, SupervisionSet
 
 from keyframe_asr.formats import FORMATS, Source, render
-from keyframe_asr.formats.subtitles import cues_of, width
+from keyframe_asr.formats.subtitles import COLUMNS, cues_of, width
 from keyframe_asr.results import Segment, Token, Transcript, Word
-from keyframe_asr.text.scripts import mixed_text
+from keyframe_asr.text.scripts import mixed_text, mixed_words
 
 
 def spoken(
@@ -184,3 +184,22 @@ def test_a_short_word_is_seen_long_enough_where_there_is_room() -> None:
 def test_text_without_words_is_spread_over_the_recording() -> None:
     (cue,) = srt.parse(render(Transcript("HELLO YOU", [], 4.0), "srt", "a.wav"))
     assert (cue.content, cue.start.total_seconds(), cue.end.total_seconds()) == ("HELLO YOU", 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("コンピューターのメニュー" * 6, "ーュッ", ""),
+        ("แม่ไปตลาดและเขาโทรใหม่" * 6, "", "เแโใไ"),
+        ("我看っ" + "ー" * 70, "", ""),
+    ],
+)
+def test_lines_break_where_a_script_allows_it(text: str, first: str, last: str) -> None:
+    """No line begins with a mark of the character before it, or ends with a vowel of the next."""
+    words = [Word(one, 0.1 * n, 0.1 * n + 0.1, 0.9) for n, one in enumerate(mixed_words(text))]
+    transcript = Transcript(text, [], 10.0, 0.9, words, [Segment(text, 0.0, 10.0, [], words)])
+    lines = [line for cue in cues_of(transcript) for line in cue.lines]
+    assert "".join(lines) == text
+    assert max(map(width, lines)) <= COLUMNS
+    assert not {line[0] for line in lines} & set(first)
+    assert not {line[-1] for line in lines} & set(last)

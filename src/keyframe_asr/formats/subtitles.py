@@ -40,6 +40,12 @@ FLASH = 40
 """Milliseconds of one video frame: the absolute minimum duration of a cue."""
 
 
+_NO_LINE_START = frozenset("ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶー々ゝゞヽヾ")
+"""Small kana and marks that repeat or lengthen the character before them."""
+
+_NO_LINE_END = frozenset("เแโใไເແໂໃໄ")
+"""Vowels of Thai and Lao that are written before their consonant."""
+
 _VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -85,7 +91,8 @@ def cues_of(transcript: Transcript) -> list[Cue]:
         for word, spaced in zip(timed, spaces, strict=True)
         for part in _split_to_lines(replace(word, spaced=spaced))
     ]
-    cues = [Cue(tuple(wrapped(group)), group[0].start, group[-1].end) for group in _groups(words)]
+    groups = _groups(_unbroken(words))
+    cues = [Cue(tuple(wrapped(group)), group[0].start, group[-1].end) for group in groups]
     return _timed(cues, round(duration * MILLISECONDS))
 
 
@@ -123,6 +130,21 @@ def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:
             groups.append(group[:place])
             group = group[place:]
     return [*groups, group] if group else groups
+
+
+def _unbroken(words: Sequence[TimedText]) -> list[TimedText]:
+    """Join the words between which no line may break, in scripts without spaces."""
+    joined: list[TimedText] = []
+    for word in words:
+        before = joined[-1] if joined else None
+        if before is not None and not word.spaced:
+            kept = word.text[0] in _NO_LINE_START or before.text[-1] in _NO_LINE_END
+            both = before.text + word.text
+            if kept and width(both) <= _limit(both):
+                joined[-1] = replace(before, text=both, end=word.end)
+                continue
+        joined.append(word)
+    return joined
 
 
 def _is_pause(group: Sequence[TimedText], word: TimedText) -> bool:
