@@ -113,6 +113,8 @@ def test_ctm_is_read_back(tmp_path: Path) -> None:
     assert [one.end for one in read] == pytest.approx([one.end for one in HELLO.words])
     assert {one.score for one in read} == {0.9}
     assert render(SILENCE, "ctm", "a.wav") == ""
+    second = render(HELLO, "ctm", Source("in/a.wav", id="in/my talk", channel=2))
+    assert second.startswith("in/my_talk 2 ")
 
 
 def read_textgrid(transcript: Transcript, path: Path) -> tgt.TextGrid:

@@ -177,7 +177,8 @@ def _writer(
 
     settings = recognition_settings(model, options)
     record = OutputRecord(destination.out, settings, fingerprint(settings))
-    return Writer(output, several, settings | {"version": __version__}, record)
+    channel = 1 if options.channel is None else options.channel + 1
+    return Writer(output, several, channel, settings | {"version": __version__}, record)
 
 
 def _is_there(file: Path | None) -> bool:
@@ -190,12 +191,13 @@ class Writer:
 
     output: Format
     several: bool
+    channel: int
     settings: Mapping[str, object]
     record: OutputRecord
 
     def write(self, job: Job, transcript: Transcript) -> None:
         """Write one transcript. Raises `KeyframeError` if the file cannot be written."""
-        source = Source(str(job.path), job.id, self.settings)
+        source = Source(str(job.path), job.id, self.channel, self.settings)
         if job.file is None:
             print(printed(transcript, self.output, source, self.several), end="", flush=True)
         else:

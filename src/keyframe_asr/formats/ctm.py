@@ -11,9 +11,6 @@ from keyframe_asr.formats.source import Source
 from keyframe_asr.formats.timed_text import MILLISECONDS, clean, words_of
 from keyframe_asr.results import Transcript
 
-CHANNEL = 1
-"""Recordings are converted to mono before recognition."""
-
 
 def file_field(id: str) -> str:
     """An id as the file field of a line: underscores for spaces."""
@@ -31,7 +28,7 @@ def to_ctm(transcript: Transcript, source: Source) -> str:
         if text:
             length = max(0, end - start) / MILLISECONDS
             lines.append(
-                f"{file} {CHANNEL} {start / MILLISECONDS:.3f} {length:.3f} {text} "
+                f"{file} {source.channel} {start / MILLISECONDS:.3f} {length:.3f} {text} "
                 f"{word.confidence:.3f}\n"
             )
     return "".join(lines)

@@ -13,9 +13,11 @@ class Source:
     Attributes:
         name: of the recording, usually its path; `audio` in JSON.
         id: the file field of CTM; None is the name without folder and suffix.
+        channel: of the recording, counted from 1, for CTM; 1 also if all were averaged.
         settings: further fields of JSON, such as the model and the decode mode.
     """
 
     name: str
     id: str | None = None
+    channel: int = 1
     settings: Mapping[str, object] = field(default_factory=dict)
