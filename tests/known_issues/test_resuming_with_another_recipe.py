@@ -140,3 +140,28 @@ def test_an_equal_recipe_is_nothing_new(
     train(tone_recipe(corpus, [stage("first", 1), stage("second", 1)]), run, resume=True)
     assert " -> " not in capsys.readouterr().err
     assert record(run) == before
+
+
+def test_data_that_have_changed_under_the_same_name_are_told(
+    corpus: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "corpus.tsv"
+    rows = [row.split("\t") for row in corpus.read_text().splitlines()]
+    for row in rows[1:]:
+        row[3] = str(corpus.parent / row[3])
+    stages = [stage("first", 1), stage("second", 1)]
+
+    def write(count: int) -> None:
+        kept = [row for row in rows if row[-1] != "train" or int(row[0][-3:]) < count]
+        table.write_text("".join("\t".join(row) + "\n" for row in kept))
+
+    write(12)
+    train(tone_recipe(table, stages), tmp_path / "run 2", quiet=True)
+    write(9)
+    train(tone_recipe(table, [*stages, stage("third", 1)]), tmp_path / "run 2", resume=True)
+    told = [line for line in capsys.readouterr().err.splitlines() if "12 utterances" in line]
+    assert told == []  # the first two stages are finished
+    write(8)
+    train(tone_recipe(table, [*stages, stage("third", 3)]), tmp_path / "run 2", resume=True)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "9 utterances" in line]
+    assert "'third'" in line and "8 utterances" in line

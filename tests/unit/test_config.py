@@ -107,6 +107,7 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         ("model.fusion.left_only", 1),
         ("augment.speeds", []),
         ("augment.speeds.0", 0.0),
+        ("augment.speeds.0", 0.001),
         ("stages", {}),
         ("stages", []),
         ("stages.0.learning_rate", float("inf")),

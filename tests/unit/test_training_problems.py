@@ -145,6 +145,16 @@ def test_first_bad_batch_is_named_alone(tmp_path: Path) -> None:
     assert len(named(message)) == 1
 
 
+def test_utterances_longer_than_a_batch_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    table = write_corpus(tmp_path, {"train": ["ABCDEF", "A"], "dev": ["AB"]})
+    train(tone_recipe(table, [stage("only", 1)], batch_seconds=1.0), tmp_path / "run")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "batch_seconds" in line]
+    assert named(line) == ["train-000"]
+    assert not [one for one in recwarn if "max_duration" in str(one.message)]
+
+
 @pytest.mark.parametrize("content", ["this is no audio", "RIFF", ""])
 def test_broken_recording(tmp_path: Path, content: str) -> None:
     table = write_corpus(tmp_path, {"train": ["AB", "BA"], "dev": ["AB"]})

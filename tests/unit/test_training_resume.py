@@ -97,25 +97,25 @@ def assert_whole(folder: Path) -> checkpoint.RunState:
     return state
 
 
-# A fresh run writes tokenizer, statistics and recipe, a resumed one the recipe; then each epoch its
-# weights and the state, and each stage its average, its model folder (two renames if there is an
-# older one) and the state.
+# A fresh run writes tokenizer, statistics, recipe and the record of its data, a resumed one the
+# last two; then each epoch its weights and the state, and each stage its average, its model folder
+# (two renames if there is an older one) and the state.
 # Each entry: the write that is killed, the moment, and (stage, epoch) that the state then tells.
 KILLS: list[tuple[int, Moment, tuple[int, int]]] = [
-    (5, "half", (0, 0)),  # the first state
-    (7, "half", (0, 1)),  # the second
-    (5, "before", (0, 2)),  # a model folder
-    (4, "half", (0, 2)),  # the state after it
-    (4, "before", (0, 2)),  # a model folder, when the older one is away
-    (6, "half", (1, 0)),  # the first state of the next stage
-    (4, "half", (1, 1)),  # weights
-    (4, "half", (1, 2)),  # the average
-    (6, "half", (2, 0)),  # the first state of a stage that re-initialises parts
+    (6, "half", (0, 0)),  # the first state
+    (8, "half", (0, 1)),  # the second
+    (6, "before", (0, 2)),  # a model folder
+    (5, "half", (0, 2)),  # the state after it
+    (5, "before", (0, 2)),  # a model folder, when the older one is away
+    (7, "half", (1, 0)),  # the first state of the next stage
+    (5, "half", (1, 1)),  # weights
+    (5, "half", (1, 2)),  # the average
+    (7, "half", (2, 0)),  # the first state of a stage that re-initialises parts
+    (4, "after", (2, 1)),
+    (4, "before", (2, 1)),
     (3, "after", (2, 1)),
-    (3, "before", (2, 1)),
-    (2, "after", (2, 1)),
-    (4, "after", (2, 2)),
-    (4, "after", (3, 0)),  # the last state
+    (5, "after", (2, 2)),
+    (5, "after", (3, 0)),  # the last state
 ]
 
 

@@ -82,7 +82,7 @@ class NonSpeechConfig(Strict):
 class AugmentConfig(Strict):
     """Augmentation of training batches; never applied in evaluation."""
 
-    speeds: list[Annotated[float, Field(gt=0)]] = Field(
+    speeds: list[Annotated[float, Field(ge=0.1, le=10)]] = Field(
         default_factory=lambda: [0.9, 1.0, 1.1], min_length=1
     )
     """Speed factors; each epoch draws one for each utterance. 1.0 leaves it unchanged."""

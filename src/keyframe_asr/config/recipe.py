@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from keyframe_asr.config.augment import AugmentConfig
 from keyframe_asr.config.model import (
@@ -103,6 +103,21 @@ PartAboveKeyframes = Literal["conditioning", "fusion", "encoder2", "head", "deco
 """Parts of the network that a stage may re-initialise; they do not affect keyframe selection."""
 
 
+_NAMES_OF_A_RUN = (
+    "cmvn.json",
+    "curves.png",
+    "data.json",
+    "encodings",
+    "log.jsonl",
+    "recipe.yaml",
+    "state.pt",
+    "tensorboard",
+    "tokenizer.model",
+    "tokenizer.txt",
+)
+"""Other files and folders in the folder of a run."""
+
+
 class StageConfig(Strict):
     """A training stage; starts from the averaged weights of the previous stage."""
 
@@ -148,6 +163,17 @@ class StageConfig(Strict):
     """Train the pretrained encoder from this layer on; 0: all of it; `null`: none of it."""
     pretrained_learning_rate: float = Field(default=1e-5, gt=0)
     """Peak learning rate of the pretrained encoder, with the stage's schedule."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_folder_name(cls, name: str) -> str:
+        is_path = "/" in name or "\\" in name or name.startswith(".") or name != name.strip()
+        if not name or not name.isprintable() or is_path or name in _NAMES_OF_A_RUN:
+            raise ValueError(
+                f"{name!r} cannot be the name of a stage's folder; use another without slashes, "
+                f"not starting with '.', and none of {', '.join(_NAMES_OF_A_RUN)}"
+            )
+        return name
 
     @property
     def manifests(self) -> list[str]:

@@ -111,6 +111,8 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
 def training_sampler(cuts: CutSet, batch_seconds: float, seed: int, epoch: int) -> CutSampler:
     """Sample shuffled batches of similar lengths with at most `batch_seconds` of audio each."""
     sampler: CutSampler
+    # the run has named utterances that are longer than a batch (training/run_data.py)
+    warnings.filterwarnings("ignore", message="The first cut drawn in batch", category=UserWarning)
     if len(cuts) < MIN_BUCKETED_CUTS:
         sampler = SimpleCutSampler(
             cuts, max_duration=batch_seconds, shuffle=True, seed=seed, world_size=1, rank=0

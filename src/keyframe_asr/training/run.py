@@ -22,6 +22,7 @@ from keyframe_asr.io.pretrained_source import with_architecture
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.training.checkpoint import STATE_FILE, Checkpoints, Progress, load_progress
 from keyframe_asr.training.curves import draw_curves
+from keyframe_asr.training.data_record import record_data
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.epoch_data import DataSource
 from keyframe_asr.training.initial_weights import (
@@ -198,7 +199,7 @@ def _find_start(
 
 
 def _tell_resumed(run: Run, resumed: Resumed, progress: Progress) -> None:
-    """Say where a run goes on, and how its recipe has changed."""
+    """Say where a run goes on, and how its recipe and its data have changed."""
     recipe, state = run.recipe, progress.state
     if resumed.trains_on and progress.last is not None:
         state = progress.last
@@ -210,6 +211,7 @@ def _tell_resumed(run: Run, resumed: Resumed, progress: Progress) -> None:
         else:
             run.log.resume(stages[-1], recipe.stages[-1].epochs, resumed)
             run.log.info(f"{run.folder}: all stages are finished; nothing is trained")
+        record_data(recipe, run.source.data, run.folder, state.stage, run.log)
 
     run.processes.write(write)
 

@@ -87,6 +87,8 @@ def load_run_data(
         _make_tokenizer_and_statistics(cuts[common], recipe, folder, store, log)
     tokenizer, statistics = load_tokenizer(folder), load_statistics(folder)
     names = [_joined(stage.manifests) or common for stage in recipe.stages]
+    for name in dict.fromkeys(names):
+        _name_long(name, cuts[name], recipe, log.warning)
     fastest = max(recipe.augment.speeds)
     train = {
         name: alignable(name, cuts[name], tokenizer, recipe, fastest, log.warning)
@@ -144,6 +146,19 @@ def alignable(
     if not fitting:
         raise ManifestError(f"{name}: no utterance has enough audio for its text; check durations")
     return CutSet.from_cuts(cut for cut in cuts if cut.id in fitting)
+
+
+def _name_long(name: str, cuts: CutSet, recipe: Recipe, warn: Callable[[str], None]) -> None:
+    """Warn about utterances that are longer than a batch even at the highest speed."""
+    limit = recipe.training.batch_seconds
+    if long := [cut.id for cut in cuts if cut.duration / max(recipe.augment.speeds) > limit]:
+        some = ", ".join(long[:_LISTED_UTTERANCES])
+        more = ", ..." if len(long) > _LISTED_UTTERANCES else ""
+        warn(
+            f"{name}: {len(long)} of {len(cuts)} utterances are longer than "
+            f"training.batch_seconds ({limit:g}); each is a batch of its own, which may need more "
+            f"memory: {some}{more}"
+        )
 
 
 def _normalised(name: str, cuts: CutSet, recipe: Recipe, warn: Callable[[str], None]) -> CutSet:
