@@ -96,6 +96,9 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
     [
         ("seed", "one"),
         ("seed", 1.5),
+        ("seed", 2**70),
+        ("training.threads", 100_000),
+        ("training.workers", 100_000),
         ("seed", True),
         ("name", 3),
         ("data.train", ["a", "b"]),

@@ -215,9 +215,9 @@ class TrainingConfig(Strict):
 
     With augmentation of samples, keeps the samples instead: 230 MB per hour and speed.
     """
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=256)
     """Number of data loading processes; 0: load in the training process."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads; `null`: all."""
     encodings: str | None = None
     """Folder for stored outputs of a frozen pretrained encoder, relative to the recipe's folder;
@@ -240,7 +240,7 @@ class Recipe(Strict):
 
     name: str
     """Name of the models and of the default run folder, `runs/NAME`."""
-    seed: int = 1
+    seed: int = Field(default=1, ge=-(2**31), lt=2**31)
     """Random seed of initial weights, order of batches and augmentation."""
     language: LanguageTag = "en"
     """Language of the transcripts, as a BCP 47 tag."""
