@@ -107,6 +107,10 @@ _LAYOUTS: dict[bytes, _Layout] = {
 }
 
 
+_MAGIC = frozenset({*_LAYOUTS, b"fLaC", b"OggS", b".snd", b"dns.", b"NIST"})
+"""First bytes of containers, of which none is the name of a chunk."""
+
+
 @dataclass(frozen=True)
 class _Chunk:
     """A chunk: its name, the places of its header and content, and the size that it gives."""
@@ -127,7 +131,7 @@ def _chunks(source: ByteSource, offset: int, layout: _Layout) -> Iterator[_Chunk
         if layout.counts_header:
             size -= width
         plausible = re.fullmatch(rb"[ -~]{4}", name) and (size >= 0 or name == layout.data)
-        if not plausible or name in _LAYOUTS:
+        if not plausible or name in _MAGIC:
             return
         yield _Chunk(name, place, place + width, size)
         after = place + width + size - offset

@@ -216,7 +216,11 @@ class _SndFile:
 
     def read(self, frames: int) -> Block:
         """Decode the next samples; fewer only at the end."""
-        block: Block = self._file.read(frames, dtype="float32", always_2d=True)
+        wanted = frames
+        if self._lossless and self.announced:
+            # what follows a FLAC stream is an error to libsndfile
+            wanted = min(frames, self.announced - self._position)
+        block: Block = self._file.read(wanted, dtype="float32", always_2d=True)
         if self._bytes.error is not None:
             raise self._bytes.error
         self._position += len(block)
