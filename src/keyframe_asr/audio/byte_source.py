@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import stat
 import sys
@@ -59,15 +60,14 @@ class ByteSource:
         self._file.seek(self._start + offset)
         return self._file.read(max(0, count))
 
-    def find(self, pattern: bytes, start: int) -> int:
-        """Return the offset of the first occurrence from `start` on, or -1."""
-        step, kept = 1 << 20, len(pattern) - 1
+    def search(self, pattern: re.Pattern[bytes], start: int) -> int | None:
+        """Return the offset of the first match of at most 64 bytes from `start` on."""
+        step = 1 << 20
         while start < self.size:
-            place = self.at(start, step + kept).find(pattern)
-            if place >= 0:
-                return start + place
+            if match := pattern.search(self.at(start, step + 64)):
+                return start + match.start()
             start += step
-        return -1
+        return None
 
 
 class Stretches(io.RawIOBase):

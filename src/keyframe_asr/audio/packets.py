@@ -6,6 +6,7 @@ its frames are counted, and libsndfile is told their number instead of estimatin
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, field
 
@@ -14,6 +15,11 @@ from keyframe_asr.audio.parts import CutOffError, Part
 
 _LARGEST_JUNK = 1 << 16
 """Bytes between two MPEG frames, beyond which nothing more is looked for."""
+
+_FOLLOWS_FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22|OggS\0\x02|RIFF....WAVE", re.DOTALL)
+"""Start of a recording behind a FLAC stream, which does not tell its size in bytes."""
+
+_PAGE = re.compile(b"OggS")
 
 _FIRST_PAGE, _LAST_PAGE = 2, 4
 """Flags of an Ogg page."""
@@ -40,14 +46,9 @@ def id3_size(source: ByteSource, offset: int) -> int:
 
 
 def flac_part(source: ByteSource, offset: int) -> list[Part]:
-    """Read a FLAC stream, up to the next one; decoding shows whether it is whole."""
-    stop = source.size
-    place = source.find(b"fLaC", offset + 4)
-    while place >= 0:
-        if source.at(place + 4, 4) in (b"\0\0\0\x22", b"\x80\0\0\x22"):
-            stop = place
-            break
-        place = source.find(b"fLaC", place + 4)
+    """Read a FLAC stream, up to the next recording; decoding shows whether it is whole."""
+    following = source.search(_FOLLOWS_FLAC, offset + 4)
+    stop = source.size if following is None else following
     return [Part(((offset, stop),), stop)]
 
 
@@ -62,8 +63,8 @@ def ogg_part(source: ByteSource, offset: int) -> list[Part]:
     place, in_header = offset, True
     while len(head := source.at(place, 27)) == 27:
         if head[:4] != b"OggS":
-            found = -1 if ended else source.find(b"OggS", place)
-            if found < 0:
+            found = None if ended else source.search(_PAGE, place)
+            if found is None:
                 break
             place = found
             continue
