@@ -18,7 +18,7 @@ from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.evaluation.report import Decoded, Evaluated, build_report, render
-from keyframe_asr.formats.ctm import to_ctm
+from keyframe_asr.formats import render as render_as
 from keyframe_asr.formats.subtitles import cues_of
 from keyframe_asr.inference.scorer_files import separates_words
 from keyframe_asr.results import Segment, Token, Transcript
@@ -92,7 +92,7 @@ def test_words_and_subtitles_write_the_text_again(name: TextFormName, data: st.D
     text = data.draw(sentences(name))
     found = recognised(text, tokenizer_of(name, usual(name)))
     assert [word.text for word in found.words] == mixed_words(text)
-    assert len(to_ctm(found, "a.wav").splitlines()) == len(found.words)
+    assert len(render_as(found, "ctm", "a.wav").splitlines()) == len(found.words)
     lines = [line for cue in cues_of(found) for line in cue.lines]
     assert "".join("".join(lines).split()) == "".join(text.split())
     assert all(line in text for line in lines), "no space comes in or goes"

@@ -14,6 +14,7 @@ import soundfile
 from fixtures.errors import refused
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
+from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation import prepare_corpus
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
@@ -99,6 +100,24 @@ def test_statistics_are_those_that_a_training_would_measure(
     cuts = list(load_manifest(tmp_path / "out" / "train.jsonl.gz"))
     store = FeatureStore(Fbank(FeaturesConfig()), keep=False)
     assert load_statistics(tmp_path / "out") == measure_statistics(cuts, store)
+
+
+def test_summaries_of_older_versions_are_read(corpus: CorpusListing, tmp_path: Path) -> None:
+    now = prepare_corpus(corpus, tmp_path / "out").summary
+    path = tmp_path / "out" / "summary.json"
+    old = json.loads(path.read_text("utf-8")) | {"language": "mandarin"}
+    old["normalisation"] = old.pop("text_form")
+    path.write_text(json.dumps(old), "utf-8")
+    assert read_summary(tmp_path / "out") == now
+    assert now.form == TEXT_FORMS["mandarin"]
+
+
+def test_a_form_of_ones_own_is_stored_by_its_fields(corpus: CorpusListing, tmp_path: Path) -> None:
+    form = TextForm(separation="none", unit="characters", digits=False)
+    options = PreparationOptions(text_form=form)
+    summary = prepare_corpus(corpus, tmp_path / "out", options).summary
+    assert isinstance(summary.text_form, dict)
+    assert read_summary(tmp_path / "out") == summary and summary.form == form
 
 
 def test_summary(corpus: CorpusListing, tmp_path: Path) -> None:

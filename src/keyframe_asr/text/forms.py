@@ -7,6 +7,7 @@ trained on.
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,35 +20,17 @@ _APOSTROPHES = str.maketrans("’‘ʼ＇`´", "''''''")
 
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt; none of them is heard. The
 # zero width space is there too, but separates words, in Khmer and Thai for instance.
-_IGNORABLE = str.maketrans(
-    {
-        chr(code): None
-        for first, last in (
-            (0x00AD, 0x00AD),
-            (0x034F, 0x034F),
-            (0x061C, 0x061C),
-            (0x115F, 0x1160),
-            (0x17B4, 0x17B5),
-            (0x180B, 0x180F),
-            (0x200C, 0x200F),
-            (0x202A, 0x202E),
-            (0x2060, 0x206F),
-            (0x3164, 0x3164),
-            (0xFE00, 0xFE0F),
-            (0xFEFF, 0xFEFF),
-            (0xFFA0, 0xFFA0),
-            (0xFFF0, 0xFFF8),
-            (0x1BCA0, 0x1BCA3),
-            (0x1D173, 0x1D17A),
-            (0xE0000, 0xE0FFF),
-        )
-        for code in range(first, last + 1)
-    }
-    | {"\u200b": " "}
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
 _PRESENTATION = frozenset(("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>"))
 """Compatibility variants that differ in nothing but how they are drawn."""
+
+_COMPATIBILITY_BLOCKS = re.compile("[\u3000\ufb50-\ufdff\ufe70-\ufefc\uff01-\uffee]")
+"""Characters of which some are such variants."""
 
 _ASCII_DIGITS = frozenset("0123456789")
 
@@ -106,10 +89,11 @@ class Normaliser:
     def __init__(self, form: TextForm) -> None:
         self.form = form
         self._signs = {*form.inside_words, *(form.alphabet or "")}
+        self._kept_characters = _Kept(form)
 
     def __call__(self, text: str) -> str:
         """Return the transcript in the form; "" if nothing is left."""
-        kept = "".join(self._kept(self._folded(text)))
+        kept = self._kept(self._folded(text))
         if self.form.separation == "none":
             # removing a space can put a combining accent next to a letter
             return unicodedata.normalize(self.form.unicode, "".join(kept.split()))
@@ -119,30 +103,33 @@ class Normaliser:
     def lost(self, text: str) -> str:
         """Return the letters and digits of a transcript that the form drops."""
         folded = self._folded(text)
-        pairs = zip(folded, self._kept(folded), strict=True)
-        return "".join(dict.fromkeys(one for one, kept in pairs if kept == " " and _is_spoken(one)))
+        kept = {*self._kept(folded)}
+        return "".join(one for one in dict.fromkeys(folded) if one not in kept and _is_spoken(one))
 
     def losses(self, text: str) -> Losses:
         """Count what a transcript would lose in the form."""
-        words = [one for one in mixed_words(without_ignorable(text)) if any(map(_is_spoken, one))]
+        text = without_ignorable(text)
+        words = _spoken_words(text)
         found = Losses(tokens=len(words))
         damaged = set(self._glued(text, found)) if self.form.separation == "none" else set()
-        for place, word in enumerate(words):
-            characters = self.lost(word)
-            accents = _accented(word) if self.form.accents == "strip" else []
-            found.characters.update(characters)
-            # a letter that is dropped altogether does not count twice
-            found.accents.update(one for one in accents if not self.lost(one))
-            if characters or accents:
-                damaged.add(place)
+        strips = self.form.accents == "strip" and not text.isascii()
+        if strips or self.lost(text):
+            for place, word in enumerate(words):
+                characters = self.lost(word)
+                # a letter that is dropped altogether does not count twice
+                accents = [one for one in _accented(word) if not self.lost(one)] if strips else []
+                found.characters.update(characters)
+                found.accents.update(accents)
+                if characters or accents:
+                    damaged.add(place)
         found.tokens_lost = len(damaged)
         return found
 
     def _glued(self, text: str, found: Losses) -> Iterator[int]:
         """Yield the places of words that lose the space next to them."""
         place, before = 0, ""
-        for part in without_ignorable(text).split():
-            words = [one for one in mixed_words(part) if any(map(_is_spoken, one))]
+        for part in text.split():
+            words = _spoken_words(part)
             if words and before and not is_unspaced(before) and not is_unspaced(words[0]):
                 found.spaces += 1
                 yield from (place - 1, place)
@@ -167,26 +154,43 @@ class Normaliser:
             text = text.upper() if form.case == "upper" else text.lower()
         return text
 
-    def _kept(self, folded: str) -> list[str]:
-        """Return each character, or a space instead of one that is not kept."""
-        kinds = [unicodedata.category(one)[0] for one in folded]
-        found = []
-        for place, one in enumerate(folded):
-            kept = self._keeps(one) or (
-                one in self.form.inside_words
-                and 0 < place < len(folded) - 1
-                and kinds[place - 1] in "LMN"
-                and kinds[place + 1] == "L"
-            )
-            found.append(one if kept else " ")
-        return found
+    def _kept(self, folded: str) -> str:
+        """Return the text with a space instead of each character that is not kept."""
+        kept = folded.translate(self._kept_characters)
+        if not any(sign in folded for sign in self.form.inside_words):
+            return kept
+        return "".join(
+            sign if sign in self.form.inside_words and _is_inside(folded, place) else one
+            for place, (sign, one) in enumerate(zip(folded, kept, strict=True))
+        )
+
+
+class _Kept(dict[int, str]):
+    """Maps a character to itself if a form keeps it, else to a space."""
+
+    def __init__(self, form: TextForm) -> None:
+        super().__init__()
+        self._form = form
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kept = self[code] = character if self._keeps(character) else " "
+        return kept
 
     def _keeps(self, character: str) -> bool:
-        if self.form.alphabet is not None:
-            digit = self.form.digits and character in _ASCII_DIGITS
-            return digit or character in self.form.alphabet
+        if self._form.alphabet is not None:
+            digit = self._form.digits and character in _ASCII_DIGITS
+            return digit or character in self._form.alphabet
         category = unicodedata.category(character)
-        return category[0] in "LM" or category == "Nl" or (self.form.digits and category[0] == "N")
+        return category[0] in "LM" or category == "Nl" or (self._form.digits and category[0] == "N")
+
+
+def _is_inside(text: str, place: int) -> bool:
+    """True if the sign at a place stands after a letter, mark or digit and before a letter."""
+    if not 0 < place < len(text) - 1:
+        return False
+    before, after = (unicodedata.category(text[at])[0] for at in (place - 1, place + 1))
+    return before in "LMN" and after == "L"
 
 
 @functools.lru_cache(maxsize=16)
@@ -242,20 +246,23 @@ def guess_form(texts: Iterable[str]) -> TextForm:
 
 def without_ignorable(text: str) -> str:
     """Remove the characters that Unicode lets every program ignore; ZERO WIDTH SPACE is a space."""
-    return text.translate(_IGNORABLE)
+    return text if text.isascii() else _IGNORABLE.sub("", text).replace("\u200b", " ")
 
 
 def _fold_presentation(text: str) -> str:
-    if text.isascii():
-        return text
-    return "".join(
-        unicodedata.normalize("NFKC", one)
-        if unicodedata.decomposition(one).partition(" ")[0] in _PRESENTATION
-        else one
-        for one in text
-    )
+    return _COMPATIBILITY_BLOCKS.sub(lambda found: _folded_variant(found.group()), text)
 
 
+def _folded_variant(character: str) -> str:
+    tag = unicodedata.decomposition(character).partition(" ")[0]
+    return unicodedata.normalize("NFKC", character) if tag in _PRESENTATION else character
+
+
+def _spoken_words(text: str) -> list[str]:
+    return [one for one in mixed_words(text) if any(map(_is_spoken, one))]
+
+
+@functools.lru_cache(maxsize=65536)
 def _is_spoken(character: str) -> bool:
     """True if a character is a letter or digit, or stands for some, such as ㎏."""
     return any(map(str.isalnum, unicodedata.normalize("NFKC", character)))

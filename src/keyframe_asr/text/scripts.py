@@ -73,19 +73,35 @@ def mixed_words(text: str) -> list[str]:
     Words are single characters, with their marks, of scripts without spaces, and runs of other
     characters.
     """
+    if text.isascii():
+        return text.split()
     found: list[str] = []
-    joins = False
-    for cluster in clusters(text):
-        if cluster.isspace():
-            joins = False
-            continue
-        alone = is_unspaced(cluster)
-        if joins and not alone:
-            found[-1] += cluster
+    joins = open_ = False  # the last word may get more letters, or more marks
+    for character in text:
+        space, mark, alone = _KINDS[character]
+        if space:
+            joins = open_ = False
+        elif open_ and (mark or (found[-1][-1] in _STACKING and character.isalpha())):
+            found[-1] += character
         else:
-            found.append(cluster)
-        joins = not alone
+            if joins and not alone:
+                found[-1] += character
+            else:
+                found.append(character)
+            joins, open_ = not alone, True
     return found
+
+
+class _Kinds(dict[str, tuple[bool, bool, bool]]):
+    """Whether a character is a space, is a mark, and belongs to a script without spaces."""
+
+    def __missing__(self, character: str) -> tuple[bool, bool, bool]:
+        mark = joins_previous(character, "a")
+        kinds = self[character] = (character.isspace(), mark, is_unspaced(character))
+        return kinds
+
+
+_KINDS = _Kinds()
 
 
 def mixed_text(texts: Sequence[str]) -> str:
