@@ -153,12 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "speech.flac"
         write(recording, given.seconds, given.speech)
+        measured_words = {
+            "recognition": [given.model, "--recording", str(recording)],
+            "training": [given.model, "--train"],
+        }
         for name, processes in (("as found", 0), (f"beside {cores} busy processes", cores)):
             with busy(processes):
-                words = [given.model, "--recording", str(recording)]
-                result[f"recognition, {name}"] = measured(words, given.rounds)
-                result[f"training, {name}"] = measured([given.model, "--train"], given.rounds)
-    show(result, given.json)
+                for work, words in measured_words.items():
+                    result[f"{work}, {name}"] = measured(words, given.rounds)
+                    show(result, given.json)  # each takes minutes
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import sys
 from importlib import metadata
@@ -12,28 +11,42 @@ from pathlib import Path
 import typer
 
 from keyframe_asr import __version__
-from keyframe_asr.errors import KeyframeError
+from keyframe_asr.errors import KeyframeError, ModelError
+from keyframe_asr.io.threads import usable_cores
 
 REQUIRED = {
-    "torch": "torch",
-    "lhotse": "lhotse",
+    "accelerate": "accelerate",
+    "filelock": "filelock",
     "kaldi-native-fbank": "kaldi_native_fbank",
     "kaldialign": "kaldialign",
-    "sentencepiece": "sentencepiece",
+    "lhotse": "lhotse",
+    "numpy": "numpy",
+    "pydantic": "pydantic",
+    "pyyaml": "yaml",
+    "rich": "rich",
     "safetensors": "safetensors",
+    "scipy": "scipy",
+    "sentencepiece": "sentencepiece",
     "soundfile": "soundfile",
     "soxr": "soxr",
-    "accelerate": "accelerate",
-    "pydantic": "pydantic",
+    "tensorboard": "tensorboard",
+    "torch": "torch",
+    "typer": "typer",
+    "urllib3": "urllib3",
 }
-"""Packages that recognition and training need, each with the module it provides."""
+"""Packages that the project depends on, each with the module it provides."""
 
-OPTIONAL = {
-    "matplotlib": "matplotlib",
-    "espeakng-loader": "espeakng_loader",
-    "transformers": "transformers",
+EXTRAS = {
+    "matplotlib": "plot",
+    "zhplot": "plot",
+    "silero-vad": "vad",
+    "transformers": "pretrained",
+    "espeakng-loader": "demo",
 }
-"""Packages that only `keyframe inspect`, `keyframe demo` and pretrained encoders need."""
+"""Optional packages, each with an extra that installs it. Some take seconds to import, so only
+their versions are looked up."""
+
+SHOWN_IF_THERE = ("onnxruntime", "av")
 
 
 def doctor() -> None:
@@ -42,8 +55,9 @@ def doctor() -> None:
     The exit code is 0 if everything required works, and 1 if not.
     """
     lines = [("keyframe-asr", __version__, True), _python()]
-    lines += [_package(name, module, True) for name, module in REQUIRED.items()]
-    lines += [_package(name, module, False) for name, module in OPTIONAL.items()]
+    lines += [_required(name, module) for name, module in REQUIRED.items()]
+    lines += [_optional(name, extra) for name, extra in EXTRAS.items()]
+    lines += [(name, found, True) for name in SHOWN_IF_THERE if (found := _version(name))]
     problems = [line for line in lines if not line[2]]
     if not problems:
         lines += [_compute(), *_models(), _espeak()]
@@ -59,45 +73,83 @@ def _python() -> tuple[str, str, bool]:
     return "python", f"{platform.python_version()} ({platform.platform()}){advice}", good
 
 
-def _package(name: str, module: str, required: bool) -> tuple[str, str, bool]:
+def _required(name: str, module: str) -> tuple[str, str, bool]:
     try:
         importlib.import_module(module)
-        return name, metadata.version(name), True
-    except metadata.PackageNotFoundError:
-        return name, "unknown version", True
     except Exception as error:  # a broken package can raise anything on import
         reason = " ".join(str(error).split())
-        if required:
-            return name, f"cannot be imported: {reason}; pip install {name}", False
-        return name, f"not installed (optional): pip install {name}", True
+        return name, f"cannot be imported: {reason}; pip install {name}", False
+    return name, _version(name) or "unknown version", True
+
+
+def _optional(name: str, extra: str) -> tuple[str, str, bool]:
+    found = _version(name)
+    return name, found or f"not installed (optional): pip install 'keyframe-asr[{extra}]'", True
+
+
+def _version(name: str) -> str:
+    """Return the version of an installed package; "" if there is none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _compute() -> tuple[str, str, bool]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = torch.get_num_threads()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return "compute", f"{cores} CPU cores, torch uses {torch.get_num_threads()}; {gpu}", True
+    return "compute", f"{usable_cores()} CPU cores, torch uses {threads} now; {gpu}", True
 
 
 def _models() -> list[tuple[str, str, bool]]:
-    """Load each shipped model and run it on one second of silence."""
-    import numpy as np
-
-    from keyframe_asr.inference.recognizer import load
+    """Check the files of the shipped models, and run the smallest on one second of silence."""
     from keyframe_asr.io.model_folder import shipped_models
 
+    folders = shipped_models()
+    sizes = {
+        name: (folder / "model.safetensors").stat().st_size for name, folder in folders.items()
+    }
     lines = []
-    for name, folder in shipped_models().items():
-        size = (folder / "model.safetensors").stat().st_size / 1e6
+    for name, folder in folders.items():
         try:
-            recognizer = load(name)
-            good = recognizer.transcribe(np.zeros(16_000, dtype=np.float32)).text == ""
-            found = f"{size:.1f} MB, {recognizer.config.language}, {', '.join(recognizer.modes)}"
-            lines.append((f"model {name}", found if good else "recognises text in silence", good))
+            found = f"{sizes[name] / 1e6:.1f} MB, {_checked(folder)}"
+            if name == min(sizes, key=sizes.__getitem__):
+                found += f", {_tried(name)}"
+            lines.append((f"model {name}", found, True))
         except KeyframeError as error:
             lines.append((f"model {name}", str(error), False))
     return lines or [("models", "none shipped", True)]
+
+
+def _checked(folder: Path) -> str:
+    """Return the language of a model whose files are whole; reads no weights."""
+    from safetensors import SafetensorError, safe_open
+
+    from keyframe_asr.config.model import load_model_folder_config
+    from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE
+    from keyframe_asr.text.tokenizer import load_tokenizer
+
+    config = load_model_folder_config(folder / CONFIG_FILE)
+    load_tokenizer(folder)
+    try:
+        with safe_open(folder / WEIGHTS_FILE, "pt"):  # type: ignore[no-untyped-call]
+            return config.language
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder / WEIGHTS_FILE}: cannot be read: {error}") from None
+
+
+def _tried(name: str) -> str:
+    """Recognise silence. Raises `ModelError` if the model finds text in it."""
+    import numpy as np
+
+    from keyframe_asr.inference.recognizer import load
+
+    recognizer = load(name)
+    if recognizer.transcribe(np.zeros(16_000, dtype=np.float32)).text != "":
+        raise ModelError("recognises text in silence")
+    return f"recognises in {', '.join(recognizer.modes)}"
 
 
 def _espeak() -> tuple[str, str, bool]:

@@ -31,6 +31,7 @@ def quantise(
         load_model_folder,
         save_model_folder,
     )
+    from keyframe_asr.io.text_file import read_text
 
     folder = find_model(model)
     if out.resolve() == folder.resolve():
@@ -43,7 +44,11 @@ def quantise(
             f"{folder}: no pretrained encoder to quantise; add --every-weight to quantise all"
         )
     card = folder / CARD_FILE
-    readme = card.read_text(encoding="utf-8") if card.is_file() else f"# {stored.config.name}\n"
+    readme = (
+        read_text(card, "repair it, or remove it", ModelError)
+        if card.is_file()
+        else f"# {stored.config.name}\n"
+    )
     save_model_folder(out, stored.network, stored.tokenizer, stored.config, readme, quantised=names)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
     print(f"{out}: weights are {after:.1f} MB, before {before:.1f} MB")

@@ -23,6 +23,9 @@ Array = npt.NDArray[np.floating]
 COLOURS = ("#0072b2", "#d55e00", "#00845f", "#b4458c", "#6a51b8", "#977000", "#c62f45", "#2a7f9e")
 GREY = "#8c8c8c"
 
+LONGEST_HEADLINE = 80
+"""Characters of the text in a headline."""
+
 FAINTEST_SPIKE = 0.05
 """Minimum probability of a spike's token; fainter keyframes are only the least blank frames."""
 
@@ -152,11 +155,18 @@ def check_frames(view: InspectionView, path: Path | str) -> None:
         )
 
 
-def headline(view: InspectionView) -> str:
-    """Summary in one line: frames, keyframes, fraction dropped, text."""
+def shortened(text: str) -> str:
+    """Return the beginning of a text, marked with … if there is more."""
+    return text if len(text) <= LONGEST_HEADLINE else text[:LONGEST_HEADLINE].rstrip() + "…"
+
+
+def headline(view: InspectionView, text: str | None = None) -> str:
+    """Summary in one line: frames, keyframes, fraction dropped, and how the text begins."""
     total, kept = len(view.inter_probabilities), len(view.keyframes)
     counts = f"{total} frame{'s' * (total != 1)}, all kept"
     if not view.all_kept:
         dropped = 100 * (1 - kept / total)
         counts = f"{total} frames → {kept} keyframe{'s' * (kept != 1)} ({dropped:.1f} % dropped)"
-    return f'{counts}: "{view.transcript.text}"' if view.transcript.text else f"{counts}: no text"
+    if not view.transcript.text:
+        return f"{counts}: no text"
+    return f"{counts}: " + (text or f'"{shortened(view.transcript.text)}"')

@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.evaluation.font_package import font_face
 from keyframe_asr.evaluation.inspection import (
     COLOURS,
     Array,
@@ -26,6 +27,7 @@ from keyframe_asr.evaluation.inspection import (
     Spike,
     check_frames,
     find_spikes,
+    shortened,
     token_colours,
     visible,
 )
@@ -60,7 +62,8 @@ def render_page(view: InspectionView, samples: Samples, name: str) -> str:
     text = view.transcript.text
     contents = {
         "title": html.escape(name),
-        "text": html.escape(text) or "<em>no text</em>",
+        "font": font_face(text + name + "".join(view.pieces[spike.label] for spike in spikes)),
+        "text": _text(text),
         "frames": f"{total}",
         "keyframes": f"{kept}",
         "dropped": f"{100 * (1 - kept / total):.1f} %",
@@ -77,6 +80,14 @@ def render_page(view: InspectionView, samples: Samples, name: str) -> str:
         key, rest = part.split("}}", 1)
         filled += [contents[key], rest]
     return "".join(filled)
+
+
+def _text(text: str) -> str:
+    """The text as a headline; only the beginning of a long one, which opens with a click."""
+    whole, beginning = html.escape(text), html.escape(shortened(text))
+    if whole == beginning:
+        return f'<p class="text">{whole or "<em>no text</em>"}</p>'
+    return f'<details><summary class="text">{beginning}</summary><p>{whole}</p></details>'
 
 
 def _token_elements(view: InspectionView, spikes: Sequence[Spike]) -> list[str]:

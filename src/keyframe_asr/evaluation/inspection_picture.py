@@ -7,7 +7,6 @@ the text, each connected to its keyframe.
 
 from __future__ import annotations
 
-import importlib.util
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.evaluation.font_package import package_fonts
 from keyframe_asr.evaluation.inspection import (
     GREY,
     Array,
@@ -24,6 +24,7 @@ from keyframe_asr.evaluation.inspection import (
     check_frames,
     find_spikes,
     headline,
+    shortened,
     token_colours,
     visible,
 )
@@ -41,8 +42,6 @@ INCHES_PER_SECOND, MAX_WIDTH = 2.6, 100.0  # longer recordings get a wider pictu
 INK, PALE = "#222222", "#e4e4e4"
 
 PLAIN_FONT = "DejaVu Sans"
-FONT_PACKAGE = "zhplot"
-"""A pip package that contains Noto Sans SC, a font with Han characters."""
 
 
 def require_matplotlib() -> None:
@@ -78,7 +77,7 @@ def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]
     title = headline(view)
     if missing & set(title):
         numbered = " ".join(shown[token.text] for token in view.transcript.tokens)
-        title = title.replace(f'"{view.transcript.text}"', numbered)
+        title = headline(view, shortened(numbered))
     settings = {"font.family": families, "text.color": INK, "text.parse_math": False}
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         _save(_draw(view, spikes, shown, title), Path(path))
@@ -96,9 +95,7 @@ def choose_fonts(text: str) -> tuple[list[str], set[str]]:
     missing = _lacking(font_manager.findfont(PLAIN_FONT), set(text) - {" ", "\n"})
     if not missing:
         return [PLAIN_FONT], missing
-    package = importlib.util.find_spec(FONT_PACKAGE)
-    folders = package.submodule_search_locations if package else None
-    for path in sorted(file for folder in folders or () for file in Path(folder).rglob("*.ttf")):
+    for path in package_fonts():
         font_manager.fontManager.addfont(path)
     every = reversed(font_manager.fontManager.ttflist)
     entries = [entry for entry in every if "LastResort" not in entry.fname]

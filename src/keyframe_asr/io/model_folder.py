@@ -49,7 +49,21 @@ class StoredModel:
 
 
 def find_model(model: str | Path) -> Path:
-    """Find the folder of a model by path or shipped name. Raises `ModelError` if there is none."""
+    """Find the folder of a model by path or shipped name.
+
+    Raises:
+        ModelError: there is none, or it cannot be opened.
+    """
+    try:
+        return _found(model)
+    except (OSError, ValueError) as error:  # a folder without permission, a name that is too long
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(
+            f"{model}: cannot be opened ({reason}); check its permissions, or give another model"
+        ) from None
+
+
+def _found(model: str | Path) -> Path:
     folder = Path(model)
     if os.path.isfile(folder / CONFIG_FILE):  # False for a path that is too long, too
         return folder
@@ -90,7 +104,7 @@ def save_model_folder(
         ModelError: a weight is not finite in `dtype`, or the folder exists and is not a model
             folder, or cannot be written.
     """
-    if folder.exists() and not (folder / CONFIG_FILE).is_file() and any(folder.iterdir()):
+    if not _may_be_replaced(folder):
         raise ModelError(f"{folder}: exists and is not a model folder; choose another path")
     weights = with_quantised(_stored_weights(network, dtype), quantised)
     with replacing_folder(folder, "choose another path", ModelError) as written:
@@ -101,6 +115,13 @@ def save_model_folder(
         (written / tokenizer.file_name).write_bytes(tokenizer.content())
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
         (written / CARD_FILE).write_text(readme, encoding="utf-8")
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    try:
+        return not folder.exists() or (folder / CONFIG_FILE).is_file() or not any(folder.iterdir())
+    except OSError:  # a file, or a folder without permission
+        return False
 
 
 def load_model_folder(folder: Path) -> StoredModel:

@@ -1,0 +1,57 @@
+"""Once, `keyframe doctor` left silero-vad and other packages out, and took half a minute: it
+imported optional packages and recognised with every model."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from fixtures.command_line import keyframe, lacking
+from fixtures.errors import refused
+from fixtures.random_model import save_random_model
+from keyframe_asr.cli.doctor import EXTRAS, REQUIRED, SHOWN_IF_THERE, _checked
+from keyframe_asr.errors import ModelError
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
+
+
+def packages(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w.-]", one)[0] for one in requirements}
+
+
+def test_every_dependency_is_listed() -> None:
+    assert set(REQUIRED) == packages(PROJECT["dependencies"])
+
+
+def test_every_extra_is_listed() -> None:
+    extras = PROJECT["optional-dependencies"]
+    users = {name: packages(extras[name]) for name in extras if name not in ("docs", "dev")}
+    assert set(EXTRAS) == set().union(*users.values())
+    assert all(name in users[extra] for name, extra in EXTRAS.items())
+
+
+def test_versions_are_shown_without_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("transformers", "matplotlib", "zhplot", "silero_vad", "onnxruntime", "av"):
+        lacking(name, monkeypatch)
+    done = keyframe("doctor")
+    assert done.exit_code == 0, done
+    for name in (*REQUIRED, *EXTRAS, *SHOWN_IF_THERE):
+        try:
+            assert f"{name} {metadata.version(name)}" in done.output
+        except metadata.PackageNotFoundError:
+            assert name in done.output or name in SHOWN_IF_THERE
+
+
+def test_a_model_that_was_copied_in_part_is_found(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model")
+    assert _checked(model) == "en"
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with refused(ModelError, weights):
+        _checked(model)

@@ -1,0 +1,55 @@
+"""Once, a model folder without permission, a name that is too long and an output folder that is a
+file ended in a traceback."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fixtures.command_line import keyframe
+from fixtures.errors import refused
+from fixtures.random_model import save_random_model
+from keyframe_asr.errors import ModelError
+from keyframe_asr.io.model_folder import find_model
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "x/" + "b" * 300])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    with refused(ModelError, name):
+        find_model(name)
+
+
+@pytest.mark.parametrize("verb", ["align", "inspect", "quantise", "measure-times", "calibrate"])
+def test_every_verb_says_it_in_one_line(tmp_path: Path, verb: str) -> None:
+    given = {"align": ["text"], "quantise": ["--out", tmp_path / "out"]}.get(verb, [])
+    audio = [] if verb == "quantise" else [tmp_path / "a.wav"]
+    assert "a" * 300 in keyframe(verb, "a" * 300, *audio, *given, folder=tmp_path).error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model")
+    model.chmod(0)
+    try:
+        with refused(ModelError, model):
+            find_model(model)
+    finally:
+        model.chmod(0o755)
+
+
+def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model")
+    (tmp_path / "file").write_text("kept")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = keyframe("quantise", model, "--every-weight", "--out", out)
+        assert str(out) in done.error
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_model_card_in_another_encoding(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model")
+    (model / "README.md").write_bytes("# für\n".encode("latin-1"))
+    done = keyframe("quantise", model, "--every-weight", "--out", tmp_path / "out")
+    assert f"{model / 'README.md'}:1:" in done.error
