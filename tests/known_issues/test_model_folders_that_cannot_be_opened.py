@@ -23,7 +23,8 @@ def test_a_name_that_no_file_can_have(name: str) -> None:
 
 @pytest.mark.parametrize("verb", ["align", "inspect", "quantise", "measure-times", "calibrate"])
 def test_every_verb_says_it_in_one_line(tmp_path: Path, verb: str) -> None:
-    given = {"align": ["text"], "quantise": ["--out", tmp_path / "out"]}.get(verb, [])
+    out = ["--out", tmp_path / "out"]
+    given = {"align": ["text"], "quantise": out, "calibrate": out}.get(verb, [])
     audio = [] if verb == "quantise" else [tmp_path / "a.wav"]
     assert "a" * 300 in keyframe(verb, "a" * 300, *audio, *given, folder=tmp_path).error
 
