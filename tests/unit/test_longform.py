@@ -107,6 +107,8 @@ def test_not_more_is_held_than_a_few_batches() -> None:
     held = []
 
     class Listener:
+        config = random_model().config
+
         def recognise(self, batch, options):
             held.append(sum(one.size for one in batch) / RATE)
             return [Transcript("", [], one.size / RATE) for one in batch]
