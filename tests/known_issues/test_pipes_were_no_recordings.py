@@ -83,6 +83,24 @@ def test_transcribe_a_pipe(pipe: Path, tmp_path: Path, seconds: float) -> None:
     )
 
 
+def test_pipes_and_several_processes(tmp_path: Path) -> None:
+    """Other processes cannot open `/dev/fd/63`."""
+    model = save_random_model(tmp_path / "model")
+    content = encoded("WAV", "FLOAT", noise(0.25), RATE)
+    (tmp_path / "a.wav").write_bytes(content)
+    reading, writing = os.pipe()
+    with open(writing, "wb") as file:
+        file.write(content)  # fits into the pipe
+    try:
+        files = [f"/dev/fd/{reading}", str(tmp_path / "a.wav")]
+        found = keyframe("transcribe", model, *files, "--decode", "ctc", "--workers", 2)
+    finally:
+        os.close(reading)
+    assert found.exit_code == 0, found.stderr
+    (first, text), (second, other) = (line.split("\t") for line in found.stdout.splitlines())
+    assert ([first, second], text) == (files, other)
+
+
 def test_standard_input() -> None:
     content = encoded("WAV", "PCM_16")
     for name in ("-", "/dev/stdin"):

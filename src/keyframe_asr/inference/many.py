@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import signal
+import stat
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -59,7 +62,7 @@ def recognise_files(
     find_model(model)  # report a wrong name before starting processes
     threads = compute.threads or max(1, torch.get_num_threads() // workers)
     work = _Work(model, options, ComputeOptions(compute.device, workers, threads))
-    return _by_processes(paths, work, progress)
+    return _with_pipes_copied(paths, work, progress)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,28 @@ def groups_by_size(paths: Sequence[Path], workers: int) -> list[list[int]]:
         groups[-1].append(index)
         room -= size
     return groups
+
+
+def _with_pipes_copied(
+    paths: Sequence[Path], work: _Work, progress: RecordingProgress | None
+) -> Iterator[RecognitionResult]:
+    """Recognise by processes, which cannot open every pipe that this one can."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_copied(path, Path(folder, str(index))) for index, path in enumerate(paths)]
+        for result in _by_processes(files, work, progress):
+            yield replace(result, path=paths[result.index])
+
+
+def _copied(path: Path, target: Path) -> Path:
+    """Copy a pipe to a file; returns the file to read, which is `path` itself for all others."""
+    try:
+        if not stat.S_ISFIFO(path.stat().st_mode):
+            return path
+        with path.open("rb") as pipe, target.open("wb") as file:
+            shutil.copyfileobj(pipe, file)
+    except (OSError, ValueError):
+        return path  # whoever reads it will tell
+    return target
 
 
 def _by_processes(
