@@ -173,3 +173,18 @@ def test_transcribe_one_channel(tmp_path: Path, stereo: Path) -> None:
     result = keyframe("transcribe", model, stereo, "--channel", 2)
     assert (result.exit_code, result.stdout) == (1, "") and str(stereo) in result.stderr
     assert keyframe("transcribe", model, stereo, "--channel", -1).exit_code == 2
+
+
+def test_align_and_inspect_one_channel(tmp_path: Path, stereo: Path) -> None:
+    model = save_random_model(tmp_path / "model")
+    soundfile.write(tmp_path / "right.wav", RIGHT, RATE, subtype="FLOAT")
+    found = keyframe("align", model, stereo, "AB", "--channel", 1)
+    apart = keyframe("align", model, tmp_path / "right.wav", "AB")
+    times = [json.loads(result.stdout)["tokens"] for result in (found, apart)]
+    assert times[0] == times[1]
+    page = tmp_path / "a.html"
+    for channel, code in ((1, 0), (2, 1)):
+        assert (
+            keyframe("inspect", model, stereo, "--channel", channel, "--out", page).exit_code
+            == code
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from keyframe_asr.cli.options import Device, Model, Recording
+from keyframe_asr.cli.options import Channel, Device, Model, Recording
 from keyframe_asr.cli.output_files import Format, printed
 from keyframe_asr.errors import TextError
 from keyframe_asr.formats import Source, render
@@ -35,6 +35,7 @@ def align(
     ),
     output: Format = typer.Option(Format.json, "--format", help="Output format."),
     out: Path | None = typer.Option(None, help="Output file. Default: standard output."),
+    channel: Channel = None,
     device: Device = None,
 ) -> None:
     """Find when each word of a known text is spoken (forced alignment)."""
@@ -43,9 +44,9 @@ def align(
     from keyframe_asr.inference.recognizer import load
     from keyframe_asr.inference.settings import model_settings
 
-    transcript = force_align(load(model, device), audio, said)
+    transcript = force_align(load(model, device), audio, said, channel)
     _doubt(transcript, audio)
-    source = Source(str(audio), settings=model_settings(model))
+    source = Source(str(audio), channel=1 + (channel or 0), settings=model_settings(model))
     if out is None:
         print(printed(transcript, output, source), end="")
     else:

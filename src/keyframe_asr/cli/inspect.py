@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from keyframe_asr.cli.options import Decode, Device, Model, Recording
+from keyframe_asr.cli.options import Channel, Decode, Device, Model, Recording
 
 
 def inspect(
@@ -18,6 +18,7 @@ def inspect(
         "Default: a PNG named after the recording, in the current folder.",
     ),
     decode: Decode = None,
+    channel: Channel = None,
     device: Device = None,
 ) -> None:
     """Draw how a model recognised a recording: spectrogram, CTC, keyframes, tokens."""
@@ -34,12 +35,14 @@ def inspect(
     is_page = target.suffix.lower() == ".html"
     if not is_page:
         require_matplotlib()  # fail before the work
-    from keyframe_asr.audio.reading import read_audio
+    from keyframe_asr.inference.batch_recognizer import read_recording
     from keyframe_asr.inference.recognizer import load
 
-    view = inspection_view(load(model, device), audio, decode)
+    recognizer = load(model, device)
+    samples = read_recording(audio, channel)  # once, since it may be a pipe
+    view = inspection_view(recognizer, samples, decode)
     if is_page:
-        write_page(view, read_audio(audio), audio.name, target)
+        write_page(view, samples, audio.name, target)
         print(f"{target}: {headline(view)}")
         return
     legend = draw_inspection(view, target)

@@ -65,6 +65,10 @@ Manifest: TypeAlias = Annotated[
 Recording: TypeAlias = Annotated[
     Path, typer.Argument(metavar="AUDIO", help="Audio file: wav, flac, mp3, ogg or opus.")
 ]
+Channel: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=0, help="Channel to read, counted from 0. Default: the mean of all."),
+]
 Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
 ]
