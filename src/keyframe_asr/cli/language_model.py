@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +12,12 @@ import typer
 if TYPE_CHECKING:
     from keyframe_asr.config.text_form import TextForm
     from keyframe_asr.inference.recognizer import Recognizer
+
+KALDI_FILES = ("wav.scp", "utt2spk", "segments")
+"""Files next to the `text` of a Kaldi folder."""
+
+SHORTEST_ID = 4
+"""Characters of an utterance id; numbers that begin a sentence are usually shorter."""
 
 
 def language_model(
@@ -89,4 +96,33 @@ def _lines(path: Path) -> Iterator[str]:
     if path.name.endswith(".jsonl.gz") or ".tsv" in path.suffix:
         yield from (transcript(cut) for cut in load_manifest(str(path)))
         return
-    yield from read_lines(path, "give a text file with one sentence per line", ManifestError)
+    lines = [
+        line
+        for line in read_lines(path, "give a text file with one sentence per line", ManifestError)
+        if line.strip()
+    ]
+    if not _have_ids(lines):
+        yield from lines
+    elif not any((path.parent / name).is_file() for name in KALDI_FILES):
+        raise ManifestError(
+            f"{path}: every line begins with something like an id ('{_first(lines[0])}'); "
+            "give the Kaldi folder's own file, next to wav.scp, or remove the ids: "
+            "cut -d' ' -f2-"
+        )
+    else:
+        typer.echo(f"{path}: the first word of each line is taken for an utterance id", err=True)
+        yield from (" ".join(line.split()[1:]) for line in lines)
+
+
+def _have_ids(lines: list[str]) -> bool:
+    """Return whether every line begins with another word that has a digit, as ids do."""
+    firsts = [_first(line) for line in lines]
+    return (
+        len(firsts) > 1
+        and len(set(firsts)) == len(firsts)
+        and all(re.search(r"\d", first) and len(first) >= SHORTEST_ID for first in firsts)
+    )
+
+
+def _first(line: str) -> str:
+    return line.split(maxsplit=1)[0]

@@ -82,7 +82,11 @@ def unit_of(model: NgramModel, spaced: bool) -> Unit:
         return "character" if all(len(word) == 1 for word in words) else "token"
     if spaced:
         return "word"
-    longer = next((word for word in words if len(word) > 1 and not word.isascii()), None)
+    long = [word for word in words if len(word) > 1 and not word.startswith("<")]
+    longer = next((word for word in long if not word.isascii()), None)
+    # a character model may hold single words in another script
+    if longer is None and len(long) > len(words) / 2:
+        longer = long[0]
     if longer:
         raise ModelError(
             f"the language model contains words such as '{longer}', but this recogniser writes no "
