@@ -134,7 +134,7 @@ def _checked(folder: Path) -> str:
     config = load_model_folder_config(folder / CONFIG_FILE)
     load_tokenizer(folder)
     try:
-        with safe_open(folder / WEIGHTS_FILE, "pt"):  # type: ignore[no-untyped-call]
+        with safe_open(folder / WEIGHTS_FILE, "pt"):
             return config.language
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS_FILE}: cannot be read: {error}") from None

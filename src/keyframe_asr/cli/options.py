@@ -86,7 +86,8 @@ class CheckedCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line."""
         rest: list[str] = super().parse_args(ctx, args)
-        for parameter in self.get_params(ctx):
+        parameters: list[Any] = list(self.get_params(ctx))
+        for parameter in parameters:
             value = ctx.params.get(parameter.name)
             least, most = _range(parameter)
             if least is not None and isinstance(value, float) and not math.isfinite(value):
