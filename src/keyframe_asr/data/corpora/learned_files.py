@@ -59,3 +59,19 @@ def learn_files(
     write_whole(out / tokenizer.file_name, tokenizer.content(), advice, ManifestError)
     write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
     return tokenizer
+
+
+def notes_on_tokens(tokenizer: Tokenizer | None, config: TokenizerConfig) -> list[str]:
+    """Return a note if unigram finds far fewer pieces than asked for.
+
+    From a few hundred different words it keeps little more than the letters, where BPE makes words.
+    """
+    wanted = config.vocab_size
+    if tokenizer is None or config.kind == "characters" or config.model_type != "unigram":
+        return []
+    if wanted is None or tokenizer.vocab_size >= wanted / 2:
+        return []
+    return [
+        f"tokenizer: unigram finds {tokenizer.vocab_size} tokens instead of {wanted}, because the "
+        "texts have few different words; --units bpe makes longer tokens"
+    ]

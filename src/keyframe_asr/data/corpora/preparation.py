@@ -24,7 +24,7 @@ from lhotse.cut import Cut, MonoCut
 
 from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
-from keyframe_asr.data.corpora.learned_files import learn_files
+from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
@@ -156,7 +156,11 @@ class _Preparation:
             corpus=self.listing.corpus,
             fingerprint=mark,
             splits={split: summarise(cuts, tokenizer) for split, cuts in splits.items()},
-            notes=[*self.listing.notes, *self._more_notes(splits)],
+            notes=[
+                *self.listing.notes,
+                *self._more_notes(splits),
+                *notes_on_tokens(tokenizer, self.options.tokenizer(self.form)),
+            ],
             language=self.listing.language,
             text_form=stored_form(self.form),
             tokenizer=config.model_dump() if config else None,

@@ -19,7 +19,7 @@ from lhotse.supervision import AlignmentItem
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.corpora.learned_files import learn_files
+from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
     CorpusSummary,
@@ -174,7 +174,10 @@ def make_corpus(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,
             splits={split: summarise(cuts, tokenizer) for split, cuts in splits.items()},
-            notes=["synthetic speech by espeak-ng; no voice occurs in two splits"],
+            notes=[
+                "synthetic speech by espeak-ng; no voice occurs in two splits",
+                *(notes_on_tokens(tokenizer, config) if config else []),
+            ],
             language=recipe.tag,
             text_form=stored_form(form),
             tokenizer=config.model_dump() if config else None,
