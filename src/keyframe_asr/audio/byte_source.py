@@ -60,12 +60,23 @@ class ByteSource:
         self._file.seek(self._start + offset)
         return self._file.read(max(0, count))
 
-    def search(self, pattern: re.Pattern[bytes], start: int) -> int | None:
-        """Return the offset of the first match of at most 64 bytes from `start` on."""
+    def search(self, patterns: Sequence[re.Pattern[bytes]], start: int) -> int | None:
+        """Return the offset of the first match of any pattern from `start` on.
+
+        A pattern begins with four literal bytes and matches at most 64.
+        """
         step = 1 << 20
         while start < self.size:
-            if match := pattern.search(self.at(start, step + 64)):
-                return start + match.start()
+            block = self.at(start, step + 64)
+            found = []
+            for pattern in patterns:
+                # much faster than the search of the pattern
+                place = block.find(pattern.pattern[:4])
+                while place >= 0 and not pattern.match(block, place):
+                    place = block.find(pattern.pattern[:4], place + 1)
+                found += [place] * (place >= 0)
+            if found:
+                return start + min(found)
             start += step
         return None
 

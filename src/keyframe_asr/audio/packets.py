@@ -16,10 +16,13 @@ from keyframe_asr.audio.parts import CutOffError, Part
 _LARGEST_JUNK = 1 << 16
 """Bytes between two MPEG frames, beyond which nothing more is looked for."""
 
-_FOLLOWS_FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22|OggS\0\x02|RIFF....WAVE", re.DOTALL)
+_FOLLOWS_FLAC = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (rb"fLaC[\0\x80]\0\0\x22", rb"OggS\0\x02", rb"RIFF....WAVE")
+]
 """Start of a recording behind a FLAC stream, which does not tell its size in bytes."""
 
-_PAGE = re.compile(b"OggS")
+_PAGE = [re.compile(b"OggS")]
 
 _FIRST_PAGE, _LAST_PAGE = 2, 4
 """Flags of an Ogg page."""
