@@ -51,6 +51,7 @@ def inspect(
         numbered = "  ".join(f"{number} = {token}" for token, number in legend.items())
         typer.echo(
             "no installed font has all tokens, so the picture shows numbers instead: "
-            f"{numbered} (pip install zhplot installs a font for Mandarin)",
+            f"{numbered} (install a font of the script, for Mandarin with pip install zhplot, or "
+            "write a page with --out FILE.html)",
             err=True,
         )
