@@ -70,7 +70,7 @@ BLOCKS = [
         re.findall(r"^```python\n(.*?)^```", MARKDOWN[page], flags=re.MULTILINE | re.DOTALL)
     )
 ]
-NEEDS = re.compile(r"lm\.arpa|recordings\b")
+NEEDS = re.compile(r"lm\.arpa|recordings\b|runs/")
 """What the folder of the examples lacks."""
 
 QUICK = sorted(
