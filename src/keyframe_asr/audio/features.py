@@ -4,7 +4,8 @@ The default is a Kaldi-compatible log-mel filter bank; a pretrained encoder brin
 end. kaldi-native-fbank computes the same as Kaldi's
 `compute-fbank-feats --snip-edges=false --dither=0`: 25 ms povey windows every 10 ms, pre-emphasis
 0.97, power spectrum, mel bands from 20 Hz to 8 kHz, natural logarithm. The signal is reflected at
-both ends, so the number of frames depends on the length only: T = (S + 80) // 160.
+both ends, so the number of frames depends on the length only: T = (S + 80) // 160. Before that,
+every recording is brought to the same level (`audio.level`), so that its gain changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import kaldi_native_fbank
 import numpy as np
 import numpy.typing as npt
 
+from keyframe_asr.audio.level import at_level
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.model import FeaturesConfig, PretrainedConfig
 from keyframe_asr.errors import ModelError
@@ -62,6 +64,7 @@ class Fbank:
 
     def __init__(self, config: FeaturesConfig) -> None:
         self.num_mel_bins = config.num_mel_bins
+        self.level = config.level
 
     @property
     def width(self) -> int:
@@ -79,6 +82,8 @@ class Fbank:
         features = np.empty((frames, self.num_mel_bins), dtype=np.float32)
         if frames == 0:
             return features
+        if self.level is not None:
+            samples = at_level(samples, self.level)
         extractor = kaldi_native_fbank.OnlineFbank(self._options())
         # Kaldi computes features from 16-bit integers
         scaled = np.ascontiguousarray(samples, dtype=np.float32) * np.float32(_INT16_SCALE)

@@ -34,8 +34,12 @@ SILENT_FRAMES = 8
 LONGEST_SOUND_SECONDS = 0.8
 """Longest duration of a token; sound that continues after it belongs to something else."""
 
-_FLOOR = 1e-5
-"""Amplitude below the noise of 16-bit audio."""
+MAX_RANGE_DECIBELS = 70.0
+"""Frames further below the loud level count as this quiet: digital silence is no quieter than the
+noise of a good recording."""
+
+_NO_POWER = 1e-20
+"""Keeps the logarithm of digital silence finite."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ class SpeechLevel:
         energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
         first = np.arange(count) * FRAME_SHIFT_SAMPLES
         mean = np.maximum(energy[first + shifts] - energy[first], 0.0) / shifts
-        decibels = 20 * np.log10(np.sqrt(mean) + _FLOOR)
+        decibels = 10 * np.log10(mean + _NO_POWER)
         quiet, loud = np.percentile(decibels, (QUIET_PERCENTILE, LOUD_PERCENTILE))
+        quiet = max(quiet, loud - MAX_RANGE_DECIBELS)
         if loud - quiet < MIN_RANGE_DECIBELS:
             return None
         return cls(decibels > quiet + THRESHOLD_FRACTION * (loud - quiet))

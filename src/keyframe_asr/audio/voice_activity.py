@@ -2,7 +2,8 @@
 
 Two detectors have the same interface. silero-vad (https://github.com/snakers4/silero-vad, extra
 `vad`) is a network that distinguishes speech from other sounds. `LoudnessDetector` has no
-dependencies and only compares levels: it can say where to cut, but not what to leave out.
+dependencies and only compares levels: it can say where to cut, but not what to leave out. The scores
+of neither depend on the gain of the recording.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from keyframe_asr.audio.level import LOWEST_LEVEL, RunningLevel
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -27,9 +29,12 @@ HISTORY_HOPS = 20 * SAMPLE_RATE // HOP
 QUIET_QUANTILE, LOUD_QUANTILE = 0.1, 0.95
 """Quantiles of the levels that count as quiet and loud."""
 
-FLOOR_DECIBELS, MIN_RANGE, MAX_RANGE = -100.0, 20.0, 50.0
-"""Decibels: the lowest level relative to full scale, and limits of the range from quiet to
-loud."""
+FLOOR_DECIBELS, MIN_RANGE, MAX_RANGE = -160.0, 20.0, 50.0
+"""Decibels: the level of digital silence relative to full scale, and limits of the range from quiet
+to loud."""
+
+DETECTION_LEVEL, DETECTION_SECONDS = -20.0, 5.0
+"""Level in decibels that silero-vad gets, and the seconds over which the level is measured."""
 
 
 class SpeechDetector(Protocol):
@@ -44,7 +49,10 @@ class SpeechDetector(Protocol):
 
 
 class SileroDetector:
-    """Speech probabilities of silero-vad's streaming network, on one CPU thread."""
+    """Speech probabilities of silero-vad's streaming network, on one CPU thread.
+
+    The network hears less speech in quiet recordings, so it gets all at the same running level.
+    """
 
     knows_speech = True
 
@@ -54,11 +62,14 @@ class SileroDetector:
 
         torch.set_num_threads(threads)  # the import sets one thread for the whole process
         self._network: Any = load_silero_vad()
+        self._level = RunningLevel(HOP, DETECTION_SECONDS)
 
     @torch.inference_mode()
     def push(self, samples: Samples) -> Scores:
         """Return scores (S // HOP,); the network keeps the state."""
-        windows = torch.from_numpy(np.ascontiguousarray(samples)).view(-1, HOP)
+        gain = 10 ** ((DETECTION_LEVEL - np.maximum(self._level.push(samples), LOWEST_LEVEL)) / 20)
+        scaled = np.clip(samples.reshape(-1, HOP) * gain[:, None], -1, 1).astype(np.float32)
+        windows = torch.from_numpy(scaled)
         scores = [self._network(window, SAMPLE_RATE).item() for window in windows]
         return np.array(scores, dtype=np.float32)
 

@@ -19,6 +19,10 @@ class FeaturesConfig(Strict):
 
     num_mel_bins: int = Field(default=80, ge=8, le=128)
     """Mel bins per 10 ms frame; not used with a pretrained encoder."""
+    level: float | None = Field(default=-20.0, ge=-60, le=0)
+    """Level to which every utterance is brought, in decibels relative to full scale; `null`: the
+    level of the recording. Defined in `keyframe_asr.audio.level`; not used with a pretrained
+    encoder."""
 
 
 class PretrainedConfig(Strict):
@@ -183,6 +187,14 @@ class ModelFolderConfig(Strict):
     """Classifier that rejects the text of non-speech regions; null: no check."""
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _level_of_older_models(cls, data: Any) -> Any:
+        """Models from before there was `features.level` were trained without it."""
+        if not isinstance(data, dict) or not isinstance(data.get("features", {}), dict):
+            return data  # rejected by the validation that follows
+        return data | {"features": {"level": None} | data.get("features", {})}
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,7 @@ import numpy as np
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.voice_activity import (
     HOP,
+    MAX_RANGE,
     LoudnessDetector,
     Scores,
     SileroDetector,
@@ -32,6 +33,9 @@ SPEECH, PAUSE = 0.5, 0.35
 
 SILENT_PEAK = 2.0**-15
 """Samples that never exceed one step of 16-bit audio are digital silence."""
+
+SILENT_END = 2.0**-14
+"""The same for the ends of a segment, relative to its peak, so that its gain does not matter."""
 
 CUT_HOP = 160
 """Samples between candidate cuts within speech."""
@@ -239,6 +243,7 @@ class _Segmenter:
         level = np.convolve(
             decibels(around, CUT_HOP), np.full(CUT_SMOOTHING, 1 / CUT_SMOOTHING), "valid"
         )
+        level = np.maximum(level, level.max() - MAX_RANGE)  # digital silence
         level = (level - level.min()) / max(float(np.ptp(level)), 1.0)
         places = begin + CUT_HOP * np.arange(level.size) + CUT_HOP // 2
         scores = self._scores[(places - self._first) // HOP]
@@ -247,7 +252,10 @@ class _Segmenter:
 
 def _without_silent_ends(segment: AudioSegment) -> AudioSegment:
     """Cut off digital silence, in which models that were not trained on it hallucinate words."""
-    sound = np.flatnonzero(np.abs(segment.samples) > SILENT_PEAK)
+    loudness = np.abs(segment.samples)
+    peak = float(loudness.max(initial=0.0))
+    silence = SILENT_END * peak if peak > SILENT_PEAK else SILENT_PEAK
+    sound = np.flatnonzero(loudness > silence)
     first, last = (int(sound[0]), int(sound[-1]) + 1) if sound.size else (0, 0)
     bounds = replace(segment.bounds, audio_start=segment.bounds.audio_start + first)
     return AudioSegment(bounds, segment.samples[first:last])
