@@ -105,9 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cuts = list(load_manifest(given.manifest))
     cuts = cuts[:: max(1, len(cuts) // given.limit)] if given.limit else cuts
     recordings = [read_audio(audio_path(cut)) for cut in cuts]
-    alternating = [
-        at_gain(one, given.quiet * (place % 2)) for place, one in enumerate(recordings)
-    ]
+    alternating = [at_gain(one, given.quiet * (place % 2)) for place, one in enumerate(recordings)]
     result: dict[str, Any] = {
         "machine": machine(recognizer.device_name),
         "model": given.model,

@@ -1,7 +1,8 @@
 """Exceptions for errors that users can cause.
 
 A message is one line: what is wrong, where, and what to do. The command line prints the message of
-a `KeyframeError` and exits with 1. Any other exception is a bug and keeps its traceback.
+a `KeyframeError` and exits with 1. Any other exception is a bug and keeps its traceback. Warnings
+are one line, too, and change no exit code.
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class TrainingError(KeyframeError):
 
 class LossInputError(KeyframeError, ValueError):
     """Log-probabilities, targets or lengths for which a loss cannot be computed."""
+
+
+class NarrowBandWarning(UserWarning):
+    """A recording holds a much smaller band of frequencies than the model was trained on."""

@@ -98,8 +98,11 @@ def test_statistics_are_those_that_a_training_would_measure(
 ) -> None:
     prepare_corpus(corpus, tmp_path / "out")
     cuts = list(load_manifest(tmp_path / "out" / "train.jsonl.gz"))
-    store = FeatureStore(Fbank(FeaturesConfig()), keep=False)
-    assert load_statistics(tmp_path / "out") == measure_statistics(cuts, store)
+    features = FeaturesConfig()
+    store = FeatureStore(Fbank(features), keep=False)
+    assert load_statistics(tmp_path / "out") == measure_statistics(
+        cuts, store, level=features.level
+    )
 
 
 def test_summaries_of_older_versions_are_read(corpus: CorpusListing, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Two detectors have the same interface. silero-vad (https://github.com/snakers4/silero-vad, extra
 `vad`) is a network that distinguishes speech from other sounds. `LoudnessDetector` has no
-dependencies and only compares levels: it can say where to cut, but not what to leave out. The scores
-of neither depend on the gain of the recording.
+dependencies and only compares levels: it can say where to cut, but not what to leave out. Neither
+depends on the gain of the recording.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from keyframe_asr.audio.level import LOWEST_LEVEL, RunningLevel
+from keyframe_asr.audio.level import RunningLevel
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -29,9 +29,13 @@ HISTORY_HOPS = 20 * SAMPLE_RATE // HOP
 QUIET_QUANTILE, LOUD_QUANTILE = 0.1, 0.95
 """Quantiles of the levels that count as quiet and loud."""
 
-FLOOR_DECIBELS, MIN_RANGE, MAX_RANGE = -160.0, 20.0, 50.0
-"""Decibels: the level of digital silence relative to full scale, and limits of the range from quiet
-to loud."""
+FLOOR_DECIBELS, MAX_RANGE = -160.0, 50.0
+"""Decibels: the level of digital silence relative to full scale, and the largest difference between
+quiet and loud; what is quieter counts as quiet."""
+
+LOUD_DECIBELS = 20.0
+"""Decibels above the quiet level that score 1, whatever the loud level is: else a quiet speaker
+after a loud one would score as a pause."""
 
 DETECTION_LEVEL, DETECTION_SECONDS = -20.0, 5.0
 """Level in decibels that silero-vad gets, and the seconds over which the level is measured."""
@@ -67,7 +71,9 @@ class SileroDetector:
     @torch.inference_mode()
     def push(self, samples: Samples) -> Scores:
         """Return scores (S // HOP,); the network keeps the state."""
-        gain = 10 ** ((DETECTION_LEVEL - np.maximum(self._level.push(samples), LOWEST_LEVEL)) / 20)
+        gain = 10 ** (
+            (DETECTION_LEVEL - np.maximum(self._level.push(samples), FLOOR_DECIBELS)) / 20
+        )
         scaled = np.clip(samples.reshape(-1, HOP) * gain[:, None], -1, 1).astype(np.float32)
         windows = torch.from_numpy(scaled)
         scores = [self._network(window, SAMPLE_RATE).item() for window in windows]
@@ -75,7 +81,7 @@ class SileroDetector:
 
 
 class LoudnessDetector:
-    """Level relative to the quiet and the loud level of the last 20 s."""
+    """Level above the quiet level of the last 20 s."""
 
     knows_speech = False
 
@@ -83,7 +89,7 @@ class LoudnessDetector:
         self._history: Scores = np.empty(0, dtype=np.float32)
 
     def push(self, samples: Samples) -> Scores:
-        """Return scores (S // HOP,): 0 at the 10 % quantile of the last 20 s, 1 at the 95 % one."""
+        """Return scores (S // HOP,): 0 at the 10 % quantile of the last 20 s, 1 above it."""
         if not samples.size:
             return np.empty(0, dtype=np.float32)
         level = decibels(samples, HOP)
@@ -98,7 +104,7 @@ class LoudnessDetector:
         quiet = ordered[rows, (QUIET_QUANTILE * (number - 1)).astype(int)]
         loud = ordered[rows, (LOUD_QUANTILE * (number - 1)).astype(int)]
         quiet = np.maximum(quiet, loud - MAX_RANGE)
-        scores = (level - quiet) / np.maximum(loud - quiet, MIN_RANGE)
+        scores = (level - quiet) / LOUD_DECIBELS
         limited: Scores = np.clip(scores, 0.0, 1.0).astype(np.float32)
         return limited
 

@@ -23,6 +23,9 @@ class FeaturesConfig(Strict):
     """Level to which every utterance is brought, in decibels relative to full scale; `null`: the
     level of the recording. Defined in `keyframe_asr.audio.level`; not used with a pretrained
     encoder."""
+    band: float = Field(default=8000.0, gt=0, le=8000)
+    """Highest frequency of the training recordings in hertz: 4000 for telephone speech. Recognition
+    warns of recordings that hold much less."""
 
 
 class PretrainedConfig(Strict):

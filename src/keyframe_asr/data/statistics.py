@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from lhotse.cut import Cut
@@ -18,14 +19,23 @@ STATISTICS_CUTS = 2000
 
 STATISTICS_FILE = "cmvn.json"
 
-Statistics = dict[str, list[float]]
-"""`mean` and `inverse_std`, each (F,)."""
+
+class Statistics(TypedDict):
+    """`mean` and `inverse_std`, each (F,), of features at a level of the recordings.
+
+    `level` is `features.level` of the recipe.
+    """
+
+    mean: list[float]
+    inverse_std: list[float]
+    level: float | None
 
 
 def measure_statistics(
     cuts: Sequence[Cut],
     store: Store,
     *,
+    level: float | None,
     unreadable: Callable[[Cut, KeyframeError], None] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda message: None,
@@ -35,6 +45,7 @@ def measure_statistics(
     Args:
         cuts: training set.
         store: computes the features.
+        level: the level to which the store brings recordings.
         unreadable: called with each cut that cannot be read, which is then skipped.
         progress: called with the number of cuts done and the total.
         say: logs the progress of the store.
@@ -60,7 +71,7 @@ def measure_statistics(
         progress(done, len(chosen))
     mean = total / max(1, frames)
     deviation = np.sqrt(np.maximum(squares / max(1, frames) - mean**2, 1e-4))
-    return {"mean": mean.tolist(), "inverse_std": (1 / deviation).tolist()}
+    return {"mean": mean.tolist(), "inverse_std": (1 / deviation).tolist(), "level": level}
 
 
 def load_statistics(folder: Path) -> Statistics:
@@ -68,9 +79,11 @@ def load_statistics(folder: Path) -> Statistics:
     path = folder / STATISTICS_FILE
     try:
         data = parse_json(path.read_text(encoding="utf-8-sig"))
-        statistics = {name: [float(x) for x in data[name]] for name in ("mean", "inverse_std")}
+        mean, inverse = ([float(x) for x in data[name]] for name in ("mean", "inverse_std"))
+        level = data.get("level")  # files from before there was a level do not have it
+        level = None if level is None else float(level)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ManifestError(
             f"{path}: cannot be read ({error}); copy its folder again, or prepare the corpus again"
         ) from None
-    return statistics
+    return {"mean": mean, "inverse_std": inverse, "level": level}

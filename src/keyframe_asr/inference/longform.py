@@ -8,14 +8,16 @@ A recording of up to 30 s is recognised whole. A longer one is read in blocks an
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keyframe_asr.audio.band import highest_frequency
 from keyframe_asr.audio.byte_source import is_audio_file
 from keyframe_asr.audio.reading import Samples, opened_recording
 from keyframe_asr.config.text_choices import Separation
-from keyframe_asr.errors import KeyframeError
+from keyframe_asr.errors import KeyframeError, NarrowBandWarning
 from keyframe_asr.inference.batch_recognizer import (
     AudioInput,
     BatchRecognizer,
@@ -45,6 +47,9 @@ BLOCK_SECONDS = 10.0
 
 LEAST_SECONDS = 0.1
 """Shorter segments count as this long, which limits how many are held in memory."""
+
+NARROW = 0.6
+"""Share of the model's band; a warning is given for recordings that hold less."""
 
 RecordingProgress = Callable[[int, float], None]
 """Called with the index of a recording and the fraction of it that is done."""
@@ -132,6 +137,7 @@ class _Queue:
         self._seconds = 0.0
         self._begun = 0
         self._yielded = 0
+        self._warned = False
 
     @property
     def full(self) -> bool:
@@ -146,6 +152,8 @@ class _Queue:
 
     def add(self, recording: _Recording, segment: AudioSegment) -> None:
         """Add a segment of a recording that is being read."""
+        if not recording.parts and not self._warned:
+            self._warned = _warn_if_narrow(recording, segment, self._recognizer)
         self._segments.append((recording, len(recording.parts), segment))
         recording.parts.append(None)
         recording.waiting += 1
@@ -176,6 +184,23 @@ class _Queue:
             del self._recordings[self._yielded]
             self._yielded += 1
             yield recording.result(self._recognizer.config.text_form.separation)
+
+
+def _warn_if_narrow(
+    recording: _Recording, segment: AudioSegment, recognizer: BatchRecognizer
+) -> bool:
+    """Warn of a recording with much less than the band that the model was trained on."""
+    highest, wanted = highest_frequency(segment.samples), recognizer.config.features.band
+    narrow = 0 < highest < NARROW * wanted
+    if narrow:
+        warnings.warn(
+            f"{recording.path or 'samples'}: nothing above {highest / 1000:.1f} kHz, as in "
+            f"telephone speech, but model '{recognizer.config.name}' was trained on speech up to "
+            f"{wanted / 1000:g} kHz; expect more errors, there and in others like it",
+            NarrowBandWarning,
+            stacklevel=2,
+        )
+    return narrow
 
 
 def _segments(

@@ -35,7 +35,7 @@ SILENT_PEAK = 2.0**-15
 """Samples that never exceed one step of 16-bit audio are digital silence."""
 
 SILENT_END = 2.0**-14
-"""The same for the ends of a segment, relative to its peak, so that its gain does not matter."""
+"""Digital silence at the ends of a quiet segment, relative to its peak."""
 
 CUT_HOP = 160
 """Samples between candidate cuts within speech."""
@@ -254,7 +254,7 @@ def _without_silent_ends(segment: AudioSegment) -> AudioSegment:
     """Cut off digital silence, in which models that were not trained on it hallucinate words."""
     loudness = np.abs(segment.samples)
     peak = float(loudness.max(initial=0.0))
-    silence = SILENT_END * peak if peak > SILENT_PEAK else SILENT_PEAK
+    silence = min(SILENT_PEAK, SILENT_END * peak) if peak > SILENT_PEAK else SILENT_PEAK
     sound = np.flatnonzero(loudness > silence)
     first, last = (int(sound[0]), int(sound[-1]) + 1) if sound.size else (0, 0)
     bounds = replace(segment.bounds, audio_start=segment.bounds.audio_start + first)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keyframe_asr.config.recipe import Recipe, StageConfig, load_recipe, with_absolute_paths
+from keyframe_asr.config.strict import read_yaml
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.training.checkpoint import Progress
 from keyframe_asr.training.run_recipe import RECIPE_FILE
@@ -69,7 +70,7 @@ def resume_recipe(recipe: Recipe, folder: Path, progress: Progress) -> Resumed:
     """
     if not (folder / RECIPE_FILE).exists():  # of version 0.1, which stored none
         return Resumed(recipe)
-    before, now = _comparable(load_recipe(folder / RECIPE_FILE)), _comparable(recipe)
+    before, now = _comparable(_stored(folder / RECIPE_FILE)), _comparable(recipe)
     changes = tuple(differences(before.model_dump(mode="json"), now.model_dump(mode="json")))
     _check_fixed(changes, folder, len(before.stages))
     trains_on = _trains_on(before, now, progress)
@@ -84,6 +85,14 @@ def resume_recipe(recipe: Recipe, folder: Path, progress: Progress) -> Resumed:
         tuple(one for one in changes if not one.key.startswith(over)),
         tuple(one for one in changes if one.key.startswith(over)),
     )
+
+
+def _stored(path: Path) -> Recipe:
+    """Read the recipe of a run; without `features.level`, it took recordings as they are."""
+    recipe, stored = load_recipe(path), read_yaml(path)
+    if recipe.model.pretrained is not None or "level" in (stored.get("features") or {}):
+        return recipe
+    return load_recipe(path, ["features.level=null"])
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[Change]:

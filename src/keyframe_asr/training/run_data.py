@@ -197,10 +197,12 @@ def _make_tokenizer_and_statistics(
     else:
         tokenizer = load_tokenizer(Path(prepared))
         _check_texts(train, tokenizer, recipe, log.warning)
-    if prepared is None or recipe.model.pretrained is not None:  # a corpus has only fbank's
-        statistics = measure_statistics(list(train), store, say=log.info)
-    else:
+    level = recipe.features.level
+    statistics = None
+    if prepared is not None and recipe.model.pretrained is None:  # a corpus has only fbank's
         statistics = _prepared_statistics(recipe, Path(prepared))
+    if statistics is None or statistics["level"] != level:
+        statistics = measure_statistics(list(train), store, level=level, say=log.info)
     write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
     write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_SPACE, TrainingError)
 

@@ -48,9 +48,11 @@ def learn_files(
             raise error
         unreadable(cut, error)
 
+    features = FeaturesConfig()
     statistics = measure_statistics(
         cuts,
-        FeatureStore(Fbank(FeaturesConfig()), keep=False),
+        FeatureStore(Fbank(features), keep=False),
+        level=features.level,
         unreadable=leave_out,
         progress=lambda done, total: progress and progress("measuring features", done, total),
     )
