@@ -1,7 +1,7 @@
 """Measure how much the level of recordings changes what is recognised.
 
     python -m research.benchmarks.level MODEL MANIFEST [--decode MODE...] [--levels DB...]
-        [--quiet -30] [--vad loudness silero] [--seconds S] [--as-recorded] [--json FILE]
+        [--quiet -30] [--vad loudness silero] [--limit N] [--as-recorded] [--json FILE]
 
 Levels are gains in decibels; where one would clip a recording, it is as loud as possible without
 clipping. `mixed` alternates the recordings between a gain of `--quiet` and none in the same
@@ -19,9 +19,9 @@ import numpy as np
 from keyframe_asr.audio.level import speech_level
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
-from keyframe_asr.evaluation.metrics import character_errors, word_errors
+from keyframe_asr.evaluation.metrics import count_errors, split_units
 from keyframe_asr.evaluation.report import machine
-from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions, VoiceActivity
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.io.model_folder import StoredModel, find_model, load_model_folder
 from keyframe_asr.timing import SAMPLE_RATE
@@ -58,13 +58,13 @@ class LevelBenchmark:
 
     def __init__(self, recognizer: Recognizer, mode: DecodeMode, texts: list[str]) -> None:
         self._recognizer, self._mode, self._texts = recognizer, mode, texts
-        self._language = recognizer.config.language
+        self._form = recognizer.config.text_form
         self._first: list[str] | None = None
 
     def rate(self, references: list[str], texts: list[str]) -> float:
-        """Return word errors in English, else character errors, as a fraction."""
-        count = word_errors if self._language == "english" else character_errors
-        return round(count(references, texts, self._language).rate, 5)
+        """Return the error rate in the unit of the model's texts, as a fraction."""
+        pairs = [[split_units(one, self._form) for one in texts] for texts in (references, texts)]
+        return round(count_errors(*pairs).rate, 5)
 
     def short(self, recordings: Sequence[Samples]) -> dict[str, Any]:
         """Recognise recordings in batches; the first call is what the others differ from."""
@@ -76,11 +76,11 @@ class LevelBenchmark:
             "differing": sum(one != other for one, other in zip(found, self._first, strict=True)),
         }
 
-    def long(self, recordings: Sequence[Samples], detector: str) -> dict[str, Any]:
+    def long(self, recordings: Sequence[Samples], detector: VoiceActivity) -> dict[str, Any]:
         """Recognise the concatenation of recordings."""
-        options = RecognitionOptions(decode=self._mode, voice_activity=detector)  # type: ignore[arg-type]
+        options = RecognitionOptions(decode=self._mode, voice_activity=detector)
         found = self._recognizer.transcribe(joined(recordings), options)
-        separator = " " if self._language == "english" else ""
+        separator = " " if self._form.separation == "spaces" else ""
         return {"error": self.rate([separator.join(self._texts)], [found.text])}
 
 

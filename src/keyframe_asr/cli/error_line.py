@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from keyframe_asr.errors import NarrowBandWarning
 
 STARTS_AGAIN = "the same command starts again"
 """Advice after the interrupt of a command that keeps nothing."""
@@ -23,6 +27,19 @@ def show_note(note: str) -> None:
 def show_interrupt(interrupt: KeyboardInterrupt) -> None:
     """Print that the command was interrupted, and the advice given to `advice_on_interrupt`."""
     _print_line("interrupted; ", str(interrupt) or STARTS_AGAIN)
+
+
+def show_warnings() -> None:
+    """Print the warnings of this package as one line, and those of others as Python does."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+        if issubclass(category, NarrowBandWarning):
+            _print_line("warning: ", str(message))
+        else:
+            others(message, category, *place, **where)
+
+    warnings.showwarning = show
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from keyframe_asr import __version__
-from keyframe_asr.cli.error_line import show_error, show_interrupt
+from keyframe_asr.cli.error_line import show_error, show_interrupt, show_warnings
 from keyframe_asr.cli.help_layout import Command
 from keyframe_asr.cli.standard_output import OutputError, standard_output
 from keyframe_asr.errors import KeyframeError
@@ -64,6 +64,7 @@ def _options(
     ),
 ) -> None:
     del version
+    show_warnings()
     # here, because OpenMP reads them when torch is imported, and verbs import it
     set_openmp(os.environ, reproducible=context.invoked_subcommand in TRAINING_VERBS)
 
