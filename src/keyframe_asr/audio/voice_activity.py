@@ -37,7 +37,7 @@ LOUD_DECIBELS = 20.0
 """Decibels above the quiet level that score 1, whatever the loud level is: else a quiet speaker
 after a loud one would score as a pause."""
 
-DETECTION_LEVEL, DETECTION_SECONDS = -20.0, 5.0
+DETECTION_LEVEL, DETECTION_SECONDS = -20.0, 2.0
 """Level in decibels that silero-vad gets, and the seconds over which the level is measured."""
 
 
