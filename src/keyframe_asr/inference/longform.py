@@ -48,8 +48,9 @@ BLOCK_SECONDS = 10.0
 LEAST_SECONDS = 0.1
 """Shorter segments count as this long, which limits how many are held in memory."""
 
-NARROW = 0.6
-"""Share of the model's band; a warning is given for recordings that hold less."""
+NARROW = (0.3, 0.6)
+"""Shares of the model's band: a warning is given for recordings that end between them. What ends
+lower is not speech but a hum or a tone."""
 
 RecordingProgress = Callable[[int, float], None]
 """Called with the index of a recording and the fraction of it that is done."""
@@ -191,7 +192,7 @@ def _warn_if_narrow(
 ) -> bool:
     """Warn of a recording with much less than the band that the model was trained on."""
     highest, wanted = highest_frequency(segment.samples), recognizer.config.features.band
-    narrow = 0 < highest < NARROW * wanted
+    narrow = NARROW[0] * wanted < highest < NARROW[1] * wanted
     if narrow:
         warnings.warn(
             f"{recording.path or 'samples'}: nothing above {highest / 1000:.1f} kHz, as in "
