@@ -35,8 +35,7 @@ RECOGNITION_FLAGS: Flags = {
     **SEARCH_FLAGS,
     "voice_activity": typer.Option(
         "--vad",
-        help="Voice activity detector that segments recordings over 30 s; auto is silero if "
-        "silero-vad is installed, else loudness.",
+        help="Voice activity detector that segments recordings over 30 s; auto is loudness.",
     ),
     "channel": typer.Option(
         help="Channel to transcribe, counted from 0. Default: the mean of all."

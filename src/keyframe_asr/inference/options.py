@@ -113,7 +113,7 @@ class RecognitionOptions:
         decoder_weight: weight of the decoder against the first pass in `rescore`, in [0, 1].
         length_normalised: compare scores per token instead of summed, in `attention`.
         voice_activity: detector of pauses in long recordings: `silero` (silero-vad), `loudness`,
-            or `auto`, which is `silero` if silero-vad is installed.
+            or `auto`, which is `loudness`.
         batch_seconds: seconds of audio per batch, including padding, 1 to 3600; less saves memory.
         channel: channel of each file that is recognised, counted from 0; None is the mean of all.
         segmentation: how recordings of more than 30 s are segmented.
