@@ -71,6 +71,23 @@ def test_made_recordings_fit_their_manifests(made: Path) -> None:
             assert all(one.end <= two.start + 1e-3 for one, two in pairwise(times))
 
 
+def test_corpora_of_shipped_models_stay_as_they_were(both: Path) -> None:
+    """Another text would also mean other voices and noise: all come from one generator."""
+    said = {
+        language: [text(cut) for cut in load_manifest(both / language / "train.jsonl.gz")][:4]
+        for language in LANGUAGES
+    }
+    assert said == {
+        "mandarin": ["九零三", "七", "音量七", "七一"],
+        "english": [
+            "THREE EIGHT THREE ONE SIX FOUR SEVEN OH SIX ONE",
+            "F V S D W",
+            "A V E N U E",
+            "K E N N E D Y",
+        ],
+    }
+
+
 def test_made_speech_starts_where_the_manifest_says(made: Path) -> None:
     """The first sound comes at the first word's start; a plosive's closure takes up to 50 ms."""
     delays = []
@@ -259,6 +276,14 @@ def test_sentences_in_any_language(
     )
     assert [text(cut) for cut in cuts] == said
     assert min(cut.duration for cut in cuts) > 0.5
+
+
+def test_progress_counts_the_utterances(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    make_corpus(
+        tmp_path, SyntheticCorpus("mandarin", 2, 1, 1), progress=lambda *step: seen.append(step)
+    )
+    assert [step[1:] for step in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_a_prepared_synthetic_corpus_has_its_tokenizer(tmp_path: Path) -> None:

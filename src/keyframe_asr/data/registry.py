@@ -175,7 +175,7 @@ def prepare(
     options = options or _DEFAULTS
     _check(corpus, source, out, options)
     if corpus in SYNTHETIC:
-        return _prepare_synthetic(corpus, source, out, options)
+        return _prepare_synthetic(corpus, source, out, options, progress)
     if source is None:
         raise OptionError("source", f"{corpus} needs the folder that contains it")
     from keyframe_asr.data.corpora.preparation import prepare_corpus
@@ -243,7 +243,11 @@ def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListin
 
 
 def _prepare_synthetic(
-    corpus: str, source: Path | None, out: Path, options: PrepareOptions
+    corpus: str,
+    source: Path | None,
+    out: Path,
+    options: PrepareOptions,
+    progress: PreparationProgress | None,
 ) -> Prepared:
     from keyframe_asr.data.corpora.preparation import Prepared
     from keyframe_asr.data.corpora.preparation_options import PreparationOptions
@@ -270,7 +274,7 @@ def _prepare_synthetic(
             language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
         )
     before = read_summary(out)
-    make_corpus(out, recipe, texts)
+    make_corpus(out, recipe, texts, progress)
     summary = read_summary(out)
     if summary is None:
         raise ManifestError(f"{out}: the result cannot be read back; check the disk")

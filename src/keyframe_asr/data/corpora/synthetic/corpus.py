@@ -6,7 +6,7 @@ The speakers are espeak-ng's variants of a voice; none occurs in two splits.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -137,7 +137,10 @@ def _style(recipe: SyntheticCorpus, form: TextForm, split: str) -> _Style:
 
 
 def make_corpus(
-    out: Path, recipe: SyntheticCorpus, texts: PreparationOptions | None = None
+    out: Path,
+    recipe: SyntheticCorpus,
+    texts: PreparationOptions | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Path]:
     """Write recordings (16-bit FLAC, 16 kHz) and train, dev and test manifests into `out`.
 
@@ -151,6 +154,7 @@ def make_corpus(
         recipe: what to speak.
         texts: form and tokens of the texts; None is the usual form, and no tokenizer or feature
             statistics are written.
+        progress: called with the name of the step, the number of utterances done and the total.
 
     Raises:
         SpeechSynthesisError: espeak-ng is not installed, or does not speak the language.
@@ -164,12 +168,15 @@ def make_corpus(
         begin(out)
         form = (texts or DEFAULT_OPTIONS).form(recipe.tag)
         counts = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
-        splits = {
-            split: _make_split(out / "audio" / split, recipe, form, split, count)
-            for split, count in counts.items()
-        }
+        splits: dict[str, list[MonoCut]] = {split: [] for split in counts}
+        for split, count in counts.items():
+            for cut in _speak_split(out / "audio" / split, recipe, form, split, count):
+                splits[split].append(cut)
+                if progress:
+                    done = sum(map(len, splits.values()))
+                    progress("speaking", done, sum(counts.values()))
         config = texts.tokenizer(form) if texts else None
-        tokenizer = learn_files(splits["train"], config, out) if config else None
+        tokenizer = learn_files(splits["train"], config, out, progress) if config else None
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,
@@ -186,25 +193,23 @@ def make_corpus(
     return manifest_paths(out)
 
 
-def _make_split(
+def _speak_split(
     folder: Path, recipe: SyntheticCorpus, form: TextForm, split: str, count: int
-) -> list[MonoCut]:
+) -> Iterator[MonoCut]:
     style = _style(recipe, form, split)
     folder.mkdir(parents=True, exist_ok=True)
     voices = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}[split]
     # one synthesiser per split, so that a split does not depend on the size of another
     synthesiser = SpeechSynthesiser()
     first = {"train": 0, "dev": recipe.train, "test": recipe.train + recipe.dev}[split]
-    return [
-        _make_utterance(
+    for number in range(count):
+        yield _make_utterance(
             folder / f"{split}-{number:05d}.flac",
             Random(f"{recipe.seed} {recipe.language} {split} {number}"),
             voices,
             _saying(style, recipe.lines[first + number]) if recipe.lines else style,
             synthesiser,
         )
-        for number in range(count)
-    ]
 
 
 def _saying(style: _Style, line: str) -> _Style:
