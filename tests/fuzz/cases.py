@@ -76,7 +76,7 @@ def audio_case(seed: int, number: int, originals: Sequence[Original]) -> AudioCa
 def audio_job(cases: Sequence[AudioCase], good: dict[str, bytes]) -> Job:
     """One command for several damaged recordings, with good ones among them."""
     files = {case.path: case.damaged.content for case in cases} | good
-    return Job(("transcribe", "model", *sorted(files), "--format", "json"), files)
+    return Job(("transcribe", "model", *sorted(files), "--format", "jsonl"), files)
 
 
 def answers_of(outcome: Outcome) -> tuple[dict[str, dict[str, object]], list[str]]:

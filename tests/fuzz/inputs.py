@@ -47,7 +47,7 @@ def _command(line: str) -> tuple[str, ...]:
 
 _PREPARE = f"--units characters --out {OUTPUT}/prepared --allow-incomplete"
 _OWN = f"--language en {_PREPARE}"
-_TRANSCRIBE = "transcribe model train-000.wav --format json"
+_TRANSCRIBE = "transcribe model train-000.wav --format ctm"
 _SEARCH = f"{_TRANSCRIBE} --decode ctc"
 
 TABLE, JSON, YAML = text_mutations.TABLE, text_mutations.JSON, text_mutations.YAML
@@ -84,7 +84,7 @@ INPUTS: tuple[TextInput, ...] = (
     TextInput("hotwords.txt", _command(f"{_SEARCH} --hotwords hotwords.txt"), TABLE),
     TextInput("text.txt", _command(f"language-model text.txt --out {OUTPUT}/new.arpa"), TABLE),
     TextInput("said.txt", _command("align model train-000.wav said.txt"), LINES),
-    TextInput(STDIN, _command("transcribe model - --format json"), LINES, neutral=False),
+    TextInput(STDIN, _command("transcribe model - --format ctm"), LINES),
     TextInput(
         "responses/room.wav", _command(f"train rooms.yaml --out {OUTPUT}/run"), neutral=False
     ),

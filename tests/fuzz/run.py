@@ -31,6 +31,8 @@ from fuzz.recordings import originals
 AT_ONCE = 24
 """Damaged recordings of one command."""
 
+PROGRESS_EVERY = 1000
+
 GOOD_AT_ONCE = 2
 """Undamaged recordings among them."""
 
@@ -64,7 +66,7 @@ class Report:
 
     Attributes:
         failures: one description each.
-        counts: recordings by their answer and container, other files by answer and file.
+        counts: number of files by kind (audio, text), container or file name, and answer.
         seconds: how long it took.
         peak_megabytes: most memory of a process.
     """
@@ -81,23 +83,17 @@ class Report:
         )
 
     def summary(self) -> str:
-        """The counts as a table, then what was wrong."""
-        lines = []
+        """The counts as a table, in Markdown."""
+        answers = ("taken", "refused", "wrong")
+        rows = [f"| file | {' | '.join(answers)} |", "|---|" + "---:|" * len(answers)]
         for kind in ("audio", "text"):
-            names = sorted({name for one, name, _ in self.counts if one == kind})
-            for name in names:
-                answers = {
-                    answer: self.counts[kind, name, answer]
-                    for answer in ("taken", "refused", "wrong")
-                }
-                told = ", ".join(f"{count:5d} {answer}" for answer, count in answers.items())
-                lines.append(f"{kind:5} {name:45} {told}")
-        total = Counter(answer for _, _, answer in self.counts.elements())
-        lines.append(
-            f"{sum(total.values())} files: {total['taken']} taken, {total['refused']} refused, "
-            f"{total['wrong']} wrong; {self.seconds:.0f} s, {self.peak_megabytes:.0f} MB a process"
-        )
-        return "\n".join(lines)
+            for name in sorted({name for one, name, _ in self.counts if one == kind}):
+                counts = [self.counts[kind, name, answer] for answer in answers]
+                rows.append(f"| {name} | {' | '.join(map(str, counts))} |")
+        total = [self.count("audio", one) + self.count("text", one) for one in answers]
+        rows.append(f"| all | {' | '.join(map(str, total))} |")
+        rows.append(f"\n{self.seconds / 60:.1f} minutes, {self.peak_megabytes:.0f} MB a process")
+        return "\n".join(rows)
 
 
 class _Fuzzer:
@@ -190,7 +186,7 @@ class _Fuzzer:
         if len(cases) == 1 and -1 in problems:
             problems.setdefault(cases[0].number, problems.pop(-1))
         for case in cases:
-            container = case.original.name.partition(",")[0]
+            container = case.original.container
             taken = f'"{case.path}"' in outcome.stdout
             self._count("audio", container, taken, case.number in problems)
             if case.number in problems:
@@ -214,6 +210,9 @@ class _Fuzzer:
     def _count(self, kind: str, name: str, taken: bool, wrong: bool) -> None:
         answer = "wrong" if wrong else "taken" if taken else "refused"
         self.report.counts[kind, name, answer] += 1
+        done = self.report.counts.total()
+        if done % PROGRESS_EVERY == 0:
+            print(f"{done} files", file=sys.stderr, flush=True)
 
     def _fail(self, what: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Tell at once, in short, and keep the files and the whole story."""
