@@ -20,10 +20,13 @@ from pathlib import Path
 import psutil
 
 SECONDS = 10.0
-"""A command that takes longer hangs."""
+"""A command that computes for longer hangs: processor time, so that a busy machine is no hang."""
 
-FIRST_SECONDS = 120.0
-"""The first use of a command in a process, which imports what it needs, may take this long."""
+FIRST_SECONDS = 60.0
+"""The first use of a command in a process, which imports what it needs, may compute this long."""
+
+WAITING_SECONDS = 120.0
+"""A command that has not ended after this time waits for something that does not come."""
 
 MEGABYTES = 2500
 """A process that holds more has lost control of its memory: it needs about 500."""
@@ -93,17 +96,20 @@ class Child:
         self._used.add(job.arguments[:2])
         assert self._process is not None and self._connection is not None
         self._log.write_bytes(b"")
-        self._connection.send((job, seconds))
         watched = psutil.Process(self._process.pid)
-        end = time.monotonic() + seconds + 5  # the child itself is to say where it hangs
+        computed, began = self._computed(watched), time.monotonic()
+        self._connection.send(job)
         fault = ""
         while not self._connection.poll(0.05):
-            held = self._held(watched)
-            if held > MEGABYTES:
+            if (held := self._held(watched)) > MEGABYTES:
                 fault = f"holds {held:.0f} MB"
-            elif time.monotonic() > end:
-                fault = f"no answer within {seconds:.0f} s"
+            elif self._computed(watched) - computed > seconds:
+                fault = f"computes for more than {seconds:.0f} s"
+            elif time.monotonic() - began > WAITING_SECONDS:
+                fault = f"waits for more than {WAITING_SECONDS:.0f} s"
             if fault:
+                os.kill(watched.pid, signal.SIGUSR1)  # it tells where it is
+                time.sleep(0.5)
                 os.kill(watched.pid, signal.SIGKILL)
                 break
         try:
@@ -135,6 +141,14 @@ class Child:
         self._connection.recv()  # it has imported what every command needs
         self._used.clear()
 
+    @staticmethod
+    def _computed(process: psutil.Process) -> float:
+        """Seconds of processor time that a process has used."""
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            return float(times.user + times.system)
+        return 0.0
+
     def _held(self, process: psutil.Process) -> float:
         with contextlib.suppress(psutil.Error):
             held = process.memory_info().rss / 1e6
@@ -160,18 +174,17 @@ def _serve(
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with log.open("ab", buffering=0) as trace:
         faulthandler.enable(trace)
+        faulthandler.register(signal.SIGUSR1, trace, all_threads=True)
         connection.send("ready")
         while True:
             try:
-                job, seconds = connection.recv()
+                job = connection.recv()
             except EOFError:
                 return
-            faulthandler.dump_traceback_later(seconds, exit=True, file=trace)
             try:
                 outcome = command(job, folder)
             except Exception:
                 outcome = Outcome(fault=traceback.format_exc())
-            faulthandler.cancel_dump_traceback_later()
             connection.send(outcome)
 
 

@@ -14,6 +14,8 @@ def misbehave(job: Job, folder: Path) -> Outcome:
     del folder
     if job.arguments == ("hang",):
         sleep_long()
+    elif job.arguments == ("compute",):
+        compute_long()
     elif job.arguments == ("crash",):
         crash()
     raise ZeroDivisionError("by nothing")
@@ -22,6 +24,13 @@ def misbehave(job: Job, folder: Path) -> Outcome:
 def sleep_long() -> None:
     """Do nothing for a minute."""
     time.sleep(60)
+
+
+def compute_long() -> None:
+    """Compute for a minute."""
+    end = time.process_time() + 60
+    while time.process_time() < end:
+        pass
 
 
 def crash() -> None:

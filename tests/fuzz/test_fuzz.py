@@ -58,11 +58,14 @@ def test_a_case_follows_from_seed_and_number(folder: Path) -> None:
 def test_hangs_crashes_and_memory_are_told_with_their_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children, "FIRST_SECONDS", 1.0)
+    monkeypatch.setattr(children, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(children, "WAITING_SECONDS", 0.5)
     child = Child(tmp_path, command=misbehave)
     try:
         hung = child.run(Job(("hang",)))
         assert hung.exit_code is None and "in sleep_long" in hung.fault
+        busy = child.run(Job(("compute",)))
+        assert busy.exit_code is None and "in compute_long" in busy.fault
         crashed = child.run(Job(("crash",)))
         assert crashed.exit_code is None and "in crash" in crashed.fault
         raised = child.run(Job(("raise",)))
