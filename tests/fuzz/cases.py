@@ -16,7 +16,7 @@ from fixtures.command_line import ERROR
 from fuzz.byte_mutations import Damaged, damage
 from fuzz.child import Job, Outcome
 from fuzz.inputs import STDIN, TextInput, original, packed
-from fuzz.recordings import Original
+from fuzz.recordings import SECONDS, Original
 from fuzz.text_mutations import NEUTRAL, damage_text
 
 PYTHON_WARNING = re.compile(r"^\S+:\d+: \w*Warning: ", re.MULTILINE)
@@ -52,11 +52,18 @@ class AudioCase:
         refused = [line for line in errors if line.startswith(ERROR)]
         if (found is None) + bool(refused) not in (0, 2) or len(refused) > 1:
             return f"{len(refused)} errors and {'no' if found is None else 'a'} result"
-        cut = self.damaged.kept
-        if found is None or cut is None:
+        if found is None:
             return ""
-        if self.original.tells_length and cut < ALMOST_WHOLE:
-            return f"a cut recording gives a text: {found['text']!r}"
+        if self.damaged.joined and float(str(found["duration"])) < 1.5 * SECONDS and not errors:
+            return "the second of two joined recordings is left out without a word"
+        if self.damaged.kept is None:
+            return ""
+        if not self.original.is_read or (
+            self.original.tells_length and self.damaged.kept < ALMOST_WHOLE
+        ):
+            return f"a recording that is cut gives a text: {found['text']!r}"
+        if self.damaged.kept > 0.5 and not found["text"] and not errors:
+            return "a recording that is cut gives an empty text"
         return ""
 
 

@@ -18,11 +18,11 @@ SUFFIXES = {"AIFF": "aiff", "WAVEX": "wav", "NIST": "sph", "SVX": "iff", "IRCAM"
 UNREADABLE = {"RAW", "SD2"}
 """Containers without a header, or with a second file."""
 
-TELL_LENGTH = {"WAV", "WAVEX", "FLAC", "CAF"}
-"""Containers whose headers say how long the recording is, so that a cut is known."""
+STREAMS = {"MP3"}
+"""Neither their headers nor their ends say how long the recording is."""
 
-SEQUENTIAL = ("GSM610", "G721", "G723", "NMS_ADPCM", "DPCM")
-"""Codecs that libsndfile reads from the beginning only."""
+REFUSED = {"AVR", "IRCAM", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "SDS", "VOC", "XI"}
+"""Containers that are never read, because libsndfile does not tell whether a file is whole."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Original:
     def container(self) -> str:
         """The container in capital letters."""
         return self.name.partition(" ")[0].upper()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the undamaged recording is read."""
+        return self.container not in REFUSED
 
 
 def originals(quick: bool = False) -> list[Original]:
@@ -75,8 +80,6 @@ def samples(rate: int, channels: int) -> npt.NDArray[np.float32]:
 
 def _written(container: str, codec: str, rate: int, channels: int) -> list[Original]:
     """One recording; none if libsndfile cannot write or read it."""
-    if codec.startswith(SEQUENTIAL):
-        return []
     stream = io.BytesIO()
     try:
         soundfile.write(
@@ -89,7 +92,7 @@ def _written(container: str, codec: str, rate: int, channels: int) -> list[Origi
         return []
     suffix = "opus" if codec == "OPUS" else SUFFIXES.get(container, container.lower())
     name = f"{container} {codec}, {rate} Hz, {channels} channels"
-    return [Original(name, suffix, stream.getvalue(), container in TELL_LENGTH)]
+    return [Original(name, suffix, stream.getvalue(), container not in STREAMS)]
 
 
 def _by_pyav() -> list[Original]:

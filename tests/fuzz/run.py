@@ -140,15 +140,15 @@ class _Fuzzer:
             list(pool.map(self._text, cases))
 
     def _learn_texts(self) -> None:
-        """Texts of the undamaged recordings, each of which must have one."""
+        """Texts of the undamaged recordings, which those that are read must have."""
         files = {
             f"good-{number}.{one.suffix}": one.content for number, one in enumerate(self._originals)
         }
         (outcome,) = self.ask(audio_job([], files))
         self._texts = {path: str(one["text"]) for path, one in answers_of(outcome)[0].items()}
-        for path, content in files.items():
-            if not self._texts.get(path):
-                name = self._originals[list(files).index(path)].name
+        for number, (path, content) in enumerate(files.items()):
+            if bool(self._texts.get(path)) != self._originals[number].is_read:
+                name = self._originals[number].name
                 reason = [line for line in outcome.stderr.splitlines() if path in line]
                 self._fail(f"undamaged {name} ({path}): {reason or outcome}", [(path, content)])
         self._good = {path: content for path, content in files.items() if self._texts.get(path)}
