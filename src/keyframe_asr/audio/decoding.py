@@ -37,6 +37,9 @@ formats that `audio.containers` does not know, such as those of samplers and of 
 _SMALLEST_PAYLOAD = 1024
 """Fewer bytes may be less than a packet."""
 
+_SAMPLE_DUMP = b"\xf0\x7e"
+"""Start of a MIDI sample dump (.sds)."""
+
 _CUT_OFF = re.compile(r"should be|truncated|short read|does not match", re.IGNORECASE)
 """In libsndfile's log of a file that was cut off."""
 
@@ -187,6 +190,9 @@ class _SndFile:
     """A part of a file, opened by libsndfile."""
 
     def __init__(self, source: ByteSource, part: Part) -> None:
+        if not part.known and source.at(0, len(_SAMPLE_DUMP)) == _SAMPLE_DUMP:
+            # libsndfile prints on standard output while it opens a damaged one
+            raise RuntimeError("a MIDI sample dump does not tell whether it is whole")
         self._bytes = Stretches(source, part.stretches)
         # not by name, since libsndfile guesses formats by some names
         self._file = _Unseekable(self._bytes)

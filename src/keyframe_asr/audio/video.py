@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -87,6 +88,17 @@ def _elements_end(source: ByteSource, offset: int) -> int:
     return place
 
 
+@contextmanager
+def _ffmpeg_errors() -> Iterator[None]:
+    """Turn every error of FFmpeg, some of which are `EOFError` or `LookupError`, into one kind."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror or str(error)) from None
+
+
 class FfmpegFile:
     """A part of a file, decoded by FFmpeg.
 
@@ -102,7 +114,8 @@ class FfmpegFile:
         except ImportError:
             raise MissingDecoderError from None
         self._bytes = Stretches(source, part.stretches)
-        self._container: Any = av.open(cast(BinaryIO, self._bytes), "r")
+        with _ffmpeg_errors():
+            self._container: Any = av.open(cast(BinaryIO, self._bytes), "r")
         streams = self._container.streams.audio
         if not streams:
             self._container.close()
@@ -120,9 +133,10 @@ class FfmpegFile:
     def read(self, frames: int) -> npt.NDArray[np.float32]:
         """Decode the next samples (S, channels); fewer only at the end."""
         blocks, size = [self._left], len(self._left)
-        while size < frames and (block := next(self._blocks, None)) is not None:
-            blocks.append(block)
-            size += len(block)
+        with _ffmpeg_errors():
+            while size < frames and (block := next(self._blocks, None)) is not None:
+                blocks.append(block)
+                size += len(block)
         if self._bytes.error is not None:
             raise self._bytes.error
         found = np.concatenate(blocks)
