@@ -127,6 +127,7 @@ class Child:
         """End the process."""
         if self._connection is not None and self._process is not None:
             self._connection.close()
+            self._process.kill()  # idle by now; taking torch down in good order takes seconds
             self._process.join()
         self._log.unlink(missing_ok=True)
 
