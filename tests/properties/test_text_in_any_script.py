@@ -35,7 +35,9 @@ LINES: dict[TextFormName, str] = {
     "generic": "Übermut tut selten gut, große Straße; здравствуй мир, السَّلامُ عليكم, "
     "क्षेत्र में नमस्ते, 안녕하세요 여러분, l'amico d'oro, ሰላም ለዓለም, գարուն է",
     "turkish": "ISPARTA'da ılık bir gün, İzmir'e gidiyoruz, şeker ve çay",
-    "characters": "日本語のテストです、ありがとう、กำลังเรียนที่นี่ น้ำใจ, ສະບາຍດີ, ស្រុកខ្មែរ, မြန်မာစာ",
+    "mixed": "ผมมี meeting ตอนเช้า, 日本語で very good でした, l'amic",
+    "characters": "བོད་སྐད་, 日本語のテストです、ありがとう、"
+    "กำลังเรียนที่นี่ น้ำใจ, ສະບາຍດີ, ស្រុកខ្មែរ, မြန်မာစာ",
 }
 FORMS = st.sampled_from(sorted(LINES))
 

@@ -74,6 +74,8 @@ def in_form(name: TextFormName, line: str) -> str:
         ("ar-EG", "generic"),
         ("en+de", "generic"),
         ("sr_Latn", "generic"),
+        ("th+en", "mixed"),
+        ("en+ja", "mixed"),
     ],
 )
 def test_usual_form_of_a_language(tag: str, name: TextFormName) -> None:
@@ -197,6 +199,27 @@ def test_joiners_and_presentation_forms() -> None:
     assert normalise_text("ﻣﺮﺣﺒﺎ Ａｂ", generic) == "مرحبا ab"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ո՞ւր, բարև՛", "ուր բարև"),
+        ('צה״ל ארה"ב "שלום" ג׳ירפה', "צה״ל ארה״ב שלום ג'ירפה"),
+        ("مـــرحبا", "مرحبا"),
+        ("COL·LEGI coŀlegi · fi", "col·legi col·legi fi"),
+        ("അവന്\u200d", "അവൻ"),
+        ("উত্\u200d", "উৎ"),
+        ("ﬁn ⼈", "fin 人"),
+    ],
+)
+def test_one_spelling_of_what_sounds_the_same(text: str, expected: str) -> None:
+    assert normalise_text(text, TEXT_FORMS["generic"]) == expected
+
+
+def test_tibetan_keeps_the_signs_between_syllables() -> None:
+    assert normalise_text("བོད་སྐད།", TEXT_FORMS["characters"]) == "བོད་སྐད"
+    assert mixed_words("བོད་སྐད") == ["བོ", "ད་", "སྐ", "ད"]
+
+
 def test_apostrophes_stand_inside_words_only() -> None:
     said = "'tis the dogs' l’or, 1990's 5'10"
     assert normalise_text(said, TEXT_FORMS["generic"]) == "tis the dogs l'or 1990's 5 10"
@@ -259,6 +282,8 @@ def test_nothing_is_lost_without_a_word(text: str, name: TextFormName) -> None:
         (["", "12"], "english"),
         ([LINES["japanese"]], "characters"),
         ([LINES["thai"]], "characters"),
+        (["ผมมี meeting very early ตอนเช้า"], "mixed"),
+        (["we eat sushi です every day"], "mixed"),
         ([LINES["german"]], "generic"),
         ([LINES["korean"]], "generic"),
     ],

@@ -13,6 +13,7 @@ TextFormName = Literal[
     "generic",
     "turkish",
     "characters",
+    "mixed",
 ]
 """Text forms that are known by name; their fields are in `keyframe_asr.config.text_form`."""
 
@@ -63,6 +64,6 @@ def default_form_name(tag: str) -> TextFormName:
         return "mandarin" if alone else "mandarin-english"
     if spoken == {"en"}:
         return "english"
-    if spoken <= _UNSPACED:
-        return "characters"
+    if spoken & _UNSPACED:
+        return "characters" if spoken <= _UNSPACED else "mixed"
     return "turkish" if spoken <= _DOTLESS else "generic"

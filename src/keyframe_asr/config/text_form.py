@@ -26,15 +26,17 @@ class TextForm(Strict):
     """
 
     unicode: Literal["NFC", "NFKC"] = "NFC"
-    """Unicode normal form. `NFC` also folds full and half width and Arabic presentation forms."""
+    """Unicode normal form. `NFC` also folds variants of letters that say the same, such as full and
+    half width, and drops signs that only stretch or stress a word."""
     accents: Literal["keep", "strip"] = "keep"
     """`strip`: é becomes e."""
     case: Literal["upper", "lower", "lower-dotless", "keep"] = "lower"
     """Case of letters; `lower-dotless` as in Turkish: I becomes ı, and İ becomes i."""
     alphabet: str | None = Field(default=None, min_length=1)
     """The only letters, marks and signs that are kept; `null`: all letters and marks."""
-    inside_words: str = "'"
-    """Signs that are kept between two letters, such as the apostrophe."""
+    inside_words: str = "'·״"
+    """Signs that are kept between two letters: by default the apostrophe, the middle dot of Catalan
+    and the sign of Hebrew abbreviations."""
     digits: bool = True
     """Keep digits; with an `alphabet`, only 0-9."""
     separation: Separation = "spaces"
@@ -109,7 +111,8 @@ TEXT_FORMS: dict[TextFormName, TextForm] = {
     ),
     "generic": TextForm(),
     "turkish": TextForm(case="lower-dotless"),
-    "characters": TextForm(inside_words="", separation="none", unit="characters"),
+    "characters": TextForm(inside_words="་", separation="none", unit="characters"),
+    "mixed": TextForm(separation="mixed", unit="mixed"),
 }
 """The forms that have a name."""
 

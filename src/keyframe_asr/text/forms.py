@@ -7,7 +7,6 @@ trained on.
 from __future__ import annotations
 
 import functools
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,25 +14,9 @@ from dataclasses import dataclass, field
 
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
 from keyframe_asr.text.scripts import clusters, is_unspaced, mixed_text, mixed_words
-
-_APOSTROPHES = str.maketrans("’‘ʼ＇`´", "''''''")
-
-# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt; none of them is heard. The
-# zero width space is there too, but separates words, in Khmer and Thai for instance.
-_IGNORABLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-
-_PRESENTATION = frozenset(("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>"))
-"""Compatibility variants that differ in nothing but how they are drawn."""
-
-_COMPATIBILITY_BLOCKS = re.compile("[\u3000\ufb50-\ufdff\ufe70-\ufefc\uff01-\uffee]")
-"""Characters of which some are such variants."""
+from keyframe_asr.text.spelling import in_one_spelling, with_plain_apostrophes, without_ignorable
 
 _ASCII_DIGITS = frozenset("0123456789")
-
 
 MAX_LOST = 0.01
 """Fraction of the tokens that a form may lose without being the wrong form."""
@@ -140,10 +123,10 @@ class Normaliser:
     def _folded(self, text: str) -> str:
         """Return the text in the form's case and Unicode form, with accents stripped."""
         form = self.form
+        text = in_one_spelling(text) if form.unicode == "NFC" else text
         text = without_ignorable(text)
         if "'" in self._signs:
-            text = text.translate(_APOSTROPHES)
-        text = _fold_presentation(text) if form.unicode == "NFC" else text
+            text = with_plain_apostrophes(text)
         text = unicodedata.normalize(form.unicode, text)
         if form.accents == "strip":
             decomposed = unicodedata.normalize("NFKD" if form.unicode == "NFKC" else "NFD", text)
@@ -221,9 +204,9 @@ def guess_form(texts: Iterable[str]) -> TextForm:
     """Guess the form of texts from their scripts.
 
     Most letters Han: Mandarin, or Mandarin with English if spaces between words would be lost. Most
-    letters kana, Thai or another script without spaces: characters. Otherwise English, if it loses
-    at most `MAX_LOST` of the words, or Mandarin with English if a Han character is there, or
-    generic.
+    letters kana, Thai or another script without spaces: characters, or mixed if spaces would be
+    lost. Otherwise English, if it loses at most `MAX_LOST` of the words, or mixed or Mandarin with
+    English if characters of such scripts are there, or generic.
     """
     lines = list(texts)
     letters = Counter(
@@ -235,27 +218,14 @@ def guess_form(texts: Iterable[str]) -> TextForm:
     unspaced = kana + sum(letters[name] for name in ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"))
     total = letters.total()
     if 2 * (han + unspaced) > total:
-        if 20 * unspaced > han:
-            return TEXT_FORMS["characters"]
-        alone = losses_of(lines, TEXT_FORMS["mandarin"]).fraction <= MAX_LOST
-        return TEXT_FORMS["mandarin" if alone else "mandarin-english"]
-    if losses_of(lines, TEXT_FORMS["english-digits"]).fraction <= MAX_LOST:
+        alone = TEXT_FORMS["characters" if 20 * unspaced > han else "mandarin"]
+        if losses_of(lines, alone).fraction <= MAX_LOST:
+            return alone
+    elif losses_of(lines, TEXT_FORMS["english-digits"]).fraction <= MAX_LOST:
         return TEXT_FORMS["english"]
+    if 20 * unspaced > han:
+        return TEXT_FORMS["mixed"]
     return TEXT_FORMS["mandarin-english" if han else "generic"]
-
-
-def without_ignorable(text: str) -> str:
-    """Remove the characters that Unicode lets every program ignore; ZERO WIDTH SPACE is a space."""
-    return text if text.isascii() else _IGNORABLE.sub("", text).replace("\u200b", " ")
-
-
-def _fold_presentation(text: str) -> str:
-    return _COMPATIBILITY_BLOCKS.sub(lambda found: _folded_variant(found.group()), text)
-
-
-def _folded_variant(character: str) -> str:
-    tag = unicodedata.decomposition(character).partition(" ")[0]
-    return unicodedata.normalize("NFKC", character) if tag in _PRESENTATION else character
 
 
 def _spoken_words(text: str) -> list[str]:

@@ -6,8 +6,8 @@ import re
 import unicodedata
 
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.text.forms import without_ignorable
 from keyframe_asr.text.scripts import is_unspaced
+from keyframe_asr.text.spelling import without_ignorable
 
 _CLAUSE = frozenset(".,;:!?…、。،؛؟।")
 """Signs between clauses; after a letter they say nothing about the number that follows."""

@@ -30,8 +30,9 @@ _UNSPACED = (
 _HAN_CHARACTER = re.compile(f"[{HAN}]")
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 
-_TAKEN_IN = "\u0e33\u0eb3"
-"""Thai and Lao AM: letters that are written upon the one before them."""
+_TAKEN_IN = "\u0e33\u0eb3\u0f0b\u0f0c"
+"""Thai and Lao AM, letters that are written upon the one before them; the Tibetan signs that end a
+syllable."""
 
 _STACKING = "\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d\u1039\u17d2\u1a60"
 """Signs that join the next consonant to the one before them."""
