@@ -57,5 +57,13 @@ class LossInputError(KeyframeError, ValueError):
     """Log-probabilities, targets or lengths for which a loss cannot be computed."""
 
 
-class NarrowBandWarning(UserWarning):
+class KeyframeWarning(UserWarning):
+    """Base class of the warnings of this package; the command line prints each as one line."""
+
+
+class UnfinishedWarning(KeyframeWarning):
+    """A recording of a stream may have been cut off, because the mark of its end is missing."""
+
+
+class NarrowBandWarning(KeyframeWarning):
     """A recording holds a much smaller band of frequencies than the model was trained on."""

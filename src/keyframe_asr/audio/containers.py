@@ -16,7 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from keyframe_asr.audio.byte_source import ByteSource, Stretch
-from keyframe_asr.audio.packets import flac_part, id3_size, is_mpeg_frame, mpeg_parts, ogg_part
+from keyframe_asr.audio.packets import (
+    are_mpeg_frames,
+    first_mpeg_frame,
+    flac_part,
+    id3_size,
+    mpeg_parts,
+    ogg_part,
+)
 from keyframe_asr.audio.parts import CutOffError, Part
 from keyframe_asr.audio.video import video_parts
 
@@ -33,7 +40,10 @@ def parts_of(source: ByteSource) -> list[Part]:
     Raises:
         CutOffError: a recording is shorter than its header says.
     """
-    found = _parts_at(source, id3_size(source, 0))
+    start = id3_size(source, 0)
+    found = _parts_at(source, start)
+    if not found and (place := first_mpeg_frame(source, start)) is not None:
+        found = mpeg_parts(source, place)
     while found and found[-1].stop < source.size:
         # an odd size may be followed by padding
         gaps = range(min(_LARGEST_GAP + 1, source.size - found[-1].stop))
@@ -69,7 +79,7 @@ def _reader(
         return flac_part
     if magic[:4] == b"OggS":
         return ogg_part
-    return mpeg_parts if is_mpeg_frame(source, offset) else None
+    return mpeg_parts if are_mpeg_frames(source, offset) else None
 
 
 @dataclass(frozen=True)
@@ -189,12 +199,17 @@ def _is_unfilled(source: ByteSource, chunk: _Chunk, size: int, layout: _Layout) 
         return after is None or after.size > source.size - after.start
     # beyond 4 GB, some programs write the size modulo 2 ** 32
     wrapped = size < available and (available - size) % 2**32 == 0
-    return wrapped or _is_placeholder(size)
+    # some write the size of the file, with or without the 8 bytes before the size of the whole
+    is_of_file = size in (source.size, source.size - 8)
+    return wrapped or is_of_file or _is_placeholder(size)
 
 
 def _is_placeholder(size: int) -> bool:
-    """True for the sizes that programs write into a pipe, since they do not know the size."""
-    return 0x7FFF_0000 <= size < 2**31 or 0xFFFF_0000 <= size < 2**32 or size >= 2**62
+    """True for the sizes that programs write into a pipe, since they do not know the size.
+
+    For instance 0x7F000000 and 0x7FFFF000 (SoX), 2 ** 31 (arecord) and 2 ** 32 - 1 (FFmpeg).
+    """
+    return 0x7F00_0000 <= size <= 2**31 or 0xFFFF_0000 <= size < 2**32 or size >= 2**62
 
 
 def _size_edits(

@@ -7,6 +7,7 @@ used to allocate memory or to end a recording.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -18,7 +19,7 @@ from keyframe_asr.audio.byte_source import AudioFile, ByteSource, Stretches, nam
 from keyframe_asr.audio.containers import parts_of
 from keyframe_asr.audio.parts import CutOffError, JoinedError, MissingDecoderError, Part
 from keyframe_asr.audio.video import FfmpegFile
-from keyframe_asr.errors import AudioError
+from keyframe_asr.errors import AudioError, UnfinishedWarning
 
 MINIMUM_SAMPLE_RATE = 4_000
 """Hertz; a lower rate cannot carry intelligible speech and indicates a damaged header."""
@@ -33,6 +34,9 @@ SELF_CHECKED = ("HTK", "MP3", "NIST", "WVE")
 """Formats of which libsndfile tells, in its log or by refusing them, that a file was cut off. Other
 formats that `audio.containers` does not know, such as those of samplers and of Matlab, are refused.
 """
+
+_UNSUPPORTED_ENCODING = 4
+"""libsndfile's code of an error: it knows the container, but not the codec in it."""
 
 _SMALLEST_PAYLOAD = 1024
 """Fewer bytes may be less than a packet."""
@@ -67,6 +71,13 @@ def opened_sound(audio: AudioFile) -> Iterator[Sound]:
                     f"{name}: sample rate {parts.sample_rate} Hz is too low, or the header is "
                     f"damaged; use a recording of at least {MINIMUM_SAMPLE_RATE} Hz"
                 )
+        if parts.unfinished:
+            warnings.warn(
+                f"{name}: the end of the stream is missing; what there is was read, but check "
+                "whether the recording was cut off",
+                UnfinishedWarning,
+                stacklevel=2,
+            )
         yield Sound(name, parts)
 
 
@@ -129,13 +140,14 @@ class _PartsInTurn:
         self._open: list[_SndFile | FfmpegFile] = []
         self._source = source
         self._current = 0
+        self.unfinished = False
 
     def __enter__(self) -> _PartsInTurn:
         with ExitStack() as stack:
             stack.callback(self.close)
             for part in parts_of(self._source):
-                opener = FfmpegFile if part.by_ffmpeg else _SndFile
-                self._open.append(opener(self._source, part))
+                self._open.append(_decoder(self._source, part))
+                self.unfinished |= part.unfinished
             kinds = {(part.sample_rate, part.channels) for part in self._open}
             if len(kinds) > 1:
                 rates = ", ".join(f"{rate} Hz x {channels}" for rate, channels in sorted(kinds))
@@ -179,6 +191,18 @@ class _PartsInTurn:
             part.close()
 
 
+def _decoder(source: ByteSource, part: Part) -> _SndFile | FfmpegFile:
+    """Open a part of a file, by FFmpeg if libsndfile lacks the codec."""
+    if part.by_ffmpeg:
+        return FfmpegFile(source, part)
+    try:
+        return _SndFile(source, part)
+    except soundfile.LibsndfileError as error:
+        if error.code != _UNSUPPORTED_ENCODING or not part.known:
+            raise
+        return FfmpegFile(source, part)
+
+
 class _Unseekable(soundfile.SoundFile):  # type: ignore[misc]
     """A file that soundfile reads without asking for its length and without seeking."""
 
@@ -205,7 +229,8 @@ class _SndFile:
         exact = self._file.format != "MP3" and not self._file.subtype.startswith("DWVW")
         self._can_seek = exact and soundfile.SoundFile.seekable(self._file)
         # the last block of a lossy recording may be shorter than its header says
-        self._lossless = self._file.format not in ("MP3", "OGG")
+        lossy = self._file.format in ("MP3", "OGG") or self._file.subtype.startswith("MPEG")
+        self._lossless = not lossy
         if not part.known:
             self._check_by_libsndfile()
 

@@ -16,6 +16,11 @@ from keyframe_asr.audio.parts import CutOffError, Part
 _LARGEST_JUNK = 1 << 16
 """Bytes between two MPEG frames, beyond which nothing more is looked for."""
 
+_FRAMES_IN_A_ROW = 3
+"""MPEG frames of one kind that are no coincidence."""
+
+_TAGS = (b"TAG", b"ID3", b"APE")
+
 _FOLLOWS_FLAC = [
     re.compile(pattern, re.DOTALL)
     for pattern in (rb"fLaC[\0\x80]\0\0\x22", rb"OggS\0\x02", rb"RIFF....WAVE")
@@ -23,6 +28,9 @@ _FOLLOWS_FLAC = [
 """Start of a recording behind a FLAC stream, which does not tell its size in bytes."""
 
 _PAGE = [re.compile(b"OggS")]
+
+_OGG_CODECS = (b"\x01vorbis", b"OpusHead")
+"""First bytes of the codecs that libsndfile decodes; FLAC and Speex are left to FFmpeg."""
 
 _FIRST_PAGE, _LAST_PAGE = 2, 4
 """Flags of an Ogg page."""
@@ -50,7 +58,12 @@ def id3_size(source: ByteSource, offset: int) -> int:
 
 def flac_part(source: ByteSource, offset: int) -> list[Part]:
     """Read a FLAC stream, up to the next recording; decoding shows whether it is whole."""
-    following = source.search(_FOLLOWS_FLAC, offset + 4)
+    # metadata may hold a picture, or the header of the WAV file that was compressed
+    place, last = offset + 4, False
+    while not last and len(head := source.at(place, 4)) == 4:
+        last = head[0] >= 0x80
+        place += 4 + int.from_bytes(head[1:], "big")
+    following = source.search(_FOLLOWS_FLAC, place)
     stop = source.size if following is None else following
     return [Part(((offset, stop),), stop)]
 
@@ -59,11 +72,11 @@ def ogg_part(source: ByteSource, offset: int) -> list[Part]:
     """Read a link of an Ogg chain: pages up to the next link.
 
     Raises:
-        CutOffError: the last page is incomplete, or not marked as the last one.
+        CutOffError: the last page is incomplete, or there are only headers.
     """
-    begun: list[bytes] = []
+    begun: set[bytes] = set()
     ended: set[bytes] = set()
-    place, in_header = offset, True
+    place, in_header, has_sound = offset, True, False
     while len(head := source.at(place, 27)) == 27:
         if head[:4] != b"OggS":
             found = None if ended else source.search(_PAGE, place)
@@ -75,9 +88,10 @@ def ogg_part(source: ByteSource, offset: int) -> list[Part]:
         if flags & _FIRST_PAGE:
             if not in_header:
                 break
-            begun.append(serial)
+            begun.add(serial)
         else:
             in_header = False
+        has_sound |= head[6:14] not in (bytes(8), b"\xff" * 8)  # time at the end of the page
         sizes = source.at(place + 27, head[26])
         place += 27 + head[26] + sum(sizes)
         if len(sizes) < head[26] or place > source.size:
@@ -87,9 +101,12 @@ def ogg_part(source: ByteSource, offset: int) -> list[Part]:
     else:
         if head and not ended:
             raise CutOffError("the last page is incomplete")
-    if not ended & set(begun):
-        raise CutOffError("there is no end-of-stream page")
-    return [Part(((offset, place),), place)]
+    unfinished = not ended & begun
+    if unfinished and not has_sound:
+        raise CutOffError("nothing follows the header")
+    codec = source.at(offset + 27 + source.at(offset + 26, 1)[0], 8)
+    by_ffmpeg = not codec.startswith(_OGG_CODECS)
+    return [Part(((offset, place),), place, by_ffmpeg=by_ffmpeg, unfinished=unfinished)]
 
 
 @dataclass(frozen=True)
@@ -135,13 +152,35 @@ def _frame(head: bytes) -> _Frame | None:
     return _Frame(head[:4], number, layer, hertz, head[3] >> 6 == 3, size)
 
 
-def is_mpeg_frame(source: ByteSource, offset: int) -> bool:
-    """True if an MPEG frame is at `offset`, and after it the next one or the end of the file."""
-    frame = _frame(source.at(offset, 4))
-    if frame is None:
-        return False
-    after = source.at(offset + frame.size, 4)
-    return len(after) < 4 or _frame(after) is not None or after[:3] in (b"TAG", b"ID3", b"APE")
+def are_mpeg_frames(source: ByteSource, offset: int, exact: bool = False) -> bool:
+    """True if MPEG frames of one kind are at `offset`: three, or fewer up to a tag or the end.
+
+    Args:
+        source: the file.
+        offset: place of the first frame.
+        exact: fewer than three must fill the file to its last byte.
+    """
+    place, kind = offset, None
+    for _ in range(_FRAMES_IN_A_ROW):
+        head = source.at(place, 4)
+        frame = _frame(head)
+        if frame is None or kind not in (None, frame.kind):
+            at_end = place == source.size if exact else len(head) < 4
+            return kind is not None and (at_end or head[:3] in _TAGS)
+        kind = frame.kind
+        place += frame.size
+    return True
+
+
+def first_mpeg_frame(source: ByteSource, offset: int) -> int | None:
+    """Return the place of the next MPEG frame behind padding or junk; None if there is none."""
+    junk = source.at(offset, _LARGEST_JUNK)
+    found = junk.find(b"\xff")
+    while found >= 0:
+        if are_mpeg_frames(source, offset + found, exact=True):
+            return offset + found
+        found = junk.find(b"\xff", found + 1)
+    return None
 
 
 @dataclass
@@ -177,10 +216,10 @@ def mpeg_parts(source: ByteSource, offset: int) -> list[Part]:
     """Read MPEG frames; a part begins at each tag that counts frames.
 
     Raises:
-        CutOffError: the last frame is incomplete, or there are fewer than a tag counts.
+        CutOffError: there are fewer frames than a tag counts, or none is complete.
     """
     runs: list[_Run] = []
-    place = offset
+    place, ends_within_frame = offset, False
     while place < source.size:
         frame = _frame(source.at(place, 4))
         if frame is None:
@@ -190,7 +229,8 @@ def mpeg_parts(source: ByteSource, offset: int) -> list[Part]:
             place = after
             continue
         if place + frame.size > source.size:
-            raise CutOffError("the last frame is incomplete")
+            ends_within_frame = True
+            break
         tag = _tag(source, place, frame) if frame.layer == 3 else None
         run = runs[-1] if runs else None
         if tag is not None:
@@ -204,10 +244,20 @@ def mpeg_parts(source: ByteSource, offset: int) -> list[Part]:
         place += frame.size
     for run in runs:
         # some encoders count the frame with the tag
-        if run.announced is not None and run.frames < run.announced - 1:
+        tolerated = 0 if ends_within_frame and run is runs[-1] else 1
+        if run.announced is not None and run.frames < run.announced - tolerated:
             raise CutOffError(f"{run.frames} of {run.announced} frames")
-    parts = [Part(_stretches(source, run), place) for run in runs if run.frames]
-    return parts or [Part(((offset, place),), place, known=False)]
+    runs = [run for run in runs if run.frames]
+    if not runs:
+        if ends_within_frame:
+            raise CutOffError("the first frame is incomplete")
+        return [Part(((offset, place),), place, known=False)]
+    unfinished = ends_within_frame and runs[-1].announced is None
+    stop = source.size if ends_within_frame else place
+    return [
+        Part(_stretches(source, run), stop, unfinished=unfinished and run is runs[-1])
+        for run in runs
+    ]
 
 
 def _after_tags(source: ByteSource, place: int) -> int | None:
@@ -221,13 +271,7 @@ def _after_tags(source: ByteSource, place: int) -> int | None:
         return place + 32 + int(struct.unpack("<I", head[12:16])[0])
     if head[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd"):
         return None
-    junk = source.at(place, _LARGEST_JUNK)
-    found = junk.find(b"\xff", 1)
-    while found >= 0:
-        if is_mpeg_frame(source, place + found):
-            return place + found
-        found = junk.find(b"\xff", found + 1)
-    return None
+    return first_mpeg_frame(source, place)
 
 
 def _tag(source: ByteSource, place: int, frame: _Frame) -> tuple[int | None, bool] | None:

@@ -16,7 +16,8 @@ class Part:
         stop: where the part ends in the file.
         payload: bytes of samples; 0 if unknown.
         known: False if only libsndfile knows the container.
-        by_ffmpeg: libsndfile does not know the container.
+        by_ffmpeg: libsndfile does not know the container or codec.
+        unfinished: a stream of unknown length lacks the mark of its end, or ends within a frame.
     """
 
     stretches: tuple[Stretch, ...]
@@ -24,6 +25,7 @@ class Part:
     payload: int = 0
     known: bool = True
     by_ffmpeg: bool = False
+    unfinished: bool = False
 
 
 class CutOffError(Exception):

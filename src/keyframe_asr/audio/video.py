@@ -23,6 +23,9 @@ _MAGIC = (
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # wma, wmv
 )
 
+_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"meta", b"uuid")
+"""Names of boxes that are not within others."""
+
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 
@@ -63,6 +66,8 @@ def _boxes_end(source: ByteSource, offset: int) -> int:
             return source.size
         if size < 8:
             break
+        if place + size > source.size and name not in _BOXES:
+            break  # a tag, or junk
         place += size
         if place > source.size:
             raise CutOffError(f"the box '{name.decode('latin-1')}' is incomplete")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from keyframe_asr.errors import NarrowBandWarning
+from keyframe_asr.errors import KeyframeWarning
 
 STARTS_AGAIN = "the same command starts again"
 """Advice after the interrupt of a command that keeps nothing."""
@@ -34,7 +34,7 @@ def show_warnings() -> None:
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
-        if issubclass(category, NarrowBandWarning):
+        if issubclass(category, KeyframeWarning):
             _print_line("warning: ", str(message))
         else:
             others(message, category, *place, **where)
