@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from fixtures.errors import refused
+from fixtures.random_model import save_random_model
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
@@ -22,7 +23,7 @@ from keyframe_asr.data.corpora.summary import read_summary
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import load_statistics, measure_statistics
-from keyframe_asr.errors import ManifestError, RecipeError
+from keyframe_asr.errors import ManifestError, ModelError, RecipeError
 from keyframe_asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer, load_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -170,6 +171,43 @@ def test_another_tokenizer_leaves_none_of_the_first(corpus: CorpusListing, tmp_p
     prepare_corpus(corpus, tmp_path)
     assert isinstance(load_tokenizer(tmp_path), CharacterTokenizer)
     assert not (tmp_path / "tokenizer.model").exists()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_random_model(tmp_path / "model")
+
+
+def test_tokenizer_and_form_of_a_trained_model(
+    corpus: CorpusListing, model: Path, tmp_path: Path
+) -> None:
+    texts = ("bad-grey", "féed.")
+    splits = {split: utterances(tmp_path, split, texts) for split in ("train", "dev", "test")}
+    options = PreparationOptions(tokenizer=model, allow_incomplete=True)
+    out = tmp_path / "out"
+    found = prepare_corpus(replace(corpus, language="de", splits=splits), out, options)
+    assert found.summary.form == TEXT_FORMS["english"]
+    assert found.summary.language == "de"
+    assert found.summary.tokenizer == {"kind": "characters"}
+    assert (out / "tokenizer.txt").read_bytes() == (model / "tokenizer.txt").read_bytes()
+    assert set(problems(out)) == {"train-0", "dev-0", "test-0"}
+    assert "⁇" not in problems(out)["dev-0"] and str(model) in problems(out)["dev-0"]
+
+
+def test_a_tokenizer_that_has_changed(corpus: CorpusListing, model: Path, tmp_path: Path) -> None:
+    splits = {"train": utterances(tmp_path, "train", ["bad", "bee"])}
+    listing, out = replace(corpus, splits=splits), tmp_path / "out"
+    options = PreparationOptions(tokenizer=model)
+    prepare_corpus(listing, out, options)
+    assert prepare_corpus(listing, out, options).was_there
+    (model / "tokenizer.txt").write_bytes(CharacterTokenizer("ABDEG").content())
+    assert not prepare_corpus(listing, out, options).was_there
+    assert load_tokenizer(out).vocab_size == 8
+
+
+def test_a_model_that_is_none(corpus: CorpusListing, tmp_path: Path) -> None:
+    with refused(ModelError, tmp_path / "gone"):
+        prepare_corpus(corpus, tmp_path / "out", PreparationOptions(tokenizer=tmp_path / "gone"))
 
 
 def test_too_few_pieces(corpus: CorpusListing, tmp_path: Path) -> None:

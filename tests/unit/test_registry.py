@@ -117,6 +117,13 @@ def test_bad_values_from_python_are_named(option: str, value: object) -> None:
     assert error.value.option == option
 
 
+def test_a_tokenizer_brings_its_form_and_its_size() -> None:
+    for option, value in (("text_form", "generic"), ("units", "bpe"), ("vocab_size", 50)):
+        with pytest.raises(OptionError) as error:
+            PrepareOptions(tokenizer="an4", **{option: value})  # type: ignore[arg-type]
+        assert error.value.option == option
+
+
 def test_source_and_out(source: Path, tmp_path: Path) -> None:
     for given, out, option in ((None, tmp_path / "out", "source"), (source, source, "out")):
         with pytest.raises(OptionError) as error:
@@ -166,6 +173,7 @@ def test_wrong_usage_of_the_command_line(tmp_path: Path) -> None:
         (("an4", "--source", tmp_path, *out, "--language", "english"), ("an4", "--language")),
         (("thchs30", "--source", tmp_path, *out, "--part", "x"), ("thchs30", "--part")),
         (("synthetic-mandarin", *out, "--digits", "keep"), ("synthetic-mandarin", "--digits")),
+        (("an4", *out, "--tokenizer", "an4", "--units", "bpe"), ("--units",)),
     ):
         said = keyframe("prepare", *options).usage_error
         assert all(part in said for part in named), said

@@ -77,6 +77,13 @@ class TextOptions:
             help=f"Form of the texts: {', '.join(TEXT_FORM_NAMES)}. Default: by language."
         ),
     ] = None
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Trained model whose tokenizer and text form are taken, to train it further.",
+        ),
+    ] = None
     units: Annotated[
         Units | None,
         typer.Option(

@@ -51,10 +51,13 @@ class DataConfig(Strict):
         return {name: f"{folder}/{name}.jsonl.gz" for name in ("train", "dev", "test")} | data
 
 
+TokenizerKind = Literal["characters", "sentencepiece", "mixed"]
+
+
 class TokenizerConfig(Strict):
     """Tokens: characters, sentencepiece units, or both."""
 
-    kind: Literal["characters", "sentencepiece", "mixed"] = "characters"
+    kind: TokenizerKind = "characters"
     """`characters` for scripts without spaces, `sentencepiece` for others; `mixed`: every Han
     character, and sentencepiece units of the text between them."""
     vocab_size: int | None = Field(default=None, ge=8)
@@ -112,6 +115,7 @@ _NAMES_OF_A_RUN = (
     "recipe.yaml",
     "state.pt",
     "tensorboard",
+    "tokenizer.mixed.model",
     "tokenizer.model",
     "tokenizer.txt",
 )

@@ -100,6 +100,8 @@ class PrepareOptions:
         digits: leave out transcripts with digits, or keep them unchanged.
         allow_incomplete: continue even if many utterances cannot be used.
         text_form: name of the form of the texts, or a form; None is that of the language.
+        tokenizer: trained model (folder or name) whose tokenizer and text form are taken, instead
+            of `units`, `vocab_size` and `text_form`.
 
     Raises:
         OptionError: a value is not one of the choices, or out of range.
@@ -118,6 +120,7 @@ class PrepareOptions:
     digits: Digits = "refuse"
     allow_incomplete: bool = False
     text_form: str | TextForm | None = None
+    tokenizer: Path | str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("units", (None, *get_args(Units))), ("digits", get_args(Digits))):
@@ -130,6 +133,9 @@ class PrepareOptions:
                 "text_form",
                 f"'{self.text_form}' is not a text form; use one of {', '.join(TEXT_FORM_NAMES)}",
             )
+        for name in ("text_form", "units", "vocab_size"):
+            if self.tokenizer is not None and getattr(self, name) is not None:
+                raise OptionError(name, "is that of the model given as tokenizer; leave it out")
         for name in ("parts", "dev_speakers"):
             if isinstance(getattr(self, name), str):  # would be read letter by letter
                 raise OptionError(name, f"'{getattr(self, name)}' is a string; give a tuple")
@@ -140,7 +146,7 @@ class PrepareOptions:
 
 
 _DEFAULTS = PrepareOptions()
-_EVERY = ("text_form", "units", "vocab_size", "digits", "allow_incomplete")
+_EVERY = ("text_form", "tokenizer", "units", "vocab_size", "digits", "allow_incomplete")
 """Options that every corpus accepts."""
 
 
@@ -170,6 +176,7 @@ def prepare(
         OptionError: the corpus is unknown, or does not accept an option, or lacks a required one.
         ManifestError: the corpus cannot be read or is incomplete, or `out` cannot be written.
         RecipeError: the tokenizer cannot be trained on the texts.
+        ModelError: the model whose tokenizer is given cannot be read.
     """
     source, out = None if source is None else Path(source), Path(out)
     options = options or _DEFAULTS

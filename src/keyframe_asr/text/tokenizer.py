@@ -16,7 +16,7 @@ from typing import Self
 
 import sentencepiece
 
-from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.config.recipe import TokenizerConfig, TokenizerKind
 from keyframe_asr.errors import ManifestError, ModelError, RecipeError
 from keyframe_asr.text.scripts import HAN, is_han
 
@@ -77,6 +77,11 @@ class Tokenizer(ABC):
 
     @property
     @abstractmethod
+    def kind(self) -> TokenizerKind:
+        """Its `tokenizer.kind` in a recipe."""
+
+    @property
+    @abstractmethod
     def file_name(self) -> str:
         """Name of the file to write `content` to: one of `TOKENIZER_FILES`."""
 
@@ -97,6 +102,7 @@ class Tokenizer(ABC):
 class CharacterTokenizer(Tokenizer):
     """One id per character, in the order given; stored one symbol per line, line number = id."""
 
+    kind: TokenizerKind = "characters"
     file_name = _CHARACTERS_FILE
 
     def __init__(self, symbols: Sequence[str]) -> None:
@@ -146,6 +152,7 @@ class CharacterTokenizer(Tokenizer):
 class SentencePieceTokenizer(Tokenizer):
     """A sentencepiece model (arXiv 1808.06226) with the three reserved ids."""
 
+    kind: TokenizerKind = "sentencepiece"
     file_name = _SENTENCEPIECE_FILE
 
     def __init__(self, model: bytes) -> None:
@@ -194,6 +201,7 @@ class MixedTokenizer(SentencePieceTokenizer):
     sentencepiece model. Spaces next to a Han character are no part of the text.
     """
 
+    kind = "mixed"
     file_name = _MIXED_FILE
 
     def encode(self, text: str) -> list[int]:

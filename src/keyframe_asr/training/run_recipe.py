@@ -62,8 +62,7 @@ def _differences(recipe: Recipe, summary: CorpusSummary, tokenizer: TokenizerCon
         wanted += [
             f"tokenizer.{name} '{getattr(recipe.tokenizer, name)}', but "
             f"'{getattr(tokenizer, name)}' was prepared"
-            for name in TokenizerConfig.model_fields
-            if name in recipe.tokenizer.model_fields_set
-            and getattr(recipe.tokenizer, name) != getattr(tokenizer, name)
+            for name in sorted(recipe.tokenizer.model_fields_set & tokenizer.model_fields_set)
+            if getattr(recipe.tokenizer, name) != getattr(tokenizer, name)
         ]
     return wanted

@@ -22,7 +22,7 @@ from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
 def learn_files(
     cuts: Sequence[Cut],
-    config: TokenizerConfig,
+    tokens: TokenizerConfig | Tokenizer,
     out: Path,
     progress: Callable[[str, int, int], None] | None = None,
     unreadable: Callable[[Cut, KeyframeError], None] | None = None,
@@ -31,7 +31,7 @@ def learn_files(
 
     Args:
         cuts: the training split.
-        config: the `tokenizer` section of a recipe.
+        tokens: a tokenizer, or the `tokenizer` section of a recipe, to train one.
         out: folder to write.
         progress: called with the name of the step, the number of utterances done and the total.
         unreadable: called with each cut that cannot be read; its text is not used.
@@ -56,7 +56,11 @@ def learn_files(
         unreadable=leave_out,
         progress=lambda done, total: progress and progress("measuring features", done, total),
     )
-    tokenizer = train_tokenizer((text(cut) for cut in cuts if cut.id not in damaged), config)
+    if isinstance(tokens, Tokenizer):
+        tokenizer = tokens
+    else:
+        texts = (text(cut) for cut in cuts if cut.id not in damaged)
+        tokenizer = train_tokenizer(texts, tokens)
     advice = "choose another --out"
     write_whole(out / tokenizer.file_name, tokenizer.content(), advice, ManifestError)
     write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])

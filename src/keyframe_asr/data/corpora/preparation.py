@@ -5,9 +5,10 @@ the feature statistics of the training split, `problems.txt` with every utteranc
 and the reason, and last `summary.json`, which marks the folder as complete.
 
 Utterances are left out if their recording cannot be read or their transcript cannot be trusted: it
-is empty, or contains spoken letters or digits that its form would drop. Digits are refused by
-default: "42" may be read as "forty two" or "four two", and the usual corpora spell out numbers. If
-they are kept, numbers that the form would change, such as 3.5, are refused still.
+is empty, or contains spoken letters or digits that its form would drop or a given tokenizer lacks.
+Digits are refused by default: "42" may be read as "forty two" or "four two", and the usual corpora
+spell out numbers. If they are kept, numbers that the form would change, such as 3.5, are refused
+still.
 
 A form that loses more than `MAX_LOST` of the words is the wrong form: the preparation stops.
 """
@@ -108,6 +109,7 @@ def prepare_corpus(
         ManifestError: the listing is empty or repeats a name, more than `MAX_PROBLEMS` of the
             utterances cannot be used, or `out` cannot be written.
         RecipeError: the tokenizer cannot be trained on the texts.
+        ModelError: the model whose tokenizer is given cannot be read.
     """
     listing = _checked(listing)
     mark = _fingerprint(listing, options)
@@ -139,11 +141,13 @@ class _Preparation:
     problems: list[str]
     form: TextForm = field(init=False)
     normalise: Normaliser = field(init=False)
+    trained: Tokenizer | None = field(init=False)
     losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
         self.form = self.options.form(self.listing.language)
         self.normalise = normaliser(self.form)
+        self.trained = self.options.trained_tokenizer()
 
     def run(self, mark: str) -> CorpusSummary:
         self._check_form()
@@ -151,19 +155,19 @@ class _Preparation:
         self._check_problems()
         tokenizer = self._learn(splits)
         self._check_problems()
-        config = self.options.tokenizer(self.form) if tokenizer else None
+        config = self.options.tokenizer_config(self.form)
+        notes = notes_on_tokens(tokenizer, config)
+        described = config.model_dump()
+        if self.trained:
+            notes, described = [], {"kind": self.trained.kind}
         summary = CorpusSummary(
             corpus=self.listing.corpus,
             fingerprint=mark,
             splits={split: summarise(cuts, tokenizer) for split, cuts in splits.items()},
-            notes=[
-                *self.listing.notes,
-                *self._more_notes(splits),
-                *notes_on_tokens(tokenizer, self.options.tokenizer(self.form)),
-            ],
+            notes=[*self.listing.notes, *self._more_notes(splits), *notes],
             language=self.listing.language,
             text_form=stored_form(self.form),
-            tokenizer=config.model_dump() if config else None,
+            tokenizer=described if tokenizer else None,
             problems=len(self.problems),
         )
         publish(self.out, summary, splits)
@@ -184,11 +188,13 @@ class _Preparation:
         better = guess_form(texts)
         if losses_of(texts, better).fraction > MAX_LOST:
             better = TEXT_FORMS["generic"]
+        advice = "take the tokenizer of another model"
+        if self.trained is None:
+            advice = f"choose another form, such as --text-form {better.name}"
         raise ManifestError(
             f"{self.listing.corpus}: the text form {self.form.name} of language "
             f"{self.listing.language} loses {self.losses.fraction:.1%} of the words "
-            f"({self.losses.named()}); choose another form, such as --text-form {better.name}, or "
-            "accept the loss with --allow-incomplete"
+            f"({self.losses.named()}); {advice}, or accept the loss with --allow-incomplete"
         )
 
     def _normalised(self) -> dict[str, list[ListedUtterance]]:
@@ -215,8 +221,14 @@ class _Preparation:
                 f"its transcript has {lost}, not used in the text form {self.form.name}: "
                 f"{transcript}"
             )
-        if not self.normalise(transcript):
+        normalised = self.normalise(transcript)
+        if not normalised:
             return f"its transcript has no words: '{transcript}'"
+        if self.trained and (unknown := self.trained.unknown(normalised)):
+            return (
+                f"its transcript has {' '.join(dict.fromkeys(unknown))}, which the tokenizer of "
+                f"{self.options.tokenizer} lacks: {transcript}"
+            )
         return None
 
     def _measured(self, splits: dict[str, list[ListedUtterance]]) -> dict[str, list[Cut]]:
@@ -246,8 +258,8 @@ class _Preparation:
         def leave_out(cut: Cut, error: KeyframeError) -> None:
             damaged[cut.id] = str(error)
 
-        config = self.options.tokenizer(self.form)
-        tokenizer = learn_files(splits["train"], config, self.out, self.progress, leave_out)
+        tokens = self.trained or self.options.tokenizer_config(self.form)
+        tokenizer = learn_files(splits["train"], tokens, self.out, self.progress, leave_out)
         for name, reason in damaged.items():
             self._leave_out(name, reason)
         splits["train"] = [cut for cut in splits["train"] if cut.id not in damaged]
@@ -351,6 +363,8 @@ def _checked(listing: CorpusListing) -> CorpusListing:
 def _fingerprint(listing: CorpusListing, options: PreparationOptions) -> str:
     parts = [f"preparation {VERSION}", listing.corpus, listing.language]
     parts += [repr(replace(options, allow_incomplete=False)), *listing.notes, *listing.problems]
+    if (trained := options.trained_tokenizer()) is not None:
+        parts.append(repr((options.form(listing.language), trained.content())))
     stamps: dict[Path, tuple[int, int]] = {}
     for split, utterances in listing.splits.items():
         parts.append(split)

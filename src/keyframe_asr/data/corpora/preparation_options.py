@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.config.text_choices import Digits, TextFormName, Units
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm, default_form, with_digits
+from keyframe_asr.io.model_folder import CONFIG_FILE, find_model
+from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
 VOCAB_SIZE = 500
 """Default number of sentencepiece pieces."""
@@ -21,6 +25,8 @@ class PreparationOptions:
 
     Attributes:
         text_form: name of the form of the texts, or a form; None is that of the language.
+        tokenizer: trained model (folder or name) whose tokenizer and text form are taken, instead
+            of those of the other options.
         units: tokens; None is pieces for forms with spaces, characters for forms without, and both
             for mixed ones.
         vocab_size: upper bound; None is all characters, or `VOCAB_SIZE` pieces.
@@ -33,15 +39,22 @@ class PreparationOptions:
     digits: Digits = "refuse"
     allow_incomplete: bool = False
     text_form: TextFormName | TextForm | None = None
+    tokenizer: Path | str | None = None
 
     def form(self, language: str) -> TextForm:
-        """Return the form of the texts."""
+        """Return the form of the texts. Raises `ModelError` if there is no such model."""
+        if self.tokenizer is not None:
+            return load_model_folder_config(find_model(self.tokenizer) / CONFIG_FILE).text_form
         given = self.text_form
         form = TEXT_FORMS[given] if isinstance(given, str) else given or default_form(language)
         return with_digits(form) if self.digits == "keep" else form
 
-    def tokenizer(self, form: TextForm) -> TokenizerConfig:
-        """Return the `tokenizer` section of a recipe."""
+    def trained_tokenizer(self) -> Tokenizer | None:
+        """Load the tokenizer of the model, if one is given. Raises `ModelError` if that fails."""
+        return None if self.tokenizer is None else load_tokenizer(find_model(self.tokenizer))
+
+    def tokenizer_config(self, form: TextForm) -> TokenizerConfig:
+        """Return the `tokenizer` section of a recipe, to train a tokenizer."""
         units = self.units or _USUAL_UNITS[form.separation]
         if units == "characters":
             return TokenizerConfig(kind="characters", vocab_size=self.vocab_size)

@@ -76,7 +76,8 @@ class CorpusSummary:
         notes: notes for users of the corpus.
         language: tag of the language of the texts; "" in old preparations.
         text_form: form of the texts, its name or its fields as in a recipe; "" in old preparations.
-        tokenizer: `tokenizer` section of a recipe; None without a tokenizer.
+        tokenizer: `tokenizer` section of a recipe, only its `kind` if the tokenizer is that of a
+            trained model; None without a tokenizer.
         problems: number of utterances left out; `problems.txt` lists them.
     """
 

@@ -175,7 +175,7 @@ def make_corpus(
                 if progress:
                     done = sum(map(len, splits.values()))
                     progress("speaking", done, sum(counts.values()))
-        config = texts.tokenizer(form) if texts else None
+        config = texts.tokenizer_config(form) if texts else None
         tokenizer = learn_files(splits["train"], config, out, progress) if config else None
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
