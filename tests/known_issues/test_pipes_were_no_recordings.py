@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -99,6 +100,23 @@ def test_pipes_and_several_processes(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.stderr
     (first, text), (second, other) = (line.split("\t") for line in found.stdout.splitlines())
     assert ([first, second], text) == (files, other)
+
+
+def test_options_that_are_pipes(pipe: Path, tmp_path: Path) -> None:
+    """They are described in the output and read by the recogniser, which is once too often."""
+    model = save_random_model(tmp_path / "model")
+    (tmp_path / "a.wav").write_bytes(encoded("WAV", "FLOAT", noise(0.25), RATE))
+    words = "fade\ncab\n"
+    (tmp_path / "words").write_text(words)
+    thread = written(pipe, words.encode())
+    digests = []
+    for file in (pipe, tmp_path / "words"):
+        command = ("transcribe", model, tmp_path / "a.wav", "--format", "json", "--beam", 2)
+        found = keyframe(*command, "--hotwords", file)
+        assert found.exit_code == 0, found.stderr
+        digests.append(json.loads(found.stdout)["options"]["hotwords"]["sha256"])
+    thread.join()
+    assert digests[0] == digests[1]
 
 
 def test_standard_input() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,7 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats import FORMATS, Source, render
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.io.pipes import copied_pipe
 from keyframe_asr.results import RecognitionResult, Transcript
 
 RECOGNITION_FLAGS: Flags = {
@@ -134,6 +137,7 @@ def transcribe(
     advice = f"what is written is kept; {go_on}" if to_files else STARTS_AGAIN
     with (
         advice_on_interrupt(advice),
+        _read_once(options) as options,
         TranscribingReport(found, [job.path for job in todo]) as report,
     ):
         if jobs:
@@ -178,6 +182,22 @@ def _writer(
     record = OutputRecord(destination.out, settings, fingerprint(settings))
     channel = 1 if options.channel is None else options.channel + 1
     return Writer(output, several, channel, settings | {"version": __version__}, record)
+
+
+@contextmanager
+def _read_once(options: RecognitionOptions) -> Iterator[RecognitionOptions]:
+    """Yield options whose files can be read again: they are described, then read by each process.
+
+    Pipes are copied to temporary files.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        named = {one.name: getattr(options, one.name) for one in fields(options)}
+        files = {
+            name: copied_pipe(value, Path(folder, name))
+            for name, value in named.items()
+            if isinstance(value, Path)
+        }
+        yield replace(options, **files)
 
 
 def _is_there(file: Path | None) -> bool:

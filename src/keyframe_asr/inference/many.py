@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import signal
-import stat
 import tempfile
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -18,12 +17,13 @@ from typing import Any
 
 import torch
 
-from keyframe_asr.errors import KeyframeError
+from keyframe_asr.errors import KeyframeError, NarrowBandWarning
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.file_size import file_size
 from keyframe_asr.io.model_folder import find_model
+from keyframe_asr.io.pipes import copied_pipe
 from keyframe_asr.results import RecognitionResult
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000
@@ -94,21 +94,9 @@ def _with_pipes_copied(
 ) -> Iterator[RecognitionResult]:
     """Recognise by processes, which cannot open every pipe that this one can."""
     with tempfile.TemporaryDirectory() as folder:
-        files = [_copied(path, Path(folder, str(index))) for index, path in enumerate(paths)]
+        files = [copied_pipe(path, Path(folder, str(index))) for index, path in enumerate(paths)]
         for result in _by_processes(files, work, progress):
             yield replace(result, path=paths[result.index])
-
-
-def _copied(path: Path, target: Path) -> Path:
-    """Copy a pipe to a file; returns the file to read, which is `path` itself for all others."""
-    try:
-        if not stat.S_ISFIFO(path.stat().st_mode):
-            return path
-        with path.open("rb") as pipe, target.open("wb") as file:
-            shutil.copyfileobj(pipe, file)
-    except (OSError, ValueError):
-        return path  # whoever reads it will tell
-    return target
 
 
 def _by_processes(
@@ -120,6 +108,7 @@ def _by_processes(
     groups = deque(groups_by_size(paths, workers))
     pool = ProcessPoolExecutor(workers, context, _start_worker, (started, messages, work))
     running: dict[Future[list[RecognitionResult]], list[int]] = {}
+    warned: set[type[Warning]] = set()
     try:
         while groups or running:
             while groups and len(running) < GROUPS_AHEAD * workers:
@@ -129,9 +118,11 @@ def _by_processes(
                     running[pool.submit(_recognise_group, given)] = group
             done, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
             while not messages.empty():
-                index, fraction = messages.get()
-                if progress is not None:
-                    progress(index, fraction)
+                message = messages.get()
+                if isinstance(message, Warning):
+                    _warn_again(message, warned)
+                elif progress is not None:
+                    progress(*message)
             for future in done:
                 for index, result in zip(running.pop(future), future.result(), strict=True):
                     yield replace(result, index=index)
@@ -142,6 +133,13 @@ def _by_processes(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _warn_again(warning: Warning, warned: set[type[Warning]]) -> None:
+    """Warn in this process as one of its workers did; of a narrow band once, not once by each."""
+    if not isinstance(warning, NarrowBandWarning) or type(warning) not in warned:
+        warned.add(type(warning))
+        warnings.warn(warning, stacklevel=2)
 
 
 @contextmanager
@@ -166,6 +164,7 @@ def _start_worker(started: Any, messages: Any, work: _Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # blocked by `_interrupts_blocked`
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    warnings.showwarning = lambda message, *_, **__: messages.put(message)
     with started.get_lock():
         number = started.value
         started.value += 1
