@@ -24,6 +24,7 @@ KINDS = {
     "webm": ("webm", "libopus", 48_000, {}),
     "mkv": ("matroska", "pcm_s16le", 16_000, {}),
     "aac": ("adts", "aac", 16_000, {}),
+    "wv": ("wv", "wavpack", 16_000, {}),
     # codecs that libsndfile lacks in containers that it knows
     "ogg": ("ogg", "flac", 16_000, {}),
     "caf": ("caf", "alac", 16_000, {}),
@@ -76,7 +77,7 @@ def test_cut_off_videos_are_refused(kind: str) -> None:
             read_audio(content[: len(content) * tenth // 10])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"wv"}))  # which is refused
 def test_joined_videos_are_read_to_the_end(kind: str) -> None:
     content = video(kind)
     assert read_audio(2 * content).size == pytest.approx(2 * read_audio(content).size, abs=400)

@@ -126,7 +126,7 @@ def test_a_list_on_standard_input_names_each(model: Path, folder: Path) -> None:
 
 
 def test_a_long_recording(model: Path, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.flac", noise(45.0, rate=8000), 8000)
+    soundfile.write(tmp_path / "long.flac", noise(45.0, rate=22_050), 22_050)
     result = transcribe(
         model,
         tmp_path / "long.flac",

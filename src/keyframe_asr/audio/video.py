@@ -26,6 +26,9 @@ _MAGIC = (
 _BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"meta", b"uuid")
 """Names of boxes that are not within others."""
 
+_EXACT = ("ape", "tta", "wv")
+"""FFmpeg's names of lossless formats that count their samples in a header."""
+
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 
@@ -133,6 +136,7 @@ class FfmpegFile:
         # the same samples as 32-bit floats
         self._converted = av.AudioResampler(format="fltp", rate=self.sample_rate)
         self._blocks = self._decode()
+        self._decoded = 0
         self._left = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int) -> npt.NDArray[np.float32]:
@@ -144,6 +148,10 @@ class FfmpegFile:
                 size += len(block)
         if self._bytes.error is not None:
             raise self._bytes.error
+        self._decoded += size - len(self._left)
+        short = size < frames and self._decoded < self.announced
+        if short and self._container.format.name in _EXACT:
+            raise CutOffError(f"{self._decoded} of {self.announced} samples")
         found = np.concatenate(blocks)
         self._left = found[frames:]
         return found[:frames]

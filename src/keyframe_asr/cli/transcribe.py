@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -191,13 +191,12 @@ def _read_once(options: RecognitionOptions) -> Iterator[RecognitionOptions]:
     Pipes are copied to temporary files.
     """
     with tempfile.TemporaryDirectory() as folder:
-        named = {one.name: getattr(options, one.name) for one in fields(options)}
-        files = {
-            name: copied_pipe(value, Path(folder, name))
-            for name, value in named.items()
-            if isinstance(value, Path)
-        }
-        yield replace(options, **files)
+        hotwords, model = options.hotwords, options.language_model
+        yield replace(
+            options,
+            hotwords=hotwords and copied_pipe(hotwords, Path(folder, "hotwords")),
+            language_model=model and copied_pipe(model, Path(folder, "language_model")),
+        )
 
 
 def _is_there(file: Path | None) -> bool:
