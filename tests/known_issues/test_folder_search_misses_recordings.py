@@ -92,6 +92,8 @@ def test_a_folder_that_cannot_be_read_is_a_failure(
     assert [one.path.as_posix() for one in recordings.named] == ["in/a/x.wav"]
     (error,) = recordings.failed
     assert str(error).startswith("in/b: ")
+    (error,) = recordings_named(["in/b"]).failed  # nothing more that it has no recordings
+    assert os.strerror(errno.EIO) in str(error)
     monkeypatch.undo()
 
 

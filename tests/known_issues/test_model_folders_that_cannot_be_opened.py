@@ -3,8 +3,10 @@ file ended in a traceback."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,22 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
             find_model(model)
     finally:
         model.chmod(0o755)
+
+
+def test_a_folder_whose_content_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a file system that refuses, because a superuser may open everything."""
+    model = save_random_model(tmp_path / "model")
+    plain = os.stat
+
+    def refusing(path: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{model}/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return plain(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refusing)
+        with refused(ModelError, f"{model}: ", os.strerror(errno.EACCES)):
+            find_model(model)
 
 
 def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:

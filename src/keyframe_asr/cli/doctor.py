@@ -39,6 +39,8 @@ REQUIRED = {
 EXTRAS = {
     "matplotlib": "plot",
     "zhplot": "plot",
+    "fonttools": "plot",
+    "av": "video",
     "silero-vad": "vad",
     "transformers": "pretrained",
     "espeakng-loader": "demo",
@@ -46,7 +48,7 @@ EXTRAS = {
 """Optional packages, each with an extra that installs it. Some take seconds to import, so only
 their versions are looked up."""
 
-SHOWN_IF_THERE = ("onnxruntime", "av")
+SHOWN_IF_THERE = ("onnxruntime",)
 
 
 def doctor() -> None:

@@ -86,6 +86,7 @@ class _Finder:
             self.found.failed.append(AudioError("'': an empty path; give a file or folder"))
             return
         path = given if os.path.lexists(given) else os.path.expanduser(given)
+        failures = len(self.found.failed)
         if os.path.isdir(path):
             found = [(one, Path(one).relative_to(path)) for one in self._in_folder(path)]
             problem = "a folder without recordings; give audio files"
@@ -97,11 +98,9 @@ class _Finder:
             self._add(path, Path(path) if inside else Path(Path(path).name))
             return
         self.found.searched = True
-        failures, skipped = len(self.found.failed), len(self.found.skipped)
         for one, relative in found:
             self._add_found(one, relative)
-        silent = (failures, skipped) == (len(self.found.failed), len(self.found.skipped))
-        if not found and silent:
+        if not found and failures == len(self.found.failed):
             self.found.failed.append(AudioError(f"{path}: {problem}"))
 
     def _add(self, path: str, relative: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -74,6 +75,8 @@ def _found(model: str | Path) -> Path:
     if os.path.isfile(folder / "model" / CONFIG_FILE):
         raise ModelError(f"{model}: the folder of a training run; give {folder / 'model'}")
     if os.path.isdir(folder):
+        with suppress(FileNotFoundError):
+            os.stat(folder / CONFIG_FILE)  # raises where permissions hide the file
         raise ModelError(
             f"{model}: contains no {CONFIG_FILE}; give a model folder, or one of: {names}"
         )
