@@ -42,6 +42,14 @@ def test_plan_counts_what_training_does(corpus: Path, tmp_path: Path) -> None:
     assert all(one.utterances == 12 for one in plan.stages)
 
 
+def test_plan_reads_no_recordings(tmp_path: Path) -> None:
+    corpus = small_corpus(tmp_path)
+    for path in tmp_path.rglob("*.wav"):
+        path.unlink()
+    plan = plan_recipe(tone_recipe(corpus, three_stages(1)), tmp_path / "scratch")
+    assert plan.stages[0].hours > 0
+
+
 def test_memory_grows_with_the_batch_and_the_network(corpus: Path, tmp_path: Path) -> None:
     from keyframe_asr.config.recipe import Recipe
     from keyframe_asr.model.network import KeyframeNetwork

@@ -81,7 +81,7 @@ def plan_recipe(
 
     Args:
         recipe: recipe of the run.
-        scratch: empty folder for the tokenizer and the statistics, which are computed.
+        scratch: empty folder for the tokenizer.
         initial, reinitialise: as in `train`; weights that do not match are logged.
 
     Raises:
@@ -92,8 +92,7 @@ def plan_recipe(
     recipe = with_architecture(complete_recipe(recipe))
     features = FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep=False)
     with TrainingLog(scratch, quiet=True) as log:
-        # the statistics are not used, so a pretrained encoder need not run
-        data = load_run_data(recipe, scratch, features, log, resume=False)
+        data = load_run_data(recipe, scratch, None, log, resume=False)
     network = new_network(recipe, data.tokenizer.vocab_size)
     if start is not None:
         with TrainingLog(scratch) as log:

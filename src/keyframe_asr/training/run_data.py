@@ -56,7 +56,7 @@ class RunData:
 def load_run_data(
     recipe: Recipe,
     folder: Path,
-    store: Store,
+    store: Store | None,
     log: TrainingLog,
     *,
     resume: bool,
@@ -68,7 +68,8 @@ def load_run_data(
     Args:
         recipe: recipe of the run.
         folder: folder of the run; tokenizer and statistics are stored there.
-        store: features of the network's input, for the statistics.
+        store: features of the network's input, for the statistics; None to read no recordings,
+            which gives a mean of 0 and a deviation of 1.
         log: logs which utterances are left out.
         resume: True if tokenizer and statistics exist in `folder`.
 
@@ -85,7 +86,12 @@ def load_run_data(
     }
     if not resume:
         _make_tokenizer_and_statistics(cuts[common], recipe, folder, store, log)
-    tokenizer, statistics = load_tokenizer(folder), load_statistics(folder)
+    tokenizer = load_tokenizer(folder)
+    mean, inverse_std = torch.zeros(1), torch.ones(1)
+    if store is not None:
+        statistics = load_statistics(folder)
+        mean = torch.tensor(statistics["mean"])
+        inverse_std = torch.tensor(statistics["inverse_std"])
     names = [_joined(stage.manifests) or common for stage in recipe.stages]
     for name in dict.fromkeys(names):
         _name_long(name, cuts[name], recipe, log.warning)
@@ -98,8 +104,8 @@ def load_run_data(
         tuple(train[name] for name in names),
         alignable(dev_name, cuts[dev_name], tokenizer, recipe, 1.0, log.warning),
         tokenizer,
-        torch.tensor(statistics["mean"]),
-        torch.tensor(statistics["inverse_std"]),
+        mean,
+        inverse_std,
     )
 
 
@@ -188,7 +194,7 @@ def _load_all(manifests: list[str]) -> CutSet:
 
 
 def _make_tokenizer_and_statistics(
-    train: CutSet, recipe: Recipe, folder: Path, store: Store, log: TrainingLog
+    train: CutSet, recipe: Recipe, folder: Path, store: Store | None, log: TrainingLog
 ) -> None:
     """Make tokenizer and statistics, or copy those of a prepared corpus, into the run's folder."""
     prepared = recipe.data.prepared
@@ -201,9 +207,11 @@ def _make_tokenizer_and_statistics(
     statistics = None
     if prepared is not None and recipe.model.pretrained is None:  # a corpus has only fbank's
         statistics = _prepared_statistics(recipe, Path(prepared))
+    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
+    if store is None:
+        return
     if statistics is None or statistics["level"] != level:
         statistics = measure_statistics(list(train), store, level=level, say=log.info)
-    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
     write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_SPACE, TrainingError)
 
 
