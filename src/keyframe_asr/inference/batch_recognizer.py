@@ -271,7 +271,8 @@ def checked_samples(samples: object) -> Samples:
         samples = floats.detach().cpu().numpy()
     if not isinstance(samples, np.ndarray):
         raise AudioError(
-            f"type {type(samples).__name__} is not a recording; give {_ACCEPTED}, a file or its bytes"
+            f"type {type(samples).__name__} is not a recording; give {_ACCEPTED}, a file or its "
+            "bytes"
         )
     is_integer = samples.dtype == np.int16
     if samples.ndim != 1 or not (is_integer or np.issubdtype(samples.dtype, np.floating)):
