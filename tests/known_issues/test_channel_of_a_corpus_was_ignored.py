@@ -18,8 +18,8 @@ from keyframe_asr.audio.reading import Samples, read_audio, read_length
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.checks.utterance import audio_facts
 from keyframe_asr.data.corpora import kaldi, tables
+from keyframe_asr.data.corpora.listed_cut import cut_of
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
-from keyframe_asr.data.corpora.preparation import cut_of
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import load_manifest, save_manifest
 from keyframe_asr.errors import AudioError, ManifestError, OptionError

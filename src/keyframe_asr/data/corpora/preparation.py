@@ -21,11 +21,12 @@ from dataclasses import astuple, dataclass, field, replace
 from os.path import abspath
 from pathlib import Path
 
-from lhotse.cut import Cut, MonoCut
+from lhotse.cut import Cut
 
 from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
 from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
+from keyframe_asr.data.corpora.listed_cut import cut_of
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
@@ -40,7 +41,6 @@ from keyframe_asr.data.corpora.summary import (
     summarise,
     write_lines,
 )
-from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.text.forms import (
     MAX_LOST,
@@ -61,9 +61,6 @@ VERSION = "2"
 
 MAX_PROBLEMS = 0.01
 """Fraction of unusable utterances above which the preparation fails."""
-
-OVERHANG = 0.5
-"""Seconds by which a segment may exceed its recording: the times of segments are rounded."""
 
 THREADS = 8
 """Threads that read audio headers; they mostly wait for the disk or release the GIL."""
@@ -305,40 +302,6 @@ class _Preparation:
                 f"details in {PROBLEMS}"
             )
         return notes
-
-
-def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
-    """Return the cut of an utterance in a recording of this length, or why there is none."""
-    first = round(utterance.start * length.sample_rate)
-    last = length.samples
-    if utterance.end is not None:
-        last = round(utterance.end * length.sample_rate)
-    seconds = length.samples / length.sample_rate
-    if last > length.samples + OVERHANG * length.sample_rate:
-        return (
-            f"{utterance.audio}: ends at {seconds:.2f} s, utterance ends at {utterance.end:.2f} s"
-        )
-    last = min(last, length.samples)
-    if not 0 <= first < last:
-        return (
-            f"{utterance.audio}: {seconds:.2f} s long, utterance starts at {utterance.start:.2f} s"
-        )
-    channel = utterance.channel
-    if utterance.may_be_apart and length.channels == 1:
-        channel = None
-    if channel is not None and channel >= length.channels:
-        return f"{utterance.audio}: has {length.channels} channels, not channel {channel}, from 0"
-    whole = utterance.start == 0 and utterance.end is None
-    return make_cut(
-        utterance.id,
-        utterance.speaker,
-        utterance.text,
-        utterance.audio,
-        length.samples,
-        length.sample_rate,
-        None if whole else (first, last),
-        (channel, length.channels) if channel is not None and length.channels > 1 else None,
-    )
 
 
 def _checked(listing: CorpusListing) -> CorpusListing:
