@@ -37,6 +37,10 @@ class FrontEnd(Protocol):
     def width(self) -> int:
         """Values per frame."""
 
+    @property
+    def level(self) -> float | None:
+        """Level to which recordings are brought, in decibels; None leaves them as they are."""
+
     def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute the features of a whole recording."""
 
@@ -50,8 +54,9 @@ def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> Fr
     if pretrained is None:
         return Fbank(config)
     if pretrained.family == "whisper":
-        return WhisperMel(int((pretrained.architecture or {}).get("num_mel_bins", 80)))
-    return NormalisedWaveform()
+        bins = int((pretrained.architecture or {}).get("num_mel_bins", 80))
+        return WhisperMel(bins, config.level)
+    return NormalisedWaveform(config.level)
 
 
 def num_frames(num_samples: int) -> int:
@@ -82,8 +87,7 @@ class Fbank:
         features = np.empty((frames, self.num_mel_bins), dtype=np.float32)
         if frames == 0:
             return features
-        if self.level is not None:
-            samples = at_level(samples, self.level)
+        samples = _levelled(samples, self.level)
         extractor = kaldi_native_fbank.OnlineFbank(self._options())
         # Kaldi computes features from 16-bit integers
         scaled = np.ascontiguousarray(samples, dtype=np.float32) * np.float32(_INT16_SCALE)
@@ -112,7 +116,7 @@ class WhisperMel:
     As in the original, values are clamped to at least the utterance's maximum minus 8.
     """
 
-    def __init__(self, num_mel_bins: int) -> None:
+    def __init__(self, num_mel_bins: int, level: float | None = None) -> None:
         try:
             from transformers import WhisperFeatureExtractor
         except ImportError:
@@ -121,6 +125,7 @@ class WhisperMel:
                 "pip install 'keyframe-asr[pretrained]'"
             ) from None
         self.width = num_mel_bins
+        self.level = level
         extractor: Any = WhisperFeatureExtractor
         self._extractor = extractor(feature_size=num_mel_bins)
 
@@ -129,6 +134,7 @@ class WhisperMel:
         frames = samples.size // FRAME_SHIFT_SAMPLES
         if frames == 0:
             return np.empty((0, self.width), dtype=np.float32)
+        samples = _levelled(samples, self.level)
         # reflection padding needs more than half a window of samples
         missing = max(0, self._extractor.n_fft - samples.size)
         computed = self._extractor(
@@ -147,10 +153,18 @@ class NormalisedWaveform:
 
     width = 1
 
+    def __init__(self, level: float | None = None) -> None:
+        self.level = level
+
     def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute (S, 1) float32."""
         if samples.size == 0:
             return np.empty((0, 1), dtype=np.float32)
+        samples = _levelled(samples, self.level)
         centred = samples - samples.mean(dtype=np.float64)
         scaled: npt.NDArray[np.float64] = centred / np.sqrt(centred.var() + 1e-7)
         return scaled.astype(np.float32)[:, None]
+
+
+def _levelled(samples: Samples, level: float | None) -> Samples:
+    return samples if level is None else at_level(samples, level)

@@ -21,8 +21,7 @@ class FeaturesConfig(Strict):
     """Mel bins per 10 ms frame; not used with a pretrained encoder."""
     level: float | None = Field(default=-20.0, ge=-60, le=0)
     """Level to which every utterance is brought, in decibels relative to full scale; `null`: the
-    level of the recording. Defined in `keyframe_asr.audio.level`; not used with a pretrained
-    encoder."""
+    level of the recording. Defined in `keyframe_asr.audio.level`."""
     band: float = Field(default=8000.0, gt=0, le=8000)
     """Highest frequency of the training recordings in hertz: 4000 for telephone speech. Recognition
     warns of recordings that hold much less."""

@@ -50,7 +50,7 @@ class EncodedStore:
     def __init__(self, features: FeatureStore, encoder: PretrainedEncoder, folder: Path) -> None:
         self._features = features
         self._encoder = encoder
-        self._folder = folder / _digest(encoder)[:16]
+        self._folder = folder / _digest(encoder, features.level)[:16]
         self._contents: dict[Path, str] = {}
 
     @property
@@ -177,9 +177,11 @@ class EncodedStore:
         return self._folder / name[:2] / f"{name[2:34]}.npy"
 
 
-def _digest(encoder: PretrainedEncoder) -> str:
-    """Digest of the weights, the architecture, the layers used and the class of the encoder."""
-    described = [FORMAT, type(encoder).__name__, encoder.chosen, encoder.architecture]
+def _digest(encoder: PretrainedEncoder, level: float | None) -> str:
+    """Digest of the weights, the architecture, the layers, the class, and the level of the input."""
+    described: list[object] = [FORMAT, type(encoder).__name__, encoder.chosen, encoder.architecture]
+    if level is not None:
+        described.append(level)
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         values = tensor.detach().cpu().contiguous()

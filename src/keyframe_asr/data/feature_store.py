@@ -70,6 +70,11 @@ class FeatureStore:
         """F, the width of the features."""
         return self._front_end.width
 
+    @property
+    def level(self) -> float | None:
+        """Level to which recordings are brought, in decibels; None leaves them as they are."""
+        return self._front_end.level
+
     def prepare(self, cuts: Iterable[Cut], say: Callable[[str], None]) -> None:
         """Do nothing: features are computed on demand."""
 

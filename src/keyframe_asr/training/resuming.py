@@ -90,7 +90,7 @@ def resume_recipe(recipe: Recipe, folder: Path, progress: Progress) -> Resumed:
 def _stored(path: Path) -> Recipe:
     """Read the recipe of a run; without `features.level`, it took recordings as they are."""
     recipe, stored = load_recipe(path), read_yaml(path)
-    if recipe.model.pretrained is not None or "level" in (stored.get("features") or {}):
+    if "level" in (stored.get("features") or {}):
         return recipe
     return load_recipe(path, ["features.level=null"])
 
