@@ -1,8 +1,7 @@
 """What the shipped models write of fixed recordings, short ones in every decode mode.
 
-`python tests/golden/shipped_models.py` rewrites `tests/golden/shipped_models.json`. The file holds
-what they wrote before options, model folders and rooms of the code were reordered; rewrite it only
-when a model itself is replaced.
+`python tests/golden/shipped_models.py` rewrites `tests/golden/shipped_models.json`; rewrite it only
+when a model or its `config.yaml` is changed.
 """
 
 from __future__ import annotations

@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.random_model import RATE, noise, random_model
-from keyframe_asr.audio.features import Fbank
+from keyframe_asr.audio.features import Fbank, FrontEnd, NormalisedWaveform, WhisperMel
 from keyframe_asr.audio.level import LOWEST_LEVEL, RunningLevel, at_level, speech_level
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.voice_activity import HOP, LoudnessDetector, SileroDetector
-from keyframe_asr.config.model import FeaturesConfig
+from keyframe_asr.config.model import FeaturesConfig, load_model_folder_config
 from keyframe_asr.data.corpora.synthetic.espeak import SpeechSynthesiser
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer, load
+from keyframe_asr.io.model_folder import find_model
 
 RECOGNISER = Recognizer(random_model(), "cpu")
 SPEECH_LIKE = noise(3.0)
@@ -76,12 +77,22 @@ def test_the_shipped_model_hears_a_quiet_voice(decibels: float) -> None:
     assert recogniser.transcribe(amplified(half, decibels), "ctc").text == expected
 
 
-@given(gains)
-@settings(max_examples=20)
-def test_features_do_not_follow_the_gain(decibels: float) -> None:
-    fbank = Fbank(FeaturesConfig())
-    found = fbank(amplified(SPEECH_LIKE, decibels))
-    np.testing.assert_allclose(found, fbank(SPEECH_LIKE), atol=1e-3)
+@pytest.mark.parametrize(
+    "compute",
+    [Fbank(FeaturesConfig()), WhisperMel(80, -20.0), NormalisedWaveform(-20.0)],
+    ids=lambda one: type(one).__name__,
+)
+@given(decibels=gains)
+@settings(max_examples=10)
+def test_features_do_not_follow_the_gain(compute: FrontEnd, decibels: float) -> None:
+    found = compute(amplified(SPEECH_LIKE, decibels))
+    np.testing.assert_allclose(found, compute(SPEECH_LIKE), atol=1e-3)
+
+
+@pytest.mark.parametrize("model", ["demo", "an4", "english", "mandarin"])
+def test_every_shipped_model_has_a_level(model: str) -> None:
+    config = load_model_folder_config(find_model(model) / "config.yaml")
+    assert config.features.level is not None
 
 
 def test_recordings_are_taken_as_they_are_on_request() -> None:

@@ -178,7 +178,7 @@ class EncodedStore:
 
 
 def _digest(encoder: PretrainedEncoder, level: float | None) -> str:
-    """Digest of the weights, the architecture, the layers, the class, and the level of the input."""
+    """Digest of weights, architecture, layers used, class, and level of the recordings."""
     described: list[object] = [FORMAT, type(encoder).__name__, encoder.chosen, encoder.architecture]
     if level is not None:
         described.append(level)
