@@ -47,7 +47,9 @@ def test_mp3_with_tags_between() -> None:
     np.testing.assert_array_equal(samples, np.tile(read_audio(content), 2))
 
 
-@pytest.mark.parametrize("other", [encoded("WAV", "PCM_16", tone(), 16_000), None])
+@pytest.mark.parametrize(
+    "other", [encoded("WAV", "PCM_16", tone(), 16_000), None], ids=["rate", "channels"]
+)
 def test_joined_files_that_do_not_fit_together(other: bytes | None) -> None:
     other = other or encoded("WAV", "PCM_16", tone(4000, 2))
     with refused(AudioError, 8000):

@@ -48,7 +48,9 @@ def test_sizes_of_a_wav_that_programs_write_for_unknown_ones(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", [ID3V1, ID3V2, JUNK, b"LIST\x09\0\0\0INFOISFT\0", b"id3 \xff\0\0\0"]
+    "tail",
+    [ID3V1, ID3V2, JUNK, b"LIST\x09\0\0\0INFOISFT\0", b"id3 \xff\0\0\0"],
+    ids=["id3v1", "id3v2", "junk", "list", "odd chunk"],
 )
 def test_what_follows_the_samples_of_a_wav(tail: bytes) -> None:
     assert_same(WAV + tail, WAV)
@@ -61,7 +63,9 @@ def with_metadata(kind: int, content: bytes) -> bytes:
     return FLAC[:4] + head + block + FLAC[42:]
 
 
-@pytest.mark.parametrize("inside", [WAV[:44], FLAC[:100], encoded("OGG", "OPUS")[:100]])
+@pytest.mark.parametrize(
+    "inside", [WAV[:44], FLAC[:100], encoded("OGG", "OPUS")[:100]], ids=["wav", "flac", "ogg"]
+)
 def test_a_flac_with_the_start_of_a_file_in_its_metadata(inside: bytes) -> None:
     """As of the WAV file that `flac --keep-foreign-metadata` compressed."""
     assert_same(with_metadata(2, b"riff" + inside), FLAC)
@@ -69,14 +73,22 @@ def test_a_flac_with_the_start_of_a_file_in_its_metadata(inside: bytes) -> None:
 
 
 @pytest.mark.parametrize("with_table", [True, False])
-@pytest.mark.parametrize("front", [b"", 3 * ID3V2, bytes(417), ID3V2 + bytes(2000), JUNK[:300]])
+@pytest.mark.parametrize(
+    "front",
+    [b"", 3 * ID3V2, bytes(417), ID3V2 + bytes(2000), JUNK[:300]],
+    ids=["nothing", "tags", "zeros", "tag and zeros", "junk"],
+)
 def test_what_comes_before_the_frames_of_an_mp3(front: bytes, with_table: bool) -> None:
     content = mp3(with_table)
     assert_same(front + content, content)
 
 
 @pytest.mark.parametrize("with_table", [True, False])
-@pytest.mark.parametrize("tail", [APE + APE + ID3V1, LYRICS + ID3V1, ID3V2, bytes(3000), JUNK])
+@pytest.mark.parametrize(
+    "tail",
+    [APE + APE + ID3V1, LYRICS + ID3V1, ID3V2, bytes(3000), JUNK],
+    ids=["ape", "lyrics", "id3v2", "zeros", "junk"],
+)
 def test_what_follows_the_frames_of_an_mp3(tail: bytes, with_table: bool) -> None:
     content = mp3(with_table)
     assert_same(content + tail, content)
