@@ -228,12 +228,16 @@ class TrainingStudy:
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe without the folder of encodings, which does not affect results.
+    """Return the recipe without the folder of encodings and the band, which change no result.
 
-    An empty `reinitialise` is left out too: older records do not have it.
+    An empty `reinitialise` and recordings as they are are left out too: older records do not have
+    these keys.
     """
     described = recipe.model_dump(mode="json")
     del described["training"]["encodings"]
+    del described["features"]["band"]
+    if described["features"]["level"] is None:
+        del described["features"]["level"]
     for stage in described["stages"]:
         if not stage["reinitialise"]:
             del stage["reinitialise"]
