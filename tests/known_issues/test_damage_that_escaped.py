@@ -81,3 +81,12 @@ def test_sample_dumps_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture
         with refused(AudioError, path):
             read_audio(path)
     assert capfd.readouterr().out == ""
+
+
+def test_caf_of_a_codec_that_nobody_knows() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(4000, "f4"), 16_000, format="CAF", subtype="PCM_16")
+    content = file.getvalue()
+    place = content.index(b"lpcm")
+    with refused(AudioError):
+        read_audio(content[:place] + b"\0\0\0\0" + content[place + 4 :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from keyframe_asr.config.text_choices import TextFormName
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance
@@ -49,6 +51,25 @@ def test_a_form_that_loses_words_is_refused(
     summary = prepare_corpus(corpus, tmp_path / "out", options).summary
     assert (summary.language, summary.text_form) == (language, better)
     assert not any(lost in note for note in summary.notes if "text form" in note)
+
+
+@pytest.mark.parametrize(("share", "code"), [(1, 1), (200, 0)])
+def test_a_check_of_data_names_the_form_that_keeps_the_words(
+    tmp_path: Path, share: int, code: int
+) -> None:
+    corpus = listing(tmp_path, "en", [*["go on"] * (share - 1), "Über"])
+    listed = corpus.splits["train"]
+    table = tmp_path / "train.tsv"
+    rows = [["utt_id", "speaker", "duration_s", "path", "text", "split"]]
+    rows += [[one.id, "s", "0.5", str(one.audio), one.text, "train"] for one in listed]
+    table.write_text("\n".join(map("\t".join, rows)) + "\n", encoding="utf-8")
+    report = tmp_path / "report.json"
+    ran = keyframe("check-data", table, "--text-form", "english", "--json", report)
+    assert ran.exit_code == code, ran
+    found = {one["kind"]: one for one in json.loads(report.read_text())["findings"]}
+    assert "text-lost" in found
+    assert ("text-form" in found) == (code == 1)
+    assert code == 0 or found["text-form"]["items"][0]["name"] == "generic"
 
 
 def test_little_is_lost_and_told(tmp_path: Path) -> None:

@@ -124,10 +124,11 @@ class FfmpegFile:
         self._bytes = Stretches(source, part.stretches)
         with _ffmpeg_errors():
             self._container: Any = av.open(cast(BinaryIO, self._bytes), "r")
-        streams = self._container.streams.audio
+        # a stream of an unknown codec has no context
+        streams = [one for one in self._container.streams.audio if one.codec_context is not None]
         if not streams:
             self._container.close()
-            raise ValueError("it has no sound")
+            raise ValueError("it has no sound that FFmpeg can decode")
         self._stream = streams[0]
         self.sample_rate = int(self._stream.rate)
         self.channels = int(self._stream.channels)

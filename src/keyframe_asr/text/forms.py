@@ -228,6 +228,17 @@ def guess_form(texts: Iterable[str]) -> TextForm:
     return TEXT_FORMS["mandarin-english" if han else "generic"]
 
 
+def keeping_form(texts: Iterable[str]) -> TextForm:
+    """Return a named form that loses at most `MAX_LOST` of the words of transcripts, if any does.
+
+    That is the form of `guess_form`, or generic.
+    """
+    lines = list(texts)
+    guessed = guess_form(lines)
+    kept = losses_of(lines, guessed).fraction <= MAX_LOST
+    return guessed if kept else TEXT_FORMS["generic"]
+
+
 def _spoken_words(text: str) -> list[str]:
     return [one for one in mixed_words(text) if any(map(_is_spoken, one))]
 

@@ -80,6 +80,11 @@ KINDS: dict[str, Kind] = {
         "symbols or words unknown to the tokenizer",
         "correct the texts, or train a tokenizer that includes them",
     ),
+    "text-form": Kind(
+        Severity.error,
+        "more than 1 % of the words damaged by the text form",
+        "choose the form named here with --text-form",
+    ),
     "text-lost": Kind(
         Severity.warning,
         "spoken text that the form drops",

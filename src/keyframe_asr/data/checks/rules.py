@@ -14,6 +14,7 @@ import numpy as np
 
 from keyframe_asr.data.checks.finding import Finding, Item, findings
 from keyframe_asr.data.checks.utterance import Utterance
+from keyframe_asr.text.forms import MAX_LOST, Losses, keeping_form
 from keyframe_asr.text.numbers import has_digits
 
 CLIPPED_FRACTION = 0.001
@@ -91,9 +92,23 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
 
 
 def loss_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
-    """Find utterances that lose letters, digits, accents or spaces in the form of the texts."""
-    damaged = (one for one in utterances if one.losses.tokens_lost and not has_digits(one.text))
-    return findings("text-lost", (manifest,), (Item(one.id, one.losses.named()) for one in damaged))
+    """Find utterances that lose letters, digits, accents or spaces in the form of the texts.
+
+    Another form is named if this one loses more than `MAX_LOST` of the words.
+    """
+    read = [one for one in utterances if not has_digits(one.text)]
+    damaged = (Item(one.id, one.losses.named()) for one in read if one.losses.tokens_lost)
+    total = Losses()
+    for one in read:
+        total.add(one.losses)
+    better = []
+    if total.fraction > MAX_LOST:
+        name = keeping_form(one.text for one in read).name
+        better.append(Item(name, f"{total.fraction:.1%} of the words lose {total.named()}"))
+    return [
+        *findings("text-form", (manifest,), better),
+        *findings("text-lost", (manifest,), damaged),
+    ]
 
 
 def outlier_findings(manifest: str, utterances: Sequence[Utterance], unit: str) -> list[Finding]:

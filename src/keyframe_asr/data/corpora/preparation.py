@@ -24,7 +24,7 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from keyframe_asr.audio.reading import AudioLength, read_length
-from keyframe_asr.config.text_form import TEXT_FORMS, TextForm
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
 from keyframe_asr.data.corpora.listed_cut import cut_of
 from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
@@ -46,7 +46,7 @@ from keyframe_asr.text.forms import (
     MAX_LOST,
     Losses,
     Normaliser,
-    guess_form,
+    keeping_form,
     losses_of,
     normaliser,
 )
@@ -182,12 +182,9 @@ class _Preparation:
         self.losses.add(losses_of(texts, self.form))
         if self.options.allow_incomplete or self.losses.fraction <= MAX_LOST:
             return
-        better = guess_form(texts)
-        if losses_of(texts, better).fraction > MAX_LOST:
-            better = TEXT_FORMS["generic"]
         advice = "take the tokenizer of another model"
         if self.trained is None:
-            advice = f"choose another form, such as --text-form {better.name}"
+            advice = f"choose another form, such as --text-form {keeping_form(texts).name}"
         raise ManifestError(
             f"{self.listing.corpus}: the text form {self.form.name} of language "
             f"{self.listing.language} loses {self.losses.fraction:.1%} of the words "
