@@ -139,3 +139,18 @@ def keys_with_text(kind: type[BaseModel], before: str = "") -> Iterator[str]:
             yield from keys_with_text(model, f"{before}{name}." + ("*." if several else ""))
         if not nested and ("str" in annotation.replace("dict[str", "")):
             yield before + name
+
+
+def test_a_path_that_is_replaced_is_not_looked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    shutil.move("recipes/tones.yaml", "recipes/deeper.yaml")
+    Path("recipes/deeper.yaml").write_text(
+        Path("recipes/deeper.yaml").read_text().replace("../data", "data")
+    )
+    load_recipe("recipes/deeper.yaml")
+    assert "data.train" in capsys.readouterr().err
+    given = [f"data.{key}=data/tones/corpus.tsv:{key}" for key in ("train", "dev", "test")]
+    load_recipe("recipes/deeper.yaml", given)
+    assert capsys.readouterr().err == ""

@@ -6,7 +6,7 @@ rejected when the recipe is read, with the name of the key and the nearest valid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -316,16 +316,21 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, or a key or value is invalid.
     """
-    return parse_config(Recipe, read_recipe(path), str(path), overrides)
+    replaced = [one.partition("=")[0].strip() for one in overrides]
+    return parse_config(Recipe, read_recipe(path, replaced), str(path), overrides)
 
 
-def read_recipe(path: Path | str) -> Any:
+def read_recipe(path: Path | str, replaced: Collection[str] = ()) -> Any:
     """Read a YAML recipe without validation, with paths relative to the working folder.
+
+    Args:
+        path: the file.
+        replaced: keys that overrides will replace.
 
     Raises:
         RecipeError: the file cannot be read.
     """
-    return from_folder(read_yaml(Path(path)), str(Path(path).parent), str(path))
+    return from_folder(read_yaml(Path(path)), str(Path(path).parent), str(path), replaced)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 SOURCE = "model.pretrained.source"
@@ -31,13 +31,14 @@ PATH_KEYS = (
 """Keys that hold a path or a list of paths; `*` is every entry of a list."""
 
 
-def from_folder(data: Any, folder: str, where: str) -> Any:
+def from_folder(data: Any, folder: str, where: str, replaced: Collection[str] = ()) -> Any:
     """A copy of a parsed recipe with its paths relative to the working folder.
 
     Args:
         data: the parsed YAML of a recipe; what is not valid is left as it is.
         folder: folder of the recipe's file.
         where: the file, for the note.
+        replaced: keys whose values are not used, so that there is no note of them.
     """
     elsewhere: list[str] = []
 
@@ -46,18 +47,16 @@ def from_folder(data: Any, folder: str, where: str) -> Any:
         if os.path.isabs(value) or _exists(beside):
             return beside
         if _exists(value):
-            if key != SOURCE or os.sep in value:
+            if key not in replaced and (key != SOURCE or os.sep in value):
                 elsewhere.append(key)
             return value
         return value if key == SOURCE and not value.startswith(".") else beside
 
     found = _replaced(data, place)
     if elsewhere:
-        print(
-            f"{where}: found in the working folder: {', '.join(dict.fromkeys(elsewhere))}; correct "
-            "them, paths in a recipe are relative to its folder",
-            file=sys.stderr,
-        )
+        keys = ", ".join(dict.fromkeys(elsewhere))
+        note = f"{where}: {keys}: not found beside the recipe; taken from the working folder"
+        print(note, file=sys.stderr)
     return found
 
 

@@ -197,7 +197,7 @@ def _warn_if_narrow(
         warnings.warn(
             f"{recording.path or 'samples'}: nothing above {highest / 1000:.1f} kHz, as in "
             f"telephone speech, but model '{recognizer.config.name}' was trained on speech up to "
-            f"{wanted / 1000:g} kHz; expect more errors, there and in others like it",
+            f"{wanted / 1000:g} kHz; expect more errors in such recordings",
             NarrowBandWarning,
             stacklevel=2,
         )

@@ -190,8 +190,9 @@ class TrainingLog:
         """Start the progress bar of a stage."""
         self._stop_bar()
         self._clock = StageClock(self._now(), state.epoch, stage.epochs)
+        epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
         self._print(
-            f"stage [bold]{escape(stage.name)}[/bold]: {stage.epochs} epochs"
+            f"stage [bold]{escape(stage.name)}[/bold]: {epochs}"
             + (f", resumed after {state.epoch}" if state.epoch else "")
         )
         if self._console.is_terminal and not self._console.quiet:

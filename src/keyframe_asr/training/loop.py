@@ -200,5 +200,6 @@ class _StageRun:
         if not low <= found <= high:
             self._log.warning(
                 f"stage '{self._stage.name}' starts with {found:.2f} keyframes per token, outside "
-                f"{low}-{high}: the inter-CTC is not ready; train the previous stage longer"
+                f"{low}-{high}: the inter-CTC is not ready. The stage goes on; if its errors stay "
+                "high, train the previous stage longer"
             )

@@ -126,6 +126,8 @@ def train(
         processes.naming_lost_peers(),
         TrainingLog(folder, quiet, processes.writes) as log,
     ):
+        if resume and not resuming:
+            log.info(f"{folder}: there is no run to resume; a new one starts")
         if resuming and initial is not None:
             log.info(f"{folder}: resuming from its own weights; {initial} is ignored")
         progress = load_progress(folder)
