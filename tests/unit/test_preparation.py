@@ -67,7 +67,7 @@ def problems(out: Path) -> dict[str, str]:
 
 def failure(corpus: CorpusListing, out: Path, options: PreparationOptions) -> str:
     with pytest.raises(ManifestError) as error:
-        prepare_corpus(corpus, out, options)
+        prepare_corpus(corpus, out, options, overwrite=True)
     line = str(error.value)
     assert "\n" not in line
     assert read_summary(out) is None
@@ -156,9 +156,10 @@ def test_changes_are_seen(corpus: CorpusListing, tmp_path: Path) -> None:
     out = tmp_path / "out"
     marks = [prepare_corpus(corpus, out).summary.fingerprint]
     record(tmp_path / "dev-0.wav", 0.7)
-    marks.append(prepare_corpus(corpus, out).summary.fingerprint)
+    marks.append(prepare_corpus(corpus, out, overwrite=True).summary.fingerprint)
     assert next(iter(load_manifest(out / "dev.jsonl.gz"))).duration == 0.7
-    marks.append(prepare_corpus(corpus, out, PreparationOptions(vocab_size=12)).summary.fingerprint)
+    options = PreparationOptions(vocab_size=12)
+    marks.append(prepare_corpus(corpus, out, options, overwrite=True).summary.fingerprint)
     assert load_tokenizer(out).vocab_size == 12
     (out / "cmvn.json").unlink()
     assert not prepare_corpus(corpus, out, PreparationOptions(vocab_size=12)).was_there
@@ -168,7 +169,7 @@ def test_changes_are_seen(corpus: CorpusListing, tmp_path: Path) -> None:
 def test_another_tokenizer_leaves_none_of_the_first(corpus: CorpusListing, tmp_path: Path) -> None:
     prepare_corpus(corpus, tmp_path, PreparationOptions(units="unigram", vocab_size=40))
     assert isinstance(load_tokenizer(tmp_path), SentencePieceTokenizer)
-    prepare_corpus(corpus, tmp_path)
+    prepare_corpus(corpus, tmp_path, overwrite=True)
     assert isinstance(load_tokenizer(tmp_path), CharacterTokenizer)
     assert not (tmp_path / "tokenizer.model").exists()
 
@@ -201,7 +202,7 @@ def test_a_tokenizer_that_has_changed(corpus: CorpusListing, model: Path, tmp_pa
     prepare_corpus(listing, out, options)
     assert prepare_corpus(listing, out, options).was_there
     (model / "tokenizer.txt").write_bytes(CharacterTokenizer("ABDEG").content())
-    assert not prepare_corpus(listing, out, options).was_there
+    assert not prepare_corpus(listing, out, options, overwrite=True).was_there
     assert load_tokenizer(out).vocab_size == 8
 
 
@@ -314,7 +315,7 @@ def test_english_digits_and_foreign_letters(tmp_path: Path) -> None:
     assert problems(out).keys() == {"train-0", "train-2", "train-4"}
     assert "Ł" in problems(out)["train-2"] and "english" in problems(out)["train-2"]
 
-    keeping = prepare_corpus(listing, out, replace(lenient, digits="keep"))
+    keeping = prepare_corpus(listing, out, replace(lenient, digits="keep"), overwrite=True)
     assert keeping.summary.text_form == "english-digits"
     cuts = load_manifest(out / "train.jsonl.gz")
     assert [text(cut) for cut in cuts] == ["ROOM 42 PLEASE", "CAFE ZOE", "DON'T"]

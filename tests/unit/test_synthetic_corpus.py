@@ -158,7 +158,7 @@ def test_an_interrupted_corpus_is_made_anew(
     with monkeypatch.context() as patch:
         patch.setattr(soundfile, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            make_corpus(out, recipe)
+            make_corpus(out, recipe, overwrite=True)
     assert read_summary(out) is None
     paths = make_corpus(out, recipe)
     assert {split: path.name for split, path in paths.items()} == {

@@ -118,6 +118,10 @@ def prepare(
         ),
     ] = None,
     *,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace another prepared corpus in the output folder."),
+    ] = False,
     reading: ReadingOptions,
     texts: TextOptions,
 ) -> None:
@@ -126,7 +130,7 @@ def prepare(
     espeak-ng speaks the synthetic corpora, in any language that it knows: sentences of its own (de,
     en, hi, ru, zh), or those of a text file (--source), one per line; after a tab, how espeak-ng is
     to read the line. Of every 40 lines, the last two are dev and test. Does nothing if the output
-    folder is complete.
+    folder has the result already; another corpus there is replaced only with --overwrite.
     """
     given = vars(reading) | vars(texts)
     parts, speakers = given.pop("part"), given.pop("dev_speakers")
@@ -134,6 +138,7 @@ def prepare(
         try:
             options = registry.PrepareOptions(
                 **given,
+                overwrite=overwrite,
                 parts=tuple(parts or ()),
                 dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
             )

@@ -102,6 +102,7 @@ class PrepareOptions:
         text_form: name of the form of the texts, or a form; None is that of the language.
         tokenizer: trained model (folder or name) whose tokenizer and text form are taken, instead
             of `units`, `vocab_size` and `text_form`.
+        overwrite: replace another prepared corpus in the output folder.
 
     Raises:
         OptionError: a value is not one of the choices, or out of range.
@@ -121,6 +122,7 @@ class PrepareOptions:
     allow_incomplete: bool = False
     text_form: str | TextForm | None = None
     tokenizer: Path | str | None = None
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("units", (None, *get_args(Units))), ("digits", get_args(Digits))):
@@ -159,7 +161,8 @@ def prepare(
 ) -> Prepared:
     """Write manifests, tokenizer, feature statistics and a summary of a corpus into a folder.
 
-    Does nothing if the folder already contains the result.
+    Does nothing if the folder already contains the result. Another prepared corpus there is
+    replaced only with the option `overwrite`.
 
     Args:
         corpus: one of `NAMES`.
@@ -174,7 +177,8 @@ def prepare(
 
     Raises:
         OptionError: the corpus is unknown, or does not accept an option, or lacks a required one.
-        ManifestError: the corpus cannot be read or is incomplete, or `out` cannot be written.
+        ManifestError: the corpus cannot be read or is incomplete, or `out` cannot be written or
+            contains another prepared corpus.
         RecipeError: the tokenizer cannot be trained on the texts.
         ModelError: the model whose tokenizer is given cannot be read.
     """
@@ -189,7 +193,8 @@ def prepare(
     from keyframe_asr.data.corpora.preparation_options import PreparationOptions
 
     texts = PreparationOptions(**{name: getattr(options, name) for name in _EVERY})
-    return prepare_corpus(_listing(corpus, source, options), out, texts, progress)
+    listing = _listing(corpus, source, options)
+    return prepare_corpus(listing, out, texts, progress, options.overwrite)
 
 
 def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions) -> None:
@@ -205,7 +210,7 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
     if corpus not in NAMES:
         raise OptionError("corpus", f"unknown corpus '{corpus}'; choose one of {', '.join(NAMES)}")
     known = CORPORA.get(corpus) or _SPOKEN_HERE
-    taken = {*known.options, *(_EVERY if corpus in CORPORA else ())}
+    taken = {"overwrite", *known.options, *(_EVERY if corpus in CORPORA else ())}
     required = known.required
     if SYNTHETIC.get(corpus, ("", 0))[0] is None:
         taken, required = {*taken, "language"}, ("language",)
@@ -281,7 +286,7 @@ def _prepare_synthetic(
             language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
         )
     before = read_summary(out)
-    make_corpus(out, recipe, texts, progress)
+    make_corpus(out, recipe, texts, progress, options.overwrite)
     summary = read_summary(out)
     if summary is None:
         raise ManifestError(f"{out}: the result cannot be read back; check the disk")

@@ -27,7 +27,7 @@ def recognise_fresh_speech(folder: Path, utterances: int, console: Console) -> N
     """
     recognizer = load(MODEL)
     recipe = SyntheticCorpus("mandarin", train=0, dev=0, test=utterances, seed=SEED)
-    cuts = list(load_manifest(make_corpus(folder, recipe)["test"]))
+    cuts = list(load_manifest(make_corpus(folder, recipe, overwrite=True)["test"]))
     started = time.perf_counter()
     found = recognizer.transcribe_batch([audio_path(cut) for cut in cuts])
     seconds = time.perf_counter() - started

@@ -126,7 +126,7 @@ def _clear(out: Path) -> None:
 
 def _train(out: Path, size: DemoSize) -> Recipe:
     """Synthesise the corpus and train every stage of the recipe."""
-    make_corpus(out / "corpus", size.corpus)
+    make_corpus(out / "corpus", size.corpus, overwrite=True)
     with resources.as_file(resources.files("keyframe_asr.demo") / size.recipe) as file:
         recipe = load_recipe(file, [*size.overrides, *_manifests(out / "corpus")])
     with warnings.catch_warnings():

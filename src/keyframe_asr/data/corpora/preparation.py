@@ -97,14 +97,16 @@ def prepare_corpus(
     out: Path,
     options: PreparationOptions = DEFAULT_OPTIONS,
     progress: PreparationProgress | None = None,
+    overwrite: bool = False,
 ) -> Prepared:
     """Write manifests, tokenizer, statistics and summary of a corpus into `out`.
 
-    Does nothing if `out` already contains the result; restarts if it is incomplete.
+    Does nothing if `out` already contains the result; restarts if it is incomplete. Another corpus
+    in `out` is replaced only with `overwrite`.
 
     Raises:
         ManifestError: the listing is empty or repeats a name, more than `MAX_PROBLEMS` of the
-            utterances cannot be used, or `out` cannot be written.
+            utterances cannot be used, or `out` cannot be written or contains another corpus.
         RecipeError: the tokenizer cannot be trained on the texts.
         ModelError: the model whose tokenizer is given cannot be read.
     """
@@ -113,11 +115,11 @@ def prepare_corpus(
     if done := finished(out, mark):
         return Prepared.of(out, done, was_there=True)
     try:
-        begin(out)
+        replaced = begin(out, overwrite)
         preparation = _Preparation(
             listing, out, options, progress or _no_progress, [*listing.problems]
         )
-        summary = preparation.run(mark)
+        summary = preparation.run(mark, replaced)
     except OSError as error:
         raise ManifestError(
             f"{out}: cannot be written ({error.strerror or error}); choose another --out"
@@ -146,7 +148,7 @@ class _Preparation:
         self.normalise = normaliser(self.form)
         self.trained = self.options.trained_tokenizer()
 
-    def run(self, mark: str) -> CorpusSummary:
+    def run(self, mark: str, replaced: set[Path]) -> CorpusSummary:
         self._check_form()
         splits = self._measured(self._normalised())
         self._check_problems()
@@ -167,7 +169,7 @@ class _Preparation:
             tokenizer=described if tokenizer else None,
             problems=len(self.problems),
         )
-        publish(self.out, summary, splits)
+        publish(self.out, summary, splits, replaced)
         return summary
 
     def _check_form(self) -> None:

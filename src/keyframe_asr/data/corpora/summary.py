@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from keyframe_asr.config.strict import Strict, parse_config, parse_json
 from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.config.text_form import NamedTextForm, TextForm
 from keyframe_asr.data.corpora.listing import SPLITS
-from keyframe_asr.data.manifest import save_manifest, speaker, text
+from keyframe_asr.data.manifest import audio_path, load_manifest, save_manifest, speaker, text
 from keyframe_asr.data.statistics import STATISTICS_FILE
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.atomic_write import write_whole
@@ -172,19 +172,66 @@ def finished(out: Path, wanted: str) -> CorpusSummary | None:
     return summary if summary is not None and summary.fingerprint == wanted else None
 
 
-def begin(out: Path) -> None:
-    """Remove the results of an earlier preparation from `out`, so that it counts as incomplete."""
+def begin(out: Path, overwrite: bool = False) -> set[Path]:
+    """Remove the results of an earlier preparation from `out`, so that it counts as incomplete.
+
+    Args:
+        out: folder to prepare in.
+        overwrite: replace a complete corpus, which is refused otherwise.
+
+    Returns:
+        Recordings that `out` contains because an earlier synthetic corpus was spoken there.
+
+    Raises:
+        ManifestError: `out` contains a complete corpus.
+    """
+    spoken: set[Path] = set()
+    if there := read_summary(out):
+        if not overwrite:
+            language = f" in {there.language}" if there.language else ""
+            count = sum(split.utterances for split in there.splits.values())
+            raise ManifestError(
+                f"{out}: already contains a prepared corpus, made from other data or with other "
+                f"options ({there.corpus}{language}, {count} utterances); choose another --out, or "
+                "replace it with --overwrite"
+            )
+        if there.corpus.startswith("synthetic-"):
+            spoken = _recordings_below(out / "audio", out)
     out.mkdir(parents=True, exist_ok=True)
     for name in (SUMMARY, *_MADE):
         (out / name).unlink(missing_ok=True)
+    return spoken
 
 
-def publish(out: Path, summary: CorpusSummary, splits: Mapping[str, Sequence[Cut]]) -> None:
-    """Write the manifests, then the summary, which marks the preparation as complete."""
+def _recordings_below(folder: Path, out: Path) -> set[Path]:
+    """Return the recordings in a folder that the manifests in `out` name."""
+    folder, found = folder.absolute(), set()
+    for manifest in manifest_paths(out).values():
+        try:
+            found |= {audio_path(cut) for cut in load_manifest(manifest)}
+        except ManifestError:  # empty, or damaged; the new one takes its place
+            continue
+    return {path for path in found if path.is_relative_to(folder) and ".." not in path.parts}
+
+
+def publish(
+    out: Path,
+    summary: CorpusSummary,
+    splits: Mapping[str, Sequence[Cut]],
+    replaced: Collection[Path] = (),
+) -> None:
+    """Write the manifests, then the summary, which marks the preparation as complete.
+
+    Recordings of the replaced corpus that no split names are removed.
+    """
     for split, path in manifest_paths(out).items():
         save_manifest(splits.get(split, ()), path)
     described = json.dumps(asdict(summary), indent=2, ensure_ascii=False)
     write_lines(out / SUMMARY, [described])
+    if replaced:
+        used = {audio_path(cut) for cuts in splits.values() for cut in cuts}
+        for path in set(replaced) - used:
+            path.unlink(missing_ok=True)
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -141,6 +141,7 @@ def make_corpus(
     recipe: SyntheticCorpus,
     texts: PreparationOptions | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Path]:
     """Write recordings (16-bit FLAC, 16 kHz) and train, dev and test manifests into `out`.
 
@@ -155,17 +156,19 @@ def make_corpus(
         texts: form and tokens of the texts; None is the usual form, and no tokenizer or feature
             statistics are written.
         progress: called with the name of the step, the number of utterances done and the total.
+        overwrite: replace another complete corpus in `out`.
 
     Raises:
         SpeechSynthesisError: espeak-ng is not installed, or does not speak the language.
         RecipeError: the tokenizer cannot be trained on the texts.
+        ManifestError: `out` contains another corpus.
     """
     out = Path(out).absolute()
     described = {key: value for key, value in asdict(recipe).items() if key != "lines" or value}
     parts = [repr(sorted(described.items())), str(out)] + ([repr(texts)] if texts else [])
     mark = fingerprint(f"synthetic {VERSION}", *parts)
     if finished(out, mark) is None:
-        begin(out)
+        replaced = begin(out, overwrite)
         form = (texts or DEFAULT_OPTIONS).form(recipe.tag)
         counts = {"train": recipe.train, "dev": recipe.dev, "test": recipe.test}
         splits: dict[str, list[MonoCut]] = {split: [] for split in counts}
@@ -189,7 +192,7 @@ def make_corpus(
             text_form=stored_form(form),
             tokenizer=config.model_dump() if config else None,
         )
-        publish(out, summary, splits)
+        publish(out, summary, splits, replaced)
     return manifest_paths(out)
 
 
