@@ -40,7 +40,9 @@ _DOTLESS = frozenset(["tr", "az", "crh"])
 
 
 def language_tag(given: str) -> str:
-    """Return the tag of a language, as given; `english` and `mandarin` stand for `en` and `zh`.
+    """Return the tag of a language in its usual spelling: `DE_de` is `de-DE`.
+
+    `english` and `mandarin` stand for `en` and `zh`.
 
     Raises:
         ValueError: it is not a tag.
@@ -51,7 +53,14 @@ def language_tag(given: str) -> str:
             f"'{given}' is not a language tag; give one of two or three letters, such as en, de, "
             "ja or zh-TW, or zh+en for speech in both"
         )
-    return tag
+    return "+".join(map(_usual_spelling, tag.split("+")))
+
+
+def _usual_spelling(tag: str) -> str:
+    """Write a tag as BCP 47 recommends: language, `Script`, `REGION`, all else in small letters."""
+    language, *others = tag.replace("_", "-").lower().split("-")
+    cased = {2: str.upper, 4: str.title}
+    return "-".join([language, *(cased.get(len(part), str.lower)(part) for part in others)])
 
 
 def default_form_name(tag: str) -> TextFormName:

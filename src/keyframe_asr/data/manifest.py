@@ -48,6 +48,8 @@ def load_manifest(path: Path | str) -> CutSet:
         ManifestError: the file is missing, empty, of another type, or has an invalid line.
     """
     file, split = _split_suffix(str(path))
+    if os.path.isdir(file):
+        raise ManifestError(f"{file}: is a folder; give {_manifest_in(file)}")
     if not os.path.isfile(file):
         raise ManifestError(
             f"{file}: no such manifest; give a lhotse cuts file (.jsonl.gz) or a table (.tsv)"
@@ -68,6 +70,14 @@ def load_manifest(path: Path | str) -> CutSet:
         raise ManifestError(f"{file}: contains no utterances; add at least one line")
     _check_unique(cuts, file)
     return CutSet.from_cuts(cuts)
+
+
+def _manifest_in(folder: Path) -> str:
+    """Return the manifest to give instead of a folder."""
+    for name in ("test.jsonl.gz", "dev.jsonl.gz", "train.jsonl.gz", "test.tsv", "manifest.tsv"):
+        if (folder / name).is_file():
+            return str(folder / name)
+    return "a manifest, a lhotse cuts file (.jsonl.gz) or a table (.tsv)"
 
 
 def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:
@@ -225,11 +235,23 @@ def check_columns(
     if missing:
         raise ManifestError(
             f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"the first line must name {', '.join(required)}, separated by {separator}s"
+            f"the first line must name {', '.join(required)}, separated by {separator}s; "
+            f"{_found(header, missing, separator)}"
         )
     twice = [column for column, count in Counter(filter(str.strip, header)).items() if count > 1]
     if twice:
         raise ManifestError(f"{file}: more than one column {', '.join(twice)}; remove the others")
+
+
+def _found(header: Sequence[str], missing: Sequence[str], separator: str) -> str:
+    """Name the columns found, and a likely reason that others are missing."""
+    if separator == "tab" and len(header) == 1 and "," in header[0]:
+        return f"found '{header[0]}', separated by commas: name the file .csv"
+    said = f"found {', '.join(map(repr, header)) or 'nothing'}"
+    alike = [column for column in header if column.strip().lower() in missing]
+    if alike:
+        said += f": write {', '.join(one.strip().lower() for one in alike)}, in small letters"
+    return said
 
 
 def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:

@@ -219,7 +219,7 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
     for option in (field.name for field in fields(options)):
         value = getattr(options, option)
         if value != getattr(_DEFAULTS, option) and option not in taken:
-            raise OptionError(option, f"{corpus} does not accept it")
+            raise OptionError(option, f"{corpus} does not accept it{_accepting(option)}")
         if not value and option in required:
             advice = "; give a tag such as en, de or zh" if option == "language" else ""
             raise OptionError(option, f"{corpus} needs it{advice}")
@@ -230,6 +230,19 @@ def _check(corpus: str, source: Path | None, out: Path, options: PrepareOptions)
             raise OptionError("language", str(error)) from None
     if source is not None and out.resolve() == source.resolve():
         raise OptionError("out", "is also the source, which would be overwritten; give another")
+
+
+def _accepting(option: str) -> str:
+    """Name the corpora that accept an option."""
+    known = [
+        name
+        for name, one in CORPORA.items()
+        if option in (*one.options, *one.required, *_EVERY)
+        or (option == "download" and one.archives)
+    ]
+    if option == "language":
+        known += [name for name, (language, _) in SYNTHETIC.items() if language is None]
+    return f"; {', '.join(known)} {'do' if len(known) > 1 else 'does'}" if known else ""
 
 
 def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListing:
@@ -265,7 +278,11 @@ def _prepare_synthetic(
     from keyframe_asr.data.corpora.preparation_options import PreparationOptions
     from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.data.corpora.synthetic import sentences
-    from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
+    from keyframe_asr.data.corpora.synthetic.corpus import (
+        LINES_PER_HELD_OUT,
+        SyntheticCorpus,
+        make_corpus,
+    )
 
     usual, train = SYNTHETIC[corpus]
     language = usual or options.language or ""
@@ -281,7 +298,7 @@ def _prepare_synthetic(
         recipe = SyntheticCorpus(language, train=train)
     else:
         lines = sentences.read_sentences(source, language, texts.form(language))
-        held_out = len(lines) // 40
+        held_out = len(lines) // LINES_PER_HELD_OUT
         recipe = SyntheticCorpus(
             language, len(lines) - 2 * held_out, held_out, held_out, lines=lines
         )

@@ -38,17 +38,19 @@ def read(source: Path, *, language: str | None = None) -> CorpusListing:
     Args:
         source: the folder of the language, or a folder that contains it, also in `cv-corpus-*`.
         language: its name in the corpus, which is its tag, such as `zh-CN` or `de`; required if
-            there are several.
+            there are several, or if the folder of the language has another name.
 
     Raises:
         ManifestError: the language is missing, or a table is missing or invalid.
     """
     folder = _language_folder(Path(os.path.abspath(source)), language)
+    name = folder.name if language is None or _same(folder.name, language) else language
     try:
-        spoken = language_tag(SPOKEN.get(folder.name, folder.name))
+        spoken = language_tag(SPOKEN.get(name, name))
     except ValueError as error:
         raise ManifestError(
-            f"{folder}: {error}; give the folder cv-corpus-*/LANGUAGE as --source"
+            f"{folder}: {error}; give the folder cv-corpus-*/LANGUAGE as --source, or its "
+            "language as --language"
         ) from None
     clips = set(files_below(folder / "clips", ""))
     splits: dict[Split, list[ListedUtterance]] = {}
@@ -56,32 +58,40 @@ def read(source: Path, *, language: str | None = None) -> CorpusListing:
     for split in SPLITS:
         splits[split] = []
         for speaker, clip, sentence in _rows(folder / f"{split}.tsv"):
-            name = Path(clip).stem
+            utterance = Path(clip).stem
             if clip not in clips:
-                problems.append(f"{name}: no recording")
+                problems.append(f"{utterance}: no recording")
             elif not sentence:
-                problems.append(f"{name}: no transcript")
+                problems.append(f"{utterance}: no transcript")
             else:
                 audio = folder / "clips" / clip
-                splits[split].append(ListedUtterance(name, speaker, sentence, audio))
-    notes = [f"Common Voice, {folder.name}"]
-    if folder.name == "zh-HK":
+                splits[split].append(ListedUtterance(utterance, speaker, sentence, audio))
+    notes = [f"Common Voice, {name}"]
+    if name == "zh-HK":
         notes.append("zh-HK is spoken Cantonese, whose tag is yue")
     return CorpusListing("commonvoice", spoken, splits, notes, problems)
 
 
+def _same(name: str, language: str) -> bool:
+    return name.lower().replace("_", "-") == language.lower().replace("_", "-")
+
+
 def _language_folder(source: Path, language: str | None) -> Path:
+    published = source.parent.name.startswith("cv-corpus-")  # there, the name is the language
+    if language is not None and not published and (source / "train.tsv").is_file():
+        return source
     places = [source, *source.glob("*/"), *source.glob("cv-corpus-*/*/")]
     folders = sorted({place for place in places if (place / "train.tsv").is_file()})
     if language is not None:
-        folders = [folder for folder in folders if folder.name == language]
+        folders = [folder for folder in folders if _same(folder.name, language)]
     if len(folders) == 1:
         return folders[0]
     wanted = f" in '{language}'" if language is not None else ""
     if not folders:
         raise ManifestError(
             f"{source}: no Common Voice{wanted} found (looked for train.tsv); give the folder "
-            "cv-corpus-*/LANGUAGE as --source"
+            "cv-corpus-*/LANGUAGE as --source, or a folder with train.tsv and the language of its "
+            "sentences as --language"
         )
     names = ", ".join(str(folder.relative_to(source)) for folder in folders)
     raise ManifestError(

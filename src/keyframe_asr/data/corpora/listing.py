@@ -234,6 +234,22 @@ def hold_out_speakers(listing: CorpusListing, speakers: Collection[str]) -> Corp
     return replace(listing, splits=splits, notes=[*listing.notes, note])
 
 
+def advice_on_missing_dev(listing: CorpusListing) -> str:
+    """Say how own data gets a development set; "" for other corpora, or if it has one."""
+    ways = {
+        "tsv": "dev.tsv or rows of the split dev",
+        "csv": "dev.csv or rows of the split dev",
+        "lhotse": "dev.jsonl.gz",
+        "kaldi": "a folder dev",
+    }
+    if listing.corpus not in ways or listing.splits.get("dev"):
+        return ""
+    speakers = sorted({one.speaker for one in listing.splits.get("train", ())} - {""})
+    if len(speakers) > 1:
+        return f"; take speakers from train, such as --dev-speakers {speakers[0]}"
+    return f"; add {ways[listing.corpus]}"
+
+
 def check_complete(
     where: Path,
     found: Mapping[PartName, Sequence[ListedUtterance]],

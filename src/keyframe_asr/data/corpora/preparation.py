@@ -27,7 +27,12 @@ from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
 from keyframe_asr.data.corpora.listed_cut import cut_of
-from keyframe_asr.data.corpora.listing import SPLITS, CorpusListing, ListedUtterance
+from keyframe_asr.data.corpora.listing import (
+    SPLITS,
+    CorpusListing,
+    ListedUtterance,
+    advice_on_missing_dev,
+)
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
     PROBLEMS,
@@ -186,7 +191,10 @@ class _Preparation:
             return
         advice = "take the tokenizer of another model"
         if self.trained is None:
-            advice = f"choose another form, such as --text-form {keeping_form(texts).name}"
+            suited = keeping_form(texts).name
+            advice = f"choose another form, such as --text-form {suited}"
+            if self.options.text_form is None and suited != self.form.name:
+                advice = f"check --language, or {advice}"
         raise ManifestError(
             f"{self.listing.corpus}: the text form {self.form.name} of language "
             f"{self.listing.language} loses {self.losses.fraction:.1%} of the words "
@@ -286,7 +294,8 @@ class _Preparation:
         for split, cuts in splits.items():
             total = listed.get(split, 0)
             if not cuts:
-                notes.append(f"{split}: no utterances")
+                how = advice_on_missing_dev(self.listing) if split == "dev" else ""
+                notes.append(f"{split}: no utterances{how}")
             elif len(cuts) < total:
                 whole = "; error rates are not those of the whole set" if split == "test" else ""
                 notes.append(

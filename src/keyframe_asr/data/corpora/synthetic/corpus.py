@@ -51,6 +51,9 @@ from keyframe_asr.timing import SAMPLE_RATE
 VERSION = "2"
 """Raise this when the same recipe gives other audio or text than before."""
 
+LINES_PER_HELD_OUT = 40
+"""Of so many lines of a text file, one becomes dev, and one test."""
+
 ENGLISH_ACCENTS = ("en-us", "en-us", "en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-scotland")
 
 
@@ -186,6 +189,7 @@ def make_corpus(
             splits={split: summarise(cuts, tokenizer) for split, cuts in splits.items()},
             notes=[
                 "synthetic speech by espeak-ng; no voice occurs in two splits",
+                *_notes_on_missing_splits(recipe),
                 *(notes_on_tokens(tokenizer, config) if config else []),
             ],
             language=recipe.tag,
@@ -194,6 +198,17 @@ def make_corpus(
         )
         publish(out, summary, splits, replaced)
     return manifest_paths(out)
+
+
+def _notes_on_missing_splits(recipe: SyntheticCorpus) -> list[str]:
+    """Say which sets are empty because a text file has few lines."""
+    empty = [name for name in ("dev", "test") if not getattr(recipe, name)]
+    if not recipe.lines or not empty:
+        return []
+    return [
+        f"{', '.join(empty)}: no utterances; of every {LINES_PER_HELD_OUT} lines, the last two "
+        f"become dev and test: give at least {LINES_PER_HELD_OUT}, found {len(recipe.lines)}"
+    ]
 
 
 def _speak_split(

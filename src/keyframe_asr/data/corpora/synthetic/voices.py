@@ -26,6 +26,9 @@ TEST_VOICES = ("Annie", "david", "ed", "f3", "gustave", "m2", "m7", "shelby")
 
 _USUAL_PRIORITY = 5
 
+_WELL_KNOWN = ("de", "es", "fr", "hi", "ru")
+"""Tags to suggest if none is close."""
+
 
 @dataclass(frozen=True)
 class _Voice:
@@ -52,13 +55,16 @@ def voice_of(language: str) -> str:
         for voice in voices:
             if voice.language == "-".join(parts[:count]):
                 return voice.file
-    tags = {voice.language: voice.language for voice in voices}
-    named = {voice.name.lower(): voice.language for voice in reversed(voices)}
-    near = get_close_matches(language.lower(), [*named, *tags], n=5, cutoff=0.5)
-    nearest = dict.fromkeys((named | tags)[one] for one in near) or sorted(tags)
+    tags = {voice.language for voice in voices}
+    # the name without its region: French (France)
+    named = {voice.name.partition(" (")[0].lower(): voice.language for voice in reversed(voices)}
+    # tags are too short to compare: xx is no misspelling of xex
+    near = get_close_matches(language.lower(), named, n=5, cutoff=0.6)
+    suggested = list(dict.fromkeys(named[one] for one in near))
     raise SpeechSynthesisError(
         f"espeak-ng has no voice for the language '{language}'; give the tag of one that it "
-        f"speaks, such as {', '.join(nearest)}"
+        f"speaks, such as {', '.join(suggested or [one for one in _WELL_KNOWN if one in tags])} "
+        "(all: espeak-ng --voices)"
     )
 
 
