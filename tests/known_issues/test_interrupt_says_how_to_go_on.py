@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from fixtures.command_line import run
-from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt
-from keyframe_asr.cli.main import INTERRUPTED, VERBS, app, interruptible, main
+from keyframe_asr.cli.error_line import INTERRUPTED, STARTS_AGAIN, advice_on_interrupt
+from keyframe_asr.cli.main import VERBS, app, interruptible, main
 
 
 def interrupted_with(*advice: str) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 
 from keyframe_asr.errors import KeyframeWarning
 
-STARTS_AGAIN = "the same command starts again"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of a program that the signal ends."""
+
+STARTS_AGAIN = "run the same command again to start over"
 """Advice after the interrupt of a command that keeps nothing."""
 
 
@@ -44,7 +47,7 @@ def show_warnings() -> None:
 
 @contextmanager
 def advice_on_interrupt(advice: str) -> Iterator[None]:
-    """Add advice to a keyboard interrupt (Ctrl-C) in this block: what is kept, and how to go on.
+    """Add advice to a keyboard interrupt (Ctrl-C) in this block: how to go on.
 
     `keyframe` prints it as one line and exits with 130. Advice of an inner block is kept.
     """

@@ -16,14 +16,12 @@ from typing import Any
 import typer
 
 from keyframe_asr import __version__
-from keyframe_asr.cli.error_line import show_error, show_interrupt, show_warnings
+from keyframe_asr.cli.error_line import INTERRUPTED, show_error, show_interrupt, show_warnings
 from keyframe_asr.cli.help_layout import Command
+from keyframe_asr.cli.interrupts import raise_on_interrupt
 from keyframe_asr.cli.standard_output import OutputError, standard_output
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.io.threads import set_openmp
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of a program that the signal ends."""
 
 VERBS: dict[str, tuple[str, ...]] = {
     "Use": ("transcribe", "align", "inspect"),
@@ -75,6 +73,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def call(*arguments: Any, **options: Any) -> None:
         try:
+            raise_on_interrupt()
             command(*arguments, **options)
         except KeyboardInterrupt as interrupt:
             show_interrupt(interrupt)

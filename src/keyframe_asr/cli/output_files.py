@@ -12,6 +12,7 @@ from keyframe_asr.cli.recordings import Named
 from keyframe_asr.errors import AudioError
 from keyframe_asr.formats import Source, escaped, render
 from keyframe_asr.formats.ctm import file_field
+from keyframe_asr.io.pipes import is_pipe
 from keyframe_asr.results import Transcript
 
 T = TypeVar("T")
@@ -37,10 +38,12 @@ def targets(
     `x.wav` gives `x.txt`, but `x.wav.txt` if another recording would give the same.
 
     Raises:
-        AudioError: two recordings have the same output file.
+        AudioError: two recordings have the same output file, or `beside` names a pipe.
     """
     if not beside and out is None:
         return [None] * len(recordings)
+    if beside and (pipe := next((one.path for one in recordings if is_pipe(one.path)), None)):
+        raise AudioError(f"{pipe}: a pipe, which is in no folder of recordings; give --out DIR")
     whole = [named.path if beside or out is None else out / named.relative for named in recordings]
     stems = _distinct([[path.with_suffix(""), path] for path in whole])
     written = [stem.with_name(stem.name + suffix) for stem in stems]

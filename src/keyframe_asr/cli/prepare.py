@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keyframe_asr.data.corpora.preparation import PreparationProgress
     from keyframe_asr.data.corpora.summary import CorpusSummary
 
-INTERRUPTED = "a download goes on with the same command, everything else starts again"
+INTERRUPTED = "run the same command again: downloads continue, everything else starts over"
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def train(
     if plan:
         _print_plan(loaded, initial, parts)
         return
-    with advice_on_interrupt("checkpoints are kept; the same command with --resume goes on"):
+    with advice_on_interrupt("run the same command again with --resume to go on"):
         done = run.train(loaded, out, resume=resume, initial=initial, reinitialise=parts)
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes
         typer.echo(done.model)

@@ -23,7 +23,7 @@ from keyframe_asr.cli.options import (
     grouped,
 )
 from keyframe_asr.cli.output_files import Format, ids, printed, targets
-from keyframe_asr.cli.output_record import OutputRecord
+from keyframe_asr.cli.output_record import OutputRecord, Recording
 from keyframe_asr.cli.recordings import Recordings, recordings_named
 from keyframe_asr.cli.transcribing_report import TranscribingReport
 from keyframe_asr.errors import KeyframeError
@@ -59,7 +59,7 @@ COMPUTE_FLAGS: Flags = {
     ),
 }
 
-GOES_ON = "the same command goes on with the other recordings"
+GOES_ON = "run the same command again to go on"
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,17 @@ class Destination:
         ),
     ] = False
 
+    def check(self) -> None:
+        """Raise `typer.BadParameter` if results cannot go there."""
+        if self.out is None:
+            return
+        if self.beside:
+            raise typer.BadParameter("give either --out or --beside", param_hint="--beside")
+        if os.path.isfile(self.out):
+            raise typer.BadParameter(
+                f"{self.out} is a file; --out names a folder", param_hint="--out"
+            )
+
 
 @grouped
 def transcribe(
@@ -119,8 +130,7 @@ def transcribe(
 
     A recording that cannot be read is reported; the others are still transcribed.
     """
-    if destination.beside and destination.out is not None:
-        raise typer.BadParameter("give either --out or --beside", param_hint="--beside")
+    destination.check()
     found = recordings_named(audio)
     several = found.searched or len(found.named) > 1
     to_files = destination.beside or destination.out is not None
@@ -130,11 +140,10 @@ def transcribe(
             param_hint="--format",
         )
     jobs = _jobs(found, destination, output)
-    kept = [] if destination.overwrite else [job for job in jobs if _is_there(job.file)]
+    kept = [] if destination.overwrite else [job for job in jobs if job.has_output()]
     done = set(kept)
     todo = [job for job in jobs if job not in done]
-    go_on = STARTS_AGAIN if destination.overwrite else GOES_ON
-    advice = f"what is written is kept; {go_on}" if to_files else STARTS_AGAIN
+    advice = GOES_ON if to_files and not destination.overwrite else STARTS_AGAIN
     with (
         advice_on_interrupt(advice),
         _read_once(options) as options,
@@ -142,7 +151,7 @@ def transcribe(
     ):
         if jobs:
             writer = _writer(model, options, destination, output, several)
-            writer.record.check([job.file for job in kept if job.file is not None])
+            writer.record.check({job.file: job.made_of for job in kept if job.file is not None})
         if todo:
             from keyframe_asr.inference.many import recognise_files
 
@@ -155,18 +164,33 @@ def transcribe(
 
 @dataclass(frozen=True)
 class Job:
-    """A recording to transcribe, its id, and its output file; None is standard output."""
+    """A recording to transcribe.
+
+    Attributes:
+        path: the recording.
+        id: its id.
+        file: its output file; None is standard output.
+        made_of: the recording as it is before it is read; None for a pipe, or without a file.
+    """
 
     path: Path
     id: str
     file: Path | None
+    made_of: Recording | None
+
+    def has_output(self) -> bool:
+        """True if the output is there; False if the recording is not, which reading it tells."""
+        return self.file is not None and os.path.exists(self.file) and os.path.exists(self.path)
 
 
 def _jobs(found: Recordings, destination: Destination, output: Format) -> list[Job]:
     named, suffix = found.named, FORMATS[output].suffix
     files = targets(named, destination.out, destination.beside, suffix)
     together = zip(named, ids(named), files, strict=True)
-    return [Job(recording.path, id, file) for recording, id, file in together]
+    return [
+        Job(recording.path, id, file, None if file is None else Recording.at(recording.path))
+        for recording, id, file in together
+    ]
 
 
 def _writer(
@@ -199,10 +223,6 @@ def _read_once(options: RecognitionOptions) -> Iterator[RecognitionOptions]:
         )
 
 
-def _is_there(file: Path | None) -> bool:
-    return file is not None and os.path.exists(file)
-
-
 @dataclass(frozen=True)
 class Writer:
     """Writes transcripts to files or standard output; `several` adds the name to a line of text."""
@@ -219,7 +239,7 @@ class Writer:
         if job.file is None:
             print(printed(transcript, self.output, source, self.several), end="", flush=True)
         else:
-            self.record.add(job.file)
+            self.record.add(job.file, job.made_of)
             write_whole(job.file, render(transcript, self.output, source))
 
 

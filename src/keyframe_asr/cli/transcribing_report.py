@@ -25,8 +25,8 @@ class TranscribingReport:
     """Counts recordings, shows progress, and prints a summary at the end.
 
     Progress is a bar on a terminal, else a line from time to time. The summary is printed if
-    recordings were searched for, or if there are several and standard error is a terminal. A script
-    that names its files sees progress and failures only.
+    recordings were searched for, if some are skipped, or if there are several and standard error is
+    a terminal. A script that names its files else sees progress and failures only.
     """
 
     def __init__(
@@ -41,7 +41,8 @@ class TranscribingReport:
         self._work_done = 0.0
         self._skipped = len(found.named) - len(todo)
         self._on_terminal = sys.stderr.isatty()
-        self._sums_up = found.searched or (self._on_terminal and len(found.named) > 1)
+        several_watched = self._on_terminal and len(found.named) > 1
+        self._sums_up = found.searched or self._skipped > 0 or several_watched
         self._now = now
         self._began = self._last_line = now()
         self._bar: _Bar | None = None
