@@ -22,6 +22,7 @@ def test_a_line_from_time_to_time(tmp_path: Path, capsys: pytest.CaptureFixture[
         report.progress(0, 0.5)
         report.success(0, 1.0)
         report.success(1, 1.0)
-    lines = capsys.readouterr().err.splitlines()
+    *lines, summary = capsys.readouterr().err.splitlines()
+    assert summary.startswith("2 of 3 ")  # one was there
     assert [line.split(",")[0] for line in lines] == ["keyframe: 25%", "keyframe: 100%"]
     assert "0 of 3 " in lines[0] and "2 of 3 " in lines[1]
