@@ -17,14 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 GOLDEN = Path(__file__).with_suffix(".json")
-CORPORA = {"an4": "an4", "english": "speechocean762", "mandarin": "aishell_sample"}
+CORPORA = {"an4-small": "an4", "english-l2": "speechocean762", "mandarin": "aishell_sample"}
 RECORDINGS = 2
 """Of each corpus, spread over its test part."""
 
 SYNTHESISED = {
-    "an4": [("two five nine", "en-us+m3"), ("ENTER R U B", "en-us+f2"), ("erase", "en-us+m1")],
+    "an4-small": [
+        ("two five nine", "en-us+m3"),
+        ("ENTER R U B", "en-us+f2"),
+        ("erase", "en-us+m1"),
+    ],
     "demo": [("三七", "cmn+f3"), ("打开", "cmn+m2"), ("九零一", "cmn+m5")],
-    "english": [
+    "english-l2": [
         ("the weather is nice today", "en-us+m3"),
         ("we are going to the market", "en-us+f2"),
     ],

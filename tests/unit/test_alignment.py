@@ -98,7 +98,7 @@ def test_align_command(folder: Path) -> None:
     assert f"{folder / 'gone.txt'}: " in keyframe("align", *here, folder / "gone.txt").error
 
 
-@pytest.mark.parametrize(("model", "doubted"), [("model", False), ("an4", True)])
+@pytest.mark.parametrize(("model", "doubted"), [("model", False), ("an4-small", True)])
 def test_a_text_that_is_not_what_was_said_is_doubted(
     folder: Path, model: str, doubted: bool
 ) -> None:

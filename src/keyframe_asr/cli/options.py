@@ -52,7 +52,7 @@ Model: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Model folder, or the name of a shipped model: demo, an4, english, mandarin.",
+        help="Model folder, or the name of a shipped model: an4, english-l2, mandarin, demo.",
     ),
 ]
 Manifest: TypeAlias = Annotated[

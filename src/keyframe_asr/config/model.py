@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
+from keyframe_asr.config.decoding import DecodingConfig
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 from keyframe_asr.config.text_choices import default_form_name, language_tag
 from keyframe_asr.config.text_form import TEXT_FORMS, LanguageTag, NamedTextForm
@@ -162,6 +163,15 @@ def _negative(number: Any) -> Any:
     return 0.0 - number if type(number) in (int, float) else number
 
 
+class BaseModelConfig(Strict):
+    """The model from which a fine-tuned model takes the weights that its own folder lacks."""
+
+    model: str
+    """Name of a shipped model, or path of its folder, relative to the fine-tuned one's."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the base's `model.safetensors`."""
+
+
 class ModelFolderConfig(Strict):
     """`config.yaml` of a model folder: everything needed to rebuild the network."""
 
@@ -187,6 +197,10 @@ class ModelFolderConfig(Strict):
     """Calibration of confidences, by decode mode."""
     speech_check: SpeechCheckConfig | None = None
     """Classifier that rejects the text of non-speech regions; null: no check."""
+    decoding: DecodingConfig | None = None
+    """How the model is best decoded; `null`: greedily."""
+    base: BaseModelConfig | None = None
+    """Model that holds the weights missing here; `null`: this folder holds all."""
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
 

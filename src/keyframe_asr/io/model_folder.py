@@ -39,6 +39,9 @@ SCALE_SUFFIX = ".row_scale"
 
 LARGEST = 127
 
+OTHER_NAMES = {"english": "english-l2", "an4": "an4-small"}
+"""Names by which shipped models are also found."""
+
 
 @dataclass(frozen=True)
 class StoredModel:
@@ -68,9 +71,9 @@ def _found(model: str | Path) -> Path:
     folder = Path(model)
     if os.path.isfile(folder / CONFIG_FILE):  # False for a path that is too long, too
         return folder
+    if (found := shipped_model(str(model))) is not None:
+        return found
     shipped = shipped_models()
-    if str(model) in shipped:
-        return shipped[str(model)]
     names = ", ".join(shipped) or "none"
     if os.path.isfile(folder / "model" / CONFIG_FILE):
         raise ModelError(f"{model}: the folder of a training run; give {folder / 'model'}")
@@ -81,6 +84,11 @@ def _found(model: str | Path) -> Path:
             f"{model}: contains no {CONFIG_FILE}; give a model folder, or one of: {names}"
         )
     raise ModelError(f"{model}: no such model; give a model folder, or one of: {names}")
+
+
+def shipped_model(name: str) -> Path | None:
+    """Return the folder of a shipped model by any of its names; None if there is none."""
+    return shipped_models().get(OTHER_NAMES.get(name, name))
 
 
 def shipped_models() -> dict[str, Path]:

@@ -18,7 +18,12 @@ from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.model_folder import CONFIG_FILE, shipped_models, without_quantised
+from keyframe_asr.io.model_folder import (
+    CONFIG_FILE,
+    shipped_model,
+    shipped_models,
+    without_quantised,
+)
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
@@ -94,8 +99,8 @@ def find_source(source: str) -> Path:
     folder, shipped = Path(source), shipped_models()
     if any((folder / name).is_file() for name in (CONFIG_FILE, HUGGING_FACE_CONFIG)):
         return folder
-    if source in shipped:
-        return shipped[source]
+    if (found_model := shipped_model(source)) is not None:
+        return found_model
     if folder.is_dir():
         raise ModelError(
             f"{folder}: contains neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "
