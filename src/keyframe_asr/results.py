@@ -1,4 +1,8 @@
-"""Results of recognition: plain values without tensors, the same for every engine."""
+"""Results of recognition: plain values without tensors, the same for every engine.
+
+Output formats lie below this module: they render any `TranscriptLike`, so that a `Transcript` can
+offer them as methods.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.formats import render
+from keyframe_asr.formats.plain import fields_of
+from keyframe_asr.transcript_parts import Alternative, Segment, Token, Word
 
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One recognised token: `text`, `start` and `end` in seconds, `confidence` in [0, 1]."""
-
-    text: str
-    start: float
-    end: float
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word; in scripts without spaces, one character with its marks. Fields as in `Token`."""
-
-    text: str
-    start: float
-    end: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A segment of speech that was recognised as one unit: `start` and `end` in seconds."""
-
-    text: str
-    start: float
-    end: float
-    tokens: list[Token] = field(default_factory=list)
-    words: list[Word] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """One of the n-best texts of a recording; a higher `score` is more likely."""
-
-    text: str
-    score: float
+__all__ = ["Alternative", "RecognitionResult", "Segment", "Token", "Transcript", "Word"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +38,21 @@ class Transcript:
     words: list[Word] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     alternatives: list[Alternative] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, object]:
+        """The transcript as values for `json.dumps`: the fields that `keyframe transcribe` writes.
+
+        Those of the recording and the model (`audio`, `model`, ...) are left out.
+        """
+        return fields_of(self)
+
+    def to_srt(self) -> str:
+        """Subtitles as the content of an SRT file; "" without words."""
+        return render(self, "srt", "")
+
+    def to_vtt(self) -> str:
+        """Subtitles as the content of a WebVTT file."""
+        return render(self, "vtt", "")
 
 
 @dataclass(frozen=True)

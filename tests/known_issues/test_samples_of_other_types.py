@@ -15,8 +15,8 @@ import torch
 from fixtures.containers import encoded
 from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, save_random_model
+from keyframe_asr.audio.arrays import checked_samples
 from keyframe_asr.errors import AudioError
-from keyframe_asr.inference.batch_recognizer import checked_samples
 from keyframe_asr.inference.recognizer import Recognizer, load
 
 SOUND = noise(1.0)
@@ -49,7 +49,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "uint8": (np.zeros(100, np.uint8), "uint8"),
     "bool tensor": (torch.zeros(100, dtype=torch.bool), "bool"),
     "complex": (SOUND.astype(np.complex64), "complex64"),
-    "stereo": (np.zeros((2, 100), np.float32), "(2, 100)"),
+    "as many channels as samples": (np.zeros((100, 100), np.float32), "(100, 100)"),
+    "three axes": (np.zeros((2, 1, 100), np.float32), "(2, 1, 100)"),
     "a number in an array": (np.array(0.5, np.float32), "()"),
     "objects": (np.array([None, 1]), "object"),
     "text file": (io.StringIO("a"), "binary"),

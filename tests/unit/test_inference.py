@@ -129,7 +129,7 @@ def test_bad_recordings_do_not_stop_the_others(recognizer, noise, tmp_path: Path
 @pytest.mark.parametrize(
     ("samples", "named"),
     [
-        (np.zeros((2, 100), dtype=np.float32), "mono"),
+        (np.zeros((2, 2), dtype=np.float32), "(2, 2)"),
         (np.zeros(100, dtype=np.int32), "int32"),
         (np.full(100, np.nan, dtype=np.float32), "NaN"),
     ],

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from keyframe_asr.formats.ctm import to_ctm
 from keyframe_asr.formats.plain import escaped, to_json, to_json_line, to_text
-from keyframe_asr.formats.source import Source
+from keyframe_asr.formats.source import Source, TranscriptLike
 from keyframe_asr.formats.subtitles import to_srt, to_vtt
 from keyframe_asr.formats.textgrid import to_textgrid
-from keyframe_asr.results import Transcript
 
 __all__ = ["FORMATS", "OutputFormat", "Source", "escaped", "render"]
 
@@ -23,7 +22,7 @@ class OutputFormat:
     """
 
     suffix: str
-    write: Callable[[Transcript, Source], str]
+    write: Callable[[TranscriptLike, Source], str]
 
 
 FORMATS = {
@@ -38,7 +37,7 @@ FORMATS = {
 """Formats by their name on the command line."""
 
 
-def render(transcript: Transcript, format: str, source: Source | str) -> str:
+def render(transcript: TranscriptLike, format: str, source: Source | str) -> str:
     """Render a transcript as the content of a file, including the final line break.
 
     CTM and SRT files without words are empty.

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from keyframe_asr.formats.source import Source
+from keyframe_asr.formats.source import Source, TranscriptLike
 from keyframe_asr.formats.timed_text import MILLISECONDS, clean, words_of
-from keyframe_asr.results import Transcript
 
 
 def file_field(id: str) -> str:
@@ -18,7 +17,7 @@ def file_field(id: str) -> str:
     return f"_{file}" if file.startswith(";;") else file  # which marks a comment in CTM
 
 
-def to_ctm(transcript: Transcript, source: Source) -> str:
+def to_ctm(transcript: TranscriptLike, source: Source) -> str:
     """One line per word, times in seconds to the millisecond; "" without words."""
     file = file_field(PurePath(source.name).stem if source.id is None else source.id)
     lines = []

@@ -11,8 +11,8 @@ import unicodedata
 from dataclasses import asdict
 from typing import Any
 
-from keyframe_asr.formats.source import Source
-from keyframe_asr.results import Segment, Transcript
+from keyframe_asr.formats.source import Source, TranscriptLike
+from keyframe_asr.transcript_parts import Segment
 
 DECIMALS = 4
 """Decimals of times in seconds, confidences and scores."""
@@ -20,18 +20,18 @@ DECIMALS = 4
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def to_text(transcript: Transcript, source: Source) -> str:
+def to_text(transcript: TranscriptLike, source: Source) -> str:
     """The text as one line; an empty line without words."""
     del source
     return " ".join(transcript.text.split()) + "\n"
 
 
-def to_json(transcript: Transcript, source: Source) -> str:
+def to_json(transcript: TranscriptLike, source: Source) -> str:
     """Indented JSON for a file."""
     return json.dumps(_fields(transcript, source), ensure_ascii=False, indent=2) + "\n"
 
 
-def to_json_line(transcript: Transcript, source: Source) -> str:
+def to_json_line(transcript: TranscriptLike, source: Source) -> str:
     """The same JSON on a single line, for JSON Lines."""
     return json.dumps(_fields(transcript, source), ensure_ascii=False) + "\n"
 
@@ -50,7 +50,8 @@ def _visible(character: str) -> str:
     return character
 
 
-def _fields(transcript: Transcript, source: Source) -> dict[str, object]:
+def fields_of(transcript: TranscriptLike) -> dict[str, object]:
+    """The fields of a transcript as values for JSON, numbers rounded."""
     segments = [
         {"start": one.start, "end": one.end, "text": one.text, "words": [*map(asdict, one.words)]}
         for one in _segments(transcript)
@@ -63,10 +64,15 @@ def _fields(transcript: Transcript, source: Source) -> dict[str, object]:
         "tokens": [*map(asdict, transcript.tokens)],
         "alternatives": [*map(asdict, transcript.alternatives)],
     }
-    return {"audio": source.name, **source.settings, **_rounded(found)}
+    rounded: dict[str, object] = _rounded(found)
+    return rounded
 
 
-def _segments(transcript: Transcript) -> list[Segment]:
+def _fields(transcript: TranscriptLike, source: Source) -> dict[str, object]:
+    return {"audio": source.name, **source.settings, **fields_of(transcript)}
+
+
+def _segments(transcript: TranscriptLike) -> list[Segment]:
     """The segments of a transcript; without any, its whole text as one."""
     words = transcript.words
     if transcript.segments or not (words or transcript.text):

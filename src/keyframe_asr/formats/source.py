@@ -4,6 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from keyframe_asr.transcript_parts import Alternative, Segment, Token, Word
+
+
+class TranscriptLike(Protocol):
+    """What can be rendered; `keyframe_asr.results.Transcript` says what the fields mean."""
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+
+    @property
+    def duration(self) -> float:
+        """Length of the recording in seconds."""
+
+    @property
+    def frame_reduction(self) -> float:
+        """Fraction of encoder frames dropped."""
+
+    @property
+    def tokens(self) -> list[Token]:
+        """Tokens with times."""
+
+    @property
+    def words(self) -> list[Word]:
+        """Words with times."""
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Parts that were recognised as one unit."""
+
+    @property
+    def alternatives(self) -> list[Alternative]:
+        """The n-best texts."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from keyframe_asr.formats.source import Source
+from keyframe_asr.formats.source import Source, TranscriptLike
 from keyframe_asr.formats.timed_text import (
     MILLISECONDS,
     TimedText,
@@ -21,7 +21,6 @@ from keyframe_asr.formats.timed_text import (
     timed_texts,
     words_of,
 )
-from keyframe_asr.results import Transcript
 from keyframe_asr.text.scripts import clusters, spaces_before
 
 COLUMNS, WIDE_COLUMNS = 42, 32
@@ -58,7 +57,7 @@ class Cue:
     end: int
 
 
-def to_srt(transcript: Transcript, source: Source) -> str:
+def to_srt(transcript: TranscriptLike, source: Source) -> str:
     """Numbered cues; "" without words.
 
     SRT has no escaping, so the arrow `-->` in a text is replaced.
@@ -71,7 +70,7 @@ def to_srt(transcript: Transcript, source: Source) -> str:
     return "\n".join(blocks)
 
 
-def to_vtt(transcript: Transcript, source: Source) -> str:
+def to_vtt(transcript: TranscriptLike, source: Source) -> str:
     """The header and the cues, with markup characters escaped."""
     del source
     blocks = ["WEBVTT\n"]
@@ -81,7 +80,7 @@ def to_vtt(transcript: Transcript, source: Source) -> str:
     return "\n".join(blocks)
 
 
-def cues_of(transcript: Transcript) -> list[Cue]:
+def cues_of(transcript: TranscriptLike) -> list[Cue]:
     """The cues of a transcript in temporal order, without overlap."""
     duration = transcript.duration
     timed = timed_texts(words_of(transcript), MILLISECONDS, duration, shortest=1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keyframe_asr.formats.source import Source
+from keyframe_asr.formats.source import Source, TranscriptLike
 from keyframe_asr.formats.timed_text import MICROSECONDS, TimedText, timed_texts, words_of
-from keyframe_asr.results import Token, Transcript, Word
+from keyframe_asr.transcript_parts import Token, Word
 
 SHORTEST = MICROSECONDS // 1000
 """Minimum length of an interval in ticks; Praat rejects empty intervals."""
 
 
-def to_textgrid(transcript: Transcript, source: Source) -> str:
+def to_textgrid(transcript: TranscriptLike, source: Source) -> str:
     """Both tiers cover 0 to the duration without gaps; intervals without speech have no text."""
     del source
     found = {

@@ -6,8 +6,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keyframe_asr.results import Token, Transcript, Word
+from keyframe_asr.formats.source import TranscriptLike
 from keyframe_asr.text.scripts import mixed_words
+from keyframe_asr.transcript_parts import Token, Word
 
 MILLISECONDS, MICROSECONDS = 1_000, 1_000_000
 """Ticks per second."""
@@ -23,7 +24,7 @@ class TimedText:
     spaced: bool = False
 
 
-def words_of(transcript: Transcript) -> Sequence[Word]:
+def words_of(transcript: TranscriptLike) -> Sequence[Word]:
     """The words of a transcript; without word times, the words of its text, evenly spaced."""
     if transcript.words or not transcript.text:
         return transcript.words

@@ -23,26 +23,15 @@ from keyframe_asr.timing import encoder_frame_seconds
 
 
 def align(
-    recognizer: BatchRecognizer, audio: AudioInput, text: str, channel: int | None = None
+    recognizer: BatchRecognizer,
+    audio: AudioInput,
+    text: str,
+    channel: int | None = None,
+    sample_rate: int | None = None,
 ) -> Transcript:
-    """Return a text with the times of its tokens and words.
-
-    The confidence of a token is its highest probability within the alignment. It is low where the
-    text is not what was said.
-
-    Args:
-        recognizer: the model; the text is brought into its form.
-        audio: as `Recognizer.transcribe` takes it.
-        text: the words spoken in the recording.
-        channel: channel of a file, counted from 0; None is the mean of all.
-
-    Raises:
-        AudioError: the recording cannot be read, is not mono audio at 16 kHz, or is too long.
-        TextError: the text is empty, has symbols that the model does not know, or is too long for
-            the recording.
-    """
+    """Return a text with the times of its tokens and words; see `Recognizer.align`."""
     tokens = tokens_of(recognizer, text)
-    samples = read_recording(audio, channel)
+    samples = read_recording(audio, channel, sample_rate)
     name = name_of(audio) if is_audio_file(audio) else "the samples"
     return align_samples(recognizer, samples, tokens, name)
 

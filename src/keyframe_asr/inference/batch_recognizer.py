@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from keyframe_asr.audio.arrays import checked_samples, refuse_rate
 from keyframe_asr.audio.byte_source import AudioFile, is_audio_file, name_of
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.loudness import SpeechLevel
@@ -42,11 +43,6 @@ AudioInput: TypeAlias = (
     AudioFile | npt.NDArray[np.floating[Any]] | npt.NDArray[np.int16] | torch.Tensor
 )
 """A recording: a file, or samples; see `Recognizer.transcribe`."""
-
-LARGEST_FLOAT = 32.0
-"""Floats beyond this are not audio in [-1, 1] with overshoot, but integers of another scale."""
-
-_ACCEPTED = "mono samples (S,) at 16 kHz, floats in [-1, 1] or int16"
 
 LONGEST_SECONDS = 300.0
 """Longest recording that is encoded without segmentation; memory grows with its square."""
@@ -232,21 +228,25 @@ class BatchRecognizer:
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
 
 
-def read_recording(audio: AudioInput, channel: int | None = None) -> Samples:
+def read_recording(
+    audio: AudioInput, channel: int | None = None, sample_rate: int | None = None
+) -> Samples:
     """Return the samples (S,) of a recording that is recognised without segmentation.
 
     Args:
         audio: as `Recognizer.transcribe` takes it.
-        channel: channel of a file, counted from 0; None is the mean of all.
+        channel: its channel, counted from 0; None is the mean of all.
+        sample_rate: of samples in hertz; None for a file, and for samples at 16 kHz.
 
     Raises:
-        AudioError: the recording cannot be read, is not mono audio at 16 kHz, or is too long.
+        AudioError: the recording cannot be read or is too long, or a file has a `sample_rate`.
     """
     name = "the samples"
     if is_audio_file(audio):
+        refuse_rate(audio, sample_rate)
         samples, name = read_audio(audio, channel=channel), name_of(audio)
     else:
-        samples = checked_samples(audio)
+        samples = checked_samples(audio, sample_rate, channel)
     seconds = samples.size / SAMPLE_RATE
     if seconds > LONGEST_SECONDS:
         raise AudioError(
@@ -254,45 +254,6 @@ def read_recording(audio: AudioInput, channel: int | None = None) -> Samples:
             "segmentation; split it (keyframe transcribe takes any length)"
         )
     return samples
-
-
-def checked_samples(samples: object) -> Samples:
-    """Return samples (S,) as float32, clipped to [-1, 1].
-
-    Args:
-        samples: a NumPy array or torch tensor (S,), mono at 16 kHz: floats in [-1, 1], or int16.
-
-    Raises:
-        AudioError: they are of another type or shape, not finite, or floats at int16 scale.
-    """
-    if isinstance(samples, torch.Tensor):
-        # NumPy has no bfloat16
-        floats = samples.float() if samples.is_floating_point() else samples
-        samples = floats.detach().cpu().numpy()
-    if not isinstance(samples, np.ndarray):
-        raise AudioError(
-            f"type {type(samples).__name__} is not a recording; give {_ACCEPTED}, a file or its "
-            "bytes"
-        )
-    is_integer = samples.dtype == np.int16
-    if samples.ndim != 1 or not (is_integer or np.issubdtype(samples.dtype, np.floating)):
-        raise AudioError(
-            f"samples must be {_ACCEPTED}, but are {samples.dtype} {samples.shape}; convert them "
-            "first"
-        )
-    if is_integer:
-        return np.asarray(samples / np.float32(32768), dtype=np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioError("samples have NaN or infinite values; record or convert them again")
-    peak = float(np.abs(samples).max(initial=0.0))
-    if peak > LARGEST_FLOAT:
-        raise AudioError(
-            f"samples are {samples.dtype} up to {peak:g}, but floats must be in [-1, 1]; divide "
-            "them by 32768, or give int16"
-        )
-    # as in `read_audio`, so that a file and its samples give the same text
-    clipped: Samples = np.clip(samples, -1.0, 1.0).astype(np.float32)
-    return np.ascontiguousarray(clipped)
 
 
 def batches_by_length(

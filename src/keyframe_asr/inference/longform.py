@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keyframe_asr.audio.arrays import checked_samples, refuse_rate
 from keyframe_asr.audio.band import highest_frequency
 from keyframe_asr.audio.byte_source import is_audio_file
 from keyframe_asr.audio.reading import Samples, opened_recording
@@ -22,7 +23,6 @@ from keyframe_asr.inference.batch_recognizer import (
     AudioInput,
     BatchRecognizer,
     batches_by_length,
-    checked_samples,
 )
 from keyframe_asr.inference.joining import RecognisedSegment, join_segments
 from keyframe_asr.inference.options import RecognitionOptions
@@ -92,6 +92,7 @@ def recognise_each(
     audio: Iterable[AudioInput],
     options: RecognitionOptions,
     progress: RecordingProgress | None = None,
+    sample_rate: int | None = None,
 ) -> Iterator[RecognitionResult]:
     """Yield one result per recording, in order; an error in one does not stop the others.
 
@@ -100,6 +101,7 @@ def recognise_each(
         audio: recordings, as `Recognizer.transcribe` takes them.
         options: how recordings are segmented, batched and recognised.
         progress: called for the recordings in progress after every few batches.
+        sample_rate: of samples in hertz; None for files, and for samples at 16 kHz.
 
     Raises:
         ModelError: the options ask for silero-vad, which is not installed.
@@ -110,7 +112,7 @@ def recognise_each(
     for source in audio:
         recording = queue.begin(Path(source) if isinstance(source, str | os.PathLike) else None)
         try:
-            for segment in _segments(source, recording, options):
+            for segment in _segments(source, recording, options, sample_rate):
                 queue.add(recording, segment)
                 if queue.full:
                     yield from queue.recognise()
@@ -205,10 +207,14 @@ def _warn_if_narrow(
 
 
 def _segments(
-    audio: AudioInput, recording: _Recording, options: RecognitionOptions
+    audio: AudioInput,
+    recording: _Recording,
+    options: RecognitionOptions,
+    sample_rate: int | None = None,
 ) -> Iterator[AudioSegment]:
     """Yield the segments of a recording, and update its length while it is read."""
     if is_audio_file(audio):
+        refuse_rate(audio, sample_rate)
         # opened once, since a pipe cannot be read again
         with opened_recording(audio, options.channel) as opened:
             recording.announced = opened.announced_seconds
@@ -218,7 +224,7 @@ def _segments(
             else:
                 yield from _of_blocks(opened.blocks(BLOCK_SECONDS), recording, options)
         return
-    samples = checked_samples(audio)
+    samples = checked_samples(audio, sample_rate, options.channel)
     recording.announced = samples.size / SAMPLE_RATE
     if recording.announced <= WHOLE_SECONDS:
         yield _whole(recording, samples)

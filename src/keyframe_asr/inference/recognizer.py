@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from keyframe_asr.errors import ModelError
+from keyframe_asr.inference.alignment import align
 from keyframe_asr.inference.batch_recognizer import AudioInput, BatchRecognizer, read_recording
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
@@ -62,33 +63,51 @@ class Recognizer(BatchRecognizer):
         confidences: scaling of confidences by decode mode. Settable.
     """
 
-    def transcribe(self, audio: AudioInput, options: RecognitionOptionsLike = None) -> Transcript:
+    def transcribe(
+        self,
+        audio: AudioInput,
+        options: RecognitionOptionsLike = None,
+        *,
+        sample_rate: int | None = None,
+    ) -> Transcript:
         """Recognise one recording.
 
         Args:
             audio: a path, `-` for standard input, the bytes of a file, or a binary file object
-                (read from its position); or samples (S,), mono at 16 kHz: a NumPy array or torch
-                tensor of floats in [-1, 1] or of int16.
+                (read from its position); or samples, a NumPy array or torch tensor of floats in
+                [-1, 1] or of int16: mono (S,), or with channels (S, C) as soundfile gives them or
+                (C, S) as lhotse and torchaudio do, of which `RecognitionOptions.channel` selects
+                one. The mean of all channels is recognised by default.
             options: recognition options, or only a decode mode such as "ctc".
+            sample_rate: of samples in hertz; default 16000. Others are resampled. A file knows its
+                own.
 
         Raises:
-            AudioError: the recording cannot be read, or is none of these.
+            AudioError: the recording cannot be read, or is none of these; or a file is given with a
+                sample rate.
             ModelError: the model cannot decode in this mode, or the language model does not fit.
             KeyframeError: the hot words cannot be read or written with the model's tokens.
         """
-        return self.transcribe_batch([audio], options)[0]
+        return self.transcribe_batch([audio], options, sample_rate=sample_rate)[0]
 
     def transcribe_batch(
-        self, audio: Sequence[AudioInput], options: RecognitionOptionsLike = None
+        self,
+        audio: Sequence[AudioInput],
+        options: RecognitionOptionsLike = None,
+        *,
+        sample_rate: int | None = None,
     ) -> list[Transcript]:
         """Recognise several recordings; the first bad one raises, as in `transcribe`."""
-        return [result.unwrap() for result in self.transcribe_each(audio, options)]
+        found = self.transcribe_each(audio, options, sample_rate=sample_rate)
+        return [result.unwrap() for result in found]
 
     def transcribe_each(
         self,
         audio: Iterable[AudioInput],
         options: RecognitionOptionsLike = None,
         progress: RecordingProgress | None = None,
+        *,
+        sample_rate: int | None = None,
     ) -> Iterator[RecognitionResult]:
         """Yield one result per recording, in order; an error in one does not stop the others.
 
@@ -98,14 +117,42 @@ class Recognizer(BatchRecognizer):
             ModelError: as in `transcribe`.
             KeyframeError: as in `transcribe`.
         """
-        return recognise_each(self, audio, self.prepare(options), progress)
+        return recognise_each(self, audio, self.prepare(options), progress, sample_rate)
 
-    @torch.inference_mode()
-    def embed(self, audio: AudioInput) -> SpeechEmbeddings:
-        """Embed one recording: one vector per keyframe, about one per token.
+    def align(
+        self,
+        audio: AudioInput,
+        text: str,
+        *,
+        channel: int | None = None,
+        sample_rate: int | None = None,
+    ) -> Transcript:
+        """Find when each token and word of a known text is spoken (forced alignment).
+
+        The confidence of a token is its highest probability within the alignment. It is low where
+        the text is not what was said.
+
+        Args:
+            audio: as `transcribe` takes it.
+            text: the words spoken in the recording; brought into the model's form.
+            channel: channel of the recording, counted from 0; None is the mean of all.
+            sample_rate: of samples in hertz, as in `transcribe`.
 
         Raises:
-            AudioError: the recording cannot be read, is not mono audio at 16 kHz, or is too long.
+            AudioError: the recording cannot be read, or is too long.
+            TextError: the text is empty, has symbols that the model does not know, or is too long
+                for the recording.
+        """
+        return align(self, audio, text, channel, sample_rate)
+
+    @torch.inference_mode()
+    def embed(self, audio: AudioInput, *, sample_rate: int | None = None) -> SpeechEmbeddings:
+        """Embed one recording: one vector per keyframe, about one per token.
+
+        `audio` and `sample_rate` are as in `transcribe`.
+
+        Raises:
+            AudioError: the recording cannot be read, or is too long.
             ModelError: the model keeps all frames.
         """
         if not self.network.keyframes_enabled:
@@ -113,7 +160,7 @@ class Recognizer(BatchRecognizer):
                 f"model '{self.config.name}' keeps all frames, so its embeddings are not as long "
                 "as the text; use a model with keyframes"
             )
-        found = self.encode([read_recording(audio)])
+        found = self.encode([read_recording(audio, sample_rate=sample_rate)])
         has_speech = has_spikes(self.network, found.encoded)[0] and not found.silent[0]
         index = found.encoded.keyframes.index[0, : found.keyframes[0]].cpu().numpy()
         kept = np.full(len(index), has_speech)
