@@ -39,6 +39,8 @@ class DataConfig(Strict):
     """Development manifest, used to select checkpoints."""
     test: str | None = None
     """Test manifest; not used in training."""
+    statistics: Literal["train", "initial"] = "train"
+    """Feature statistics: measured on `train`, or those of the model that training starts from."""
     validate_batches_seconds: float = Field(default=120.0, gt=0)
     """Seconds of audio per batch of the development set."""
 
@@ -57,6 +59,8 @@ TokenizerKind = Literal["characters", "sentencepiece", "mixed"]
 class TokenizerConfig(Strict):
     """Tokens: characters, sentencepiece units, or both."""
 
+    of_model: str | None = None
+    """Folder or name of a model whose tokenizer is used; `null`: one is trained on the texts."""
     kind: TokenizerKind = "characters"
     """`characters` for scripts without spaces, `sentencepiece` for others; `mixed`: every Han
     character, and sentencepiece units of the text between them."""
@@ -159,6 +163,12 @@ class StageConfig(Strict):
     """Number of best checkpoints whose weights are averaged."""
     select_by: Literal["error", "loss"] = "error"
     """Criterion for the best checkpoints: token error rate or loss on the development set."""
+    start_counts: bool = False
+    """Evaluate the weights at the start, and keep them if no epoch is better on the development
+    set; only epochs that are better are averaged."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations in a row without an improvement after which the stage ends; `null`: it never
+    ends for that."""
     ends_when: EndsWhen | None = None
     """End the stage before its last epoch when the inter-CTC meets these bounds."""
     collapse: CollapseConfig | None = CollapseConfig()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
-SOURCE = "model.pretrained.source"
+NAMES = ("model.pretrained.source", "tokenizer.of_model")
 """May also be the name of a model."""
 
 PATH_KEYS = (
@@ -26,7 +26,7 @@ PATH_KEYS = (
     "augment.reverberation.folder",
     "augment.non_speech.folder",
     "training.encodings",
-    SOURCE,
+    *NAMES,
 )
 """Keys that hold a path or a list of paths; `*` is every entry of a list."""
 
@@ -47,10 +47,10 @@ def from_folder(data: Any, folder: str, where: str, replaced: Collection[str] = 
         if os.path.isabs(value) or _exists(beside):
             return beside
         if _exists(value):
-            if key not in replaced and (key != SOURCE or os.sep in value):
+            if key not in replaced and (key not in NAMES or os.sep in value):
                 elsewhere.append(key)
             return value
-        return value if key == SOURCE and not value.startswith(".") else beside
+        return value if key in NAMES and not value.startswith(".") else beside
 
     found = _replaced(data, place)
     if elsewhere:
@@ -64,7 +64,7 @@ def absolute(data: Any) -> Any:
     """A copy of the values of a `Recipe` with absolute paths, to be read from any folder."""
 
     def place(value: str, key: str) -> str:
-        return value if key == SOURCE and not _exists(value) else join(os.getcwd(), value)
+        return value if key in NAMES and not _exists(value) else join(os.getcwd(), value)
 
     return _replaced(data, place)
 

@@ -37,6 +37,8 @@ class RunState:
         best: (score, weights file) of the best epochs of the stage, best first.
         collapsed_evaluations: consecutive evaluations whose error indicates a collapse.
         ready: True if the stage ends before its last epoch.
+        start_score: score of the weights at the start of the stage, if they count.
+        without_improvement: consecutive evaluations without a better score than before.
     """
 
     stage: int = 0
@@ -45,6 +47,19 @@ class RunState:
     best: list[tuple[float, str]] = field(default_factory=list)
     collapsed_evaluations: int = 0
     ready: bool = False
+    start_score: float | None = None
+    without_improvement: int = 0
+
+    @property
+    def candidates(self) -> list[tuple[float, str]]:
+        """The best epochs, without the start if any is better than it."""
+        better = [one for one in self.best if self.start_score is None or one[0] < self.start_score]
+        return better or self.best
+
+    @property
+    def start_is_best(self) -> bool:
+        """True if the start counts, and no epoch is better."""
+        return self.start_score is not None and self.candidates[0][0] >= self.start_score
 
 
 @dataclass(frozen=True)
@@ -135,9 +150,14 @@ class Checkpoints:
         Raises:
             TrainingError: a file is missing or damaged, or not visible to every machine.
         """
-        paths = [self._folder / stage.name / name for _, name in state.best]
+        paths = [self._folder / stage.name / name for _, name in state.candidates]
         self._processes.check_shared(paths[0])
         return average_weights(paths)
+
+    def load_best(self, stage: StageConfig, state: RunState, network: nn.Module) -> None:
+        """Load the weights of the best epoch of a stage. Raises as `average_best`."""
+        path = self._folder / stage.name / state.candidates[0][1]
+        _load_into(network, load_weights(path), path)
 
     def finish_stage(
         self,
@@ -306,12 +326,14 @@ def rank(state: RunState, score: float, count: int) -> str | None:
     """Add the finished epoch to the `count` best if its score is low enough.
 
     Among equal scores, the latest epoch is the best: before CTC leaves its plateau, all errors are
-    100 %.
+    100 %. If the start counts, an epoch must be better than it.
 
     Returns:
         Name of the weights file, or None if the epoch is not among the best.
     """
     name = f"epoch-{state.epoch:04d}.safetensors"
+    if state.epoch > 0 and state.start_score is not None and score >= state.start_score:
+        return None
     state.best = sorted([(score, name), *state.best], key=lambda entry: entry[0])[:count]
     return name if any(entry[1] == name for entry in state.best) else None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.data.statistics import Statistics
 from keyframe_asr.errors import ModelError, TrainingError
 from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE, find_model, without_quantised
 from keyframe_asr.io.pretrained_source import load_original
@@ -75,6 +76,23 @@ def load_encoder(encoder: PretrainedEncoder, path: Path) -> None:
         encoder.load_state_dict(fitting)
 
 
+def initial_statistics(path: Path | None, level: float | None) -> Statistics:
+    """Return the feature statistics stored with initial weights, for features at `level`.
+
+    Raises:
+        TrainingError: there are no initial weights, or they have no statistics.
+    """
+    weights = {} if path is None else load_weights(path)
+    names = [f"normalisation.{name}" for name in ("mean", "inverse_std")]
+    if any(name not in weights for name in names):
+        raise TrainingError(
+            "data.statistics is initial, but training starts from no model; give one with "
+            "--initial, or set data.statistics: train"
+        )
+    mean, inverse_std = (weights[name].float().tolist() for name in names)
+    return {"mean": mean, "inverse_std": inverse_std, "level": level}
+
+
 def load_initial(
     network: KeyframeNetwork,
     path: Path,
@@ -82,21 +100,25 @@ def load_initial(
     reinitialise: Sequence[str],
     log: TrainingLog,
 ) -> None:
-    """Load the initial weights that match the network; log a warning about the others.
+    """Load the initial weights that match the network; tell about the others.
 
     Raises:
         TrainingError: as `load_matching`.
     """
     others = vocabulary_parts(network, path, tokenizer)
-    if others:
-        log.warning(
-            f"{path.parent}: has another vocabulary; {', '.join(others)} are initialised randomly"
+    lacking = load_matching(network, path, [*reinitialise, *others])
+    fresh = list(dict.fromkeys([*others, *(name.split(".")[0] for name in lacking)]))
+    if not fresh:
+        return
+    if all(part in _VOCABULARY_PARTS for part in fresh):
+        log.info(
+            f"{path.parent}: has another vocabulary; the layers that depend on it are new "
+            f"({', '.join(fresh)})"
         )
-    if lacking := load_matching(network, path, [*reinitialise, *others]):
-        every = len(network.state_dict())
-        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in lacking))
+    else:
         log.warning(
-            f"{path}: no matching weights for {len(lacking)} of {every} tensors, in {parts}"
+            f"{path}: no matching weights for {len(lacking)} of {len(network.state_dict())} "
+            f"tensors, in {', '.join(fresh)}, which are initialised randomly"
         )
 
 

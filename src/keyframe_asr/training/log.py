@@ -31,6 +31,9 @@ _PART = "part "
 
 LOG_FILE = "log.jsonl"
 
+START_IS_KEPT = "start_is_kept"
+"""Key of a finished stage in the log: True if no epoch was better than its start."""
+
 
 @dataclass
 class EpochStatistics:
@@ -113,23 +116,35 @@ class EpochStatistics:
 
 
 class StageClock:
-    """Estimates the remaining time of a stage from the epochs done by this process.
+    """Estimates the remaining time of a stage from what this process has done of it.
+
+    Evaluations are counted apart from training: otherwise the estimate would jump at each of them.
 
     Args:
         now: monotonic time in seconds.
         done: epochs done before this process started.
         total: epochs of the stage.
+        every: epochs between evaluations.
     """
 
-    def __init__(self, now: float, done: float, total: float) -> None:
-        self._began, self._before, self._total = now, done, total
+    def __init__(self, now: float, done: float, total: float, every: int = 1) -> None:
+        self._began, self._before, self._total, self._every = now, done, total, every
+        self._evaluating, self._evaluations = 0.0, 0
+
+    def evaluated(self, seconds: float) -> None:
+        """Count an evaluation that took so long, and was not training."""
+        self._evaluating += seconds
+        self._evaluations += 1
 
     def seconds_left(self, now: float, done: float) -> float | None:
         """Estimate the seconds left after `done` epochs; None if this process has done nothing."""
         new = done - self._before
         if new <= 0:
             return None
-        return (now - self._began) / new * max(0.0, self._total - done)
+        training = (now - self._began - self._evaluating) / new * max(0.0, self._total - done)
+        evaluations = -(-self._total // self._every) - done // self._every
+        each = self._evaluating / max(1, self._evaluations)
+        return training + each * max(0.0, evaluations)
 
 
 def duration(seconds: float | None) -> str:
@@ -167,7 +182,8 @@ class TrainingLog:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._clock = StageClock(0.0, 0.0, 0.0)
-        self._last_line = self._now()
+        self._last_line = self._trained_until = self._now()
+        self._shown = ""
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -186,10 +202,12 @@ class TrainingLog:
         """Log a warning."""
         self._print(f"[yellow]warning:[/yellow] {escape(message)}")
 
-    def begin_stage(self, stage: StageConfig, state: RunState) -> None:
-        """Start the progress bar of a stage."""
+    def begin_stage(self, stage: StageConfig, state: RunState, every: int = 1) -> None:
+        """Start the progress bar of a stage that is evaluated every `every` epochs."""
         self._stop_bar()
-        self._clock = StageClock(self._now(), state.epoch, stage.epochs)
+        self._clock = StageClock(self._now(), state.epoch, stage.epochs, every)
+        self._trained_until = self._now()
+        self._shown = ""
         epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
         self._print(
             f"stage [bold]{escape(stage.name)}[/bold]: {epochs}"
@@ -207,23 +225,25 @@ class TrainingLog:
                 escape(stage.name), total=stage.epochs, completed=state.epoch, described=""
             )
 
+    def start(self, stage: StageConfig, validation: Validation) -> None:
+        """Log the evaluation of the weights at the start of a stage."""
+        self._count_evaluation()
+        self._log({"stage": stage.name, "epoch": 0, **_measured(validation)})
+        self._shown = f", {_error(validation)}"
+        self._print(f"{escape(stage.name)} at the start: {_error(validation)}")
+
     def update(self, stage: StageConfig, state: RunState, epoch: EpochStatistics) -> None:
         """Update the progress bar; without a terminal, write a line from time to time."""
-        now = self._now()
+        now = self._trained_until = self._now()
         if self._bar is None and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
-        numbers = epoch.numbers()
         done = state.epoch + min(1.0, epoch.batches / epoch.expected_batches)
-        described = (
-            f"epoch {state.epoch + 1}/{stage.epochs} loss {numbers['loss']:.3f} "
-            f"rate {numbers['learning_rate']:.1e} "
-            f"keyframes/token {numbers['keyframes_per_token']:.2f} "
-            f"{duration(self._clock.seconds_left(now, done))} left"
-        )
+        left = self._left(now, done)
+        described = f"epoch {state.epoch + 1} of {stage.epochs}{self._shown}{left}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, described=described)
         else:
-            self._print(f"{escape(stage.name)} {done / stage.epochs:.0%} {described}")
+            self._print(f"{escape(stage.name)} {done / stage.epochs:.0%}: {described}")
 
     def end_epoch(
         self,
@@ -239,15 +259,14 @@ class TrainingLog:
         values = {**numbers, **measured}
         self._log({**entry, **values})
         self._draw({f"{stage.name}/{name}": value for name, value in values.items()}, state.epoch)
-        if validation is not None and self._bar is None:
-            left = self._clock.seconds_left(self._now(), state.epoch)
+        if validation is None:
+            return
+        self._count_evaluation()
+        self._shown = f", {_error(validation)}"
+        if self._bar is None:
+            left = self._left(self._now(), state.epoch)
             self._print(
-                f"{escape(stage.name)} {state.epoch}/{stage.epochs} loss {numbers['loss']:.3f} "
-                f"rate {numbers['learning_rate']:.1e} "
-                f"dev error {validation.error:.1%} (inter {validation.inter_error:.1%}) "
-                f"keyframes/token {validation.keyframes_per_token:.2f} "
-                + (_health(validation) if stage.keyframes else "")
-                + f"{numbers['seconds']:.1f} s, {duration(left)} left"
+                f"{escape(stage.name)} {state.epoch} of {stage.epochs}: {_error(validation)}{left}"
             )
 
     def resume(self, stage: str, epochs: int, resumed: Resumed) -> None:
@@ -270,17 +289,30 @@ class TrainingLog:
         if changed:
             self._log({"stage": stage, "resumed_after": epochs, "changed": changed})
 
-    def end_stage(self, stage: StageConfig, validation: Validation) -> None:
-        """Log the evaluation of the averaged weights of a stage."""
+    def end_stage(self, stage: StageConfig, validation: Validation, is_start: bool = False) -> None:
+        """Log the evaluation of the final weights of a stage.
+
+        Args:
+            stage: the stage.
+            validation: evaluation of the average of its best epochs.
+            is_start: True if no epoch was better than the start, which is kept.
+        """
         self._stop_bar()
+        end = "no epoch was better, the start is kept" if is_start else "the best epochs averaged"
         self._print(
-            f"stage [bold]{escape(stage.name)}[/bold] averaged: "
-            f"dev token error {validation.error:.1%}, "
-            f"frames dropped {validation.frame_reduction:.1%}, "
-            f"keyframes per token {validation.keyframes_per_token:.2f}"
+            f"stage [bold]{escape(stage.name)}[/bold] is done ({end}): {_error(validation)}, "
+            f"{validation.frame_reduction:.0%} of the frames dropped"
         )
-        entry = {"stage": stage.name, "averaged": True}
+        entry = {"stage": stage.name, "averaged": True, START_IS_KEPT: is_start}
         self._log({**entry, **_measured(validation)})
+
+    def _count_evaluation(self) -> None:
+        """Count the time since the last update of the weights as an evaluation."""
+        self._clock.evaluated(self._now() - self._trained_until)
+
+    def _left(self, now: float, done: float) -> str:
+        seconds = self._clock.seconds_left(now, done)
+        return "" if seconds is None else f", {duration(seconds)} left"
 
     def _print(self, markup: str) -> None:
         self._last_line = self._now()
@@ -335,12 +367,5 @@ def _measured(validation: Validation) -> dict[str, float]:
     return {f"dev_{name}": value for name, value in values if value is not None}
 
 
-def _health(validation: Validation) -> str:
-    """Describe the health of the keyframe stage, for the progress line."""
-    text = f"dropped {validation.frame_reduction:.1%} too few {validation.too_few_keyframes:.1%} "
-    if validation.aligned_targets is not None:
-        text += (
-            f"aligned/doubled/skipped {validation.aligned_targets:.1%}/"
-            f"{validation.doubled_targets:.1%}/{validation.skipped_targets:.1%} "
-        )
-    return text
+def _error(validation: Validation) -> str:
+    return f"{validation.error:.1%} of the tokens wrong on the development set"

@@ -115,7 +115,7 @@ class _StageRun:
         while state.epoch < stage.epochs and not state.ready:
             self._run_epoch()
         if state.ready and state.epoch < stage.epochs:
-            self._log.info(f"stage '{stage.name}' ends early: its inter-CTC is ready")
+            self._log.info(f"stage '{stage.name}' ends early: {self._why_ready()}")
         return self._finish()
 
     def _prepare(self, optimiser: dict[str, Any] | None) -> None:
@@ -128,7 +128,12 @@ class _StageRun:
         if optimiser is not None:
             self._updater.load_state_dict(optimiser)
         self._data.open(network.pretrained, self._log)
-        self._log.begin_stage(stage, state)
+        self._log.begin_stage(stage, state, self._run.recipe.training.validate_every_epochs)
+        if stage.start_counts and state.start_score is None:
+            validation = self._validate()
+            state.start_score = self._score(validation)
+            self._store(validation)
+            self._run.processes.write(lambda: self._log.start(stage, validation))
         if state.epoch == 0 and stage.keyframes:
             self._check_keyframes()
         check_collapse(stage, state.collapsed_evaluations)  # fails again if resumed after it
@@ -142,7 +147,8 @@ class _StageRun:
         validation = None
         if state.epoch % every == 0 or state.epoch == stage.epochs:
             validation = self._validate()
-            state.ready = inter_ctc_is_ready(stage, validation)
+            self._count_improvement(validation)
+            state.ready = inter_ctc_is_ready(stage, validation) or self._is_out_of_patience()
             state.collapsed_evaluations = count_collapsed(
                 stage, validation, state.collapsed_evaluations
             )
@@ -168,11 +174,29 @@ class _StageRun:
         batches = self._data.dev_batches()
         return validate(self._objective, batches, self._stage.name, self._run.processes.sum)
 
+    def _score(self, validation: Validation) -> float:
+        return validation.error if self._stage.select_by == "error" else validation.loss
+
+    def _count_improvement(self, validation: Validation) -> None:
+        state = self._state
+        is_better = not state.best or self._score(validation) < state.best[0][0]
+        state.without_improvement = 0 if is_better else state.without_improvement + 1
+
+    def _is_out_of_patience(self) -> bool:
+        patience = self._stage.patience
+        return patience is not None and self._state.without_improvement >= patience
+
+    def _why_ready(self) -> str:
+        if self._is_out_of_patience():
+            return (
+                f"no improvement on the development set in {self._state.without_improvement} "
+                "evaluations"
+            )
+        return "its inter-CTC is ready"
+
     def _store(self, validation: Validation | None) -> None:
         """Store the epoch with its score."""
-        score = None
-        if validation is not None:
-            score = validation.error if self._stage.select_by == "error" else validation.loss
+        score = None if validation is None else self._score(validation)
         self._run.checkpoints.store_epoch(
             self._stage, self._state, self._run.network, self._updater.state_dict(), score
         )
@@ -184,6 +208,9 @@ class _StageRun:
         checkpoints, network = self._run.checkpoints, self._run.network
         network.load_state_dict(checkpoints.average_best(self._stage, self._state))
         validation = self._validate()
+        if self._stage.start_counts and self._score(validation) > self._state.best[0][0]:
+            checkpoints.load_best(self._stage, self._state, network)
+            validation = self._validate()
         checkpoints.finish_stage(
             self._stage,
             self._state,
@@ -191,7 +218,8 @@ class _StageRun:
             lambda folder: save_stage_model(self._stage, network, self._run.source, folder),
             keep_last=continues(self._stage) and not self._state.ready,
         )
-        self._run.processes.write(lambda: self._log.end_stage(self._stage, validation))
+        is_start = self._state.start_is_best
+        self._run.processes.write(lambda: self._log.end_stage(self._stage, validation, is_start))
         return validation
 
     def _check_keyframes(self) -> None:

@@ -16,6 +16,7 @@ from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.augment import Augmentation, check_folders
 from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.feature_store import FeatureStore, Store
+from keyframe_asr.data.statistics import Statistics
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.malloc import keep_freed_memory
 from keyframe_asr.io.pretrained_source import with_architecture
@@ -27,6 +28,7 @@ from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.epoch_data import DataSource
 from keyframe_asr.training.initial_weights import (
     find_weights,
+    initial_statistics,
     load_encoder,
     load_initial,
     new_network,
@@ -44,6 +46,9 @@ from keyframe_asr.training.run_recipe import (
 from keyframe_asr.training.stage_model import model_folder
 from keyframe_asr.training.validation import Validation
 
+FEW_HOURS = 10.0
+"""With fewer hours of speech, fine-tuning beats training from random weights."""
+
 LOCK_FILE = ".lock"
 """Locked as long as a training writes to the folder."""
 
@@ -57,12 +62,14 @@ class _Start:
         weights: file of initial weights; loaded as far as they match.
         encoder: pretrained encoder of the recipe; None if it has none, or on resuming.
         reinitialise: parts of the network that are not loaded from `weights`.
+        statistics: feature statistics of `weights`, if the recipe keeps them.
     """
 
     resumed: bool
     weights: Path | None
     encoder: PretrainedEncoder | None
     reinitialise: Sequence[str]
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -194,10 +201,13 @@ def _find_start(
     if resumed:  # the folder contains the weights, also of the encoder, and the statistics
         return _Start(True, None, None, ())
     weights = None if initial is None else find_weights(initial)
+    statistics = None
+    if recipe.data.statistics == "initial":
+        statistics = initial_statistics(weights, recipe.features.level)
     encoder = original_encoder(recipe)
     if encoder is not None and weights is not None and "pretrained" not in reinitialise:
         load_encoder(encoder, weights)
-    return _Start(False, weights, encoder, reinitialise)
+    return _Start(False, weights, encoder, reinitialise, statistics)
 
 
 def _tell_resumed(run: Run, resumed: Resumed, progress: Progress) -> None:
@@ -229,12 +239,14 @@ def _prepare_run(
     store: Store = features
     if start.encoder is not None:
         store = EncodedStore(features, start.encoder.to(processes.device), encodings)
-    data = _load_data(recipe, folder, store, log, processes, start.resumed)
+    data = _load_data(recipe, folder, store, log, processes, start)
     network = new_network(recipe, data.tokenizer.vocab_size)
     if network.pretrained is not None and start.encoder is not None:
         network.pretrained.load_state_dict(start.encoder.state_dict())
     if start.weights is not None:
         load_initial(network, start.weights, data.tokenizer, start.reinitialise, log)
+    elif network.pretrained is None and not start.resumed:
+        _warn_of_little_data(data, log)
     network.normalisation.mean.copy_(data.mean)
     network.normalisation.inverse_std.copy_(data.inverse_std)
     if processes.device.type == "cpu":
@@ -247,19 +259,33 @@ def _prepare_run(
     return Run(recipe, folder, network, source, checkpoints, processes, log, resumed.trains_on)
 
 
+def _warn_of_little_data(data: RunData, log: TrainingLog) -> None:
+    """Warn if random weights are trained on few hours."""
+    hours = max(sum(cut.duration for cut in cuts) for cuts in data.train) / 3600
+    if hours < FEW_HOURS:
+        log.warning(
+            f"training starts from random weights with {hours:.1f} hours of speech; with less "
+            f"than {FEW_HOURS:g}, keyframe fine-tune MODEL TRAIN --out DIR makes far fewer errors"
+        )
+
+
 def _load_data(
     recipe: Recipe,
     folder: Path,
     store: Store,
     log: TrainingLog,
     processes: Processes,
-    resumed: bool,
+    start: _Start,
 ) -> RunData:
     """Load the data; the first process makes tokenizer and statistics, the others read them."""
     loaded: list[RunData] = []
 
     def load() -> None:
-        loaded.append(load_run_data(recipe, folder, store, log, resume=resumed))
+        loaded.append(
+            load_run_data(
+                recipe, folder, store, log, resume=start.resumed, statistics=start.statistics
+            )
+        )
         store_recipe(recipe, folder)
 
     processes.write(load)

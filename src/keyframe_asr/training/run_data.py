@@ -23,6 +23,7 @@ from keyframe_asr.data.statistics import (
 )
 from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.io.model_folder import find_model
 from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import MAX_LOST, losses_of, normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
@@ -60,6 +61,7 @@ def load_run_data(
     log: TrainingLog,
     *,
     resume: bool,
+    statistics: Statistics | None = None,
 ) -> RunData:
     """Load all manifests of a run, and make or read tokenizer and statistics.
 
@@ -72,6 +74,7 @@ def load_run_data(
             which gives a mean of 0 and a deviation of 1.
         log: logs which utterances are left out.
         resume: True if tokenizer and statistics exist in `folder`.
+        statistics: those of the initial weights; None to measure them.
 
     Raises:
         ManifestError: a manifest cannot be used, or none of its utterances can.
@@ -85,13 +88,15 @@ def load_run_data(
         for name, files in manifests.items()
     }
     if not resume:
-        _make_tokenizer_and_statistics(cuts[common], recipe, folder, store, log)
+        _make_tokenizer(cuts[common], recipe, folder, log)
+        if store is not None:
+            found = statistics or _find_statistics(cuts[common], recipe, store, log)
+            write_whole(folder / STATISTICS_FILE, json.dumps(found), NO_SPACE, TrainingError)
     tokenizer = load_tokenizer(folder)
     mean, inverse_std = torch.zeros(1), torch.ones(1)
     if store is not None:
-        statistics = load_statistics(folder)
-        mean = torch.tensor(statistics["mean"])
-        inverse_std = torch.tensor(statistics["inverse_std"])
+        stored = load_statistics(folder)
+        mean, inverse_std = torch.tensor(stored["mean"]), torch.tensor(stored["inverse_std"])
     names = [_joined(stage.manifests) or common for stage in recipe.stages]
     for name in dict.fromkeys(names):
         _name_long(name, cuts[name], recipe, log.warning)
@@ -193,26 +198,32 @@ def _load_all(manifests: list[str]) -> CutSet:
     return CutSet.from_cuts(loaded.values())
 
 
-def _make_tokenizer_and_statistics(
-    train: CutSet, recipe: Recipe, folder: Path, store: Store | None, log: TrainingLog
-) -> None:
-    """Make tokenizer and statistics, or copy those of a prepared corpus, into the run's folder."""
-    prepared = recipe.data.prepared
-    if prepared is None:
+def _make_tokenizer(train: CutSet, recipe: Recipe, folder: Path, log: TrainingLog) -> None:
+    """Train the tokenizer, or copy that of a prepared corpus or a model, into the run's folder."""
+    given = _tokenizer_source(recipe)
+    if given is None:
         tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
     else:
-        tokenizer = load_tokenizer(Path(prepared))
-        _check_texts(train, tokenizer, recipe, log.warning)
-    level = recipe.features.level
-    statistics = None
+        tokenizer = load_tokenizer(given)
+        _check_texts(train, tokenizer, recipe, given, log.warning)
+    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
+
+
+def _tokenizer_source(recipe: Recipe) -> Path | None:
+    """Folder of the tokenizer; None if one is trained. Raises `ModelError` for an unknown model."""
+    if recipe.data.prepared is not None:
+        return Path(recipe.data.prepared)
+    return None if recipe.tokenizer.of_model is None else find_model(recipe.tokenizer.of_model)
+
+
+def _find_statistics(train: CutSet, recipe: Recipe, store: Store, log: TrainingLog) -> Statistics:
+    """Read the feature statistics of a prepared corpus, or measure them."""
+    level, prepared = recipe.features.level, recipe.data.prepared
     if prepared is not None and recipe.model.pretrained is None:  # a corpus has only fbank's
         statistics = _prepared_statistics(recipe, Path(prepared))
-    write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
-    if store is None:
-        return
-    if statistics is None or statistics["level"] != level:
-        statistics = measure_statistics(list(train), store, level=level, say=log.info)
-    write_whole(folder / STATISTICS_FILE, json.dumps(statistics), NO_SPACE, TrainingError)
+        if statistics["level"] == level:
+            return statistics
+    return measure_statistics(list(train), store, level=level, say=log.info)
 
 
 def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
@@ -234,16 +245,16 @@ def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
 
 
 def _check_texts(
-    train: CutSet, tokenizer: Tokenizer, recipe: Recipe, warn: Callable[[str], None]
+    train: CutSet, tokenizer: Tokenizer, recipe: Recipe, source: Path, warn: Callable[[str], None]
 ) -> None:
-    """Warn if further manifests contain units unknown to the tokenizer of the prepared corpus."""
-    if not recipe.data.more_train:
+    """Warn if manifests contain units unknown to a tokenizer that was not trained on them."""
+    if recipe.data.prepared is not None and not recipe.data.more_train:
         return
     lacking = sorted({part for cut in train for part in tokenizer.unknown(text(cut))})
     if lacking:
         some = " ".join(lacking[:_LISTED_UNITS]) + (" ..." if lacking[_LISTED_UNITS:] else "")
         warn(
-            f"{train_name(recipe)}: the tokenizer of {recipe.data.prepared} lacks {len(lacking)} "
-            f"units of the texts ({some}), which are trained as unknown; to include them, give all "
-            "manifests without data.prepared"
+            f"{train_name(recipe)}: the tokenizer of {source} lacks {len(lacking)} units of the "
+            f"texts ({some}), which are trained as unknown; to include them, train a tokenizer "
+            "on all manifests"
         )
