@@ -12,7 +12,7 @@ from kaldialign import edit_distance
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.errors import TrainingError
+from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.metrics import (
     character_errors,
     confidence_interval,
@@ -23,6 +23,7 @@ from keyframe_asr.evaluation.metrics import (
 from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.io.base_model import weight_files
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
@@ -34,12 +35,17 @@ _COUNTERS: WeakKeyDictionary[KeyframeNetwork, MultiplyAddsCounter] = WeakKeyDict
 
 
 def weights_digest(model: str) -> str | None:
-    """Return the first digits of the SHA-256 of a model's weights, or None if it is missing."""
+    """Return the first digits of the SHA-256 of a model's weights, or None if it is missing.
+
+    The weights of a base model belong to them.
+    """
+    whole = hashlib.sha256()
     try:
-        weights = find_weights(model).read_bytes()
-    except (TrainingError, OSError):
+        for file in weight_files(find_weights(model)):
+            whole.update(file.read_bytes())
+    except (KeyframeError, OSError):
         return None
-    return hashlib.sha256(weights).hexdigest()[:16]
+    return whole.hexdigest()[:16]
 
 
 def recognise(

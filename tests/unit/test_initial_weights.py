@@ -20,7 +20,8 @@ from keyframe_asr.config.model import (
 )
 from keyframe_asr.config.recipe import PartAboveKeyframes
 from keyframe_asr.errors import TrainingError
-from keyframe_asr.io.model_folder import WEIGHTS_FILE, with_quantised
+from keyframe_asr.io.model_folder import WEIGHTS_FILE
+from keyframe_asr.io.quantisation import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.training.initial_weights import (

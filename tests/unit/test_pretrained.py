@@ -31,9 +31,9 @@ from keyframe_asr.config.model import FeaturesConfig, ModelConfig, PretrainedCon
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io import pretrained_source
-from keyframe_asr.io.model_folder import with_quantised
+from keyframe_asr.io import model_location
 from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original, with_architecture
+from keyframe_asr.io.quantisation import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.whisper import WhisperEncoder
@@ -226,7 +226,7 @@ def test_the_encoder_of_a_model_of_this_project(
     file = source / "model.safetensors"
     weights = load_file(file)
     save_file(with_quantised(weights, [name for name in weights if "fc1" in name]), file)
-    monkeypatch.setattr(pretrained_source, "shipped_models", lambda: {"ours": source})
+    monkeypatch.setattr(model_location, "shipped_models", lambda: {"ours": source})
     config = PretrainedConfig(family="whisper", source="ours" if named_by_name else str(source))
     data = recipe_data(tmp_path / "none.tsv", [stage("baseline")])
     data["model"] = data["model"] | {"pretrained": config.model_dump()}

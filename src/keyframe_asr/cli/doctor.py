@@ -126,20 +126,17 @@ def _models() -> list[tuple[str, str, bool]]:
 
 
 def _checked(folder: Path) -> str:
-    """Return the language of a model whose files are whole; reads no weights."""
-    from safetensors import SafetensorError, safe_open
-
+    """Return the language of a model whose files are whole."""
     from keyframe_asr.config.model import load_model_folder_config
+    from keyframe_asr.io.base_model import read_own, weight_files
     from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE
     from keyframe_asr.text.tokenizer import load_tokenizer
 
     config = load_model_folder_config(folder / CONFIG_FILE)
     load_tokenizer(folder)
-    try:
-        with safe_open(folder / WEIGHTS_FILE, "pt"):
-            return config.language
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / WEIGHTS_FILE}: cannot be read: {error}") from None
+    for file in weight_files(folder / WEIGHTS_FILE):
+        read_own(file)
+    return config.language if config.base is None else f"{config.language}, on {config.base.model}"
 
 
 def _tried(name: str) -> str:

@@ -25,30 +25,20 @@ def quantise(
     float32 size. Run keyframe evaluate on both models to measure the effect.
     """
     from keyframe_asr.io.model_folder import (
-        CARD_FILE,
         WEIGHTS_FILE,
         find_model,
         load_model_folder,
-        save_model_folder,
+        quantise_model_folder,
     )
-    from keyframe_asr.io.text_file import read_text
 
     folder = find_model(model)
-    if out.resolve() == folder.resolve():
-        raise ModelError(f"{out}: the folder of the model itself; give another one with --out")
-    stored = load_model_folder(folder)
+    network = load_model_folder(folder).network  # refuses a damaged model
     part = "" if every_weight else "pretrained."
-    names = {name for name, _ in stored.network.named_parameters() if name.startswith(part)}
+    names = {name for name, _ in network.named_parameters() if name.startswith(part)}
     if not names:
         raise ModelError(
             f"{folder}: no pretrained encoder to quantise; add --every-weight to quantise all"
         )
-    card = folder / CARD_FILE
-    readme = (
-        read_text(card, "repair it, or remove it", ModelError)
-        if card.is_file()
-        else f"# {stored.config.name}\n"
-    )
-    save_model_folder(out, stored.network, stored.tokenizer, stored.config, readme, quantised=names)
+    quantise_model_folder(folder, out, names)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
     print(f"{out}: weights are {after:.1f} MB, before {before:.1f} MB")

@@ -12,7 +12,8 @@ from typing import Any
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
-from keyframe_asr.io.model_folder import CARD_FILE, CONFIG_FILE, find_model
+from keyframe_asr.io.base_model import weight_files
+from keyframe_asr.io.model_folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, find_model
 
 WITHOUT_EFFECT = ("batch_seconds",)
 """Options that do not change the text."""
@@ -22,16 +23,18 @@ _NAMES = ("model", "language")
 
 
 def model_settings(model: str) -> dict[str, object]:
-    """Describe a model: `model` as given, the SHA-256 of its files, and its `language`.
+    """Describe a model: `model` as given, the SHA-256 of its files and of its base's
+    weights, and its `language`.
 
     Raises:
-        ModelError: there is no such model, or it cannot be read.
+        ModelError: there is no such model, or it or its base cannot be read.
         RecipeError: its `config.yaml` is not valid.
     """
     folder = find_model(model)
     config = load_model_folder_config(folder / CONFIG_FILE)
     try:
-        digest = _digest([path for path in sorted(folder.iterdir()) if _matters(path)])
+        own = [path for path in sorted(folder.iterdir()) if _matters(path)]
+        digest = _digest([*own, *weight_files(folder / WEIGHTS_FILE)[1:]])
     except OSError as error:
         raise ModelError(f"{folder}: cannot be read ({error.strerror}); check it") from None
     return {"model": model, "model_sha256": digest, "language": config.language}

@@ -1,46 +1,65 @@
 """Model folders: `config.yaml`, `model.safetensors`, the tokenizer and a model card.
 
 Weights are stored as float16, or as 8-bit integers on request, and converted to float32 on loading;
-the feature statistics (CMVN) stay float32. Folders are written atomically.
-
-8-bit quantisation is symmetric, per output row (Jacob et al., 2018, section 3, with zero point 0):
-each row of a matrix is stored as integers in [-127, 127] and a scale, its largest magnitude / 127.
-This takes a quarter of the space of float32, half of float16.
+the feature statistics (CMVN) stay float32. A folder with a base model holds only the weights that
+differ from it. A language model that `config.yaml` names is a file of the folder, too. Folders are
+written atomically.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.atomic_write import replacing_folder, write_whole
+from keyframe_asr.io.atomic_write import replacing, replacing_folder, write_whole
+from keyframe_asr.io.base_model import (
+    describe_base,
+    moved_base,
+    read_own,
+    read_stored,
+    read_weights,
+    split_from_base,
+    weight_files,
+    write_stored,
+)
+from keyframe_asr.io.model_location import (
+    CARD_FILE,
+    CONFIG_FILE,
+    OTHER_NAMES,
+    WEIGHTS_FILE,
+    find_model,
+    shipped_model,
+    shipped_models,
+)
+from keyframe_asr.io.quantisation import stored_parts, with_quantised, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
-CONFIG_FILE = "config.yaml"
-WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
-
-SCALE_SUFFIX = ".row_scale"
-"""Suffix of the name of a quantised weight's scales."""
-
-LARGEST = 127
-
-OTHER_NAMES = {"english": "english-l2", "an4": "an4-small"}
-"""Names by which shipped models are also found."""
+__all__ = [
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "OTHER_NAMES",
+    "WEIGHTS_FILE",
+    "Storage",
+    "StoredModel",
+    "copy_model_folder",
+    "find_model",
+    "language_model_file",
+    "load_model_folder",
+    "quantise_model_folder",
+    "save_model_config",
+    "save_model_folder",
+    "shipped_model",
+    "shipped_models",
+]
 
 
 @dataclass(frozen=True)
@@ -50,52 +69,20 @@ class StoredModel:
     network: KeyframeNetwork
     tokenizer: Tokenizer
     config: ModelFolderConfig
+    language_model: Path | None = None
+    """The model's own language model."""
 
 
-def find_model(model: str | Path) -> Path:
-    """Find the folder of a model by path or shipped name.
+@dataclass(frozen=True)
+class Storage:
+    """How the weights of a model folder are stored."""
 
-    Raises:
-        ModelError: there is none, or it cannot be opened.
-    """
-    try:
-        return _found(model)
-    except (OSError, ValueError) as error:  # a folder without permission, a name that is too long
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ModelError(
-            f"{model}: cannot be opened ({reason}); check its permissions, or give another model"
-        ) from None
-
-
-def _found(model: str | Path) -> Path:
-    folder = Path(model)
-    if os.path.isfile(folder / CONFIG_FILE):  # False for a path that is too long, too
-        return folder
-    if (found := shipped_model(str(model))) is not None:
-        return found
-    shipped = shipped_models()
-    names = ", ".join(shipped) or "none"
-    if os.path.isfile(folder / "model" / CONFIG_FILE):
-        raise ModelError(f"{model}: the folder of a training run; give {folder / 'model'}")
-    if os.path.isdir(folder):
-        with suppress(FileNotFoundError):
-            os.stat(folder / CONFIG_FILE)  # raises where permissions hide the file
-        raise ModelError(
-            f"{model}: contains no {CONFIG_FILE}; give a model folder, or one of: {names}"
-        )
-    raise ModelError(f"{model}: no such model; give a model folder, or one of: {names}")
-
-
-def shipped_model(name: str) -> Path | None:
-    """Return the folder of a shipped model by any of its names; None if there is none."""
-    return shipped_models().get(OTHER_NAMES.get(name, name))
-
-
-def shipped_models() -> dict[str, Path]:
-    """Return the folders of the models shipped with the package, by name."""
-    root = Path(str(resources.files("keyframe_asr"))) / "models"
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    return {folder.name: folder for folder in folders if (folder / CONFIG_FILE).is_file()}
+    quantised: Collection[str] = ()
+    """Weights stored as 8-bit integers; other trained weights are stored as float16."""
+    base: str | Path | None = None
+    """Model, by name or folder, whose equal weights are not stored again."""
+    standalone: bool = False
+    """Store the weights that equal the base's, too, and as the base stores them."""
 
 
 def save_model_folder(
@@ -104,28 +91,52 @@ def save_model_folder(
     tokenizer: Tokenizer,
     config: ModelFolderConfig,
     readme: str,
-    dtype: torch.dtype = torch.float16,
-    quantised: Collection[str] = (),
+    storage: Storage = Storage(),
+    language_model: Path | None = None,
 ) -> None:
     """Write a model folder, replacing an older model at the same path.
 
-    Trained weights are stored as `dtype`; those named in `quantised` as 8-bit integers.
+    Args:
+        folder: path of the folder.
+        network: its weights are stored.
+        tokenizer: stored.
+        config: stored; its `base` follows from `storage`.
+        readme: model card.
+        storage: how the weights are stored.
+        language_model: file to store as `config.decoding.language_model`. Default: the file of that
+            name in the folder that is replaced.
 
     Raises:
-        ModelError: a weight is not finite in `dtype`, or the folder exists and is not a model
-            folder, or cannot be written.
+        ModelError: a weight is not finite as it is stored, there is no such base or language model,
+            or the folder exists and is not a model folder, is needed by the base, or cannot be
+            written.
     """
     if not _may_be_replaced(folder):
         raise ModelError(f"{folder}: exists and is not a model folder; choose another path")
-    weights = with_quantised(_stored_weights(network, dtype), quantised)
+    weights, in_base = network.state_dict(), list[str]()
+    taken: dict[str, Tensor] = {}
+    config = config.model_copy(update={"base": None})
+    if storage.base is not None:
+        base = _usable_base(storage.base, folder)
+        stored_base = read_stored(base / WEIGHTS_FILE)
+        weights, in_base = split_from_base(weights, without_quantised(stored_base))
+        if storage.standalone:
+            for name in in_base:
+                taken |= stored_parts(stored_base, name)
+            in_base = []
+        else:
+            named = describe_base(storage.base, folder)
+            config = config.model_copy(update={"base": named})
+    trained = {name for name, _ in network.named_parameters()}
+    stored = with_quantised(_narrowed(weights, trained), storage.quantised) | taken
+    files = {tokenizer.file_name: tokenizer.content(), CARD_FILE: readme.encode()}
+    if (own := language_model_file(config)) is not None:
+        files[own] = _content(language_model or folder / own, folder)
     with replacing_folder(folder, "choose another path", ModelError) as written:
-        try:
-            save_file(weights, written / WEIGHTS_FILE)
-        except SafetensorError as error:  # raised if the disk is full
-            raise OSError(str(error)) from None
-        (written / tokenizer.file_name).write_bytes(tokenizer.content())
+        write_stored(written / WEIGHTS_FILE, stored, in_base)
+        for name, content in files.items():
+            (written / name).write_bytes(content)
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
-        (written / CARD_FILE).write_text(readme, encoding="utf-8")
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -135,11 +146,44 @@ def _may_be_replaced(folder: Path) -> bool:
         return False
 
 
+def _usable_base(model: str | Path, folder: Path) -> Path:
+    """Find a base. Raises `ModelError` if writing `folder` would replace it or one of its bases."""
+    base = find_model(model)
+    if folder.resolve() in [file.parent.resolve() for file in weight_files(base / WEIGHTS_FILE)]:
+        raise ModelError(f"{folder}: the base model itself, or a base of it; choose another path")
+    return base
+
+
+def language_model_file(config: ModelFolderConfig) -> str | None:
+    """Return the file name of a model's own language model; None if it has none.
+
+    Raises:
+        ModelError: the name leads out of the model folder.
+    """
+    name = None if config.decoding is None else config.decoding.language_model
+    if name is not None and (not name or Path(name).name != name or "\\" in name):
+        raise ModelError(
+            f"model '{config.name}': decoding.language_model is '{name}', which is no file name; "
+            "name a file of the model folder"
+        )
+    return name
+
+
+def _content(path: Path, folder: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: its language model {path} cannot be read ({error.strerror}); give the "
+            "file, or a config without decoding.language_model"
+        ) from None
+
+
 def load_model_folder(folder: Path) -> StoredModel:
     """Load a model folder.
 
     Raises:
-        ModelError: a file is missing or damaged, or does not match the others.
+        ModelError: a file or the base model is missing or damaged, or does not match the others.
         RecipeError: `config.yaml` contains an invalid key or value.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -152,24 +196,62 @@ def load_model_folder(folder: Path) -> StoredModel:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, but {CONFIG_FILE} says "
             f"{config.vocab_size}; the files belong to different models, copy the model again"
         )
+    own = language_model_file(config)
+    if own is not None and not (folder / own).is_file():
+        raise ModelError(
+            f"{folder}: contains no {own}, the language model that {CONFIG_FILE} names; copy the "
+            "model again, or set decoding.language_model to null"
+        )
     network = KeyframeNetwork(config.model, config.features.num_mel_bins, config.vocab_size)
     network.load_state_dict(_checked_weights(folder / WEIGHTS_FILE, network))
     network.keyframes_enabled = config.keyframes
     network.fusion_enabled = config.fusion
-    return StoredModel(network.eval(), tokenizer, config)
+    return StoredModel(network.eval(), tokenizer, config, None if own is None else folder / own)
 
 
-def copy_model_folder(source: Path, folder: Path, config: ModelFolderConfig) -> None:
+def copy_model_folder(
+    source: Path, folder: Path, config: ModelFolderConfig, *, standalone: bool = False
+) -> None:
     """Copy a model folder to a new path, with another `config.yaml`.
 
+    The path of a base model is adapted to the new place.
+
+    Args:
+        source: folder of the model.
+        folder: path of the copy.
+        config: its `config.yaml`, with the base of the source.
+        standalone: also store the weights of the base, as they are stored there, so that the copy
+            needs no base.
+
     Raises:
-        ModelError: the path exists or cannot be written.
+        ModelError: the path exists or cannot be written, or the base is missing or another one.
+        RecipeError: a `config.yaml` is not valid.
     """
     if folder.exists():
         raise ModelError(f"{folder}: already exists; choose another path")
+    whole = read_stored(source / WEIGHTS_FILE) if standalone else None
+    base = None if standalone or config.base is None else moved_base(config.base, source, folder)
     with replacing_folder(folder, "choose another path", ModelError) as written:
         shutil.copytree(source, written, dirs_exist_ok=True)
-        save_model_config(written, config)
+        if whole is not None:
+            write_stored(written / WEIGHTS_FILE, whole, [])
+        save_model_config(written, config.model_copy(update={"base": base}))
+
+
+def quantise_model_folder(source: Path, folder: Path, names: Collection[str]) -> None:
+    """Copy a model folder with the weights of these names as 8-bit integers.
+
+    Weights that are in a base model stay there, and those that are quantised stay as they are.
+
+    Raises:
+        ModelError: as `copy_model_folder`.
+        RecipeError: as `copy_model_folder`.
+    """
+    config = load_model_folder_config(source / CONFIG_FILE)
+    stored, in_base = read_own(source / WEIGHTS_FILE)
+    copy_model_folder(source, folder, config)
+    with replacing(folder / WEIGHTS_FILE, "choose another path", ModelError) as written:
+        write_stored(written, with_quantised(stored, names), in_base)
 
 
 def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
@@ -177,61 +259,24 @@ def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
     write_whole(folder / CONFIG_FILE, _described(config), "use --out", ModelError)
 
 
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantise a weight (R, ...) of two or more dimensions to int8 and scales (R,) float32."""
-    rows = weight.detach().float().flatten(1)
-    scale = rows.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
-    return (rows / scale.unsqueeze(1)).round().to(torch.int8).reshape(weight.shape), scale
-
-
-def dequantise(integers: Tensor, scale: Tensor) -> Tensor:
-    """Invert `quantise` to float32; values differ by at most half the scale of their row."""
-    return integers.float() * scale.reshape(-1, *[1] * (integers.dim() - 1))
-
-
-def with_quantised(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """Quantise the weights of these names that are matrices; leave all others."""
-    stored = {}
-    for name, weight in weights.items():
-        if name in names and weight.dim() >= 2:
-            stored[name], stored[name + SCALE_SUFFIX] = quantise(weight)
-        else:
-            stored[name] = weight
-    return stored
-
-
-def without_quantised(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Invert `with_quantised`, up to rounding."""
-    return {
-        name: dequantise(weight, stored[name + SCALE_SUFFIX])
-        if name + SCALE_SUFFIX in stored
-        else weight
-        for name, weight in stored.items()
-        if not name.endswith(SCALE_SUFFIX)
-    }
-
-
 def _described(config: ModelFolderConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _stored_weights(network: KeyframeNetwork, dtype: torch.dtype) -> dict[str, Tensor]:
-    trained = {name for name, _ in network.named_parameters()}
+def _narrowed(weights: dict[str, Tensor], trained: Collection[str]) -> dict[str, Tensor]:
+    """Trained weights as float16, statistics as they are."""
     stored = {}
-    for name, tensor in network.state_dict().items():
+    for name, tensor in weights.items():
         kept = tensor.detach().cpu().contiguous()
-        stored[name] = kept.to(dtype) if name in trained else kept
+        stored[name] = kept.to(torch.float16) if name in trained else kept
         if not stored[name].isfinite().all():
-            raise ModelError(f"weight '{name}' is not finite as {dtype}; train again")
+            raise ModelError(f"weight '{name}' is not finite as float16; train again")
     return stored
 
 
 def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
     """Load the weights as float32; check their names, shapes and values against the network."""
-    try:
-        stored = without_quantised(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
+    stored = read_weights(path)
     expected = network.state_dict()
     missing, unknown = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
     if missing or unknown:

@@ -18,11 +18,12 @@ from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.model_folder import (
+from keyframe_asr.io.base_model import read_weights
+from keyframe_asr.io.model_location import (
     CONFIG_FILE,
+    WEIGHTS_FILE,
     shipped_model,
     shipped_models,
-    without_quantised,
 )
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
@@ -64,7 +65,7 @@ def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
         ModelError: the weights cannot be found or read, or do not match.
     """
     folder = find_source(config.source)
-    stored = without_quantised(_read_weights(folder))
+    stored = _read_weights(folder)
     inside = "encoder."
     own = {name.removeprefix(inside): tensor for name, tensor in encoder.state_dict().items()}
     prefix = max(
@@ -161,6 +162,8 @@ def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, 
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / CONFIG_FILE).is_file():
+        return read_weights(folder / WEIGHTS_FILE)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: contains no .safetensors file; give the folder of an encoder")

@@ -11,12 +11,12 @@ from torch import Tensor
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.data.statistics import Statistics
 from keyframe_asr.errors import ModelError, TrainingError
-from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE, find_model, without_quantised
+from keyframe_asr.io.base_model import read_weights
+from keyframe_asr.io.model_location import CONFIG_FILE, WEIGHTS_FILE, find_model
 from keyframe_asr.io.pretrained_source import load_original
 from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
-from keyframe_asr.training.checkpoint import load_weights
 from keyframe_asr.training.log import TrainingLog
 
 DEPTHWISE = ".depthwise.weight"
@@ -48,6 +48,14 @@ def find_weights(named: str | Path) -> Path:
         raise TrainingError(f"{error}; or give weights (.safetensors)") from None
 
 
+def _weights_of(path: Path) -> dict[str, Tensor]:
+    """Read a weights file; if it belongs to a model folder, with the weights of its base."""
+    try:
+        return read_weights(path)
+    except ModelError as error:
+        raise TrainingError(str(error)) from None
+
+
 def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
     """Load the original pretrained encoder of a recipe; None if it has none.
 
@@ -64,7 +72,7 @@ def original_encoder(recipe: Recipe) -> PretrainedEncoder | None:
 
 def load_encoder(encoder: PretrainedEncoder, path: Path) -> None:
     """Load the pretrained encoder in a weights file into `encoder`, if all of it matches."""
-    weights = without_quantised(load_weights(path))
+    weights = _weights_of(path)
     own = encoder.state_dict()
     found = {name: weights.get(PRETRAINED + name) for name in own}
     fitting = {
@@ -148,8 +156,8 @@ def load_matching(
         Names of the tensors that the file lacks, without those of `reinitialise`.
 
     Raises:
-        TrainingError: the file cannot be read, or less than `MIN_MATCHING` of the weights match, or
-            the network has no part named in `reinitialise`.
+        TrainingError: the file or its base model cannot be read, less than `MIN_MATCHING` of the
+            weights match, or the network has no part named in `reinitialise`.
     """
     parts = [name for name, _ in network.named_children()]
     if unknown := [name for name in reinitialise if name not in parts]:
@@ -162,7 +170,7 @@ def load_matching(
         for name, weight in network.state_dict().items()
         if name.split(".")[0] not in reinitialise
     }
-    weights = without_quantised(load_weights(path))
+    weights = _weights_of(path)
     centred = {
         name: _centred(weight, own[name].shape[-1]) if name.endswith(DEPTHWISE) else weight
         for name, weight in weights.items()

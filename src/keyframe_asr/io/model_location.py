@@ -1,0 +1,70 @@
+"""Where models are: a folder, a shipped model, or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+
+from keyframe_asr.errors import ModelError
+from keyframe_asr.io.hub import fetch, is_hub_name
+
+CONFIG_FILE = "config.yaml"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+OTHER_NAMES = {"english": "english-l2", "an4": "an4-small"}
+"""Names by which shipped models are also found."""
+
+
+def find_model(model: str | Path) -> Path:
+    """Find the folder of a model by path, shipped name, or name on the Hugging Face Hub.
+
+    A path comes before a shipped name, and this before the Hub (`owner/name`); `hf://owner/name`
+    is always the Hub, and `hf://owner/name@revision` one revision. Models of the Hub are fetched
+    into its cache.
+
+    Raises:
+        ModelError: there is none, or it cannot be opened or fetched.
+    """
+    try:
+        return _found(model)
+    except (OSError, ValueError) as error:  # a folder without permission, a name that is too long
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(
+            f"{model}: cannot be opened ({reason}); check its permissions, or give another model"
+        ) from None
+
+
+def _found(model: str | Path) -> Path:
+    folder = Path(model)
+    if os.path.isfile(folder / CONFIG_FILE):  # False for a path that is too long, too
+        return folder
+    if (found := shipped_model(str(model))) is not None:
+        return found
+    shipped = shipped_models()
+    names = ", ".join(shipped) or "none"
+    if os.path.isfile(folder / "model" / CONFIG_FILE):
+        raise ModelError(f"{model}: the folder of a training run; give {folder / 'model'}")
+    if os.path.isdir(folder):
+        with suppress(FileNotFoundError):
+            os.stat(folder / CONFIG_FILE)  # raises where permissions hide the file
+        raise ModelError(
+            f"{model}: contains no {CONFIG_FILE}; give a model folder, or one of: {names}"
+        )
+    if isinstance(model, str) and is_hub_name(model):
+        return fetch(model)
+    raise ModelError(f"{model}: no such model; give a model folder, or one of: {names}")
+
+
+def shipped_model(name: str) -> Path | None:
+    """Return the folder of a shipped model by any of its names; None if there is none."""
+    return shipped_models().get(OTHER_NAMES.get(name, name))
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the folders of the models shipped with the package, by name."""
+    root = Path(str(resources.files("keyframe_asr"))) / "models"
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return {folder.name: folder for folder in folders if (folder / CONFIG_FILE).is_file()}
