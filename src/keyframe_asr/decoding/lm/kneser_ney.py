@@ -7,7 +7,8 @@ counts). Three discounts per order are computed from the counts of counts. Unigr
 with the uniform distribution, which gives the unknown word its probability.
 
 Deviation: if a small text has no n-grams seen once, twice, three or four times, the discounts of
-that order are 0.5, 1 and 1.5 (KenLM's fallback). Nothing is pruned.
+that order are 0.5, 1 and 1.5 (KenLM's fallback). Nothing is pruned. N-grams with `<unk>` are not
+counted, as if the text were cut there.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
     counts = [Counter[Words]() for _ in range(order)]
     for sentence in sentences:
         words = (START, *(word for word in sentence if word not in (START, STOP)), STOP)
-        if len(words) > 2:
+        if len(words) > 2 and set(words[1:-1]) != {UNKNOWN_WORD}:
             _count(words, counts)
     if not counts[0]:
         raise ManifestError("the text contains no words; give one sentence per line")
@@ -63,7 +64,7 @@ def _count(words: Words, counts: list[Counter[Words]]) -> None:
     for place in range(len(counts)):
         for first in range(len(words) - place):
             ngram = words[first : first + place + 1]
-            if ngram != (START,):
+            if ngram != (START,) and UNKNOWN_WORD not in ngram:
                 counts[place][ngram] += 1
 
 
@@ -73,7 +74,8 @@ def _adjusted(counts: list[Counter[Words]], place: int) -> dict[Words, int]:
         return dict(counts[place])
     contexts = Counter(ngram[1:] for ngram in counts[place + 1] if ngram[1:] != (START,))
     return {
-        ngram: count if ngram[0] == START else contexts[ngram]
+        # at least one: only an unknown word may have come before
+        ngram: count if ngram[0] == START else max(contexts[ngram], 1)
         for ngram, count in counts[place].items()
     }
 
