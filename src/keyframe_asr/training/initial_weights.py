@@ -90,7 +90,7 @@ def initial_statistics(path: Path | None, level: float | None) -> Statistics:
     Raises:
         TrainingError: there are no initial weights, or they have no statistics.
     """
-    weights = {} if path is None else load_weights(path)
+    weights = {} if path is None else _weights_of(path)
     names = [f"normalisation.{name}" for name in ("mean", "inverse_std")]
     if any(name not in weights for name in names):
         raise TrainingError(
