@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keyframe_asr.data.registry import PrepareOptions, prepare
     from keyframe_asr.errors import KeyframeError
+    from keyframe_asr.fine_tuning.options import FineTuneOptions
+    from keyframe_asr.fine_tuning.run import FineTuned, fine_tune
     from keyframe_asr.inference.options import RecognitionOptions
     from keyframe_asr.inference.recognizer import Recognizer, load
     from keyframe_asr.losses import axe_align, axe_loss, til_loss
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "FineTuneOptions",
+    "FineTuned",
     "KeyframeError",
     "Keyframes",
     "PrepareOptions",
@@ -30,6 +34,7 @@ __all__ = [
     "__version__",
     "axe_align",
     "axe_loss",
+    "fine_tune",
     "load",
     "prepare",
     "select_keyframes",
@@ -40,6 +45,8 @@ __all__ = [
 _MODULES = {
     "data.registry": ["PrepareOptions", "prepare"],
     "errors": ["KeyframeError"],
+    "fine_tuning.options": ["FineTuneOptions"],
+    "fine_tuning.run": ["FineTuned", "fine_tune"],
     "inference.options": ["RecognitionOptions"],
     "inference.recognizer": ["Recognizer", "load"],
     "losses": ["axe_align", "axe_loss", "til_loss"],

@@ -25,7 +25,7 @@ from keyframe_asr.io.threads import set_openmp
 
 VERBS: dict[str, tuple[str, ...]] = {
     "Use": ("transcribe", "align", "inspect"),
-    "Train": ("prepare", "check-data", "train", "evaluate"),
+    "Train": ("fine-tune", "prepare", "check-data", "train", "evaluate"),
     "Models": ("calibrate", "quantise", "copy", "language-model"),
     "Other": ("demo", "doctor", "hallucinations", "measure-times"),
 }
@@ -35,7 +35,7 @@ same name, with underscores for hyphens."""
 OTHER_SPELLINGS = {"quantize": "quantise"}
 """Verbs that are also found by another spelling, which the help leaves out."""
 
-TRAINING_VERBS = ("train", "demo")
+TRAINING_VERBS = ("train", "fine-tune", "demo")
 """Verbs that give the same weights again, whatever the load of the machine."""
 
 app = typer.Typer(

@@ -1,0 +1,1 @@
+"""Fine-tune a model on someone's own recordings."""

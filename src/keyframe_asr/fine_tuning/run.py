@@ -1,0 +1,220 @@
+"""Fine-tune a model: everything from recordings to a model folder and a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lhotse.cut import Cut
+
+from keyframe_asr.config.strict import parse_json
+from keyframe_asr.data.manifest import load_manifest
+from keyframe_asr.evaluation.report import save_report
+from keyframe_asr.fine_tuning.measuring import Recognised, recognise
+from keyframe_asr.fine_tuning.options import FineTuneOptions
+from keyframe_asr.fine_tuning.preparing import (
+    REPORT_FILE,
+    Prepared,
+    claim_folder,
+    prepare,
+    prepare_replay,
+    write_start,
+)
+from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
+from keyframe_asr.fine_tuning.report import comparison_report
+from keyframe_asr.inference.recognizer import Recognizer, load
+from keyframe_asr.io.model_folder import StoredModel, load_model_folder, save_model_folder
+from keyframe_asr.training.checkpoint import STATE_FILE, averaged_weights, load_weights
+from keyframe_asr.training.initial_weights import new_network
+from keyframe_asr.training.log import LOG_FILE, START_IS_KEPT
+from keyframe_asr.training.objective import apply_stage
+from keyframe_asr.training.run import train
+from keyframe_asr.training.stage_model import model_folder
+
+Progress = Callable[[str, int, int], None]
+"""Called with (step, done, total)."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """Result of a fine-tuning.
+
+    Attributes:
+        model: the model folder.
+        report: what `report.json` holds.
+    """
+
+    model: Path
+    report: dict[str, Any]
+
+
+def fine_tune(
+    model: str | Path,
+    train: str | Path,
+    dev: str | Path | None = None,
+    *,
+    out: str | Path,
+    options: FineTuneOptions | None = None,
+    progress: Progress = lambda step, done, total: None,
+) -> FineTuned:
+    """Fine-tune a model on recordings with their texts.
+
+    Writes `model`, `report.json` and `log.jsonl` into `out`. The model is never worse on the
+    development set than it was: if no epoch is better, it is kept.
+
+    Args:
+        model: folder or name of a model.
+        train: recordings for training: a manifest, a table, or a folder.
+        dev: recordings for development; None holds some of `train` out.
+        out: folder to write.
+        options: how; None is the default.
+        progress: called while recordings are recognised.
+
+    Raises:
+        KeyframeError: the model, the recordings or the folder cannot be used; one line.
+    """
+    began = time.monotonic()
+    options = options or FineTuneOptions()
+    folder = Path(out)
+    prepared = prepare(model, str(train), None if dev is None else str(dev), folder, options, say)
+    claim_folder(prepared, {"model": str(model), "train": str(train), "dev": dev and str(dev)})
+    if (folder / REPORT_FILE).is_file():
+        say(f"{folder}: is finished already")
+        return FineTuned(model_folder(folder), parse_json((folder / REPORT_FILE).read_text()))
+    write_start(prepared)
+    replay, replay_file = prepare_replay(prepared)
+    others: Sequence[Cut] = [] if replay is None else list(replay.held_out)
+    if options.also_measure is not None:
+        others = list(load_manifest(options.also_measure))
+    sets = {"dev": list(prepared.speech.dev), "other": others}
+    before = _before(prepared, str(model), sets, progress)
+    is_start = _train(prepared, replay_file)
+    after = _after(prepared, str(model), is_start, before["dev"], sets, progress)
+    report = {
+        "model": str(model),
+        "train": str(train),
+        "recordings": len(prepared.speech.train),
+        "hours": round(prepared.speech.hours, 4),
+        "start_is_kept": after.is_start,
+        "dev": comparison_report(before["dev"], after.recognised["dev"]),
+        "also_measured": None,
+        "minutes": round((time.monotonic() - began) / 60, 1),
+    }
+    if others:
+        name = options.also_measure or "the replayed speech, held out"
+        compared = comparison_report(before["other"], after.recognised["other"])
+        report["also_measured"] = {"name": name, **compared}
+    save_report(report, folder / REPORT_FILE)
+    _tidy(folder, options.keep_encodings)
+    return FineTuned(model_folder(folder), report)
+
+
+def say(message: str) -> None:
+    """Print a line of progress on standard error."""
+    print(message, file=sys.stderr)
+
+
+def _before(
+    prepared: Prepared, model: str, sets: dict[str, Sequence[Cut]], progress: Progress
+) -> dict[str, Recognised]:
+    """What the model recognises before; read from the folder if it was measured already."""
+    path = prepared.folder / "before.json"
+    if path.is_file():
+        stored = parse_json(path.read_text(encoding="utf-8"))
+        form = prepared.stored.config.text_form
+        return {name: Recognised(**values, form=form) for name, values in stored.items()}
+    recognizer = Recognizer(prepared.stored)
+    found = _recognise(recognizer, sets, "before", progress)
+    described = {name: asdict(one) for name, one in found.items()}
+    for one in described.values():
+        del one["form"]
+    save_report(described, path)
+    return found
+
+
+def _recognise(
+    recognizer: Recognizer, sets: dict[str, Sequence[Cut]], step: str, progress: Progress
+) -> dict[str, Recognised]:
+    def shown(done: int, total: int) -> None:
+        progress(f"measuring the error {step}", done, total)
+
+    return {name: recognise(recognizer, cuts, name, shown) for name, cuts in sets.items() if cuts}
+
+
+def _train(prepared: Prepared, replay: Path | None) -> bool:
+    """Train; returns True if the start was best."""
+    folder = prepared.folder
+    resume = (folder / STATE_FILE).is_file()
+    train(
+        prepared.recipe(replay), folder, resume=resume, initial=None if resume else prepared.start
+    )
+    lines = (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()
+    finished = [entry for entry in map(json.loads, lines) if START_IS_KEPT in entry]
+    return bool(finished[-1][START_IS_KEPT])
+
+
+@dataclass(frozen=True)
+class _After:
+    recognised: dict[str, Recognised]
+    is_start: bool
+
+
+def _after(
+    prepared: Prepared,
+    model: str,
+    is_start: bool,
+    before: Recognised,
+    sets: dict[str, Sequence[Cut]],
+    progress: Progress,
+) -> _After:
+    """Write the model folder and recognise with it; the start is kept if that is not better."""
+    folder = model_folder(prepared.folder)
+    if not is_start:
+        _save(prepared, _trained(prepared), model)
+        found = _recognise(load(folder), sets, "after", progress)
+        if found["dev"].error() <= before.error():
+            return _After(found, False)
+    say("the development set did not improve; the model is kept as it was")
+    kept = prepared.stored
+    _save(prepared, kept, model)
+    return _After(_recognise(load(folder), sets, "after", progress), True)
+
+
+def _trained(prepared: Prepared) -> StoredModel:
+    """The model with the weights of the last stage, and with what was measured for it."""
+    stage = prepared.recipe().stages[-1]
+    folder = prepared.folder / stage.name
+    network = new_network(prepared.recipe(), prepared.tokenizer.vocab_size)
+    network.load_state_dict(load_weights(averaged_weights(folder)))
+    apply_stage(network, stage)
+    measured = load_model_folder(model_folder(folder)).config
+    config = prepared.config.model_copy(
+        update={
+            "confidences": measured.confidences,
+            "emission_delay_seconds": measured.emission_delay_seconds
+            or prepared.config.emission_delay_seconds,
+        }
+    )
+    return StoredModel(network.eval(), prepared.tokenizer, config)
+
+
+def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
+    card = f"# {prepared.folder.name}\n\n`{model}`, fine-tuned with `keyframe fine-tune`.\n"
+    folder = model_folder(prepared.folder)
+    save_model_folder(folder, stored.network, stored.tokenizer, stored.config, card)
+
+
+def _tidy(folder: Path, keep_encodings: bool) -> None:
+    """Delete what only a resume needs."""
+    for name in (STAGE, HEADS, "start", "tensorboard", *([] if keep_encodings else ["encodings"])):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (STATE_FILE, "before.json", "cmvn.json", ".lock"):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("tokenizer.*"):
+        path.unlink()
