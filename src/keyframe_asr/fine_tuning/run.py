@@ -29,7 +29,12 @@ from keyframe_asr.fine_tuning.preparing import (
 from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
 from keyframe_asr.fine_tuning.report import comparison_report
 from keyframe_asr.inference.recognizer import Recognizer, load
-from keyframe_asr.io.model_folder import StoredModel, load_model_folder, save_model_folder
+from keyframe_asr.io.model_folder import (
+    Storage,
+    StoredModel,
+    load_model_folder,
+    save_model_folder,
+)
 from keyframe_asr.training.checkpoint import STATE_FILE, averaged_weights, load_weights
 from keyframe_asr.training.initial_weights import new_network
 from keyframe_asr.training.log import LOG_FILE, START_IS_KEPT
@@ -61,7 +66,7 @@ def fine_tune(
     *,
     out: str | Path,
     options: FineTuneOptions | None = None,
-    progress: Progress = lambda step, done, total: None,
+    progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a model on recordings with their texts.
 
@@ -81,6 +86,7 @@ def fine_tune(
     """
     began = time.monotonic()
     options = options or FineTuneOptions()
+    progress = progress or (lambda step, done, total: None)
     folder = Path(out)
     prepared = prepare(model, str(train), None if dev is None else str(dev), folder, options, say)
     claim_folder(prepared, {"model": str(model), "train": str(train), "dev": dev and str(dev)})
@@ -207,7 +213,8 @@ def _trained(prepared: Prepared) -> StoredModel:
 def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
     card = f"# {prepared.folder.name}\n\n`{model}`, fine-tuned with `keyframe fine-tune`.\n"
     folder = model_folder(prepared.folder)
-    save_model_folder(folder, stored.network, stored.tokenizer, stored.config, card)
+    storage = Storage(base=model, standalone=prepared.options.standalone)
+    save_model_folder(folder, stored.network, stored.tokenizer, stored.config, card, storage)
 
 
 def _tidy(folder: Path, keep_encodings: bool) -> None:
