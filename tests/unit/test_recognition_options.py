@@ -63,15 +63,6 @@ def test_alternatives_are_different_and_sorted(recognizer, mode) -> None:
     assert [one.text for one in silent.alternatives] == [silent.text] == [""]
 
 
-def test_without_options_the_greedy_modes_stay_greedy() -> None:
-    plain, several = RecognitionOptions(), RecognitionOptions(nbest=20)
-    assert (plain.first_pass_beam, plain.second_pass_beam) == (1, 10)
-    assert (several.first_pass_beam, several.second_pass_beam) == (20, 20)
-    assert RecognitionOptions(token_bonus=0.5).first_pass_beam == 10
-    narrow = RecognitionOptions(beam=3)
-    assert (narrow.first_pass_beam, narrow.second_pass_beam) == (3, 3)
-
-
 @pytest.mark.parametrize(
     ("given", "field"),
     [
@@ -93,6 +84,12 @@ def test_without_options_the_greedy_modes_stay_greedy() -> None:
         ({"language_model": "lm.arpa", "decode": "attention"}, "language_model"),
         ({"token_bonus": 1.0, "decode": "attention"}, "token_bonus"),
         ({"segmentation": 20.0}, "segmentation"),
+        ({"greedy": "yes"}, "greedy"),
+        ({"greedy": True, "decode": "joint"}, "greedy"),
+        ({"greedy": True, "beam": 5}, "greedy"),
+        ({"greedy": True, "nbest": 2}, "greedy"),
+        ({"greedy": True, "hotwords": "hot.txt"}, "greedy"),
+        ({"no_language_model": True, "language_model": "lm.arpa"}, "no_language_model"),
     ],
 )
 def test_bad_options_are_named(given: dict, field: str) -> None:
@@ -186,6 +183,8 @@ def test_options_reach_the_search(folder: Path) -> None:
         (["--hotwords", "hot.txt", "--beam", "1"], "--hotwords"),
         (["--hotwords", "hot.txt", "--decode", "attention"], "--hotwords"),
         (["--language-model", "lm.arpa", "--decode", "attention"], "--language-model"),
+        (["--language-model", "lm.arpa", "--no-language-model"], "--no-language-model"),
+        (["--language-model", "lm.arpa", "--greedy"], "--greedy"),
     ],
 )
 def test_contradictions_are_wrong_usage(words, flag, folder: Path) -> None:

@@ -16,6 +16,8 @@ from keyframe_asr.errors import ManifestError, ModelError
 if TYPE_CHECKING:
     from keyframe_asr.config.model import ModelFolderConfig
     from keyframe_asr.evaluation.calibration import Calibration
+    from keyframe_asr.inference.options import DecodeMode
+    from keyframe_asr.inference.recognizer import Recognizer
 
 COSTLY = 0.02
 """Warn if the speech check adds more token errors per token than this."""
@@ -102,7 +104,7 @@ def calibrate(
     if fitting.non_speech is not None:
         sounds += read_non_speech(fitting.non_speech, "--non-speech")
     recognizer = load(model, device)
-    calibrator = Calibrator(recognizer, modes or recognizer.modes)
+    calibrator = Calibrator(recognizer, modes or _modes(recognizer))
     with progress_shown("recognising") as progress:
         calibrator.add_speech(manifest, progress)
     if fitting.starts and calibrator.emission_delay_seconds is None:
@@ -127,6 +129,11 @@ def calibrate(
         save_report({"manifest": manifest} | found.report, reports.json_file)
     _print(found)
     typer.echo(f"stored in {place.out or find_model(model)}")
+
+
+def _modes(recognizer: Recognizer) -> list[DecodeMode]:
+    """Return all modes, the default first, to which the speech check is fitted."""
+    return list(dict.fromkeys((recognizer.default_mode, *recognizer.modes)))
 
 
 def _check_place(place: Place, model: str) -> None:

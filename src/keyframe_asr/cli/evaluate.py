@@ -38,5 +38,5 @@ def evaluate(
     from keyframe_asr.inference.recognizer import load
 
     recognizer = load(model, device)
-    scoring = Scoring(recognizer, modes or recognizer.modes[:1], options)
+    scoring = Scoring(recognizer, modes or [recognizer.search(options).mode], options)
     measure(scoring, manifest, render, json_file)

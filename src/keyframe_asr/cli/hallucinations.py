@@ -45,7 +45,7 @@ def hallucinations(
     if synthetic:
         # not the sounds that `keyframe calibrate` fits to
         sounds += make_synthetic_noise(seconds, seed=1)
-    report = count_hallucinations(recognizer, sounds, modes or recognizer.modes[:1])
+    report = count_hallucinations(recognizer, sounds, modes or [recognizer.default_mode])
     if json_file is not None:
         save_report(report, json_file)
     _print(report)

@@ -28,19 +28,31 @@ def _search(*names: str, text: str) -> Any:
 
 
 SEARCH_FLAGS: Flags = {
+    "greedy": typer.Option("--greedy", help="Decode without a search and language model: fastest."),
     "language_model": typer.Option(
-        help="N-gram language model: an ARPA file, see keyframe language-model."
+        help="N-gram language model used instead of the model's own; see keyframe language-model."
+    ),
+    "no_language_model": typer.Option(
+        "--no-language-model", help="Do not use the model's own language model."
     ),
     "hotwords": typer.Option(
         help="File with one word or phrase per line, optionally a tab and its weight."
     ),
-    "beam": _search(text="Beam width, at most 500. Default: 10; greedy in axe and ctc."),
+    "beam": _search(text="Beam width, at most 500. Default: the model's own."),
     "nbest": _search(text="Number of alternative texts per recording."),
-    "language_model_weight": _search(text="Weight of the language model."),
-    "token_bonus": _search(text="Score added per token; a higher bonus gives longer texts."),
+    "language_model_weight": _search(
+        text="Weight of the language model. Default: the model's own."
+    ),
+    "token_bonus": _search(
+        text="Score added per token; a higher bonus gives longer texts. Default: the model's own."
+    ),
     "hotword_weight": _search(text="Score added per token of a hot word."),
-    "ctc_weight": _search(text="Weight of CTC against the decoder in joint, 0 to 1."),
-    "decoder_weight": _search(text="Weight of the decoder against the head in rescore, 0 to 1."),
+    "ctc_weight": _search(
+        text="Weight of CTC against the decoder in joint, 0 to 1. Default: the model's own."
+    ),
+    "decoder_weight": _search(
+        text="Weight of the decoder against the head in rescore, 0 to 1. Default: the model's own."
+    ),
     "length_normalised": _search(
         "--length-normalised", text="Compare scores per token instead of summed, in attention."
     ),
@@ -76,7 +88,7 @@ JsonFile: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Also write the report to this JSON file.")
 ]
 Decode: TypeAlias = Annotated[
-    DecodeMode | None, typer.Option(help="Decode mode. Default: the model's greedy mode.")
+    DecodeMode | None, typer.Option(help="Decode mode. Default: the model's best.")
 ]
 
 
@@ -114,7 +126,7 @@ def _repeated_decode(default: str) -> Any:
     )
 
 
-DecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("the model's greedy mode")]
+DecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("the model's best")]
 AllDecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("all of the model's")]
 
 

@@ -34,7 +34,7 @@ from keyframe_asr.io.pipes import copied_pipe
 from keyframe_asr.results import RecognitionResult, Transcript
 
 RECOGNITION_FLAGS: Flags = {
-    "decode": typer.Option(help="Decode mode. Default: the model's greedy mode."),
+    "decode": typer.Option(help="Decode mode. Default: the model's best."),
     **SEARCH_FLAGS,
     "voice_activity": typer.Option(
         "--vad",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from keyframe_asr.config.strict import Strict
 
@@ -14,8 +14,8 @@ StoredMode = Literal["axe", "ctc", "attention", "rescore", "joint"]
 class SearchConfig(Strict):
     """Search of one decode mode; fields as in `RecognitionOptions`."""
 
-    beam: int = Field(default=1, ge=1, le=500)
-    """Beam width; 1 in `axe` and `ctc` is greedy."""
+    beam: int | None = Field(default=None, ge=1, le=500)
+    """Beam width; 1 in `axe` and `ctc` is greedy. `null`: as narrow as the mode allows."""
     language_model: bool = False
     """Use the language model of the model folder."""
     language_model_weight: float = Field(default=0.3, ge=0, le=1000)
@@ -26,6 +26,15 @@ class SearchConfig(Strict):
     """Weight of CTC against the decoder in `joint`."""
     decoder_weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of the decoder against the head in `rescore`."""
+
+    @model_validator(mode="after")
+    def _needs_a_beam(self) -> SearchConfig:
+        if self.beam == 1 and (self.language_model or self.token_bonus):
+            raise ValueError(
+                "a language model and a token bonus have no effect with a beam of 1; set beam to 2 "
+                "or more"
+            )
+        return self
 
 
 class DecodingConfig(Strict):
@@ -41,3 +50,17 @@ class DecodingConfig(Strict):
     """File of the language model in the model folder; `null`: none."""
     chosen_on: str | None = None
     """Data and error from which this was chosen, for people to read."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DecodingConfig:
+        for mode, search in self.searches.items():
+            if search.language_model and self.language_model is None:
+                raise ValueError(
+                    f"searches.{mode} uses a language model, but none is named; set language_model"
+                )
+            if mode == "attention" and (search.language_model or search.token_bonus):
+                raise ValueError(
+                    "searches.attention has a language model or a token bonus, which attention "
+                    "does not support; remove them"
+                )
+        return self

@@ -18,7 +18,6 @@ from keyframe_asr.config.calibration import ConfidenceConfig, Confidences, Speec
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units, scaled
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.reliability import ScoredConfidences, reliability
@@ -31,8 +30,7 @@ from keyframe_asr.evaluation.speech_check_fit import (
 )
 from keyframe_asr.evaluation.times import EmissionDelays
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
-from keyframe_asr.inference.modes import decode
-from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.inference.speech_check import speech_regions
 from keyframe_asr.results import Token, Word
@@ -201,10 +199,7 @@ class Calibrator:
         self, encoded: EncodedAudio, mode: DecodeMode
     ) -> list[tuple[Hypothesis, Sequence[int]]]:
         """Hypotheses, each with the source frames of the columns of its positions."""
-        network = self.recognizer.network
-        options = RecognitionOptions(decode=mode)
-        found = decode(network, encoded.encoded, encoded.silent, options, ShallowFusion())
-        return list(zip(*found, strict=True))
+        return list(zip(*self.recognizer.hypotheses(encoded, mode), strict=True))
 
     def _recognised(
         self,

@@ -31,6 +31,7 @@ from keyframe_asr.inference.options import (
     RecognitionOptionsLike,
 )
 from keyframe_asr.inference.scorer_files import ScorerFiles
+from keyframe_asr.inference.search import Search, default_mode, search_of
 from keyframe_asr.inference.segmentation import SILENT_PEAK
 from keyframe_asr.inference.speech_check import keep_speech, non_speech_frames, speech_regions
 from keyframe_asr.io.model_folder import StoredModel
@@ -88,12 +89,18 @@ class BatchRecognizer:
         self.speech_check: SpeechCheckConfig | None = model.config.speech_check
         self.confidences: Confidences = dict(model.config.confidences)
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
+        self._language_model = model.language_model
         self._scorers = ScorerFiles(model.config, model.tokenizer, self.device)
 
     @property
     def modes(self) -> tuple[DecodeMode, ...]:
-        """The model's decode modes, its greedy default first."""
+        """The model's decode modes, those of its top head first."""
         return available_modes(self.network)
+
+    @property
+    def default_mode(self) -> DecodeMode:
+        """The decode mode that is used if none is chosen."""
+        return default_mode(self.config)
 
     @property
     def device_name(self) -> str:
@@ -112,9 +119,20 @@ class BatchRecognizer:
                 read or does not fit the model.
             KeyframeError: the hot words cannot be read or written with the model's tokens.
         """
-        chosen = self._with_mode(options)
-        self._scorers.fusion(chosen, refresh=True)
-        return chosen
+        search = self.search(options)
+        self._scorers.fusion(search, refresh=True)
+        return replace(RecognitionOptions.of(options), decode=search.mode)
+
+    def search(self, options: RecognitionOptionsLike = None) -> Search:
+        """Return the search of these options: what they leave open is the model's own.
+
+        Raises:
+            ModelError: the model does not have this decode mode.
+            OptionError: the model's default mode does not support what is given.
+        """
+        search = search_of(RecognitionOptions.of(options), self.config, self._language_model)
+        check_mode(self.network, search.mode, self.config.name)
+        return search
 
     def recognise(
         self, recordings: Sequence[Samples], options: RecognitionOptionsLike = None
@@ -152,10 +170,8 @@ class BatchRecognizer:
         self, audio: EncodedAudio, options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
         """Return the transcripts of encoded recordings. Raises the errors of `prepare`."""
-        chosen = self._with_mode(options)
-        fusion = self._scorers.fusion(chosen)
-        hypotheses, sources = decode(self.network, audio.encoded, audio.silent, chosen, fusion)
-        scaling = self.confidences.get(chosen.decode) if chosen.decode else None
+        scaling = self.confidences.get(self.search(options).mode)
+        hypotheses, sources = self.hypotheses(audio, options)
         transcripts = []
         for row, (hypothesis, frames) in enumerate(zip(hypotheses, sources, strict=True)):
             found = keep_speech(hypothesis, frames, audio.non_speech[row])
@@ -164,6 +180,18 @@ class BatchRecognizer:
             found = with_scaling(found, scaling)
             transcripts.append(self.transcript(audio, row, found, frames))
         return transcripts
+
+    def hypotheses(
+        self, audio: EncodedAudio, options: RecognitionOptionsLike = None
+    ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
+        """Return the hypotheses of encoded recordings, before speech check and calibration.
+
+        With each come the source frames of the columns of its positions. Raises the errors of
+        `prepare`.
+        """
+        search = self.search(options)
+        fusion = self._scorers.fusion(search)
+        return decode(self.network, audio.encoded, audio.silent, search, fusion)
 
     def transcript(
         self, audio: EncodedAudio, row: int, found: Hypothesis, frames: Sequence[int]
@@ -199,12 +227,6 @@ class BatchRecognizer:
             segments=segments,
             alternatives=self._alternatives(found),
         )
-
-    def _with_mode(self, options: RecognitionOptionsLike) -> RecognitionOptions:
-        given = RecognitionOptions.of(options)
-        mode = given.decode or self.modes[0]
-        check_mode(self.network, mode, self.config.name)
-        return replace(given, decode=mode)
 
     def _alternatives(self, found: Hypothesis) -> list[Alternative]:
         """Return distinct texts, each with its best score; only "" if no speech was found."""

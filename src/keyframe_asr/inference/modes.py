@@ -26,7 +26,8 @@ from keyframe_asr.decoding.rescoring import rescore, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.options import DecodeMode
+from keyframe_asr.inference.search import Search
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.keyframes import Keyframes
@@ -35,7 +36,7 @@ from keyframe_asr.text.tokenizer import BLANK
 
 
 def available_modes(network: KeyframeNetwork) -> tuple[DecodeMode, ...]:
-    """Return the modes that a network supports, its greedy default first."""
+    """Return the modes that a network supports, those of its top head first."""
     first: tuple[DecodeMode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
     return first if network.decoder is None else (*first, "attention", "rescore", "joint")
 
@@ -58,7 +59,7 @@ def decode(
     network: KeyframeNetwork,
     encoded: Encoded,
     silent: Sequence[bool],
-    options: RecognitionOptions,
+    search: Search,
     fusion: ShallowFusion,
 ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
     """Return B hypotheses, and for each the source frame of every column its positions refer to.
@@ -67,10 +68,10 @@ def decode(
         network: in evaluation mode; it must support the mode.
         encoded: its output for B utterances.
         silent: B flags; the text of these utterances is empty whatever the network finds.
-        options: how to decode; its files are not read.
+        search: how to decode; its files are not read.
         fusion: scorers read from those files.
     """
-    mode = options.decode or available_modes(network)[0]
+    mode = search.mode
     if mode == "ctc" and network.keyframes_enabled:
         found = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
         every_frame = range(encoded.inter_log_probs.shape[1])
@@ -80,15 +81,15 @@ def decode(
         sources = encoded.keyframes.index.tolist()
     has_text = [bool(one.tokens) and not quiet for one, quiet in zip(found, silent, strict=True)]
     if mode in ("attention", "rescore", "joint"):
-        found = _second_pass(network, encoded, has_text, options, fusion)
-    elif options.first_pass_beam > 1:
-        searched = prefix_beam(_columns(network, encoded, mode), options.first_pass_beam, fusion)
-        found = [with_alternatives(several, options.nbest) for several in searched]
-    empty = with_alternatives([], options.nbest)
+        found = _second_pass(network, encoded, has_text, search, fusion)
+    elif search.beam > 1:
+        searched = prefix_beam(columns_of(network, encoded, mode), search.beam, fusion)
+        found = [with_alternatives(several, search.nbest) for several in searched]
+    empty = with_alternatives([], search.nbest)
     return [one if kept else empty for one, kept in zip(found, has_text, strict=True)], sources
 
 
-def _columns(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Columns:
+def columns_of(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Columns:
     """Return the log-probabilities that the first pass of a mode searches."""
     if mode == "ctc" and network.keyframes_enabled:
         return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
@@ -128,7 +129,7 @@ def _second_pass(
     network: KeyframeNetwork,
     encoded: Encoded,
     has_text: Sequence[bool],
-    options: RecognitionOptions,
+    search: Search,
     fusion: ShallowFusion,
 ) -> list[Hypothesis]:
     """Return the decoder's hypotheses for the utterances with text, empty ones for the others."""
@@ -139,23 +140,25 @@ def _second_pass(
         return results
     encoded = _rows(encoded, rows.to(encoded.memory.device))
     memory, lengths = encoded.memory, encoded.keyframes.lengths
-    width, nbest = options.second_pass_beam, options.nbest
-    if options.decode == "attention":
-        config = BeamConfig(width, options.length_normalised)
+    width, nbest = search.beam, search.nbest
+    if search.mode == "attention":
+        config = BeamConfig(width, search.length_normalised)
         chosen = attention_beam(decoder, memory, lengths, lengths, config, nbest)
         chosen = _aligned(chosen, encoded.head_log_probs, lengths)
-    elif options.decode == "rescore":
-        candidates = prefix_beam(_columns(network, encoded, "axe"), width, fusion)
-        chosen = rescore(decoder, memory, lengths, candidates, options.decoder_weight, nbest)
+    elif search.mode == "rescore":
+        candidates = prefix_beam(columns_of(network, encoded, "axe"), width, fusion)
+        chosen = rescore(decoder, memory, lengths, candidates, search.decoder_weight, nbest)
     else:
-        ctc = _columns(network, encoded, "ctc")
-        searches = [ctc, _columns(network, encoded, "axe")] if network.keyframes_enabled else [ctc]
+        ctc = columns_of(network, encoded, "ctc")
+        searches = (
+            [ctc, columns_of(network, encoded, "axe")] if network.keyframes_enabled else [ctc]
+        )
         proposals = [prefix_beam(columns, width, fusion) for columns in searches]
         candidates = [
             [one for several in row for one in several] for row in zip(*proposals, strict=True)
         ]
         candidates = scored_by_ctc(ctc, candidates, fusion)
-        chosen = rescore(decoder, memory, lengths, candidates, 1 - options.ctc_weight, nbest)
+        chosen = rescore(decoder, memory, lengths, candidates, 1 - search.ctc_weight, nbest)
         chosen = _aligned(chosen, encoded.head_log_probs, lengths)
     for row, one in zip(rows.tolist(), chosen, strict=True):
         results[row] = one

@@ -17,8 +17,8 @@ DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
 
 VoiceActivity = Literal["auto", "silero", "loudness"]
 
-DEFAULT_BEAM = 10
-"""Beam width if none is given."""
+GREEDY_MODES: tuple[DecodeMode, ...] = ("axe", "ctc")
+"""Modes that can decode without a search."""
 
 SHORTEST_LIMIT = 1.0
 """Smallest `Segmentation.longest` in seconds; the search for a quiet cut needs some audio."""
@@ -46,6 +46,16 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "channel": (0, math.inf),
 }
 """Smallest and largest value of each number."""
+
+
+_MAY_BE_NONE = (
+    "beam",
+    "language_model_weight",
+    "token_bonus",
+    "ctc_weight",
+    "decoder_weight",
+    "channel",
+)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -95,22 +105,34 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class RecognitionOptions:
-    """How recordings are recognised. The default is greedy decoding.
+    """How recordings are recognised. The default is the way that is stored with the model.
+
+    `decode`, `beam`, `language_model`, `language_model_weight`, `token_bonus`, `ctc_weight` and
+    `decoder_weight` are the model's own where they are None: the mode that the model is best
+    decoded with, and the search stored for that mode (`keyframe tune` chooses both). Where the
+    model stores nothing, they are as said below.
 
     Attributes:
-        decode: decode mode; None is the model's greedy mode, `axe` or `ctc`.
-        beam: beam width, at most 500. If None, `axe` and `ctc` decode greedily unless `nbest`,
-            language model, hot words or token bonus need a search; searches use 10, or `nbest` if
-            that is more.
+        decode: decode mode; without a stored one, the model's greedy mode.
+        greedy: decode without search and language model: in the model's greedy mode, `axe` or
+            `ctc`, or in `decode` if that is given.
+        beam: beam width, at most 500; 1 is greedy in `axe` and `ctc`, and leaves the model's own
+            language model out. Without a stored one, `axe` and `ctc` decode greedily unless
+            `nbest`, language model, hot words or token bonus need a search, and searches use 10;
+            always at least `nbest`.
         nbest: number of texts per recording, in `Transcript.alternatives` if more than one.
-        language_model: an ARPA file of words, characters or the model's tokens.
-        language_model_weight: weight of its natural log-probabilities, 0 to 1000.
+        language_model: a file of words, characters or the model's tokens that replaces the model's
+            own language model.
+        no_language_model: leave the model's own language model out, and the token bonus that is
+            stored with it.
+        language_model_weight: weight of its natural log-probabilities, 0 to 1000; else 0.3.
         token_bonus: score added per token; compensates for the cost of a language model; -1000 to
-            1000.
+            1000; else 0.
         hotwords: a file with one word or phrase per line, optionally a tab and its weight.
         hotword_weight: score added per token of a hot word (natural log), 0 to 1000.
-        ctc_weight: weight of CTC against the decoder in `joint`, in [0, 1].
-        decoder_weight: weight of the decoder against the first pass in `rescore`, in [0, 1].
+        ctc_weight: weight of CTC against the decoder in `joint`, in [0, 1]; else 0.6.
+        decoder_weight: weight of the decoder against the first pass in `rescore`, in [0, 1]; else
+            0.5.
         length_normalised: compare scores per token instead of summed, in `attention`.
         voice_activity: detector of pauses in long recordings: `silero` (silero-vad), `loudness`,
             or `auto`, which is `loudness`.
@@ -123,15 +145,17 @@ class RecognitionOptions:
     """
 
     decode: DecodeMode | None = None
+    greedy: bool = False
     beam: int | None = None
     nbest: int = 1
     language_model: Path | None = None
-    language_model_weight: float = 0.3
-    token_bonus: float = 0.0
+    no_language_model: bool = False
+    language_model_weight: float | None = None
+    token_bonus: float | None = None
     hotwords: Path | None = None
     hotword_weight: float = 1.0
-    ctc_weight: float = 0.6
-    decoder_weight: float = 0.5
+    ctc_weight: float | None = None
+    decoder_weight: float | None = None
     length_normalised: bool = False
     voice_activity: VoiceActivity = "auto"
     batch_seconds: float = 30.0
@@ -148,11 +172,12 @@ class RecognitionOptions:
             object.__setattr__(self, name, Path(given))
         _check_choice("decode", self.decode, (None, *DECODE_MODES))
         _check_choice("voice_activity", self.voice_activity, get_args(VoiceActivity))
-        _check_choice("length_normalised", self.length_normalised, (False, True))
+        for name in ("greedy", "no_language_model", "length_normalised"):
+            _check_choice(name, getattr(self, name), (False, True))
         if not isinstance(self.segmentation, Segmentation):
             raise OptionError("segmentation", f"{self.segmentation!r} is not a Segmentation")
         for name, limits in _LIMITS.items():
-            if getattr(self, name) is not None or name not in ("beam", "channel"):
+            if getattr(self, name) is not None or name not in _MAY_BE_NONE:
                 _check_number(name, getattr(self, name), limits)
         self._check_agreement()
 
@@ -163,27 +188,19 @@ class RecognitionOptions:
 
     @property
     def fused(self) -> tuple[str, ...]:
-        """Names of the fields in use that add to the scores of a search (shallow fusion)."""
+        """Names of the given fields that add to the scores of a search (shallow fusion)."""
         given = {
             "language_model": self.language_model is not None,
             "hotwords": self.hotwords is not None,
-            "token_bonus": self.token_bonus != 0.0,
+            "token_bonus": bool(self.token_bonus),
         }
         return tuple(name for name, is_given in given.items() if is_given)
 
-    @property
-    def first_pass_beam(self) -> int:
-        """Beam width in `axe` and `ctc`; 1 is greedy."""
-        if self.beam is not None:
-            return self.beam
-        return self.second_pass_beam if self.nbest > 1 or self.fused else 1
-
-    @property
-    def second_pass_beam(self) -> int:
-        """Beam width in the modes with the decoder."""
-        return self.beam or max(DEFAULT_BEAM, self.nbest)
-
     def _check_agreement(self) -> None:
+        if self.language_model is not None and self.no_language_model:
+            raise OptionError(
+                "no_language_model", "contradicts language_model; leave out one of them"
+            )
         if self.beam is not None and self.nbest > self.beam:
             raise OptionError(
                 "nbest",
@@ -191,15 +208,37 @@ class RecognitionOptions:
             )
         for name in self.fused:
             if self.decode == "attention":
-                raise OptionError(
-                    name,
-                    "not supported by decode mode 'attention'; use joint, rescore, ctc or axe",
-                )
+                raise unsupported_by_attention(name)
             if self.beam == 1:
                 raise OptionError(
                     name,
                     "has no effect with a beam of 1; give a beam of 2 or more, or none",
                 )
+        if self.greedy:
+            self._check_greedy()
+
+    def _check_greedy(self) -> None:
+        if self.decode is not None and self.decode not in GREEDY_MODES:
+            raise OptionError(
+                "greedy",
+                f"not supported by decode mode '{self.decode}'; use {' or '.join(GREEDY_MODES)}",
+            )
+        needing_search = [
+            *(["beam"] if (self.beam or 1) > 1 else []),
+            *(["nbest"] if self.nbest > 1 else []),
+            *self.fused,
+        ]
+        if needing_search:
+            raise OptionError(
+                "greedy", f"has no search, which {needing_search[0]} needs; leave out one of them"
+            )
+
+
+def unsupported_by_attention(name: str) -> OptionError:
+    """Return the error of a field of `fused` with decode mode `attention`."""
+    return OptionError(
+        name, "not supported by decode mode 'attention'; use joint, rescore, ctc or axe"
+    )
 
 
 RecognitionOptionsLike: TypeAlias = RecognitionOptions | DecodeMode | None

@@ -16,7 +16,8 @@ from keyframe_asr.decoding.lm.packed import is_packed, read_packed
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.inference.options import LARGEST_WEIGHT, RecognitionOptions
+from keyframe_asr.inference.options import LARGEST_WEIGHT
+from keyframe_asr.inference.search import Search
 from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.text.forms import normaliser, words_of_form
 from keyframe_asr.text.tokenizer import MixedTokenizer, Tokenizer
@@ -36,11 +37,11 @@ class ScorerFiles:
         self._spaced = separates_words(config.text_form, tokenizer)
         self._kept: dict[tuple[str, Path, float], tuple[tuple[int, int], Scorer]] = {}
 
-    def fusion(self, options: RecognitionOptions, *, refresh: bool = False) -> ShallowFusion:
-        """Return what the options add to the scores of a search.
+    def fusion(self, search: Search, *, refresh: bool = False) -> ShallowFusion:
+        """Return what adds to the scores of a search.
 
         Args:
-            options: name the files.
+            search: names the files.
             refresh: read files again that have changed since they were read.
 
         Raises:
@@ -49,14 +50,14 @@ class ScorerFiles:
                 model's tokens.
         """
         scorers: list[Scorer] = []
-        if options.language_model is not None:
-            weight = options.language_model_weight
+        if search.language_model is not None:
+            weight = search.language_model_weight
             read = self._read_language_model
-            scorers.append(self._scorer(read, options.language_model, weight, refresh))
-        if options.hotwords is not None:
-            weight = options.hotword_weight
-            scorers.append(self._scorer(self._read_hotwords, options.hotwords, weight, refresh))
-        return ShallowFusion(tuple(scorers), options.token_bonus)
+            scorers.append(self._scorer(read, search.language_model, weight, refresh))
+        if search.hotwords is not None:
+            weight = search.hotword_weight
+            scorers.append(self._scorer(self._read_hotwords, search.hotwords, weight, refresh))
+        return ShallowFusion(tuple(scorers), search.token_bonus)
 
     def _scorer(
         self, read: Callable[[Path, float], Scorer], path: Path, weight: float, refresh: bool

@@ -11,9 +11,29 @@ from typing import Any
 
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.search import search_of
 from keyframe_asr.io.base_model import weight_files
-from keyframe_asr.io.model_folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, find_model
+from keyframe_asr.io.model_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    find_model,
+    language_model_file,
+)
+
+OF_THE_SEARCH = (
+    "decode",
+    "greedy",
+    "beam",
+    "language_model",
+    "no_language_model",
+    "language_model_weight",
+    "token_bonus",
+    "ctc_weight",
+    "decoder_weight",
+)
+"""Options that are described by the search that they give together with the model."""
 
 WITHOUT_EFFECT = ("batch_seconds",)
 """Options that do not change the text."""
@@ -41,28 +61,31 @@ def model_settings(model: str) -> dict[str, object]:
 
 
 def recognition_settings(model: str, options: RecognitionOptions) -> dict[str, object]:
-    """Describe a model, a decode mode, and the `options` that are not the default.
+    """Describe a model, a decode mode, and as `options` its search and all that is not the default.
 
     Files of options have their SHA-256, too.
 
     Raises:
-        KeyframeError: as `model_settings`.
+        KeyframeError: as `model_settings`, and as `search_of`.
     """
     known = model_settings(model)
+    folder = find_model(model)
+    config = load_model_folder_config(folder / CONFIG_FILE)
+    own = language_model_file(config)
+    search = search_of(options, config, None if own is None else folder / own)
     usual = RecognitionOptions()
     changed = {
-        field.name: _described(getattr(options, field.name))
+        field.name: getattr(options, field.name)
         for field in fields(options)
-        if field.name not in ("decode", *WITHOUT_EFFECT)
+        if field.name not in (*OF_THE_SEARCH, *WITHOUT_EFFECT)
         and getattr(options, field.name) != getattr(usual, field.name)
     }
-    return known | {"decode": options.decode or greedy_mode(model), "options": changed}
+    return known | {"decode": search.mode, "options": described(search.used | changed)}
 
 
-def greedy_mode(model: str) -> DecodeMode:
-    """Return the mode in which a model decodes if none is chosen."""
-    config = load_model_folder_config(find_model(model) / CONFIG_FILE)
-    return "axe" if config.keyframes else "ctc"
+def described(options: Mapping[str, object]) -> dict[str, object]:
+    """Return values for JSON; files have their SHA-256."""
+    return {name: _described(value) for name, value in options.items()}
 
 
 def _described(value: Any) -> object:
