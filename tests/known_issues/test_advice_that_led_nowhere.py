@@ -70,7 +70,7 @@ def test_suggested_languages_are_near() -> None:
 
 @pytest.mark.parametrize(
     ("header", "named"),
-    [("Path\ttext\tsplit", ("'Path'", ": write path")), ("path,text,split", (".csv",))],
+    [("PathX\ttext\tsplit", ("'PathX'", " path (")), ("path,split", ("'path'", " text ("))],
 )
 def test_columns_found_are_named(header: str, named: tuple[str, ...], tmp_path: Path) -> None:
     table = lines(tmp_path / "t.tsv", header)

@@ -86,7 +86,6 @@ def test_suffix_picks_a_split(tmp_path: Path) -> None:
         ("a\tx\t-1\ta.wav\tA\ttrain\n", ":2: duration_s is '-1'"),
         ("a\tx\tnan\ta.wav\tA\ttrain\n", ":2: duration_s is 'nan'"),
         ("a\tx\t1\ta.wav\tA\ttrain\nb\tx\t1\tb.wav\n", ":3: 4 cells, but 6 columns"),
-        ("\tx\t1\ta.wav\tA\ttrain\n", ":2: utt_id is empty"),
         ("a\tx\t1\t\tA\ttrain\n", ":2: path is empty"),
         ("a\tx\t1\ta.wav\tA\ttrain\n" * 2, ": utterance 'a' occurs twice"),
         ("", ": contains no utterances"),
@@ -99,9 +98,9 @@ def test_bad_rows_are_named(tmp_path: Path, rows: str, expected: str) -> None:
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = table(tmp_path, "", header="utt_id\tspeaker\tpath\tsplit\n")
-    assert " duration_s, text;" in message(path)
+    assert " text (" in message(path) and " path (" not in message(path)
     path.write_text("", encoding="utf-8")
-    assert "utt_id, speaker, duration_s, path, text, split" in message(path)
+    assert " path (" in message(path)
 
 
 def test_files_that_are_no_manifest(tmp_path: Path) -> None:

@@ -1,27 +1,18 @@
 """Manifests: lists of utterances with their recording, speaker and text.
 
-Two formats are read; both become lhotse cuts with one supervision each:
+They are lhotse cuts with one supervision each, a recording or a part of one (`.jsonl`,
+`.jsonl.gz`), or what else `data.sources` reads, such as tables. Where a cut names no channel of a
+recording with several, their mean is used.
 
-- `.jsonl` or `.jsonl.gz`: lhotse cuts, each a recording or a part of one, with one supervision;
-- `.tsv`: a table with the columns utt_id, speaker, duration_s, path (relative to the table), text
-  and split, optionally channel (counted from 0); `FILE.tsv:train` selects the rows of one split.
-
-Where a cut or row names no channel of a recording with several, their mean is used.
-
-No audio file is opened. For a table, the duration is trusted and a sample rate of 16 kHz is
-assumed; audio is resampled when it is read.
+Recordings are opened only if a source does not tell how long they are. Where a table does, its
+duration is trusted and a sample rate of 16 kHz is assumed; audio is resampled when it is read.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
-import math
-import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,46 +29,20 @@ from keyframe_asr.timing import SAMPLE_RATE
 PART_TOLERANCE = 0.01
 """Seconds; a cut shorter than its recording by at most this counts as the whole recording."""
 
-COLUMNS = ("utt_id", "speaker", "duration_s", "path", "text", "split")
-
 
 def load_manifest(path: Path | str) -> CutSet:
-    """Read a manifest into memory, in the order of the file.
+    """Read a manifest, or another undivided source of `data.sources`, into memory, in its order.
 
     Raises:
         ManifestError: the file is missing, empty, of another type, or has an invalid line.
     """
-    file, split = _split_suffix(str(path))
-    if os.path.isdir(file):
-        raise ManifestError(f"{file}: is a folder; give {_manifest_in(file)}")
-    if not os.path.isfile(file):
-        raise ManifestError(
-            f"{file}: no such manifest; give a lhotse cuts file (.jsonl.gz) or a table (.tsv)"
-        )
-    if file.suffix.lower() == ".tsv":
-        cuts = list(_read_table(file, split))
-        if split is not None and not cuts:
-            raise ManifestError(f"{file}: no row has the split '{split}'; {_splits(file)}")
-    elif file.name.lower().endswith((".jsonl", ".jsonl.gz")):
-        if split is not None:
-            raise ManifestError(f"{path}: only a .tsv table has splits; remove ':{split}'")
-        cuts = list(_read_cuts(file))
-    else:
-        raise ManifestError(
-            f"{file}: not a manifest; give a lhotse cuts file (.jsonl, .jsonl.gz) or a table (.tsv)"
-        )
+    from keyframe_asr.data.sources import cuts_of_manifest  # sources are built on this module
+
+    cuts = cuts_of_manifest(str(path))
     if not cuts:
-        raise ManifestError(f"{file}: contains no utterances; add at least one line")
-    _check_unique(cuts, file)
+        raise ManifestError(f"{path}: contains no utterances; add at least one line")
+    check_unique(cuts, path)
     return CutSet.from_cuts(cuts)
-
-
-def _manifest_in(folder: Path) -> str:
-    """Return the manifest to give instead of a folder."""
-    for name in ("test.jsonl.gz", "dev.jsonl.gz", "train.jsonl.gz", "test.tsv", "manifest.tsv"):
-        if (folder / name).is_file():
-            return str(folder / name)
-    return "a manifest, a lhotse cuts file (.jsonl.gz) or a table (.tsv)"
 
 
 def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:
@@ -159,20 +124,6 @@ def audio_channel(cut: Cut) -> int | None:
     return int(listed.index(cut.channel)) if len(listed) > 1 else None
 
 
-def named_channel(row: dict[str, str], where: str) -> int | None:
-    """Channel that a row of a table names; None if it has no such cell.
-
-    Raises:
-        ManifestError: it is not a number of a channel.
-    """
-    cell = row.get("channel", "").strip()
-    if not cell:
-        return None
-    if not re.fullmatch(r"[0-9]{1,3}", cell):
-        raise ManifestError(f"{where}: channel is '{cell}'; give a number, the first channel is 0")
-    return int(cell)
-
-
 def text(cut: Cut) -> str:
     """Text of a cut; "" if it has none."""
     return cut.supervisions[0].text or ""
@@ -183,115 +134,15 @@ def speaker(cut: Cut) -> str:
     return cut.supervisions[0].speaker or ""
 
 
-def _split_suffix(name: str) -> tuple[Path, str | None]:
-    stem, separator, split = name.rpartition(":")
-    known = stem.lower().endswith((".tsv", ".jsonl", ".jsonl.gz"))
-    return (Path(stem), split) if separator and known else (Path(name), None)
-
-
-def read_rows(
-    file: Path, required: Sequence[str] = COLUMNS
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and cells of each row of a table (.tsv, or .csv with quotes).
+def load_cuts(file: Path) -> list[Cut]:
+    """Read lhotse cuts from `.jsonl` or `.jsonl.gz`; there may be none.
 
     Raises:
-        ManifestError: the file cannot be read, lacks a required column, or has an invalid row.
+        ManifestError: a line is not one cut of a recording with one supervision.
     """
-    comma = file.suffix.lower() == ".csv"
-    lines = read_lines(file, "give a table as UTF-8 text", ManifestError)
-    # in a tab-separated table, quotes are part of the text
-    rows = csv.reader(
-        (f"{line}\n" for line in lines),  # a cell in quotes may have several lines
-        delimiter="," if comma else "\t",
-        quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE,
-        strict=True,
-    )
-    separator = "comma" if comma else "tab"
-    try:
-        header = next(rows, [])
-        check_columns(file, header, required, separator)
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise ManifestError(
-                    f"{file}:{rows.line_num}: {len(row)} cells, but {len(header)} columns; "
-                    f"separate the cells with single {separator}s"
-                )
-            yield rows.line_num, dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise ManifestError(f"{file}:{rows.line_num}: not a row of a table: {error}") from None
-
-
-def check_columns(
-    file: Path, header: Sequence[str], required: Sequence[str], separator: str
-) -> None:
-    """Check the columns of a table.
-
-    Raises:
-        ManifestError: a required column is missing, or a column occurs twice.
-    """
-    missing = [column for column in required if column not in header]
-    if missing:
-        raise ManifestError(
-            f"{file}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"the first line must name {', '.join(required)}, separated by {separator}s; "
-            f"{_found(header, missing, separator)}"
-        )
-    twice = [column for column, count in Counter(filter(str.strip, header)).items() if count > 1]
-    if twice:
-        raise ManifestError(f"{file}: more than one column {', '.join(twice)}; remove the others")
-
-
-def _found(header: Sequence[str], missing: Sequence[str], separator: str) -> str:
-    """Name the columns found, and a likely reason that others are missing."""
-    if separator == "tab" and len(header) == 1 and "," in header[0]:
-        return f"found '{header[0]}', separated by commas: name the file .csv"
-    said = f"found {', '.join(map(repr, header)) or 'nothing'}"
-    alike = [column for column in header if column.strip().lower() in missing]
-    if alike:
-        said += f": write {', '.join(one.strip().lower() for one in alike)}, in small letters"
-    return said
-
-
-def _read_table(file: Path, split: str | None) -> Iterator[MonoCut]:
-    for line, row in read_rows(file):
-        if split is not None and row["split"] != split:
-            continue
-        duration = _duration(row["duration_s"])
-        if duration is None:
-            raise ManifestError(
-                f"{file}:{line}: duration_s is '{row['duration_s']}'; give seconds, 0 or more"
-            )
-        for column in ("utt_id", "path"):
-            if not row[column]:
-                raise ManifestError(f"{file}:{line}: {column} is empty; fill it in")
-        audio = Path(os.path.abspath(file.parent / row["path"]))
-        samples = round(duration * SAMPLE_RATE)
-        channel = named_channel(row, f"{file}:{line}")
-        # the table does not say how many there are
-        place = None if channel is None else (channel, max(2, channel + 1))
-        yield make_cut(row["utt_id"], row["speaker"], row["text"], audio, samples, channel=place)
-
-
-def _duration(cell: str) -> float | None:
-    try:
-        duration = float(cell)
-    except ValueError:
-        return None
-    return duration if math.isfinite(duration) and duration >= 0 else None
-
-
-def _splits(file: Path) -> str:
-    found = sorted({row["split"] for _, row in read_rows(file)})
-    return f"it has {', '.join(found)}" if found else "the table has no rows"
-
-
-def _read_cuts(file: Path) -> Iterator[Cut]:
     advice = "it may be truncated, write it again"
-    for line, content in enumerate(read_lines(file, advice, ManifestError), start=1):
-        if content.strip():
-            yield _parse_cut(content, f"{file}:{line}")
+    lines = enumerate(read_lines(file, advice, ManifestError), start=1)
+    return [_parse_cut(content, f"{file}:{line}") for line, content in lines if content.strip()]
 
 
 def _parse_cut(content: str, where: str) -> Cut:
@@ -354,7 +205,8 @@ def _check_part(cut: MonoCut, where: str) -> None:
         )
 
 
-def _check_unique(cuts: list[Cut], file: Path) -> None:
+def check_unique(cuts: Iterable[Cut], file: Path | str) -> None:
+    """Raise `ManifestError` if two cuts have the same name."""
     seen: set[str] = set()
     for cut in cuts:
         if cut.id in seen:

@@ -8,25 +8,23 @@ All other columns differ between versions.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.data.corpora.listing import (
-    COPY_AGAIN,
     SPLITS,
     CorpusListing,
     ListedUtterance,
     Split,
     files_below,
 )
-from keyframe_asr.data.manifest import check_columns
+from keyframe_asr.data.table_rows import read_table_rows
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.io import text_file
 
-COLUMNS = ("client_id", "path", "sentence")
+COLUMNS = ("speaker", "path", "text")
+"""Of `data.table_rows`; the corpus calls them client_id, path and sentence."""
 
 SPOKEN = {"zh-HK": "yue-HK", "nan-tw": "nan-TW"}
 """Languages spoken in parts of the corpus whose name says another, or is no tag."""
@@ -102,14 +100,12 @@ def _language_folder(source: Path, language: str | None) -> Path:
 
 def _rows(table: Path) -> Iterator[tuple[str, str, str]]:
     """Yield speaker, file in `clips` and sentence of each row."""
-    lines = text_file.read_lines(table, COPY_AGAIN, ManifestError)
     # sentences contain unpaired quotes; rows may lack their last columns
-    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-    try:
-        check_columns(table, rows.fieldnames or (), COLUMNS, "tab")
-        for row in rows:
-            clip = row["path"]
-            # the first versions list clips without a file extension
-            yield row["client_id"], clip if "." in clip else f"{clip}.mp3", row["sentence"].strip()
-    except csv.Error as error:
-        raise ManifestError(f"{table}:{rows.line_num}: not a row of a table: {error}") from None
+    for row in read_table_rows(table, COLUMNS).rows:
+        clip = row.cells["path"]
+        # the first versions list clips without a file extension
+        yield (
+            row.cells["speaker"],
+            clip if "." in clip else f"{clip}.mp3",
+            row.cells["text"].strip(),
+        )

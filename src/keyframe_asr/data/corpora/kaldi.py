@@ -69,12 +69,22 @@ def read(
     folders = find_splits(source, (train, dev, test), ("{}",), "data folder")
     problems: list[str] = []
     splits: dict[Split, list[ListedUtterance]] = {
-        split: _read_folder(folder, source, problems) for split, folder in folders.items()
+        split: read_folder(folder, source, problems) for split, folder in folders.items()
     }
     return CorpusListing("kaldi", language, splits, problems=problems)
 
 
-def _read_folder(folder: Path, source: Path, problems: list[str]) -> list[ListedUtterance]:
+def read_folder(folder: Path, source: Path, problems: list[str]) -> list[ListedUtterance]:
+    """List one data folder.
+
+    Args:
+        folder: holds `wav.scp`, `text` and so on.
+        source: folder to which paths are relative that do not exist below the working directory.
+        problems: receives a line per utterance that lacks its text or recording.
+
+    Raises:
+        ManifestError: as `read`.
+    """
     recordings = _recordings(folder / "wav.scp", source)
     texts = read_keyed_lines(folder / "text", ADVICE)
     speakers = (

@@ -4,26 +4,21 @@ Writes into one folder: `train`, `dev` and `test` manifests with normalised text
 the feature statistics of the training split, `problems.txt` with every utterance that is left out
 and the reason, and last `summary.json`, which marks the folder as complete.
 
-Utterances are left out if their recording cannot be read or their transcript cannot be trusted: it
-is empty, or contains spoken letters or digits that its form would drop or a given tokenizer lacks.
-Digits are refused by default: "42" may be read as "forty two" or "four two", and the usual corpora
-spell out numbers. If they are kept, numbers that the form would change, such as 3.5, are refused
-still.
+Utterances are left out if their recording cannot be read or their transcript cannot be trusted
+(`data.fitting_texts`).
 
 A form that loses more than `MAX_LOST` of the words is the wrong form: the preparation stops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, replace
 from os.path import abspath
 from pathlib import Path
 
 from lhotse.cut import Cut
 
-from keyframe_asr.audio.reading import AudioLength, read_length
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
 from keyframe_asr.data.corpora.listed_cut import cut_of
@@ -46,6 +41,8 @@ from keyframe_asr.data.corpora.summary import (
     summarise,
     write_lines,
 )
+from keyframe_asr.data.fitting_texts import TextRules
+from keyframe_asr.data.recording_lengths import read_lengths
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.text.forms import (
     MAX_LOST,
@@ -55,7 +52,7 @@ from keyframe_asr.text.forms import (
     losses_of,
     normaliser,
 )
-from keyframe_asr.text.numbers import changed_number, has_digits
+from keyframe_asr.text.numbers import has_digits
 from keyframe_asr.text.tokenizer import Tokenizer
 
 PreparationProgress = Callable[[str, int, int], None]
@@ -66,9 +63,6 @@ VERSION = "2"
 
 MAX_PROBLEMS = 0.01
 """Fraction of unusable utterances above which the preparation fails."""
-
-THREADS = 8
-"""Threads that read audio headers; they mostly wait for the disk or release the GIL."""
 
 _NAMED_PROBLEMS = 3
 
@@ -203,44 +197,22 @@ class _Preparation:
 
     def _normalised(self) -> dict[str, list[ListedUtterance]]:
         """Return the utterances with a usable transcript, normalised."""
+        rules = TextRules(self.form, self.options.digits, self.trained, str(self.options.tokenizer))
         splits: dict[str, list[ListedUtterance]] = {split: [] for split in SPLITS}
         for split, utterances in self.listing.splits.items():
             for one in utterances:
-                if reason := self._unusable(one.text):
+                if reason := rules.unusable(one.text):
                     self._leave_out(one.id, reason)
                 else:
                     splits[split].append(replace(one, text=self.normalise(one.text)))
         return splits
 
-    def _unusable(self, transcript: str) -> str | None:
-        if self.options.digits == "refuse" and has_digits(transcript):
-            return f"its transcript has digits, which are ambiguous to read: {transcript}"
-        if number := changed_number(transcript, self.form):
-            return (
-                f"its transcript has the number {number}, which the text form {self.form.name} "
-                f"would change; write it as it is spoken: {transcript}"
-            )
-        if lost := self.normalise.lost(transcript):
-            return (
-                f"its transcript has {lost}, not used in the text form {self.form.name}: "
-                f"{transcript}"
-            )
-        normalised = self.normalise(transcript)
-        if not normalised:
-            return f"its transcript has no words: '{transcript}'"
-        if self.trained and (unknown := self.trained.unknown(normalised)):
-            return (
-                f"its transcript has {' '.join(dict.fromkeys(unknown))}, which the tokenizer of "
-                f"{self.options.tokenizer} lacks: {transcript}"
-            )
-        return None
-
     def _measured(self, splits: dict[str, list[ListedUtterance]]) -> dict[str, list[Cut]]:
         """Make cuts of exact length; each recording is opened once, even if it has many parts."""
         utterances = [one for split in splits.values() for one in split]
-        paths = list(dict.fromkeys(one.audio for one in utterances))
-        lengths = _read_lengths(
-            paths, lambda done, total: self.progress("opening recordings", done, total)
+        lengths = read_lengths(
+            (one.audio for one in utterances),
+            lambda done, total: self.progress("opening recordings", done, total),
         )
         measured: dict[str, list[Cut]] = {split: [] for split in splits}
         for split, listed in splits.items():
@@ -346,18 +318,6 @@ def _fingerprint(listing: CorpusListing, options: PreparationOptions) -> str:
     return fingerprint(*parts)
 
 
-def _read_lengths(
-    paths: Sequence[Path], progress: Callable[[int, int], None]
-) -> dict[Path, AudioLength | AudioError]:
-    """Read the length of each recording, or the error; `progress` is called with (done, total)."""
-    found = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        for path, length in zip(paths, pool.map(_length_or_error, paths), strict=True):
-            found[path] = length
-            progress(len(found), len(paths))
-    return found
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     """Size and modification time of a file, to detect changes."""
     try:
@@ -365,10 +325,3 @@ def _stamp(path: Path) -> tuple[int, int]:
     except (OSError, ValueError):
         return (-1, -1)
     return (status.st_size, status.st_mtime_ns)
-
-
-def _length_or_error(path: Path) -> AudioLength | AudioError:
-    try:
-        return read_length(path)
-    except AudioError as error:
-        return error
