@@ -28,7 +28,7 @@ class Place:
     """Where the calibrated model is written."""
 
     out: Annotated[
-        Path | None, typer.Option(help="Write the calibrated model to this new folder.")
+        Path | None, typer.Option(help="Write the changed model to this new folder.")
     ] = None
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Change the config.yaml of MODEL instead.")
@@ -97,7 +97,7 @@ def calibrate(
     from keyframe_asr.inference.recognizer import load
     from keyframe_asr.io.model_folder import find_model
 
-    _check_place(place, model)
+    check_place(place, model)
     if reports.picture is not None:
         require_matplotlib()
     sounds = list(make_synthetic_noise())
@@ -136,7 +136,7 @@ def _modes(recognizer: Recognizer) -> list[DecodeMode]:
     return list(dict.fromkeys((recognizer.default_mode, *recognizer.modes)))
 
 
-def _check_place(place: Place, model: str) -> None:
+def check_place(place: Place, model: str) -> None:
     """Raise `ModelError` before the work if the model cannot be written after it."""
     from keyframe_asr.io.model_folder import find_model
 

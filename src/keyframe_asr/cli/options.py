@@ -118,7 +118,7 @@ def _range(parameter: Any) -> tuple[float | None, float | None]:
     return getattr(holder, "min", None), getattr(holder, "max", None)
 
 
-def _repeated_decode(default: str) -> Any:
+def repeated_decode(default: str) -> Any:
     return typer.Option(
         "--decode",
         metavar=f"<{'|'.join(DECODE_MODES)}>",
@@ -126,8 +126,8 @@ def _repeated_decode(default: str) -> Any:
     )
 
 
-DecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("the model's best")]
-AllDecodeModes: TypeAlias = Annotated[list[str] | None, _repeated_decode("all of the model's")]
+DecodeModes: TypeAlias = Annotated[list[str] | None, repeated_decode("the model's best")]
+AllDecodeModes: TypeAlias = Annotated[list[str] | None, repeated_decode("all of the model's")]
 
 
 def decode_modes(names: Sequence[str] | None) -> list[DecodeMode]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from keyframe_asr.config.strict import Strict
 
 StoredMode = Literal["axe", "ctc", "attention", "rescore", "joint"]
+GreedyMode = Literal["axe", "ctc"]
 
 
 class SearchConfig(Strict):
@@ -42,7 +43,7 @@ class DecodingConfig(Strict):
 
     mode: StoredMode
     """Mode used if none is chosen."""
-    greedy: Literal["axe", "ctc"]
+    greedy: GreedyMode
     """Mode used for greedy decoding."""
     searches: dict[StoredMode, SearchConfig] = Field(default_factory=dict)
     """Search of each mode; a mode that is missing is searched with the general defaults."""

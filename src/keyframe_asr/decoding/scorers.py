@@ -35,6 +35,32 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """A scorer whose scores are multiplied by a weight of at least 0."""
+
+    scorer: Scorer
+    weight: float
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """See `Scorer`."""
+        return self.scorer.start
+
+    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Scorer`."""
+        scores, following = self.scorer.extend(states, tokens)
+        return self.weight * scores, following
+
+    def upper_bound(self, states: Tensor) -> Tensor:
+        """See `Scorer`."""
+        return self.weight * self.scorer.upper_bound(states)
+
+    def finish(self, states: Tensor) -> Tensor:
+        """See `Scorer`."""
+        return self.weight * self.scorer.finish(states)
+
+
+@dataclass(frozen=True)
 class ShallowFusion:
     """The sum of several scorers and a bonus per token, which offsets their costs."""
 

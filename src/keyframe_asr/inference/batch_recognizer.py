@@ -22,6 +22,7 @@ from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
 from keyframe_asr.decoding.confidence import with_scaling
 from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import segments_of, timed_tokens
 from keyframe_asr.errors import AudioError, ModelError
 from keyframe_asr.inference.modes import available_modes, check_mode, decode
@@ -79,6 +80,7 @@ class BatchRecognizer:
     Attributes:
         speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
         confidences: scaling of confidences by decode mode. Settable.
+        language_model: file of the model's own language model, if it has one.
     """
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
@@ -89,7 +91,7 @@ class BatchRecognizer:
         self.speech_check: SpeechCheckConfig | None = model.config.speech_check
         self.confidences: Confidences = dict(model.config.confidences)
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
-        self._language_model = model.language_model
+        self.language_model = model.language_model
         self._scorers = ScorerFiles(model.config, model.tokenizer, self.device)
 
     @property
@@ -130,7 +132,7 @@ class BatchRecognizer:
             ModelError: the model does not have this decode mode.
             OptionError: the model's default mode does not support what is given.
         """
-        search = search_of(RecognitionOptions.of(options), self.config, self._language_model)
+        search = search_of(RecognitionOptions.of(options), self.config, self.language_model)
         check_mode(self.network, search.mode, self.config.name)
         return search
 
@@ -189,9 +191,12 @@ class BatchRecognizer:
         With each come the source frames of the columns of its positions. Raises the errors of
         `prepare`.
         """
-        search = self.search(options)
-        fusion = self._scorers.fusion(search)
+        search, fusion = self.search(options), self.fusion(options)
         return decode(self.network, audio.encoded, audio.silent, search, fusion)
+
+    def fusion(self, options: RecognitionOptionsLike = None) -> ShallowFusion:
+        """Return what adds to the scores of the search. Raises the errors of `prepare`."""
+        return self._scorers.fusion(self.search(options))
 
     def transcript(
         self, audio: EncodedAudio, row: int, found: Hypothesis, frames: Sequence[int]

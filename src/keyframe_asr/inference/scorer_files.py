@@ -14,7 +14,7 @@ from keyframe_asr.decoding.hotwords import HotwordScorer
 from keyframe_asr.decoding.lm.arpa import read_arpa
 from keyframe_asr.decoding.lm.packed import is_packed, read_packed
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
-from keyframe_asr.decoding.scorers import Scorer, ShallowFusion
+from keyframe_asr.decoding.scorers import Scorer, ShallowFusion, Weighted
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.options import LARGEST_WEIGHT
 from keyframe_asr.inference.search import Search
@@ -51,9 +51,9 @@ class ScorerFiles:
         """
         scorers: list[Scorer] = []
         if search.language_model is not None:
-            weight = search.language_model_weight
             read = self._read_language_model
-            scorers.append(self._scorer(read, search.language_model, weight, refresh))
+            scorer = self._scorer(read, search.language_model, 1.0, refresh)
+            scorers.append(Weighted(scorer, search.language_model_weight))
         if search.hotwords is not None:
             weight = search.hotword_weight
             scorers.append(self._scorer(self._read_hotwords, search.hotwords, weight, refresh))

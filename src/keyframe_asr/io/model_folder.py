@@ -17,6 +17,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from keyframe_asr.config.decoding import DecodingConfig
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.atomic_write import replacing, replacing_folder, write_whole
@@ -59,6 +60,7 @@ __all__ = [
     "save_model_folder",
     "shipped_model",
     "shipped_models",
+    "store_decoding",
 ]
 
 
@@ -257,6 +259,29 @@ def quantise_model_folder(source: Path, folder: Path, names: Collection[str]) ->
 def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
     """Replace `config.yaml` of a model folder. Raises `ModelError` if it cannot be written."""
     write_whole(folder / CONFIG_FILE, _described(config), "use --out", ModelError)
+
+
+def store_decoding(folder: Path, decoding: DecodingConfig, language_model: Path | None) -> None:
+    """Store how a model is decoded, and its language model, in its folder.
+
+    Args:
+        folder: of the model.
+        decoding: replaces that of `config.yaml`.
+        language_model: file that becomes `decoding.language_model`, from any place.
+
+    Raises:
+        ModelError: a file cannot be read or written.
+    """
+    config = load_model_folder_config(folder / CONFIG_FILE)
+    before = language_model_file(config)
+    config = config.model_copy(update={"decoding": decoding})
+    after = language_model_file(config)
+    if after is not None and language_model is not None and language_model != folder / after:
+        with replacing(folder / after, "use --out", ModelError) as written:
+            written.write_bytes(_content(language_model, folder))
+    save_model_config(folder, config)
+    if before not in (None, after):
+        (folder / str(before)).unlink(missing_ok=True)
 
 
 def _described(config: ModelFolderConfig) -> str:

@@ -1,0 +1,162 @@
+"""Candidates of many recordings with all their scores, so that weights are compared at no cost.
+
+Every candidate is scored once by CTC, length head, decoder and language model. The text that a
+search would choose with other weights is then the best of the weighted sums: one line of arithmetic
+instead of another search. What this leaves out: a search with other weights may find candidates
+that none of the searches here proposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import kaldialign
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from keyframe_asr.config.decoding import SearchConfig, StoredMode
+from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.prefix_beam import prefix_beam
+from keyframe_asr.decoding.rescoring import scored_by_ctc, token_scores
+from keyframe_asr.decoding.scorers import ShallowFusion, Weighted
+from keyframe_asr.evaluation.metrics import split_units
+from keyframe_asr.inference.batch_recognizer import EncodedAudio
+from keyframe_asr.inference.modes import columns_of
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.text.forms import normaliser
+
+PROPOSING_BEAM = 10
+
+PROPOSING_WEIGHT, PROPOSING_BONUS = 0.5, 1.5
+"""Language model weight and token bonus of the searches that propose candidates with it."""
+
+Tokens = tuple[int, ...]
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate: its natural log-probabilities and its errors."""
+
+    ctc: float
+    head: float
+    decoder: float
+    language_model: float
+    tokens: int
+    errors: int
+
+
+class CandidatePool:
+    """The candidates of recordings; arrays are (N, C), padded with impossible candidates."""
+
+    def __init__(self, recordings: Sequence[Sequence[Scored]]) -> None:
+        most = max(map(len, recordings))
+        padding = Scored(-np.inf, -np.inf, -np.inf, -np.inf, 0, 0)
+        rows = [[*several, *[padding] * (most - len(several))] for several in recordings]
+
+        def array(name: str) -> Floats:
+            return np.array([[getattr(one, name) for one in row] for row in rows], dtype=np.float64)
+
+        self._ctc, self._head, self._decoder = array("ctc"), array("head"), array("decoder")
+        self._language_model, self._tokens = array("language_model"), array("tokens")
+        self._errors = array("errors").astype(np.int64)
+
+    def errors(self, mode: StoredMode, search: SearchConfig) -> Counts:
+        """Errors (N,) of the candidates that a mode other than `attention` would choose."""
+        if mode == "ctc":
+            score = self._ctc
+        elif mode == "axe":
+            score = self._head
+        elif mode == "rescore":
+            score = _mixed(self._decoder, self._head, search.decoder_weight)
+        else:
+            score = _mixed(self._ctc, self._decoder, search.ctc_weight)
+        if search.language_model:
+            score = score + search.language_model_weight * self._language_model
+        best = (score + search.token_bonus * self._tokens).argmax(axis=1)
+        chosen: Counts = self._errors[np.arange(len(best)), best]
+        return chosen
+
+
+def _mixed(first: Floats, second: Floats, weight: float) -> Floats:
+    with np.errstate(invalid="ignore"):  # 0 times -inf
+        return np.nan_to_num(weight * first + (1 - weight) * second, nan=-np.inf)
+
+
+@torch.inference_mode()
+def scored_candidates(
+    recognizer: Recognizer,
+    audio: EncodedAudio,
+    references: Sequence[Sequence[str]],
+    fusion: ShallowFusion,
+) -> list[list[Scored]]:
+    """Propose and score candidates for the recordings of a batch.
+
+    Args:
+        recognizer: the model.
+        audio: the batch.
+        references: the units of each reference text.
+        fusion: the language model with weight 1, or nothing.
+    """
+    network, encoded = recognizer.network, audio.encoded
+    greedy_mode: DecodeMode = "axe" if network.keyframes_enabled else "ctc"
+    heard, _ = recognizer.hypotheses(audio, RecognitionOptions(greedy_mode, greedy=True))
+    ctc, head = (columns_of(network, encoded, mode) for mode in ("ctc", "axe"))
+    fusions = [ShallowFusion()]
+    if fusion.scorers:
+        weighted = tuple(Weighted(scorer, PROPOSING_WEIGHT) for scorer in fusion.scorers)
+        fusions.append(ShallowFusion(weighted, PROPOSING_BONUS))
+    of_ctc = _proposed([prefix_beam(ctc, PROPOSING_BEAM, each) for each in fusions], heard)
+    of_head = _proposed([prefix_beam(head, PROPOSING_BEAM, each) for each in fusions], heard)
+    rows = [list({**one, **other}) for one, other in zip(of_ctc, of_head, strict=True)]
+    flat = [Hypothesis(tokens) for row in rows for tokens in row]
+    owners = torch.tensor([row for row, several in enumerate(rows) for _ in several])
+    owners = owners.to(encoded.memory.device)
+    external = fusion.score([one.tokens for one in flat], encoded.memory.device).tolist()
+    by_ctc = scored_by_ctc(ctc, [[Hypothesis(one) for one in row] for row in rows], ShallowFusion())
+    decoded = [0.0] * len(flat)
+    if network.decoder is not None:
+        memory, lengths = encoded.memory[owners], encoded.keyframes.lengths[owners]
+        decoded = [float(s.sum()) for s in token_scores(network.decoder, memory, lengths, flat)]
+    found: list[list[Scored]] = [[] for _ in rows]
+    places = ((place, tokens) for place, row in enumerate(rows) for tokens in row)
+    errors = (
+        wrong
+        for row, reference in zip(rows, references, strict=True)
+        for wrong in _errors(recognizer, row, reference)
+    )
+    ctc_scores = (one.score for row in by_ctc for one in row)
+    columns = zip(places, ctc_scores, decoded, external, errors, strict=True)
+    for (place, tokens), first, second, added, wrong in columns:
+        by_head = of_head[place].get(tokens, -np.inf)
+        found[place].append(Scored(first, by_head, second, added, len(tokens), wrong))
+    return found
+
+
+def _proposed(
+    searches: Sequence[Sequence[Sequence[Hypothesis]]], heard: Sequence[Hypothesis]
+) -> list[dict[Tokens, float]]:
+    """Tokens and scores without fusion of each recording; no tokens where nothing is heard."""
+    found: list[dict[Tokens, float]] = []
+    for several, greedy in zip(zip(*searches, strict=True), heard, strict=True):
+        every = {one.tokens: one.score - one.external for search in several for one in search}
+        found.append(every if greedy.tokens and every else {(): 0.0})
+    return found
+
+
+def _errors(
+    recognizer: Recognizer, candidates: Sequence[Tokens], reference: Sequence[str]
+) -> list[int]:
+    form = recognizer.config.text_form
+    normalise = normaliser(form)
+    texts = [normalise(recognizer.tokenizer.decode(tokens)) for tokens in candidates]
+    return [edit_distance(reference, split_units(text, form)) for text in texts]
+
+
+def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Errors of one text, split into units."""
+    return int(kaldialign.edit_distance(list(reference), list(hypothesis))["total"])

@@ -1,0 +1,347 @@
+"""Choose how a model is best decoded, on development data (`keyframe tune`).
+
+The data are encoded once. Candidates of a few searches are scored by every part of the model
+(`evaluation.candidates`), and the weights of each mode are chosen by ranking them again: a coarse
+grid, each point averaged with its neighbours. The winner of each mode is then decoded as it would
+be in use, and the default mode is chosen from these results.
+
+Two rules keep small data from deciding by chance. The general default stays, and the faster of two
+settings is preferred, unless the other makes fewer errors by at least `LEAST_GAIN` of the reference
+and by more than one standard error of the paired difference over recordings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from lhotse.cut import Cut
+
+from keyframe_asr.config.decoding import DecodingConfig, GreedyMode, SearchConfig
+from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.evaluation.candidates import (
+    CandidatePool,
+    Counts,
+    edit_distance,
+    scored_candidates,
+)
+from keyframe_asr.evaluation.metrics import UNIT_NAMES, split_units
+from keyframe_asr.evaluation.scoring import read_batches
+from keyframe_asr.inference.batch_recognizer import EncodedAudio
+from keyframe_asr.inference.options import (
+    DECODE_MODES,
+    GREEDY_MODES,
+    DecodeMode,
+    RecognitionOptions,
+)
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.search import DEFAULT_BEAM
+from keyframe_asr.text.forms import normaliser
+
+LEAST_GAIN = 0.001
+"""Fewer errors per unit of the references than this are no reason for another setting."""
+
+MOST_SECONDS = 1500.0
+"""Audio that is used of longer development data, spread evenly: its encodings stay in memory."""
+
+WIDER_BEAM = 20
+"""Beam that is tried in addition to the usual one in the chosen mode."""
+
+LANGUAGE_MODEL_WEIGHTS = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
+TOKEN_BONUSES = (0.0, 1.0, 2.0, 3.0)
+CTC_WEIGHTS = (0.2, 0.4, 0.6, 0.8)
+DECODER_WEIGHTS = (0.3, 0.5, 0.7)
+
+LANGUAGE_MODEL_STEM = "language_model"
+"""Name of the language model in a model folder, without the suffix."""
+
+TUNED_MODES: tuple[DecodeMode, ...] = ("axe", "ctc", "rescore", "joint")
+"""Modes that are tuned if none are named; `attention` is slow and seldom the best."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting as it was decoded.
+
+    Attributes:
+        mode: decode mode.
+        search: its search.
+        errors: errors (N,) of each recording.
+        rate: errors per unit of the references.
+        rtf: seconds of computing, encoding included, per second of audio.
+    """
+
+    mode: DecodeMode
+    search: SearchConfig
+    errors: Counts
+    rate: float
+    rtf: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The decoding chosen, and what it was chosen from.
+
+    Attributes:
+        decoding: to be stored in the model's `config.yaml`.
+        rows: every setting that was decoded, in the order of preference.
+        language_model: file to be stored as `decoding.language_model`; None if none is used.
+        unit: "WER", "CER" or "MER".
+        recordings: number of recordings used.
+        failed: one error per recording that could not be read.
+    """
+
+    decoding: DecodingConfig
+    rows: list[Row]
+    language_model: Path | None
+    unit: str
+    recordings: int
+    failed: list[KeyframeError]
+
+    @property
+    def chosen(self) -> Row:
+        """The row of the default mode."""
+        search = self.decoding.searches[self.decoding.mode]
+        return next(
+            row for row in self.rows if row.mode == self.decoding.mode and row.search == search
+        )
+
+
+def tune(
+    recognizer: Recognizer,
+    dev: str | Sequence[Cut],
+    *,
+    language_model: Path | None = None,
+    modes: Sequence[DecodeMode] = (),
+    name: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tuned:
+    """Choose the default mode of a model, and the search of each mode, on development data.
+
+    Args:
+        recognizer: the model; its stored decoding plays no part.
+        dev: a manifest, or its cuts; at most `MOST_SECONDS` of them are used.
+        language_model: file of a language model to try. Default: the model's own, if it has one.
+        modes: to choose from. Default: those of `TUNED_MODES` that the model has.
+        name: of the data, for `DecodingConfig.chosen_on`. Default: the file name of the manifest.
+        progress: called with (done, total) steps.
+
+    Raises:
+        ManifestError: the data cannot be read, or have no text.
+        ModelError: the language model does not fit, or the model does not have a mode.
+    """
+    cuts = list(load_manifest(dev) if isinstance(dev, str) else dev)
+    found = [mode for mode in modes or TUNED_MODES if modes or mode in recognizer.modes]
+    name = name or (Path(dev).name if isinstance(dev, str) else "development data")
+    language_model = language_model or recognizer.language_model
+    tuning = _Tuning(recognizer, found, language_model, progress)
+    tuning.read(_spread(cuts), name)
+    return tuning.run(name)
+
+
+@dataclass
+class _Tuning:
+    """A tuning and the encoded data."""
+
+    recognizer: Recognizer
+    modes: Sequence[DecodeMode]
+    language_model: Path | None
+    progress: Callable[[int, int], None]
+    failed: list[KeyframeError] = field(default_factory=list)
+    batches: list[EncodedAudio] = field(default_factory=list)
+    references: list[list[str]] = field(default_factory=list)
+    encoding_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for mode in self.modes:
+            self.recognizer.search(mode)
+        self._rows: list[Row] = []
+        self._pool: CandidatePool | None = None
+
+    @property
+    def greedy_modes(self) -> list[DecodeMode]:
+        return [mode for mode in GREEDY_MODES if mode in self.recognizer.modes]
+
+    def read(self, cuts: Sequence[Cut], name: str) -> None:
+        """Encode the data, and score candidates."""
+        form = self.recognizer.config.text_form
+        normalise = normaliser(form)
+        weighted = RecognitionOptions(
+            "ctc",
+            language_model=self.language_model,
+            language_model_weight=1.0,
+            token_bonus=0.0,
+            no_language_model=self.language_model is None,
+        )
+        fusion = self.recognizer.fusion(weighted)
+        scored = []
+        for batch in read_batches(name, cuts, self.failed, self._step(0, 4, len(cuts))):
+            started = time.perf_counter()
+            audio = self.recognizer.encode([one.samples for one in batch])
+            self.encoding_seconds += time.perf_counter() - started
+            references = [split_units(normalise(text(one.cut)), form) for one in batch]
+            scored += scored_candidates(self.recognizer, audio, references, fusion)
+            self.batches.append(audio)
+            self.references += references
+        if not any(self.references):
+            raise ManifestError(f"{name}: no recording has a text; add texts to the manifest")
+        self._pool = CandidatePool(scored)
+
+    def run(self, name: str) -> Tuned:
+        """Choose, from what was read."""
+        greedy = [self._decoded(mode, SearchConfig(beam=1)) for mode in self.greedy_modes]
+        best_greedy = self._preferred(greedy)
+        chosen: dict[DecodeMode, Row] = {row.mode: row for row in greedy}
+        for step, mode in enumerate(self.modes):
+            self._step(4, 4, len(self.modes))(step, len(self.modes))
+            rows = [self._decoded(mode, search) for search in self._searches(mode)]
+            chosen[mode] = self._preferred([*(row for row in greedy if row.mode == mode), *rows])
+        ranked = [best_greedy, *sorted(chosen.values(), key=_cost)]
+        best = self._preferred(ranked)
+        if best.search.beam != 1:
+            wider = self._decoded(best.mode, best.search.model_copy(update={"beam": WIDER_BEAM}))
+            best = self._preferred([best, wider])
+            chosen[best.mode] = best
+        self.progress(8, 8)
+        searches = {mode: row.search for mode, row in chosen.items()}
+        uses = any(search.language_model for search in searches.values())
+        used = self.language_model if uses else None
+        unit = self.recognizer.config.text_form.unit
+        rate = f"{100 * best.rate:.1f} % {UNIT_NAMES[unit]}"
+        decoding = DecodingConfig(
+            mode=best.mode,
+            greedy=cast(GreedyMode, best_greedy.mode),
+            searches=searches,
+            language_model=None if used is None else _file_name(used, self.recognizer),
+            chosen_on=f"{name}, {len(self.references)} recordings: {rate}",
+        )
+        count = len(self.references)
+        return Tuned(decoding, self._rows, used, UNIT_NAMES[unit], count, self.failed)
+
+    def _searches(self, mode: DecodeMode) -> list[SearchConfig]:
+        """Return the searches of a mode that are worth decoding, the plainer first."""
+        if mode == "attention" or self._pool is None:
+            return [SearchConfig(beam=DEFAULT_BEAM)]
+        plain = SearchConfig(beam=DEFAULT_BEAM)
+        without = self._weighed(mode, plain, _grid(mode, plain))
+        found = [] if mode in GREEDY_MODES else [without]
+        if self.language_model is not None:
+            usual = plain.model_copy(update={"language_model": True})
+            weighed = self._weighed(mode, usual, _grid(mode, usual))
+            if self._gains(self._pool.errors(mode, weighed), self._pool.errors(mode, without)):
+                found.append(weighed)
+        return found
+
+    def _weighed(
+        self, mode: DecodeMode, usual: SearchConfig, grid: dict[tuple[int, ...], SearchConfig]
+    ) -> SearchConfig:
+        """Return the best search of a grid, or the usual one if that is hardly worse."""
+        pool = cast(CandidatePool, self._pool)
+        errors = {place: pool.errors(mode, search) for place, search in grid.items()}
+        totals = {place: int(each.sum()) for place, each in errors.items()}
+
+        def around(place: tuple[int, ...]) -> float:
+            near = itertools.product(*[(one - 1, one, one + 1) for one in place])
+            return float(np.mean([totals[one] for one in near if one in totals]))
+
+        best = min(grid, key=lambda place: (around(place), totals[place]))
+        return grid[best] if self._gains(errors[best], pool.errors(mode, usual)) else usual
+
+    def _preferred(self, rows: Sequence[Row]) -> Row:
+        """Return the first row that no other gains on; rows are in the order of preference."""
+        best = min(rows, key=lambda row: int(row.errors.sum()))
+        return next(row for row in rows if not self._gains(best.errors, row.errors))
+
+    def _gains(self, one: Counts, other: Counts) -> bool:
+        """True if the errors (N,) of one setting are fewer than those of another, not by chance."""
+        fewer = other - one
+        chance = float(np.std(fewer) * np.sqrt(len(fewer)))
+        return float(fewer.sum()) > max(chance, LEAST_GAIN * sum(map(len, self.references)))
+
+    def _decoded(self, mode: DecodeMode, search: SearchConfig) -> Row:
+        """Decode the data as they would be in use."""
+        options = options_of(mode, search, self.language_model)
+        form = self.recognizer.config.text_form
+        normalise = normaliser(form)
+        started = time.perf_counter()
+        texts = [
+            found.text for audio in self.batches for found in self.recognizer.decode(audio, options)
+        ]
+        seconds = self.encoding_seconds + time.perf_counter() - started
+        pairs = zip(self.references, texts, strict=True)
+        errors = [edit_distance(one, split_units(normalise(two), form)) for one, two in pairs]
+        audio_seconds = sum(sum(audio.seconds) for audio in self.batches)
+        units = sum(map(len, self.references))
+        counts = np.array(errors, dtype=np.int64)
+        row = Row(mode, search, counts, int(counts.sum()) / units, seconds / audio_seconds)
+        self._rows.append(row)
+        return row
+
+    def _step(self, first: int, share: int, total: int) -> Callable[[int, int], None]:
+        """Return the progress of a part of the work, of which all is 8 shares."""
+
+        def step(done: int, _: int) -> None:
+            self.progress(first * total + share * done, 8 * total)
+
+        return step
+
+
+def _file_name(language_model: Path, recognizer: Recognizer) -> str:
+    """Return the name of a language model in the model folder; the own one keeps its name."""
+    if language_model == recognizer.language_model:
+        return language_model.name
+    return LANGUAGE_MODEL_STEM + language_model.suffix
+
+
+def _cost(row: Row) -> tuple[bool, int]:
+    """Sort key of settings, the faster first, which does not depend on measured times."""
+    return row.search.language_model, DECODE_MODES.index(row.mode)
+
+
+def options_of(
+    mode: DecodeMode, search: SearchConfig, language_model: Path | None
+) -> RecognitionOptions:
+    """Return the options that give this search with any model."""
+    if mode in GREEDY_MODES and search.beam == 1:
+        return RecognitionOptions(mode, greedy=True)
+    return RecognitionOptions(
+        mode,
+        beam=search.beam,
+        language_model=language_model if search.language_model else None,
+        no_language_model=not search.language_model,
+        language_model_weight=search.language_model_weight,
+        token_bonus=search.token_bonus,
+        ctc_weight=search.ctc_weight,
+        decoder_weight=search.decoder_weight,
+    )
+
+
+def _grid(mode: DecodeMode, usual: SearchConfig) -> dict[tuple[int, ...], SearchConfig]:
+    """Return the searches of a mode by their places on its axes, with the values of `usual`."""
+    axes: dict[str, tuple[float, ...]] = {}
+    if mode == "joint":
+        axes["ctc_weight"] = CTC_WEIGHTS
+    if mode == "rescore":
+        axes["decoder_weight"] = DECODER_WEIGHTS
+    if usual.language_model:
+        axes["language_model_weight"] = LANGUAGE_MODEL_WEIGHTS
+        axes["token_bonus"] = TOKEN_BONUSES
+    return {
+        tuple(place for place, _ in point): usual.model_copy(
+            update=dict(zip(axes, (value for _, value in point), strict=True))
+        )
+        for point in itertools.product(*(enumerate(values) for values in axes.values()))
+    }
+
+
+def _spread(cuts: Sequence[Cut]) -> list[Cut]:
+    """Return at most `MOST_SECONDS` of the cuts, spread evenly."""
+    seconds = sum(cut.duration for cut in cuts)
+    step = max(1.0, seconds / MOST_SECONDS)
+    return [cuts[int(place * step)] for place in range(int(len(cuts) / step))]
