@@ -14,6 +14,7 @@ from keyframe_asr.cli.measuring import progress_shown
 from keyframe_asr.cli.options import Device, Model, decode_modes, grouped, repeated_decode
 
 if TYPE_CHECKING:
+    from keyframe_asr.decoding.lm.scoring import Unit
     from keyframe_asr.evaluation.tuning import Row, Tuned
     from keyframe_asr.inference.recognizer import Recognizer
 
@@ -71,12 +72,15 @@ def _language_model(recognizer: Recognizer, texts: list[Path], folder: Path) -> 
     """Build a language model from text files; returns its file."""
     from keyframe_asr.decoding.lm.building import build_language_model
     from keyframe_asr.decoding.lm.packed import write_packed
+    from keyframe_asr.inference.scorer_files import separates_words
     from keyframe_asr.io.text_file import read_lines
 
     lines = [
         line for path in texts for line in read_lines(path, "give a text file, a sentence per line")
     ]
-    built = build_language_model(lines, recognizer.tokenizer, recognizer.config.text_form)
+    form, tokenizer = recognizer.config.text_form, recognizer.tokenizer
+    unit: Unit = "word" if separates_words(form, tokenizer) else "character"
+    built = build_language_model(lines, tokenizer, form, unit=unit)
     path = folder / "text.ngram"
     write_packed(built, path)
     return path
