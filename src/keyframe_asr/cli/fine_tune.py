@@ -63,10 +63,11 @@ def fine_tune(
 
     from keyframe_asr.cli.measuring import progress_lines
     from keyframe_asr.fine_tuning import report, run
-    from keyframe_asr.fine_tuning.preparing import prepare
+    from keyframe_asr.fine_tuning.measuring import say
+    from keyframe_asr.fine_tuning.preparing import describe_plan, prepare
 
     if plan:
-        prepare(model, train, dev, out, options, run.say)
+        typer.echo(describe_plan(prepare(model, train, dev, out, options, say)), nl=False)
         return
     with advice_on_interrupt("run the same command again with --resume to go on"):
         done = run.fine_tune(model, train, dev, out=out, options=options, progress=progress_lines())

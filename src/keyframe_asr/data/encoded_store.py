@@ -114,8 +114,8 @@ class EncodedStore:
         total = sum(cut.duration for cut in todo)
         needed = self.size(todo)
         say(
-            f"encoding {len(todo)} utterances ({total / 3600:.2f} h) with the frozen encoder, "
-            f"once: {needed / 1e9:.2f} GB in {self._folder}"
+            f"computing the outputs of the frozen encoder, once, for {len(todo)} recordings "
+            f"({total / 60:.1f} minutes, {needed / 1e6:.0f} MB)"
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._folder).free
@@ -131,8 +131,8 @@ class EncodedStore:
             done += sum(cut.duration for cut in batch)
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS or done >= total - 1e-6:
-                reported, rate = now, (now - started) / done
-                say(f"encoded {done / total:.0%}, {rate:.4f} s per second of audio")
+                reported, left = now, (now - started) / done * (total - done)
+                say(f"computed {done / total:.0%}, {left:.0f} s left")
 
     @torch.no_grad()
     def _encode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:

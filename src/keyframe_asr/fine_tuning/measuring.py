@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lhotse.cut import Cut
 
+from keyframe_asr.audio.features import front_end
 from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import text
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.comparison import Comparison, compare
@@ -81,13 +86,35 @@ class Recognised:
         return [split_units(one, self.form) for one in texts]
 
 
+def encoded_store(recognizer: Recognizer, folder: Path) -> EncodedStore | None:
+    """Store of the outputs of a model's pretrained encoder; None if it has none."""
+    network, config = recognizer.network, recognizer.config
+    if network.pretrained is None:
+        return None
+    features = FeatureStore(front_end(config.features, config.model.pretrained))
+    return EncodedStore(features, network.pretrained, folder)
+
+
+def say(message: str) -> None:
+    """Print a line of progress on standard error."""
+    print(message, file=sys.stderr)
+
+
 def recognise(
     recognizer: Recognizer,
     cuts: Sequence[Cut],
     name: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    store: EncodedStore | None = None,
 ) -> Recognised:
     """Recognise recordings in every mode of a model, as it decodes by default.
+
+    Args:
+        recognizer: the model.
+        cuts: the recordings.
+        name: of their manifest, for errors.
+        progress: called with (done, total) recordings.
+        store: of the outputs of the model's pretrained encoder; None computes them.
 
     Raises:
         KeyframeError: a recording cannot be read.
@@ -95,13 +122,16 @@ def recognise(
     form = recognizer.config.text_form
     normalise = normaliser(form)
     modes = recognizer.modes
+    if store is not None:
+        store.prepare(cuts, say)
     options = {mode: recognizer.prepare(mode) for mode in modes}
     names: list[str] = []
     references: list[str] = []
     texts: dict[DecodeMode, list[str]] = {mode: [] for mode in modes}
     failed: list[KeyframeError] = []
     for batch in read_batches(name, cuts, failed, progress):
-        encoded = recognizer.encode([one.samples for one in batch])
+        outputs = None if store is None else [store(one.cut) for one in batch]
+        encoded = recognizer.encode([one.samples for one in batch], outputs)
         names += [one.cut.id for one in batch]
         references += [normalise(text(one.cut)) for one in batch]
         for mode in modes:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from keyframe_asr.config.fine_tuning import FineTuningPlan, plan_for
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.config.recipe import Recipe
@@ -125,6 +127,18 @@ def prepare(
     prepared = Prepared(out, source, stored, config, tokenizer, speech, plan, options)
     prepared.recipe()  # a wrong override is told before anything is written
     return prepared
+
+
+def describe_plan(prepared: Prepared) -> str:
+    """What would be trained, as the values of the recipe that `--set` changes."""
+    recipe, speech = prepared.recipe(), prepared.speech
+    minutes = sum(cut.duration for cut in speech.dev) / 60
+    values = recipe.model_dump(mode="json", include={"seed", "augment", "training", "stages"})
+    return (
+        f"# {len(speech.train)} recordings ({60 * speech.hours:.1f} minutes) for training, "
+        f"{len(speech.dev)} ({minutes:.1f} minutes) for development\n"
+        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    )
 
 
 def claim_folder(prepared: Prepared, arguments: dict[str, Any]) -> None:

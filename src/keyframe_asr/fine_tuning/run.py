@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from lhotse.cut import Cut
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.evaluation.report import save_report
-from keyframe_asr.fine_tuning.measuring import Recognised, recognise
+from keyframe_asr.fine_tuning.measuring import Recognised, encoded_store, recognise, say
 from keyframe_asr.fine_tuning.options import FineTuneOptions
 from keyframe_asr.fine_tuning.preparing import (
     REPORT_FILE,
@@ -41,6 +40,9 @@ from keyframe_asr.training.log import LOG_FILE, START_IS_KEPT
 from keyframe_asr.training.objective import apply_stage
 from keyframe_asr.training.run import train
 from keyframe_asr.training.stage_model import model_folder
+
+ENCODINGS = "encodings"
+"""Folder of the stored outputs of the frozen encoder."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total)."""
@@ -121,11 +123,6 @@ def fine_tune(
     return FineTuned(model_folder(folder), report)
 
 
-def say(message: str) -> None:
-    """Print a line of progress on standard error."""
-    print(message, file=sys.stderr)
-
-
 def _before(
     prepared: Prepared, model: str, sets: dict[str, Sequence[Cut]], progress: Progress
 ) -> dict[str, Recognised]:
@@ -136,7 +133,7 @@ def _before(
         form = prepared.stored.config.text_form
         return {name: Recognised(**values, form=form) for name, values in stored.items()}
     recognizer = Recognizer(prepared.stored)
-    found = _recognise(recognizer, sets, "before", progress)
+    found = _recognise(recognizer, sets, prepared.folder, "before", progress)
     described = {name: asdict(one) for name, one in found.items()}
     for one in described.values():
         del one["form"]
@@ -145,12 +142,19 @@ def _before(
 
 
 def _recognise(
-    recognizer: Recognizer, sets: dict[str, Sequence[Cut]], step: str, progress: Progress
+    recognizer: Recognizer,
+    sets: dict[str, Sequence[Cut]],
+    folder: Path,
+    step: str,
+    progress: Progress,
 ) -> dict[str, Recognised]:
     def shown(done: int, total: int) -> None:
         progress(f"measuring the error {step}", done, total)
 
-    return {name: recognise(recognizer, cuts, name, shown) for name, cuts in sets.items() if cuts}
+    store = encoded_store(recognizer, folder / ENCODINGS)
+    return {
+        name: recognise(recognizer, cuts, name, shown, store) for name, cuts in sets.items() if cuts
+    }
 
 
 def _train(prepared: Prepared, replay: Path | None) -> bool:
@@ -183,13 +187,13 @@ def _after(
     folder = model_folder(prepared.folder)
     if not is_start:
         _save(prepared, _trained(prepared), model)
-        found = _recognise(load(folder), sets, "after", progress)
+        found = _recognise(load(folder), sets, prepared.folder, "after", progress)
         if found["dev"].error() <= before.error():
             return _After(found, False)
     say("the development set did not improve; the model is kept as it was")
     kept = prepared.stored
     _save(prepared, kept, model)
-    return _After(_recognise(load(folder), sets, "after", progress), True)
+    return _After(_recognise(load(folder), sets, prepared.folder, "after", progress), True)
 
 
 def _trained(prepared: Prepared) -> StoredModel:
@@ -219,7 +223,7 @@ def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
 
 def _tidy(folder: Path, keep_encodings: bool) -> None:
     """Delete what only a resume needs."""
-    for name in (STAGE, HEADS, "start", "tensorboard", *([] if keep_encodings else ["encodings"])):
+    for name in (STAGE, HEADS, "start", "tensorboard", *([] if keep_encodings else [ENCODINGS])):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (STATE_FILE, "before.json", "cmvn.json", ".lock"):
         (folder / name).unlink(missing_ok=True)

@@ -143,12 +143,21 @@ class BatchRecognizer:
         return self.decode(self.encode(recordings), options)
 
     @torch.inference_mode()
-    def encode(self, recordings: Sequence[Samples]) -> EncodedAudio:
-        """Run the features and both encoders on recordings (S,), padded to one batch."""
-        features = [torch.from_numpy(self._front_end(samples)) for samples in recordings]
+    def encode(
+        self, recordings: Sequence[Samples], outputs: Sequence[torch.Tensor] | None = None
+    ) -> EncodedAudio:
+        """Run the features and both encoders on recordings (S,), padded to one batch.
+
+        Args:
+            recordings: samples (S,) of each.
+            outputs: of the pretrained encoder for each recording (T, width), if they are known; it
+                does not run then.
+        """
+        features = outputs or [torch.from_numpy(self._front_end(one)) for one in recordings]
         lengths = torch.tensor([len(one) for one in features])
         padded = pad_sequence(features, batch_first=True).to(self.device)
-        encoded = self.network.encode(padded, lengths.to(self.device))
+        known = outputs is not None
+        encoded = self.network.encode(padded, lengths.to(self.device), pre_encoded=known)
         if self.device.type == "cuda":  # measured times must include the queued work
             torch.cuda.synchronize(self.device)
         frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()

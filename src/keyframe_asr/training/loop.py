@@ -134,7 +134,7 @@ class _StageRun:
             state.start_score = self._score(validation)
             self._store(validation)
             self._run.processes.write(lambda: self._log.start(stage, validation))
-        if state.epoch == 0 and stage.keyframes:
+        if state.epoch == 0 and stage.keyframes and not stage.start_counts:
             self._check_keyframes()
         check_collapse(stage, state.collapsed_evaluations)  # fails again if resumed after it
 
@@ -208,7 +208,8 @@ class _StageRun:
         checkpoints, network = self._run.checkpoints, self._run.network
         network.load_state_dict(checkpoints.average_best(self._stage, self._state))
         validation = self._validate()
-        if self._stage.start_counts and self._score(validation) > self._state.best[0][0]:
+        start = self._state.start_score
+        if start is not None and self._score(validation) > start:
             checkpoints.load_best(self._stage, self._state, network)
             validation = self._validate()
         checkpoints.finish_stage(
