@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.text.tokenizer import load_tokenizer
+from keyframe_asr.training import checkpoint
 from keyframe_asr.training.checkpoint import STATE_FILE
 from keyframe_asr.training.log import LOG_FILE, START_IS_KEPT
 from keyframe_asr.training.run import train
@@ -50,13 +53,14 @@ def of_model(corpus: Path, model: Path, stages: list[dict[str, Any]]) -> Recipe:
 
 def test_no_better_epoch_keeps_the_start(corpus: Path, model: Path, tmp_path: Path) -> None:
     # a rate that destroys the weights
-    bad = stage("bad", 5, learning_rate=0.5, warmup_steps=0, start_counts=True, patience=2)
+    bad = stage("bad", 5, learning_rate=0.5, warmup_steps=0, select_by="loss")
+    bad |= {"start_counts": True, "patience": 2}
     train(of_model(corpus, model, [bad]), tmp_path, initial=model, quiet=True)
     log = log_of(tmp_path)
     assert log[-1][START_IS_KEPT] is True
     evaluated = [entry["epoch"] for entry in log if "epoch" in entry]
     assert evaluated == [0, 1, 2]  # patience ends the stage after two
-    assert log[-1]["dev_error"] == log[0]["dev_error"]
+    assert log[-1]["dev_loss"] == log[0]["dev_loss"]
     for name, one in load_file(model / "model.safetensors").items():
         torch.testing.assert_close(weights_of(tmp_path, "bad")[name], one.float(), rtol=0, atol=0)
 
@@ -88,6 +92,18 @@ def test_statistics_and_tokenizer_are_those_of_the_model(
         train(recipe, tmp_path / "none", quiet=True)
 
 
+def dying(stop: int) -> Callable[..., None]:
+    """Stores the state of a run, and interrupts it after the `stop`-th time."""
+    save, count = checkpoint.save_state, itertools.count(1)
+
+    def stored(*arguments: Any) -> None:
+        save(*arguments)
+        if next(count) == stop:
+            raise KeyboardInterrupt
+
+    return stored
+
+
 @pytest.mark.slow
 def test_resumed_after_the_start_and_after_any_epoch(
     corpus: Path, model: Path, tmp_path: Path
@@ -96,21 +112,10 @@ def test_resumed_after_the_start_and_after_any_epoch(
     stages = [stage("only", 4, start_counts=True, patience=3, keyframes=True, fusion=True)]
     recipe = of_model(corpus, model, stages)
     train(recipe, tmp_path / "whole", initial=model, quiet=True)
-    from keyframe_asr.training import checkpoint
-
     for stop in (1, 3):  # stored states before the run dies: the start, then epochs
         folder = tmp_path / f"stopped-{stop}"
-        saved, count = checkpoint.save_state, 0
-
-        def save(*arguments: Any) -> None:
-            nonlocal count
-            saved(*arguments)
-            count += 1
-            if count == stop:
-                raise KeyboardInterrupt
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoint, "save_state", save)
+            patch.setattr(checkpoint, "save_state", dying(stop))
             with pytest.raises(KeyboardInterrupt):
                 train(recipe, folder, initial=model, quiet=True)
         assert (folder / STATE_FILE).is_file()

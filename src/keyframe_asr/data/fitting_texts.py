@@ -144,7 +144,7 @@ def fit_texts(
                 if cut.id not in (some := examples.setdefault(symbol, [])):
                     some.append(cut.id)
         else:
-            fitted.append(cut.transform_text(normalise))
+            fitted.append(cut.map_supervisions(lambda one: one.transform_text(normalise)))
     ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     lost = tuple(Lost(one, counts[one], tuple(examples[one][:EXAMPLES])) for one in ranked)
     return Fitted(CutSet.from_cuts(fitted), lost, left_out)

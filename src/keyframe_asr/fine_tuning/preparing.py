@@ -15,12 +15,17 @@ from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.config.text_form import default_form
-from keyframe_asr.data.manifest import text
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.fine_tuning.options import FineTuneOptions
 from keyframe_asr.fine_tuning.recipe import Manifests, fine_tuning_recipe
 from keyframe_asr.fine_tuning.replay import DEFAULT_SHARE, Replay, find_replay
-from keyframe_asr.fine_tuning.speech import Speech, gather_speech, save_speech, spellable
+from keyframe_asr.fine_tuning.speech import (
+    Speech,
+    fitting,
+    gather_speech,
+    save_speech,
+    texts_in_form,
+)
 from keyframe_asr.fine_tuning.vocabulary import (
     extended,
     new_tokenizer,
@@ -88,6 +93,7 @@ def prepare(
     out: Path,
     options: FineTuneOptions,
     say: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """Read model and recordings, and plan; writes nothing.
 
@@ -102,17 +108,14 @@ def prepare(
         form = default_form(language) if options.language else form
     elif options.vocabulary == "extend":
         form = without_alphabet(form)
-    speech = gather_speech(train, dev, form, say)
+    heard = gather_speech(train, dev, say, progress)
     tokenizer = stored.tokenizer
-    texts = [text(cut) for cut in speech.train]
     if options.vocabulary == "new":
-        tokenizer = new_tokenizer(form, texts)
+        tokenizer = new_tokenizer(form, texts_in_form(heard.train, form))
     elif options.vocabulary == "extend":
-        tokenizer = extended(tokenizer, texts)
-    speech = Speech(
-        spellable(speech.train, tokenizer, train, say),
-        spellable(speech.dev, tokenizer, dev or f"{train} (held out)", say),
-    )
+        tokenizer = extended(tokenizer, texts_in_form(heard.train, form))
+    names = train, dev or f"{train} (held out)"
+    speech = fitting(heard, tokenizer, form, names, say)
     config = stored.config.model_copy(
         update={
             "name": out.name,

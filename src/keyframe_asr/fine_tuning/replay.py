@@ -17,9 +17,10 @@ from lhotse.cut import Cut
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.corpora.summary import manifest_paths
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
-from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.fitting_texts import fit_texts
+from keyframe_asr.data.manifest import load_manifest
+from keyframe_asr.data.sources import load_source
 from keyframe_asr.fine_tuning.options import NO_REPLAY, SYNTHETIC
-from keyframe_asr.text.forms import normaliser
 from keyframe_asr.text.tokenizer import Tokenizer
 
 DEFAULT_SHARE = 0.3
@@ -70,12 +71,7 @@ def find_replay(
         make_corpus(folder, corpus, overwrite=True)
         return Replay(load_manifest(files["train"]), load_manifest(files["dev"]))
     assert source is not None
-    normal = normaliser(form)
-    every = [
-        cut
-        for cut in load_manifest(source).transform_text(normal)
-        if not tokenizer.unknown(text(cut))
-    ]
+    every = list(fit_texts(load_source(source).cuts, tokenizer, form).cuts)
     every.sort(key=_drawn)
     held = every[: min(len(every) // 4, MOST_MEASURED)]
     return Replay(

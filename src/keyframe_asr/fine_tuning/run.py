@@ -13,7 +13,7 @@ from typing import Any
 from lhotse.cut import Cut
 
 from keyframe_asr.config.strict import parse_json
-from keyframe_asr.data.manifest import load_manifest
+from keyframe_asr.data.sources import load_source
 from keyframe_asr.evaluation.report import save_report
 from keyframe_asr.fine_tuning.measuring import Recognised, encoded_store, recognise, say
 from keyframe_asr.fine_tuning.options import FineTuneOptions
@@ -90,8 +90,13 @@ def fine_tune(
     options = options or FineTuneOptions()
     progress = progress or (lambda step, done, total: None)
     folder = Path(out)
-    prepared = prepare(model, str(train), None if dev is None else str(dev), folder, options, say)
-    claim_folder(prepared, {"model": str(model), "train": str(train), "dev": dev and str(dev)})
+
+    def reading(done: int, total: int) -> None:
+        progress("reading recordings", done, total)
+
+    sources = str(train), None if dev is None else str(dev)
+    prepared = prepare(model, *sources, folder, options, say, reading)
+    claim_folder(prepared, {"model": str(model), "train": sources[0], "dev": sources[1]})
     if (folder / REPORT_FILE).is_file():
         say(f"{folder}: is finished already")
         return FineTuned(model_folder(folder), parse_json((folder / REPORT_FILE).read_text()))
@@ -99,7 +104,7 @@ def fine_tune(
     replay, replay_file = prepare_replay(prepared)
     others: Sequence[Cut] = [] if replay is None else list(replay.held_out)
     if options.also_measure is not None:
-        others = list(load_manifest(options.also_measure))
+        others = list(load_source(options.also_measure).cuts)
     sets = {"dev": list(prepared.speech.dev), "other": others}
     before = _before(prepared, str(model), sets, progress)
     is_start = _train(prepared, replay_file)

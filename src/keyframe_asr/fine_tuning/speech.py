@@ -1,8 +1,7 @@
-"""The recordings of a fine-tuning: read, divided, and with texts in the form of the model."""
+"""The recordings of a fine-tuning: read, divided, and with texts that the model can spell."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,28 +10,26 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.manifest import audio_path, load_manifest, save_manifest, text
+from keyframe_asr.data.fitting_texts import Fitted, fit_texts
+from keyframe_asr.data.holding_out import describe_division, train_and_dev
+from keyframe_asr.data.manifest import audio_path, save_manifest, text
+from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.text.forms import normaliser
 from keyframe_asr.text.tokenizer import Tokenizer
 
 FEWEST = 10
 """Fewer training recordings are refused."""
 
-MOST_UNSPELLABLE = 0.5
-"""If a larger part of the texts cannot be written with the model's units, they are refused."""
+MOST_LEFT_OUT = 0.5
+"""If the model cannot spell a larger part of the texts, they are refused."""
 
-_LISTED = 12
+Say = Callable[[str], None]
+"""Prints a line of progress."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Recordings with texts in the form of the model.
-
-    Attributes:
-        train: for training.
-        dev: for choosing, and for the error before and after.
-    """
+    """Recordings for training, and for development: choosing, and the error before and after."""
 
     train: CutSet
     dev: CutSet
@@ -44,59 +41,59 @@ class Speech:
 
 
 def gather_speech(
-    train: str, dev: str | None, form: TextForm, say: Callable[[str], None]
+    train: str, dev: str | None, say: Say, progress: Callable[[int, int], None]
 ) -> Speech:
-    """Read the recordings and bring their texts into a form; holds a dev set out if none is given.
+    """Read the recordings; holds a development set out if none is given.
 
     Raises:
         ManifestError: a source cannot be used, or there are too few recordings.
     """
-    known = load_manifest(train)
+    source = load_source(train, progress)
+    say(source.line)
     if dev is None:
-        known, held = _held_out(known)
-        say(f"{len(held)} of the recordings are held out as a development set")
+        known, held = train_and_dev(source)
     else:
-        held = load_manifest(dev)
-        known = _without_shared(known, held, say)
-    speech = Speech(_in_form(known, form), _in_form(held, form))
-    if len(speech.train) < FEWEST:
-        raise ManifestError(
-            f"{train}: {len(speech.train)} recordings are too few to fine-tune; give at least "
-            f"{FEWEST}, better 80 (5 minutes)"
-        )
-    return speech
+        given = load_source(dev, progress)
+        say(given.line)
+        held = given.splits.get("dev", given.cuts)
+        every = source.splits.get("train", source.cuts)
+        known = _without_shared(every, held, say)
+    say(describe_division(known, held))
+    return Speech(known, held)
 
 
-def spellable(
-    cuts: Iterable[Cut], tokenizer: Tokenizer, name: str, say: Callable[[str], None]
-) -> CutSet:
-    """Leave out the recordings whose text has units that the tokenizer lacks, and list these.
+def texts_in_form(cuts: Iterable[Cut], form: TextForm) -> list[str]:
+    """Texts of recordings in a form, without those that cannot be used."""
+    return [text(cut) for cut in fit_texts(cuts, None, form).cuts]
+
+
+def fitting(
+    speech: Speech, tokenizer: Tokenizer, form: TextForm, names: tuple[str, str], say: Say
+) -> Speech:
+    """Bring the texts into the form of the model; leaves out and tells what it cannot spell.
+
+    Args:
+        speech: with the texts as they are.
+        tokenizer: of the model.
+        form: of the model.
+        names: of the training and the development recordings, for messages.
+        say: tells what is left out.
 
     Raises:
-        ManifestError: that are more than `MOST_UNSPELLABLE` of the recordings.
+        ManifestError: too much is left out, or too little is left.
     """
-    kept, lacking, total = [], Counter[str](), 0
-    for cut in cuts:
-        total += 1
-        unknown = tokenizer.unknown(text(cut))
-        lacking.update(unknown)
-        if not unknown:
-            kept.append(cut)
-    lost = total - len(kept)
-    if not lost:
-        return CutSet.from_cuts(kept)
-    units = " ".join(unit for unit, _ in lacking.most_common(_LISTED))
-    units += " ..." if len(lacking) > _LISTED else ""
-    if lost > MOST_UNSPELLABLE * total:
+    fitted = [fit_texts(cuts, tokenizer, form) for cuts in (speech.train, speech.dev)]
+    for name, one in zip(names, fitted, strict=True):
+        _check(name, one)
+        if one.line:
+            advice = "; --vocabulary extend adds what is missing" if one.lost else ""
+            say(f"{name}: {one.line}{advice}")
+    if len(fitted[0].cuts) < FEWEST:
         raise ManifestError(
-            f"{name}: the model cannot spell {lost} of {total} texts, it lacks {units}; use "
-            "--vocabulary new for another language or script, or --vocabulary extend to add these"
+            f"{names[0]}: {len(fitted[0].cuts)} recordings are too few to fine-tune; give at least "
+            f"{FEWEST}, better 80 (five minutes)"
         )
-    say(
-        f"{name}: {lost} of {total} recordings are left out, the model cannot spell {units} "
-        "(--vocabulary extend adds these)"
-    )
-    return CutSet.from_cuts(kept)
+    return Speech(fitted[0].cuts, fitted[1].cuts)
 
 
 def save_speech(cuts: Iterable[Cut], path: Path) -> Path:
@@ -106,15 +103,16 @@ def save_speech(cuts: Iterable[Cut], path: Path) -> Path:
     return path
 
 
-def _held_out(cuts: CutSet) -> tuple[CutSet, CutSet]:
-    every = list(cuts)
-    return (
-        CutSet.from_cuts(cut for number, cut in enumerate(every) if number % 10),
-        CutSet.from_cuts(cut for number, cut in enumerate(every) if not number % 10),
-    )
+def _check(name: str, fitted: Fitted) -> None:
+    lost = len(fitted.left_out)
+    if lost > MOST_LEFT_OUT * (lost + len(fitted.cuts)):
+        raise ManifestError(
+            f"{name}: {fitted.line}; for another language or script give --language and "
+            "--vocabulary new, to add letters --vocabulary extend"
+        )
 
 
-def _without_shared(train: CutSet, dev: CutSet, say: Callable[[str], None]) -> CutSet:
+def _without_shared(train: CutSet, dev: CutSet, say: Say) -> CutSet:
     """Leave recordings out of training that stand in the development set as well."""
     held = {_place(cut) for cut in dev}
     kept = [cut for cut in train if _place(cut) not in held]
@@ -124,9 +122,4 @@ def _without_shared(train: CutSet, dev: CutSet, say: Callable[[str], None]) -> C
 
 
 def _place(cut: Cut) -> tuple[Path, float, float, int]:
-    return audio_path(cut), cut.start, cut.duration, cut.channel
-
-
-def _in_form(cuts: Iterable[Cut], form: TextForm) -> CutSet:
-    normal = normaliser(form)
-    return CutSet.from_cuts(CutSet.from_cuts(cuts).transform_text(normal))
+    return audio_path(cut).resolve(), cut.start, cut.duration, cut.channel
