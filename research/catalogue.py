@@ -14,12 +14,15 @@ from research.cost.study import CostStudy
 from research.definition import (
     CostDefinition,
     DroppedDefinition,
+    FineTuningDefinition,
     StressDefinition,
     StudyDefinition,
     TrainingDefinition,
 )
 from research.dropped.report import DroppedStudyReport
 from research.dropped.study import DroppedStudy
+from research.fine_tuning.report import FineTuningStudyReport
+from research.fine_tuning.study import FineTuningStudy
 from research.measurement import Record, Study
 from research.presentation import document, find_page, save_figure, write_between_marks
 from research.stress.report import StressStudyReport
@@ -63,6 +66,8 @@ def study_of(name: str, definition: StudyDefinition, runs: Path, device: str | N
         return CostStudy(definition, device)
     if isinstance(definition, TrainingDefinition):
         return TrainingStudy(definition, runs / name, device)
+    if isinstance(definition, FineTuningDefinition):
+        return FineTuningStudy(definition, runs / name, device)
     assert isinstance(definition, DroppedDefinition), definition.kind
     return DroppedStudy(definition, device)
 
@@ -75,6 +80,8 @@ def report_of(definition: StudyDefinition, record: Record) -> Report:
         return CostStudyReport(definition, record.results)
     if isinstance(definition, TrainingDefinition):
         return TrainingStudyReport(definition, record.results)
+    if isinstance(definition, FineTuningDefinition):
+        return FineTuningStudyReport(definition, record.results)
     assert isinstance(definition, DroppedDefinition), definition.kind
     return DroppedStudyReport(definition, record.results)
 

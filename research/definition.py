@@ -171,6 +171,51 @@ class DroppedDefinition(StudyDefinition):
     """Number of classes: the most frequent training tokens. Other tokens are left out."""
 
 
+class SpeechConfig(Strict):
+    """Recordings of a manifest."""
+
+    manifest: str
+    speakers: list[str] = Field(default_factory=list)
+    """Only these speakers; empty: all."""
+    of: int = Field(default=1, ge=1)
+    """Only some of every `of` recordings of a speaker, in the order of their names: those at
+    `takes`."""
+    takes: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [0], min_length=1)
+    minutes: float | None = Field(default=None, gt=0)
+    """Draw recordings up to this many minutes, with the seed of the measurement; `null`: all. Those
+    of fewer minutes are among those of more."""
+
+
+class FineTuningCaseConfig(Strict):
+    """A model that is fine-tuned on some speech."""
+
+    name: str
+    label: str
+    group: str
+    """Heading of its table."""
+    model: str
+    """Folder or name."""
+    train: SpeechConfig
+    """What is given to fine-tuning, which takes its development set from it."""
+    test: SpeechConfig
+    forgetting: SpeechConfig | None = None
+    """Speech like that on which the model was trained before; measured with the first seed."""
+    set: list[str] = Field(default_factory=list)
+    """KEY=VALUE for the recipe of the fine-tuning."""
+
+
+class FineTuningDefinition(StudyDefinition):
+    """A study of how much speech gives which error."""
+
+    kind: Literal["fine-tuning"]
+    cases: list[FineTuningCaseConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> FineTuningDefinition:
+        _refuse_twins([case.name for case in self.cases], "cases")
+        return self
+
+
 def _refuse_twins(names: list[str], what: str) -> None:
     if len(set(names)) != len(names):
         raise ValueError(f"two {what} have the same name: {', '.join(names)}")
@@ -181,6 +226,7 @@ KINDS: dict[str, type[StudyDefinition]] = {
     "cost": CostDefinition,
     "training": TrainingDefinition,
     "dropped": DroppedDefinition,
+    "fine-tuning": FineTuningDefinition,
 }
 
 

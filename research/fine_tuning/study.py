@@ -1,0 +1,192 @@
+"""`fine-tuning` studies: models fine-tuned on some minutes of speech, as a user would do it.
+
+Each case runs `fine_tune` with its defaults; what is drawn from a corpus, and the training, depend on
+the seed. A model is also measured as it was before.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from lhotse.cut import Cut
+
+from keyframe_asr.config.fine_tuning import PLANS
+from keyframe_asr.data.feature_store import read_samples
+from keyframe_asr.data.manifest import load_manifest, save_manifest, speaker, text
+from keyframe_asr.fine_tuning.options import FineTuneOptions
+from keyframe_asr.fine_tuning.run import FineTuned, fine_tune
+from keyframe_asr.inference.recognizer import load
+from keyframe_asr.text.forms import normaliser
+from research.definition import FineTuningCaseConfig, FineTuningDefinition, SpeechConfig
+from research.measurement import Measurement
+from research.recognition import recognise, weights_digest
+
+FIRST_SEED = 1
+
+
+class FineTuningStudy:
+    """A fine-tuning study: one measurement per case and seed, and one of each model before.
+
+    Args:
+        definition: what to fine-tune.
+        folder: folder of the runs.
+        device: device for measuring the models; training chooses its device itself.
+    """
+
+    def __init__(
+        self, definition: FineTuningDefinition, folder: Path, device: str | None = None
+    ) -> None:
+        self.definition, self.folder = definition, folder
+        self._device = device
+        self._digest = functools.cache(weights_digest)
+
+    def measurements(self, seeds: int) -> list[Measurement]:
+        """Return the models as they were, then all cases with the first seed, and so on."""
+        numbers = range(FIRST_SEED, FIRST_SEED + seeds)
+        first = {before_name(case): case for case in reversed(self.definition.cases)}
+        return [
+            *(self._before(first[name]) for name in reversed(first)),
+            *(self._measurement(case, seed) for seed in numbers for case in self.definition.cases),
+        ]
+
+    def _before(self, case: FineTuningCaseConfig) -> Measurement:
+        return Measurement(
+            name=before_name(case),
+            variant=case.name,
+            setting={"test": case.test.model_dump(), "weights": self._digest(case.model)},
+            measure=lambda: self._recognised(case.model, case.test, (), FIRST_SEED),
+        )
+
+    def _measurement(self, case: FineTuningCaseConfig, seed: int) -> Measurement:
+        return Measurement(
+            name=measurement_name(case, seed),
+            variant=case.name,
+            setting={
+                "case": case.model_dump(mode="json", exclude={"label", "group"}),
+                "seed": seed,
+                "weights": self._digest(case.model),
+                "plans": _plans(),
+            },
+            measure=functools.partial(self._measure, case, seed),
+            work=case.train.minutes or 60.0,
+        )
+
+    def _measure(self, case: FineTuningCaseConfig, seed: int) -> dict[str, Any]:
+        given = list(chosen(case.train, seed))
+        texts = [text(cut) for cut in given]
+        done, used = self._fine_tune(case, seed, given)
+        found = self._recognised(str(done.model), case.test, texts, seed)
+        found |= used | {
+            "minutes": sum(cut.duration for cut in given) / 60,
+            "recordings": len(given),
+            "report": {
+                key: done.report.get(key)
+                for key in ("recordings", "hours", "start_is_kept", "minutes")
+            },
+            "forgetting": None,
+        }
+        if case.forgetting is not None and seed == FIRST_SEED:
+            found["forgetting"] = {
+                when: self._recognised(model, case.forgetting, (), FIRST_SEED)
+                for when, model in (("before", case.model), ("after", str(done.model)))
+            }
+        return found
+
+    def _fine_tune(
+        self, case: FineTuningCaseConfig, seed: int, given: list[Cut]
+    ) -> tuple[FineTuned, dict[str, Any]]:
+        """Fine-tune; returns the seconds that it took, too, which are of the last run only."""
+        described = json.dumps([case.train.model_dump(), case.model, case.set, _plans()])
+        mark = hashlib.blake2b(described.encode(), digest_size=4).hexdigest()
+        folder = self.folder / f"{case.name}-seed{seed}-{mark}"
+        folder.mkdir(parents=True, exist_ok=True)
+        encodings = self.folder.parent / "encodings"  # shared by all studies
+        options = FineTuneOptions(
+            overrides=[f"seed={seed}", f"training.encodings={encodings}", *case.set], resume=True
+        )
+        with FileLock(folder / ".study.lock"):
+            manifest = folder / "train.jsonl.gz"
+            if not manifest.is_file():
+                save_manifest(given, manifest)
+            wall, cpu = time.perf_counter(), time.process_time()
+            done = fine_tune(case.model, manifest, out=folder / "run", options=options)
+            used = {
+                "fine_tuning_seconds": round(time.perf_counter() - wall, 1),
+                "fine_tuning_cpu_seconds": round(time.process_time() - cpu, 1),
+            }
+        return done, used
+
+    def _recognised(
+        self, model: str, speech: SpeechConfig, training: Iterable[str], seed: int
+    ) -> dict[str, Any]:
+        """Recognise in all modes, as the model is shipped; `seen` marks texts of the training."""
+        recognizer = load(model, self._device)
+        cuts = list(chosen(speech, seed))
+        references = [text(cut) for cut in cuts]
+        recordings = [read_samples(cut) for cut in cuts]
+        modes = recognizer.modes
+        found = recognise(recognizer, recordings, references, modes, as_shipped=True)
+        decoding = recognizer.config.decoding
+        normalise = normaliser(recognizer.config.text_form)
+        known = {normalise(one) for one in training}
+        return found | {
+            "default": modes[0] if decoding is None else decoding.mode,
+            "seen": [normalise(one) in known for one in references],
+        }
+
+
+def chosen(speech: SpeechConfig, seed: int) -> list[Cut]:
+    """Return the cuts that a definition names, in the order of the manifest or as drawn.
+
+    Raises:
+        ManifestError: the manifest cannot be read.
+    """
+    cuts = [
+        cut
+        for cut in load_manifest(speech.manifest)
+        if not speech.speakers or speaker(cut) in speech.speakers
+    ]
+    count: Counter[str] = Counter()
+    taken = set()
+    for cut in sorted(cuts, key=lambda one: one.id):
+        if count[speaker(cut)] % speech.of in speech.takes:
+            taken.add(cut.id)
+        count[speaker(cut)] += 1
+    cuts = [cut for cut in cuts if cut.id in taken]
+    if speech.minutes is None:
+        return cuts
+    random.Random(seed).shuffle(cuts)
+    drawn, seconds = [], 0.0
+    for cut in cuts:
+        seconds += cut.duration
+        if seconds > 60 * speech.minutes:
+            break
+        drawn.append(cut)
+    return drawn
+
+
+def measurement_name(case: FineTuningCaseConfig, seed: int) -> str:
+    """Return the name of the measurement of a case and seed."""
+    return f"{case.name}, seed {seed}"
+
+
+def before_name(case: FineTuningCaseConfig) -> str:
+    """Return the name of the measurement of a case's model before; cases may share it."""
+    described = json.dumps([case.model, case.test.model_dump()])
+    mark = hashlib.blake2b(described.encode(), digest_size=2).hexdigest()
+    return f"{Path(case.model).name} before, {mark}"
+
+
+def _plans() -> str:
+    """Digest of the table of plans, on which the results depend."""
+    described = json.dumps([plan.model_dump(mode="json") for plan in PLANS])
+    return hashlib.blake2b(described.encode(), digest_size=8).hexdigest()
