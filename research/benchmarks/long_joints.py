@@ -1,6 +1,6 @@
 """Compare error rates of single utterances and of their concatenation, with and without silence.
 
-    python -m research.benchmarks.long_joints an4 an4_test.tsv --decode ctc
+    python -m research.benchmarks.long_joints an4-small an4_test.tsv --decode ctc
 
 The concatenation is read in blocks, segmented and joined. The cost of this is the difference from
 the first line.

@@ -1,6 +1,6 @@
 """Measure the peak memory of recognising a minute and three hours, which must be the same.
 
-    python -m research.benchmarks.long_memory an4 --speech an4_test.tsv
+    python -m research.benchmarks.long_memory an4-small --speech an4_test.tsv
         [--json research/benchmarks/long_memory.json]
 
 The recordings repeat the utterances of a manifest, or are noise of changing loudness. Each is

@@ -1,6 +1,6 @@
 """Time recognition and training with several settings of OpenMP, on a quiet and on a busy machine.
 
-    python -m research.benchmarks.threads an4 --speech an4_test.tsv
+    python -m research.benchmarks.threads an4-small --speech an4_test.tsv
         [--json research/benchmarks/threads.json]
 
 The settings take turns, each in a process of its own, first as the machine is, then beside one busy
