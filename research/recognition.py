@@ -58,7 +58,8 @@ def recognise(
 ) -> dict[str, Any]:
     """Recognise recordings, and return error rates (fractions), frames and times.
 
-    Compares networks alone, without the speech check, unless `as_shipped`. `unit` is words for English and characters for Mandarin; `errors` are counts per utterance.
+    Compares networks alone, without the speech check, unless `as_shipped`. `unit` is words for
+    English and characters for Mandarin; `errors` are counts per utterance.
     """
     network = recognizer.network
     if not as_shipped:

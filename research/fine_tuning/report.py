@@ -52,9 +52,7 @@ class FineTuningStudyReport:
         """Return the table of errors for each group."""
         if self.is_empty:
             return ""
-        tables = [
-            f"**{group}**\n\n{self._errors(cases)}" for group, cases in self._groups.items()
-        ]
+        tables = [f"**{group}**\n\n{self._errors(cases)}" for group, cases in self._groups.items()]
         return "\n\n".join([self._measured(), *tables, self._missing()]).strip()
 
     def figure(self) -> Figure | None:
@@ -155,7 +153,9 @@ class FineTuningStudyReport:
     def _forgetting(self, case: FineTuningCaseConfig) -> str:
         for run in self._runs[case.name]:
             if found := run["forgetting"]:
-                return f"{_percent(_rate_of(found['before']))}, {_percent(_rate_of(found['after']))}"
+                return (
+                    f"{_percent(_rate_of(found['before']))}, {_percent(_rate_of(found['after']))}"
+                )
         return ""
 
     def _point(self, case: FineTuningCaseConfig, mode: str) -> Point:

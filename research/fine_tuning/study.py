@@ -1,7 +1,7 @@
 """`fine-tuning` studies: models fine-tuned on some minutes of speech, as a user would do it.
 
-Each case runs `fine_tune` with its defaults; what is drawn from a corpus, and the training, depend on
-the seed. A model is also measured as it was before.
+Each case runs `fine_tune` with its defaults; what is drawn from a corpus, and the training, depend
+on the seed. A model is also measured as it was before.
 """
 
 from __future__ import annotations
