@@ -40,8 +40,8 @@ def draw(title: str, unit: str, modes: Mapping[str, Sequence[Point]]) -> Figure:
         axes.plot(x, [100 * one.rate for one in ordered], marker=MARKERS[number], markersize=5,
                   label=mode, **look)  # fmt: skip
     axes.set_xscale("log")
-    ticks = sorted({round(one.minutes) for points in modes.values() for one in points})
-    axes.set_xticks(ticks, [str(one) for one in ticks])
+    ticks = sorted({one.minutes for points in modes.values() for one in points})
+    axes.set_xticks(ticks, [f"{one:.0f}" if one >= 1 else f"{one:.1g}" for one in ticks])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     plain(axes, title, "minutes of speech", f"wrong {unit}, % (95 %)")

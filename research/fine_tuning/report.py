@@ -63,7 +63,7 @@ class FineTuningStudyReport:
                 for mode in DECODE_MODES
                 if all(mode in run["decode"] for case in cases for run in self._runs[case.name])
             }
-            if len({round(one.minutes) for one in next(iter(drawn.values()))}) > 1:
+            if len({one.minutes for one in next(iter(drawn.values()))}) > 1:
                 unit = self._runs[cases[0].name][0]["unit"]
                 return draw(group, unit, drawn)
         return None

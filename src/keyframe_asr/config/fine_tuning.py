@@ -55,17 +55,17 @@ class FineTuningPlan(Strict):
 
 PLANS: tuple[FineTuningPlan, ...] = (
     FineTuningPlan(
-        up_to_hours=0.15, epochs=20, learning_rate=5e-4, warmup_steps=20, batch_seconds=12
+        up_to_hours=0.15, epochs=12, learning_rate=1e-3, warmup_steps=20, batch_seconds=12
     ),
     FineTuningPlan(
-        up_to_hours=0.4, epochs=12, learning_rate=5e-4, warmup_steps=20, batch_seconds=16
+        up_to_hours=0.4, epochs=8, learning_rate=1e-3, warmup_steps=20, batch_seconds=16
     ),
     FineTuningPlan(
-        up_to_hours=1.0, epochs=8, learning_rate=5e-4, warmup_steps=20, batch_seconds=24
+        up_to_hours=1.0, epochs=6, learning_rate=1e-3, warmup_steps=20, batch_seconds=24
     ),
     FineTuningPlan(
         up_to_hours=10.0,
-        epochs=6,
+        epochs=5,
         learning_rate=5e-4,
         warmup_steps=50,
         batch_seconds=24,
