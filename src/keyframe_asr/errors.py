@@ -67,3 +67,7 @@ class UnfinishedWarning(KeyframeWarning):
 
 class NarrowBandWarning(KeyframeWarning):
     """A recording holds a much smaller band of frequencies than the model was trained on."""
+
+
+class OtherLanguageWarning(KeyframeWarning):
+    """Reference texts whose letters a model cannot write."""

@@ -170,7 +170,9 @@ def test_hot_words_of_two_languages(text: str, times: int) -> None:
     ],
 )
 def test_the_form_says_what_is_counted(form: TextForm, unit: str, rate: str, length: int) -> None:
-    evaluated = Evaluated("m", "t.tsv", form, ["我 really love you 好"], 2.0, 0.5, 1.0, "cpu")
+    evaluated = Evaluated(
+        "m", "t.tsv", form, ["one"], ["我 really love you 好"], 2.0, 0.5, 1.0, "cpu", 1
+    )
     report = build_report(evaluated, {"ctc": Decoded(["我 really love 好"], 1.0)})
     row = report["decode"]["ctc"]
     assert (report["text_form"], report["unit"]) == (form.name, unit)

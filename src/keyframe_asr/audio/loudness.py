@@ -55,16 +55,10 @@ class SpeechLevel:
     @classmethod
     def of_samples(cls, samples: Samples) -> SpeechLevel | None:
         """Measure samples (S,) at 16 kHz; None if their range is too small to tell loud frames."""
-        shifts = FRAME_LENGTH_MS * SAMPLE_RATE // 1000
-        count = (samples.size - shifts) // FRAME_SHIFT_SAMPLES + 1
-        if count < 1:
+        decibels = _decibels(samples)
+        if not decibels.size:
             return None
-        energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-        first = np.arange(count) * FRAME_SHIFT_SAMPLES
-        mean = np.maximum(energy[first + shifts] - energy[first], 0.0) / shifts
-        decibels = 10 * np.log10(mean + _NO_POWER)
-        quiet, loud = np.percentile(decibels, (QUIET_PERCENTILE, LOUD_PERCENTILE))
-        quiet = max(quiet, loud - MAX_RANGE_DECIBELS)
+        quiet, loud = _extremes(decibels)
         if loud - quiet < MIN_RANGE_DECIBELS:
             return None
         return cls(decibels > quiet + THRESHOLD_FRACTION * (loud - quiet))
@@ -87,6 +81,36 @@ class SpeechLevel:
         if loud.size <= longest:
             return limit
         return _inside(start, limit, first + longest - quiet)
+
+
+def signal_to_noise(samples: Samples) -> float | None:
+    """Estimate the signal-to-noise ratio of samples (S,) at 16 kHz in decibels, 0 to 70.
+
+    It is the loud level over the quiet one, so it is too low for speech without a pause. None if
+    the recording is shorter than a frame.
+    """
+    decibels = _decibels(samples)
+    if not decibels.size:
+        return None
+    quiet, loud = _extremes(decibels)
+    return loud - quiet
+
+
+def _decibels(samples: Samples) -> npt.NDArray[np.float64]:
+    """Power (T,) of each frame."""
+    shifts = FRAME_LENGTH_MS * SAMPLE_RATE // 1000
+    count = max(0, (samples.size - shifts) // FRAME_SHIFT_SAMPLES + 1)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    first = np.arange(count) * FRAME_SHIFT_SAMPLES
+    mean = np.maximum(energy[first + shifts] - energy[first], 0.0) / shifts if count else first
+    decibels: npt.NDArray[np.float64] = 10 * np.log10(mean + _NO_POWER)
+    return decibels
+
+
+def _extremes(decibels: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The quiet and the loud level."""
+    quiet, loud = np.percentile(decibels, (QUIET_PERCENTILE, LOUD_PERCENTILE))
+    return float(max(quiet, loud - MAX_RANGE_DECIBELS)), float(loud)
 
 
 def _inside(start: float, limit: float, frame: int) -> float:

@@ -35,8 +35,11 @@ def measure(
     manifest: str,
     render: Callable[[Mapping[str, Any]], Table],
     json_file: Path | None,
+    write: Callable[[Mapping[str, Any]], None] = lambda report: None,
 ) -> None:
     """Run a measurement, print its report as a table, and write it as JSON if a file is given.
+
+    `write` is called with the report before the table is printed.
 
     Raises:
         KeyframeError: some or all recordings could not be counted.
@@ -53,6 +56,7 @@ def measure(
             show_error(error)
     if json_file is not None:
         save_report(report, json_file)
+    write(report)
     Console().print(render(report))
     if failed := len(measurement.failed):
         raise KeyframeError(

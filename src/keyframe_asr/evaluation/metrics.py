@@ -93,6 +93,18 @@ def count_errors(
     )
 
 
+def aligned(
+    reference: Sequence[str], hypothesis: Sequence[str]
+) -> list[tuple[str | None, str | None]]:
+    """Pairs of units of the reference and of the hypothesis, with the fewest errors.
+
+    A pair without a unit of the hypothesis is a deletion, without one of the reference an
+    insertion, and with two different ones a substitution, as `count_errors` counts them.
+    """
+    pairs = kaldialign.align(reference, hypothesis, "")  # no unit is empty
+    return [(expected or None, found or None) for expected, found in pairs]
+
+
 def confidence_interval(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]], seed: int = 0
 ) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,17 @@ from keyframe_asr.evaluation.metrics import (
     UNIT_NAMES,
     character_errors,
     confidence_interval,
+    count_errors,
     split_characters,
+    split_units,
     split_words,
     word_errors,
 )
 from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.text.forms import normaliser
+
+_PLAIN_LIST = re.compile(r'\[\n(?: *(?:"(?:[^"\\]|\\.)*"|[-+\w.]+),?\n)+ *\]')
+"""A list of strings, numbers and names in indented JSON, in which no string has a line break."""
 
 ModeT = TypeVar("ModeT", bound=str)
 """Type of decode mode names, which may be a literal type."""
@@ -38,21 +44,25 @@ class Evaluated:
         model: name of the model.
         manifest: as given by the user.
         text_form: of references and hypotheses; selects the error unit.
+        ids: name of each utterance.
         references: text of each utterance.
         audio_seconds: of all utterances.
         frame_reduction: fraction of encoder frames dropped before encoder 2.
         keyframes_per_token: input frames of encoder 2 per token of the references.
         device: device of the computation, for instance "cpu".
+        threads: CPU threads of the computation.
     """
 
     model: str
     manifest: str
     text_form: TextForm
+    ids: Sequence[str]
     references: Sequence[str]
     audio_seconds: float
     frame_reduction: float
     keyframes_per_token: float
     device: str
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,29 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
         "normalisation": form.description,
         "unit": form.unit,
         "machine": machine(evaluated.device),
+        "threads": evaluated.threads,
         "decode": {
             mode: _mode_report(evaluated, references, result) for mode, result in decoded.items()
+        },
+        "per_utterance": _per_utterance(evaluated, references, decoded),
+    }
+
+
+def _per_utterance(
+    evaluated: Evaluated, references: list[str], decoded: Mapping[ModeT, Decoded]
+) -> dict[str, Any]:
+    """What a comparison of two reports needs: units of each reference, and errors by mode."""
+    form = evaluated.text_form
+    units = [split_units(text, form) for text in references]
+    return {
+        "ids": list(evaluated.ids),
+        "lengths": [len(one) for one in units],
+        "errors": {
+            mode: [
+                count_errors([one], [split_units(normaliser(form)(text), form)]).total
+                for one, text in zip(units, result.hypotheses, strict=True)
+            ]
+            for mode, result in decoded.items()
         },
     }
 
@@ -146,7 +177,10 @@ def empty_table(
     title: str, columns: Sequence[str], *, texts: int = 1, caption: str | None = None
 ) -> Table:
     """A table without rows; the first `texts` columns contain text, the others numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, caption=caption)
+    # two spaces between columns, so that the widest row of `evaluate` has 80
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, caption=caption
+    )
     for place, name in enumerate(columns):
         table.add_column(name, justify="left" if place < texts else "right", no_wrap=True)
     return table
@@ -183,5 +217,10 @@ def _percent(rate: float, interval: Sequence[float]) -> str:
 def save_report(report: Mapping[str, Any], path: Path) -> None:
     """Write the report as JSON, atomically. Raises `KeyframeError` if it cannot be written."""
     text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
+    text = _PLAIN_LIST.sub(_on_one_line, text)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return "[" + " ".join(line.strip() for line in found[0][1:-1].splitlines()).strip() + "]"
