@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,13 +119,7 @@ def evaluate(
         torch.set_num_threads(threads)
     recognizer = load(model, device)
     scoring = Scoring(recognizer, modes or [recognizer.search(options).mode], options)
-    measure(
-        scoring,
-        manifest,
-        render,
-        outputs.json_file,
-        lambda report: outputs.write(scoring, report),
-    )
+    measure(scoring, manifest, render, outputs.json_file, partial(outputs.write, scoring))
 
 
 def _compare(a: str, b: str, json_file: Path | None) -> None:
