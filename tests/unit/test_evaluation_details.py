@@ -94,6 +94,7 @@ def test_details_add_up_to_the_report(evaluation: Evaluation) -> None:
         for kind in ("substitutions", "deletions", "insertions"):
             assert row[kind] == sum(one[kind] for one in outputs)
         seconds = sum(one["seconds"] for one in outputs)
+        assert row["search"].get("beam", 1) == (1 if mode == "ctc" else 10)
         assert row["rtf"] == pytest.approx(seconds / report["audio_seconds"], rel=1e-3)
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,10 +67,17 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The output of one decode mode, and its run time in seconds, including encoding."""
+    """The output of one decode mode.
+
+    Attributes:
+        hypotheses: text of each utterance.
+        seconds: run time, including encoding.
+        search: what the mode was decoded with, as JSON takes it; empty if greedily.
+    """
 
     hypotheses: Sequence[str]
     seconds: float
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict[str, Any]:
@@ -153,6 +160,7 @@ def _mode_report(evaluated: Evaluated, references: list[str], decoded: Decoded) 
         "insertions": errors.insertions,
         "reference_length": errors.reference_length,
         "rtf": decoded.seconds / evaluated.audio_seconds if evaluated.audio_seconds else 0.0,
+        "search": dict(decoded.search),
     }
 
 

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -179,10 +180,19 @@ class Scoring:
             )
 
     def _decoded(self) -> dict[str, Decoded]:
-        return {
-            mode: Decoded(texts, sum(one.outputs[mode].seconds for one in self.scored))
-            for mode, texts in self.hypotheses.items()
-        }
+        found: dict[str, Decoded] = {}
+        texts_of = self.hypotheses
+        for mode, options in self._options.items():
+            used = self.recognizer.search(options).used
+            found[mode] = Decoded(
+                texts_of[mode],
+                sum(one.outputs[mode].seconds for one in self.scored),
+                {
+                    name: value.name if isinstance(value, Path) else value
+                    for name, value in used.items()
+                },
+            )
+        return found
 
     def _evaluated(self, manifest: str) -> Evaluated:
         normalise = normaliser(self.recognizer.config.text_form)
