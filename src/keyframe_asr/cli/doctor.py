@@ -43,6 +43,7 @@ EXTRAS = {
     "av": "video",
     "silero-vad": "vad",
     "transformers": "pretrained",
+    "huggingface_hub": "hub",
     "espeakng-loader": "demo",
 }
 """Optional packages, each with an extra that installs it. Some take seconds to import, so only

@@ -2,7 +2,7 @@
 
 The source is a folder with `config.json` and safetensors (the encoder alone or a whole checkpoint),
 a name in the local Hugging Face cache, or a model of this project that contains a pretrained
-encoder. Nothing is downloaded.
+encoder. Only a model named `hf://owner/name` is downloaded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.base_model import read_weights
+from keyframe_asr.io.hub import PREFIX, fetch
 from keyframe_asr.io.model_location import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -102,6 +103,8 @@ def find_source(source: str) -> Path:
         return folder
     if (found_model := shipped_model(source)) is not None:
         return found_model
+    if source.startswith(PREFIX):
+        return fetch(source)
     if folder.is_dir():
         raise ModelError(
             f"{folder}: contains neither {HUGGING_FACE_CONFIG} (an encoder) nor {CONFIG_FILE} "

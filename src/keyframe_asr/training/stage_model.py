@@ -18,6 +18,8 @@ from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
+from keyframe_asr.io.hub import is_hub_name
+from keyframe_asr.io.model_card import ModelCard, render_card
 from keyframe_asr.io.model_folder import save_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import Tokenizer
@@ -60,7 +62,8 @@ def save_stage_model(
         features=recipe.features,
         model=recipe.model,
     )
-    save_model_folder(model_folder(folder), network, tokenizer, config, _card(recipe, stage))
+    card = render_card(_card(recipe, stage, folder))
+    save_model_folder(model_folder(folder), network, tokenizer, config, card)
 
 
 def model_folder(folder: Path) -> Path:
@@ -68,16 +71,31 @@ def model_folder(folder: Path) -> Path:
     return folder / "model"
 
 
-def _card(recipe: Recipe, stage: StageConfig) -> str:
+def _card(recipe: Recipe, stage: StageConfig, folder: Path) -> ModelCard:
     stages = _ancestry(recipe, stage)
     common = [recipe.data.prepared or recipe.data.train, *recipe.data.more_train]
     manifests = dict.fromkeys(name for one in stages for name in one.manifests or common)
-    names = "`, `".join(Path(name).name for name in manifests)
-    return (
-        f"# {recipe.name}-{stage.name}\n\nTrained by `keyframe train` on `{names}`: "
-        + ", then ".join(_described(one) for one in stages)
-        + ".\n\nNot evaluated yet: run `keyframe evaluate` on a held-out manifest.\n"
+    pretrained = recipe.model.pretrained
+    return ModelCard(
+        name=f"{recipe.name}-{stage.name}",
+        title=f"{recipe.name}-{stage.name}",
+        language=recipe.language,
+        summary=f"Recognises speech of the language `{recipe.language}`. Trained by `keyframe "
+        f"train` with the recipe `{recipe.name}`.",
+        training=[
+            "Data: " + ", ".join(f"`{Path(name).name}`" for name in manifests) + ".",
+            "Stages: " + ", then ".join(_described(one) for one in stages) + ".",
+        ],
+        datasets=list(dict.fromkeys(_corpus(name) for name in manifests)),
+        base_model=pretrained.source if pretrained and is_hub_name(pretrained.source) else None,
+        used_as=str(model_folder(folder)),
     )
+
+
+def _corpus(manifest: str) -> str:
+    """The folder of a manifest, or a prepared folder, by which its corpus is called."""
+    path = Path(manifest.partition(":")[0])
+    return (path.parent.resolve() if path.suffix else path).name
 
 
 def _described(stage: StageConfig) -> str:
