@@ -8,6 +8,7 @@ mean what they mean everywhere.
 from __future__ import annotations
 
 import functools
+import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,13 +81,12 @@ def fetch(model: str) -> Path:
 def require_hub(model: str) -> ModuleType:
     """Import `huggingface_hub`. Raises `ModelError` if it is missing."""
     try:
-        import huggingface_hub
+        return importlib.import_module("huggingface_hub")
     except ImportError:
         raise ModelError(
             f"{model}: no such folder, and models of the Hugging Face Hub need huggingface_hub; "
             "pip install 'keyframe-asr[hub]'"
         ) from None
-    return huggingface_hub
 
 
 @contextmanager
