@@ -52,17 +52,20 @@ def of_model(corpus: Path, model: Path, stages: list[dict[str, Any]]) -> Recipe:
 
 
 def test_no_better_epoch_keeps_the_start(corpus: Path, model: Path, tmp_path: Path) -> None:
+    good = stage("good", 4, learning_rate=5e-3, select_by="loss")
+    start = train(of_model(corpus, model, [good]), tmp_path / "good", initial=model, quiet=True)
     # a rate that destroys the weights
     bad = stage("bad", 5, learning_rate=0.5, warmup_steps=0, select_by="loss")
     bad |= {"start_counts": True, "patience": 2}
-    train(of_model(corpus, model, [bad]), tmp_path, initial=model, quiet=True)
-    log = log_of(tmp_path)
+    recipe, run = of_model(corpus, start.model, [bad]), tmp_path / "bad"
+    train(recipe, run, initial=start.model, quiet=True)
+    log = log_of(run)
     assert log[-1][START_IS_KEPT] is True
     evaluated = [entry["epoch"] for entry in log if "epoch" in entry]
     assert evaluated == [0, 1, 2]  # patience ends the stage after two
     assert log[-1]["dev_loss"] == log[0]["dev_loss"]
-    for name, one in load_file(model / "model.safetensors").items():
-        torch.testing.assert_close(weights_of(tmp_path, "bad")[name], one.float(), rtol=0, atol=0)
+    for name, one in load_file(start.model / "model.safetensors").items():
+        torch.testing.assert_close(weights_of(run, "bad")[name], one.float(), rtol=0, atol=0)
 
 
 def test_better_epochs_are_averaged_without_the_start(corpus: Path, tmp_path: Path) -> None:
