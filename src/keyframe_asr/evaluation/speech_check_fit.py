@@ -75,6 +75,19 @@ def fit_speech_check(
     return check.model_copy(update={"bias": round(check.bias - threshold, 4)})
 
 
+def loosened_speech_check(
+    check: SpeechCheckConfig, speech: Sequence[RecognisedRecording], tolerance: float
+) -> SpeechCheckConfig:
+    """Make a check of another model less strict if it adds more errors than `tolerance` on speech.
+
+    It is never made stricter, because that takes non-speech to tell what it would gain.
+    """
+    if not any(recording.regions for recording in speech):
+        return check
+    threshold = min(0.0, _threshold(speech, check, tolerance))
+    return check.model_copy(update={"bias": round(check.bias - threshold, 4)})
+
+
 def errors_with(recordings: Sequence[RecognisedRecording], check: SpeechCheckConfig | None) -> int:
     """Token errors of all recordings with a check, or without a check."""
     if check is None:

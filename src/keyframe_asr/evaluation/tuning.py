@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 from lhotse.cut import Cut
@@ -32,7 +32,7 @@ from keyframe_asr.evaluation.candidates import (
     scored_candidates,
 )
 from keyframe_asr.evaluation.metrics import UNIT_NAMES, split_units
-from keyframe_asr.evaluation.scoring import read_batches
+from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
 from keyframe_asr.inference.options import (
     DECODE_MODES,
@@ -63,6 +63,10 @@ LANGUAGE_MODEL_STEM = "language_model"
 
 TUNED_MODES: tuple[DecodeMode, ...] = ("axe", "ctc", "rescore", "joint")
 """Modes that are tuned if none are named; `attention` is slow and seldom the best."""
+
+
+Encode: TypeAlias = Callable[[Sequence[ReadCut]], EncodedAudio]
+"""Runs the encoders on a batch."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def tune(
     modes: Sequence[DecodeMode] = (),
     name: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    encode: Encode | None = None,
 ) -> Tuned:
     """Choose the default mode of a model, and the search of each mode, on development data.
 
@@ -131,6 +136,7 @@ def tune(
         modes: to choose from. Default: those of `TUNED_MODES` that the model has.
         name: of the data, for `DecodingConfig.chosen_on`. Default: the file name of the manifest.
         progress: called with (done, total) steps.
+        encode: runs the encoders of the model; None is `recognizer.encode`.
 
     Raises:
         ManifestError: the data cannot be read, or have no text.
@@ -140,7 +146,8 @@ def tune(
     found = [mode for mode in modes or TUNED_MODES if modes or mode in recognizer.modes]
     name = name or (Path(dev).name if isinstance(dev, str) else "development data")
     language_model = language_model or recognizer.language_model
-    tuning = _Tuning(recognizer, found, language_model, progress)
+    run_encoders = encode or (lambda batch: recognizer.encode([one.samples for one in batch]))
+    tuning = _Tuning(recognizer, found, language_model, progress, run_encoders)
     tuning.read(_spread(cuts), name)
     return tuning.run(name)
 
@@ -153,6 +160,7 @@ class _Tuning:
     modes: Sequence[DecodeMode]
     language_model: Path | None
     progress: Callable[[int, int], None]
+    encode: Encode
     failed: list[KeyframeError] = field(default_factory=list)
     batches: list[EncodedAudio] = field(default_factory=list)
     references: list[list[str]] = field(default_factory=list)
@@ -183,7 +191,7 @@ class _Tuning:
         scored = []
         for batch in read_batches(name, cuts, self.failed, self._step(0, 4, len(cuts))):
             started = time.perf_counter()
-            audio = self.recognizer.encode([one.samples for one in batch])
+            audio = self.encode(batch)
             self.encoding_seconds += time.perf_counter() - started
             references = [split_units(normalise(text(one.cut)), form) for one in batch]
             scored += scored_candidates(self.recognizer, audio, references, fusion)

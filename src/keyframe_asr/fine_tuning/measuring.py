@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from lhotse.cut import Cut
 
 from keyframe_asr.audio.features import front_end
@@ -14,6 +15,7 @@ from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import text
+from keyframe_asr.decoding.confidence import right_units
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.comparison import Comparison, compare
 from keyframe_asr.evaluation.metrics import (
@@ -22,10 +24,14 @@ from keyframe_asr.evaluation.metrics import (
     count_errors,
     split_units,
 )
-from keyframe_asr.evaluation.scoring import read_batches
+from keyframe_asr.evaluation.scoring import ReadCut, read_batches
+from keyframe_asr.evaluation.speech_check_fit import RecognisedRecording
+from keyframe_asr.inference.batch_recognizer import EncodedAudio
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.speech_check import keep_speech, speech_regions
 from keyframe_asr.text.forms import normaliser
+from keyframe_asr.timing import encoder_frame_seconds
 
 WORST = 10
 
@@ -86,58 +92,105 @@ class Recognised:
         return [split_units(one, self.form) for one in texts]
 
 
-def encoded_store(recognizer: Recognizer, folder: Path) -> EncodedStore | None:
-    """Store of the outputs of a model's pretrained encoder; None if it has none."""
-    network, config = recognizer.network, recognizer.config
-    if network.pretrained is None:
-        return None
-    features = FeatureStore(front_end(config.features, config.model.pretrained))
-    return EncodedStore(features, network.pretrained, folder)
-
-
 def say(message: str) -> None:
     """Print a line of progress on standard error."""
     print(message, file=sys.stderr)
 
 
-def recognise(
-    recognizer: Recognizer,
-    cuts: Sequence[Cut],
-    name: str,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    store: EncodedStore | None = None,
-) -> Recognised:
-    """Recognise recordings in every mode of a model, as it decodes by default.
+class Measurement:
+    """Recognises recordings with one model; the outputs of a pretrained encoder are stored.
 
     Args:
         recognizer: the model.
-        cuts: the recordings.
-        name: of their manifest, for errors.
-        progress: called with (done, total) recordings.
-        store: of the outputs of the model's pretrained encoder; None computes them.
+        encodings: folder for the outputs.
 
-    Raises:
-        KeyframeError: a recording cannot be read.
+    Attributes:
+        confidences: of each decode mode, with True for each token that is right. Their scaling is
+            left out.
+        speech: what the default mode recognised, without the speech check.
     """
-    form = recognizer.config.text_form
-    normalise = normaliser(form)
-    modes = recognizer.modes
-    if store is not None:
-        store.prepare(cuts, say)
-    options = {mode: recognizer.prepare(mode) for mode in modes}
-    names: list[str] = []
-    references: list[str] = []
-    texts: dict[DecodeMode, list[str]] = {mode: [] for mode in modes}
-    failed: list[KeyframeError] = []
-    for batch in read_batches(name, cuts, failed, progress):
-        outputs = None if store is None else [store(one.cut) for one in batch]
-        encoded = recognizer.encode([one.samples for one in batch], outputs)
-        names += [one.cut.id for one in batch]
-        references += [normalise(text(one.cut)) for one in batch]
+
+    def __init__(self, recognizer: Recognizer, encodings: Path) -> None:
+        self.recognizer = recognizer
+        self.confidences: dict[DecodeMode, list[tuple[float, bool]]] = {}
+        self.speech: list[RecognisedRecording] = []
+        self._store: EncodedStore | None = None
+        network, config = recognizer.network, recognizer.config
+        if network.pretrained is not None:
+            features = FeatureStore(front_end(config.features, config.model.pretrained), keep=False)
+            self._store = EncodedStore(features, network.pretrained, encodings)
+        self._frame_seconds = encoder_frame_seconds(network.subsampling.factor)
+
+    def encode(self, batch: Sequence[ReadCut]) -> EncodedAudio:
+        """Run the encoders on a batch."""
+        outputs = None if self._store is None else [self._store(one.cut) for one in batch]
+        return self.recognizer.encode([one.samples for one in batch], outputs)
+
+    @torch.inference_mode()
+    def recognise(
+        self,
+        cuts: Sequence[Cut],
+        name: str,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Recognised:
+        """Recognise recordings in every mode of the model, as it decodes by default.
+
+        Args:
+            cuts: the recordings.
+            name: of their manifest, for errors.
+            progress: called with (done, total) recordings.
+
+        Raises:
+            KeyframeError: a recording cannot be read.
+        """
+        if self._store is not None:
+            self._store.prepare(cuts, say)
+        recognizer = self.recognizer
+        form, modes = recognizer.config.text_form, recognizer.modes
+        found = Recognised([], [], {mode: [] for mode in modes}, recognizer.default_mode, form)
         for mode in modes:
-            found = recognizer.decode(encoded, options[mode])
-            texts[mode] += [normalise(one.text) for one in found]
-    if failed:
-        raise failed[0]
-    default = recognizer.prepare().decode or modes[0]
-    return Recognised(names, references, texts, default, form)
+            recognizer.prepare(mode)
+        failed: list[KeyframeError] = []
+        for batch in read_batches(name, cuts, failed, progress):
+            encoded = self.encode(batch)
+            references = [normaliser(form)(text(one.cut)) for one in batch]
+            found.names.extend(one.cut.id for one in batch)
+            found.references.extend(references)
+            for mode in modes:
+                found.texts[mode].extend(self._decoded(encoded, mode, references))
+        if failed:
+            raise failed[0]
+        return found
+
+    def _decoded(
+        self, encoded: EncodedAudio, mode: DecodeMode, references: Sequence[str]
+    ) -> list[str]:
+        """Texts of a batch in a mode, in the form of the model."""
+        recognizer = self.recognizer
+        tokenizer = recognizer.tokenizer
+        normalise = normaliser(recognizer.config.text_form)
+        targets = [tuple(tokenizer.encode(reference)) for reference in references]
+        decoded = list(zip(*recognizer.hypotheses(encoded, mode), strict=True))
+        rows = self.confidences.setdefault(mode, [])
+        for (hypothesis, _), target in zip(decoded, targets, strict=True):
+            right = right_units(target, hypothesis.tokens)
+            rows += zip(hypothesis.confidences, right, strict=True)
+        if mode == recognizer.default_mode:
+            regions = speech_regions(recognizer.network, encoded.encoded, self._frame_seconds)
+            self.speech += [
+                RecognisedRecording(
+                    half=0,
+                    seconds=encoded.seconds[row],
+                    regions=regions[row],
+                    tokens=hypothesis.tokens,
+                    frames=tuple(frames[position] for position in hypothesis.positions),
+                    target=targets[row],
+                )
+                for row, (hypothesis, frames) in enumerate(decoded)
+                if len(hypothesis.positions) == len(hypothesis.tokens)
+            ]
+        kept = [
+            keep_speech(hypothesis, frames, encoded.non_speech[row])
+            for row, (hypothesis, frames) in enumerate(decoded)
+        ]
+        return [normalise(tokenizer.decode(one.tokens)) for one in kept]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from lhotse.cut import Cut
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.evaluation.report import save_report
-from keyframe_asr.fine_tuning.measuring import Recognised, encoded_store, recognise, say
+from keyframe_asr.fine_tuning.finishing import (
+    ENCODINGS,
+    LANGUAGE_MODEL,
+    Progress,
+    finish,
+    recognise_sets,
+)
+from keyframe_asr.fine_tuning.measuring import Measurement, Recognised, say
 from keyframe_asr.fine_tuning.options import FineTuneOptions
 from keyframe_asr.fine_tuning.preparing import (
     REPORT_FILE,
@@ -27,25 +34,11 @@ from keyframe_asr.fine_tuning.preparing import (
 )
 from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
 from keyframe_asr.fine_tuning.report import comparison_report
-from keyframe_asr.inference.recognizer import Recognizer, load
-from keyframe_asr.io.model_folder import (
-    Storage,
-    StoredModel,
-    load_model_folder,
-    save_model_folder,
-)
-from keyframe_asr.training.checkpoint import STATE_FILE, averaged_weights, load_weights
-from keyframe_asr.training.initial_weights import new_network
+from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.training.checkpoint import STATE_FILE
 from keyframe_asr.training.log import LOG_FILE, START_IS_KEPT
-from keyframe_asr.training.objective import apply_stage
 from keyframe_asr.training.run import train
 from keyframe_asr.training.stage_model import model_folder
-
-ENCODINGS = "encodings"
-"""Folder of the stored outputs of the frozen encoder."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (step, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,7 @@ def fine_tune(
     sets = {"dev": list(prepared.speech.dev), "other": others}
     before = _before(prepared, str(model), sets, progress)
     is_start = _train(prepared, replay_file)
-    after = _after(prepared, str(model), is_start, before["dev"], sets, progress)
+    after = finish(prepared, str(model), is_start, before["dev"], sets, progress)
     report = {
         "model": str(model),
         "train": str(train),
@@ -117,6 +110,7 @@ def fine_tune(
         "start_is_kept": after.is_start,
         "dev": comparison_report(before["dev"], after.recognised["dev"]),
         "also_measured": None,
+        "decoding": after.decoding,
         "minutes": round((time.monotonic() - began) / 60, 1),
     }
     if others:
@@ -138,28 +132,13 @@ def _before(
         form = prepared.stored.config.text_form
         return {name: Recognised(**values, form=form) for name, values in stored.items()}
     recognizer = Recognizer(prepared.stored)
-    found = _recognise(recognizer, sets, prepared.folder, "before", progress)
+    measurement = Measurement(recognizer, prepared.folder / ENCODINGS)
+    found = recognise_sets(measurement, sets, "before", progress)
     described = {name: asdict(one) for name, one in found.items()}
     for one in described.values():
         del one["form"]
     save_report(described, path)
     return found
-
-
-def _recognise(
-    recognizer: Recognizer,
-    sets: dict[str, Sequence[Cut]],
-    folder: Path,
-    step: str,
-    progress: Progress,
-) -> dict[str, Recognised]:
-    def shown(done: int, total: int) -> None:
-        progress(f"measuring the error {step}", done, total)
-
-    store = encoded_store(recognizer, folder / ENCODINGS)
-    return {
-        name: recognise(recognizer, cuts, name, shown, store) for name, cuts in sets.items() if cuts
-    }
 
 
 def _train(prepared: Prepared, replay: Path | None) -> bool:
@@ -174,63 +153,11 @@ def _train(prepared: Prepared, replay: Path | None) -> bool:
     return bool(finished[-1][START_IS_KEPT])
 
 
-@dataclass(frozen=True)
-class _After:
-    recognised: dict[str, Recognised]
-    is_start: bool
-
-
-def _after(
-    prepared: Prepared,
-    model: str,
-    is_start: bool,
-    before: Recognised,
-    sets: dict[str, Sequence[Cut]],
-    progress: Progress,
-) -> _After:
-    """Write the model folder and recognise with it; the start is kept if that is not better."""
-    folder = model_folder(prepared.folder)
-    if not is_start:
-        _save(prepared, _trained(prepared), model)
-        found = _recognise(load(folder), sets, prepared.folder, "after", progress)
-        if found["dev"].error() <= before.error():
-            return _After(found, False)
-    say("the development set did not improve; the model is kept as it was")
-    kept = prepared.stored
-    _save(prepared, kept, model)
-    return _After(_recognise(load(folder), sets, prepared.folder, "after", progress), True)
-
-
-def _trained(prepared: Prepared) -> StoredModel:
-    """The model with the weights of the last stage, and with what was measured for it."""
-    stage = prepared.recipe().stages[-1]
-    folder = prepared.folder / stage.name
-    network = new_network(prepared.recipe(), prepared.tokenizer.vocab_size)
-    network.load_state_dict(load_weights(averaged_weights(folder)))
-    apply_stage(network, stage)
-    measured = load_model_folder(model_folder(folder)).config
-    config = prepared.config.model_copy(
-        update={
-            "confidences": measured.confidences,
-            "emission_delay_seconds": measured.emission_delay_seconds
-            or prepared.config.emission_delay_seconds,
-        }
-    )
-    return StoredModel(network.eval(), prepared.tokenizer, config)
-
-
-def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
-    card = f"# {prepared.folder.name}\n\n`{model}`, fine-tuned with `keyframe fine-tune`.\n"
-    folder = model_folder(prepared.folder)
-    storage = Storage(base=model, standalone=prepared.options.standalone)
-    save_model_folder(folder, stored.network, stored.tokenizer, stored.config, card, storage)
-
-
 def _tidy(folder: Path, keep_encodings: bool) -> None:
     """Delete what only a resume needs."""
     for name in (STAGE, HEADS, "start", "tensorboard", *([] if keep_encodings else [ENCODINGS])):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (STATE_FILE, "before.json", "cmvn.json", ".lock"):
+    for name in (STATE_FILE, "before.json", "cmvn.json", ".lock", LANGUAGE_MODEL):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("tokenizer.*"):
         path.unlink()

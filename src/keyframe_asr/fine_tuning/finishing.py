@@ -1,0 +1,182 @@
+"""After training: how the model is best decoded, its calibration, its folder, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from lhotse.cut import Cut
+
+from keyframe_asr.data.manifest import text
+from keyframe_asr.decoding.confidence import fit_scaling
+from keyframe_asr.decoding.lm.building import build_language_model
+from keyframe_asr.decoding.lm.packed import write_packed
+from keyframe_asr.evaluation.calibration import TOLERANCE
+from keyframe_asr.evaluation.speech_check_fit import loosened_speech_check
+from keyframe_asr.evaluation.tuning import tune
+from keyframe_asr.fine_tuning.measuring import Measurement, Recognised, say
+from keyframe_asr.fine_tuning.preparing import Prepared
+from keyframe_asr.inference.recognizer import load
+from keyframe_asr.inference.scorer_files import separates_words
+from keyframe_asr.io.model_folder import (
+    Storage,
+    StoredModel,
+    load_model_folder,
+    save_model_config,
+    save_model_folder,
+    store_decoding,
+)
+from keyframe_asr.training.checkpoint import averaged_weights, load_weights
+from keyframe_asr.training.initial_weights import new_network
+from keyframe_asr.training.objective import apply_stage
+from keyframe_asr.training.stage_model import model_folder
+
+ENCODINGS = "encodings"
+"""Folder of the stored outputs of the frozen encoder."""
+
+LANGUAGE_MODEL = "training_texts.ngram"
+"""Language model of the training texts, in the folder of the fine-tuning while it lasts."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with (step, done, total)."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A model folder that is written, and what it recognises.
+
+    Attributes:
+        recognised: by name of the recordings.
+        is_start: True if the model is kept as it was.
+        decoding: of the model folder; None if it stores none.
+    """
+
+    recognised: dict[str, Recognised]
+    is_start: bool
+    decoding: dict[str, Any] | None
+
+
+def finish(
+    prepared: Prepared,
+    model: str,
+    is_start: bool,
+    before: Recognised,
+    sets: dict[str, Sequence[Cut]],
+    progress: Progress,
+) -> Finished:
+    """Write the model folder: of the trained model, or of the start if that is not better.
+
+    Args:
+        prepared: the fine-tuning, which is trained.
+        model: the model as it was named.
+        is_start: no epoch was better than the start.
+        before: what the model recognised of the development set.
+        sets: recordings to recognise: `dev`, and others.
+        progress: called while they are recognised.
+    """
+    folder = model_folder(prepared.folder)
+    if not is_start:
+        _save(prepared, _trained(prepared), model)
+        _tune(prepared, folder, sets["dev"], progress)
+        found = _calibrated(prepared, folder, sets, progress)
+        if found["dev"].error() <= before.error():
+            return _finished(folder, found, False)
+    say("the development set did not improve; the model is kept as it was")
+    _save(prepared, prepared.stored, model)
+    measurement = Measurement(load(folder), prepared.folder / ENCODINGS)
+    return _finished(folder, recognise_sets(measurement, sets, "after", progress), True)
+
+
+def recognise_sets(
+    measurement: Measurement, sets: dict[str, Sequence[Cut]], step: str, progress: Progress
+) -> dict[str, Recognised]:
+    """Recognise several sets of recordings; empty ones are left out."""
+
+    def shown(done: int, total: int) -> None:
+        progress(f"measuring the error {step}", done, total)
+
+    return {name: measurement.recognise(cuts, name, shown) for name, cuts in sets.items() if cuts}
+
+
+def _finished(folder: Path, found: dict[str, Recognised], is_start: bool) -> Finished:
+    decoding = load_model_folder(folder).config.decoding
+    return Finished(found, is_start, None if decoding is None else decoding.model_dump(mode="json"))
+
+
+def _trained(prepared: Prepared) -> StoredModel:
+    """The model with the weights of the last stage, and the delay that was measured for it."""
+    recipe = prepared.recipe()
+    stage = recipe.stages[-1]
+    folder = prepared.folder / stage.name
+    network = new_network(recipe, prepared.tokenizer.vocab_size)
+    network.load_state_dict(load_weights(averaged_weights(folder)))
+    apply_stage(network, stage)
+    measured = load_model_folder(model_folder(folder)).config
+    delay = measured.emission_delay_seconds or prepared.config.emission_delay_seconds
+    config = prepared.config.model_copy(
+        update={"confidences": measured.confidences, "emission_delay_seconds": delay}
+    )
+    return StoredModel(network.eval(), prepared.tokenizer, config)
+
+
+def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
+    card = f"# {prepared.folder.name}\n\n`{model}`, fine-tuned with `keyframe fine-tune`.\n"
+    config = stored.config.model_copy(update={"name": prepared.config.name})
+    save_model_folder(
+        model_folder(prepared.folder),
+        stored.network,
+        stored.tokenizer,
+        config,
+        card,
+        Storage(base=model, standalone=prepared.options.standalone),
+        stored.language_model,
+    )
+
+
+def _tune(prepared: Prepared, folder: Path, dev: Sequence[Cut], progress: Progress) -> None:
+    """Choose how the model is decoded, with a language model of the training texts if it helps."""
+    recognizer = load(folder)
+    form, tokenizer = recognizer.config.text_form, recognizer.tokenizer
+    path = prepared.folder / LANGUAGE_MODEL
+    texts = [text(cut) for cut in prepared.speech.train]
+    unit = "word" if separates_words(form, tokenizer) else "character"
+    write_packed(build_language_model(texts, tokenizer, form, unit=unit), path)
+    tuned = tune(
+        recognizer,
+        dev,
+        language_model=path,
+        name="the development set",
+        progress=lambda done, total: progress("choosing how to decode", done, total),
+        encode=Measurement(recognizer, prepared.folder / ENCODINGS).encode,
+    )
+    store_decoding(folder, tuned.decoding, tuned.language_model)
+
+
+def _calibrated(
+    prepared: Prepared, folder: Path, sets: dict[str, Sequence[Cut]], progress: Progress
+) -> dict[str, Recognised]:
+    """Recognise all sets; calibrate the model on the development set."""
+    measurement = Measurement(load(folder), prepared.folder / ENCODINGS)
+    config = measurement.recognizer.config
+    found = recognise_sets(measurement, {"dev": sets["dev"]}, "after", progress)
+    confidences = {
+        mode: fit_scaling(*(np.array(column) for column in zip(*rows, strict=True)))
+        for mode, rows in measurement.confidences.items()
+        if rows
+    }
+    check = config.speech_check
+    if check is not None:
+        check = loosened_speech_check(check, measurement.speech, TOLERANCE)
+    changed = check != config.speech_check
+    save_model_config(
+        folder,
+        config.model_copy(update={"confidences": confidences, "speech_check": check}),
+    )
+    if changed:  # the texts may be others
+        measurement = Measurement(load(folder), prepared.folder / ENCODINGS)
+        found = recognise_sets(measurement, {"dev": sets["dev"]}, "after", progress)
+    rest = {name: cuts for name, cuts in sets.items() if name != "dev"}
+    return found | recognise_sets(measurement, rest, "after", progress)
