@@ -1,7 +1,8 @@
-"""`keyframe language-model`: estimate an n-gram language model from text."""
+"""`keyframe language-model`: make n-gram language models from text, convert, prune and mix them."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from keyframe_asr.config.text_form import TextForm
+    from keyframe_asr.decoding.lm.arpa import NgramModel
+    from keyframe_asr.decoding.lm.scoring import Unit
     from keyframe_asr.inference.recognizer import Recognizer
 
 KALDI_FILES = ("wav.scp", "utt2spk", "segments")
@@ -20,16 +22,22 @@ SHORTEST_ID = 4
 """Characters of an utterance id; numbers that begin a sentence are usually shorter."""
 
 
+MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".ngram")
+"""Names of files that are language models rather than texts."""
+
+BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+
+
 def language_model(
     text: Annotated[
         list[Path],
         typer.Argument(
             metavar="TEXT",
             help="Text files with one sentence per line, or manifests (.jsonl.gz, .tsv) with "
-            "transcripts.",
+            "transcripts; or language models (.arpa, .arpa.gz, .ngram) to convert, prune or mix.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="ARPA file to write.")],
+    out: Annotated[Path, typer.Option(help="File to write: FILE.ngram (packed) or FILE.arpa.")],
     order: Annotated[int, typer.Option(min=1, max=10, help="Length of the longest n-gram.")] = 3,
     unit: Annotated[
         Literal["word", "character", "token"] | None,
@@ -41,48 +49,122 @@ def language_model(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Recognition model whose text normalisation is applied; --unit token also uses "
-            "its tokens."
+            help="Recognition model whose text normalisation is applied, and that must be able to "
+            "write the words; --unit token also uses its tokens."
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Prune to this size as a packed file, such as 2MB. Default: 8MB for FILE.ngram, "
+            "no pruning for FILE.arpa.",
+        ),
+    ] = None,
+    shares: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B...",
+            help="Make a model of each TEXT and mix them with these shares, such as 3,1. Default: "
+            "one model of all.",
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Text and licence to name in FILE.ngram; repeat for more. Default: the file names."
         ),
     ] = None,
 ) -> None:
-    """Estimate an n-gram language model from text, for --language-model.
+    """Make an n-gram language model from text, or convert, prune or mix models.
 
-    Writes an ARPA file with interpolated modified Kneser-Ney smoothing.
+    Estimation uses interpolated modified Kneser-Ney smoothing, pruning relative entropy.
     """
     if unit == "token" and model is None:
         raise typer.BadParameter(
             "--unit token needs the model whose tokens are used", param_hint="--model"
         )
+    packed = out.name.endswith(".ngram")
+    limit = _bytes(max_size or ("8MB" if packed else None))
+    weights = _parsed_shares(shares, text)
     from keyframe_asr.decoding.lm.arpa import write_arpa
-    from keyframe_asr.decoding.lm.kneser_ney import estimate
-    from keyframe_asr.decoding.lm.scoring import split_units
+    from keyframe_asr.decoding.lm.building import unit_of_form
+    from keyframe_asr.decoding.lm.mixing import mixed
+    from keyframe_asr.decoding.lm.packed import Origin, write_packed
+    from keyframe_asr.decoding.lm.pruning import pruned_to_size
     from keyframe_asr.inference.recognizer import load
 
-    recognizer: Recognizer | None = load(model, "cpu") if model is not None else None
-    tokenizer = recognizer.tokenizer if recognizer else None
-    form = recognizer.config.text_form if recognizer else None
-    if unit is None:
-        unit = "character" if form is not None and form.separation == "none" else "word"
-    sentences = [
-        split_units(_in_form(line, unit, form), unit, tokenizer)
-        for path in text
-        for line in _lines(path)
-    ]
-    found = estimate(sentences, order)
-    write_arpa(found, out)
+    recognizer = load(model, "cpu") if model is not None else None
+    if unit is None and not all(map(_is_model, text)):
+        unit = unit_of_form(recognizer.config.text_form if recognizer else None)
+    parts = [[path] for path in text] if weights else [text]
+    models = [_model_of(part, unit, order, recognizer) for part in parts]
+    whole = mixed(models, weights) if weights else models[0]
+    found = whole if limit is None else pruned_to_size(whole, limit)
+    if packed:
+        write_packed(found, out, Origin(unit, tuple(source or [path.name for path in text])))
+    else:
+        write_arpa(found, out)
     sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(found.orders, 1))
-    typer.echo(f"{out}: {sizes} from {len(sentences)} sentences")
+    before = sum(map(len, whole.orders))
+    pruned = f", pruned from {before} n-grams" if found is not whole else ""
+    typer.echo(f"{out}: {sizes}, {out.stat().st_size} bytes{pruned}")
 
 
-def _in_form(line: str, unit: str, form: TextForm | None) -> str:
-    """Bring a line into the form of the model, if any, with spaces between all of its words."""
-    from keyframe_asr.text.forms import normalise_text, words_of_form
+def _is_model(path: Path) -> bool:
+    return path.name.endswith(MODEL_SUFFIXES)
 
-    if form is None:
-        return line
-    normal = normalise_text(line, form)
-    return " ".join(words_of_form(normal, form)) if unit == "word" else normal
+
+def _bytes(size: str | None) -> int | None:
+    """Parse a size such as 8MB or 500kB."""
+    if size is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?b?)", size.strip().lower())
+    if not found or found[2] not in BYTES:
+        raise typer.BadParameter(
+            f"'{size}' is not a size; give one such as 8MB or 500kB", param_hint="--max-size"
+        )
+    return int(float(found[1]) * BYTES[found[2]])
+
+
+def _parsed_shares(shares: str | None, text: list[Path]) -> list[float] | None:
+    """Parse one share for each TEXT; models need shares if they are not alone."""
+    if shares is None:
+        if len(text) > 1 and any(map(_is_model, text)):
+            raise typer.BadParameter(
+                "several TEXTs of which one is a language model need a share each",
+                param_hint="--shares",
+            )
+        return None
+    try:
+        numbers = [float(one) for one in shares.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != len(text) or not all(0 < number < math.inf for number in numbers):
+        raise typer.BadParameter(
+            f"'{shares}' is not one number above 0 for each of {len(text)} TEXTs, such as 3,1",
+            param_hint="--shares",
+        )
+    return numbers
+
+
+def _model_of(
+    paths: list[Path], unit: Unit | None, order: int, recognizer: Recognizer | None
+) -> NgramModel:
+    """Read one language model, or estimate one from texts."""
+    from keyframe_asr.decoding.lm.building import build_language_model
+    from keyframe_asr.decoding.lm.packed import read_language_model
+
+    if _is_model(paths[0]):
+        return read_language_model(paths[0])
+    return build_language_model(
+        (line for path in paths for line in _lines(path)),
+        recognizer.tokenizer if recognizer else None,
+        recognizer.config.text_form if recognizer else None,
+        unit=unit,
+        order=order,
+        max_bytes=None,
+    )
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -11,8 +11,7 @@ import torch
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.decoding.hotwords import HotwordScorer
-from keyframe_asr.decoding.lm.arpa import read_arpa
-from keyframe_asr.decoding.lm.packed import is_packed, read_packed
+from keyframe_asr.decoding.lm.packed import read_language_model
 from keyframe_asr.decoding.lm.scoring import language_model_scorer
 from keyframe_asr.decoding.scorers import Scorer, ShallowFusion, Weighted
 from keyframe_asr.errors import KeyframeError
@@ -72,7 +71,7 @@ class ScorerFiles:
         return kept[1]
 
     def _read_language_model(self, path: Path, weight: float) -> Scorer:
-        model = read_packed(path) if is_packed(path) else read_arpa(path)
+        model = read_language_model(path)
         return language_model_scorer(model, self._tokenizer, self._spaced, weight, self._device)
 
     def _read_hotwords(self, path: Path, weight: float) -> Scorer:

@@ -117,28 +117,31 @@ class Automaton:
         states[self.highest :] = self.shorter[self.highest :]
         return states
 
-    def lower(self, arcs: Indices, weights: Numbers) -> tuple[Indices, Numbers]:
-        """How the words of arcs (N,) above order 1 are looked up if the arcs are not there.
+    def advance(
+        self, states: Indices, words: Indices, weights: Numbers | None = None
+    ) -> tuple[Numbers, Indices]:
+        """Look up words (N,) after states (N,).
 
         Args:
-            arcs: indices of arcs.
-            weights: (E,) base-10 back-off weights to use.
+            states: states of the automaton.
+            words: numbers of words.
+            weights: (E,) base-10 back-off weights to use instead of the automaton's.
 
         Returns:
-            The arc (N,) of each word after the longest shorter context that has one, and its
-            base-10 log-probability (N,), without the weight of the arc's own context.
+            Base-10 log-probabilities (N,), and the arcs (N,) that have the words: after the state
+            itself or after the longest shorter context that has one.
         """
-        found, log10 = np.empty_like(arcs), np.zeros(len(arcs))
-        words, states = self.word_ids[arcs], self.shorter[self.contexts[arcs] - 1]
-        open_ = np.arange(len(arcs))
-        while len(open_):
-            place, there = self.find(states, words)
-            found[open_[there]] = place[there]
-            log10[open_[there]] += self.log10[place[there]]
+        weights = self.weights if weights is None else weights
+        found, log10 = np.zeros_like(words), np.zeros(len(words))
+        open_ = np.arange(len(words))
+        while len(open_):  # ends, because the empty context has an arc for every word
+            arcs, there = self.find(states, words)
+            found[open_[there]] = arcs[there]
+            log10[open_[there]] += self.log10[arcs[there]]
             open_, states, words = open_[~there], states[~there], words[~there]
             log10[open_] += weights[states - 1]
             states = self.shorter[states - 1]
-        return found, log10
+        return log10, found
 
     def find(self, states: Indices, words: Indices) -> tuple[Indices, NDArray[np.bool_]]:
         """Index of the arc of each pair of state and word (N,), and whether there is one."""

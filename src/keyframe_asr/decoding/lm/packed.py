@@ -4,8 +4,8 @@
     bytes 8-39   SHA-256 of all that follows
     bytes 40-    a safetensors file: JSON with metadata and the place of every array, then arrays
 
-The metadata, strings: `order`, `sizes` (n-grams of each order, separated by spaces), `unit` (word,
-character or token) and `sources` (JSON, a list of texts and their licences), the last two if known.
+The metadata has one entry `ngram`, JSON: `sizes` (number of n-grams of each order), `unit` (word,
+character or token; null if unknown) and `sources` (list of texts and their licences).
 
 The arrays, little-endian, for each order n from 1 to the highest N:
 
@@ -28,13 +28,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from keyframe_asr.decoding.lm.arpa import NEVER, NgramModel, Ngrams
+from keyframe_asr.decoding.lm.arpa import NEVER, NgramModel, Ngrams, read_arpa
 from keyframe_asr.decoding.lm.automaton import Automaton, Indices, Numbers
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.atomic_write import write_whole
@@ -84,14 +85,21 @@ def write_packed(model: NgramModel, path: Path, origin: Origin | None = None) ->
     """
     origin = origin or Origin()
     arcs = Automaton.of(model)
-    metadata = {"order": str(len(arcs.sizes)), "sizes": " ".join(map(str, arcs.sizes))}
-    if origin.unit is not None:
-        metadata["unit"] = origin.unit
-    if origin.sources:
-        metadata["sources"] = json.dumps(origin.sources, ensure_ascii=False)
+    described = {"sizes": arcs.sizes, "unit": origin.unit, "sources": origin.sources}
+    # one entry, because safetensors writes several in random order
+    metadata = {"ngram": json.dumps(described, ensure_ascii=False)}
     content = save(_arrays(arcs), metadata)
     digest = hashlib.sha256(content).digest()
     write_whole(path, MAGIC + bytes([VERSION]) + digest + content)
+
+
+def read_language_model(path: Path) -> NgramModel:
+    """Read a packed model or an ARPA file, as its first bytes say.
+
+    Raises:
+        ModelError: the file cannot be read, is damaged, or is neither.
+    """
+    return read_packed(path) if is_packed(path) else read_arpa(path)
 
 
 def read_packed(path: Path) -> NgramModel:
@@ -100,10 +108,10 @@ def read_packed(path: Path) -> NgramModel:
     Raises:
         ModelError: the file cannot be read, is damaged, or is no packed model.
     """
-    arrays = _checked(path)
+    content = _content(path)
     try:
-        return _model(arrays)
-    except (KeyError, ValueError, IndexError) as error:
+        return _model(load(content), _described(content)["sizes"])
+    except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(
             f"{path}: its arrays do not fit together ({error}); create the file again"
         ) from None
@@ -111,10 +119,20 @@ def read_packed(path: Path) -> NgramModel:
 
 def read_origin(path: Path) -> Origin:
     """Read what the file says of its model. Raises `ModelError` as `read_packed` does."""
-    content = _content(path)
+    try:
+        described = _described(_content(path))
+        return Origin(described["unit"], tuple(described["sources"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: its metadata cannot be read ({error}); create the file again"
+        ) from None
+
+
+def _described(content: bytes) -> dict[str, Any]:
+    """Return the metadata of a safetensors file that begins with the size of its header."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata = header.get("__metadata__", {})
-    return Origin(metadata.get("unit"), tuple(json.loads(metadata.get("sources", "[]"))))
+    described: dict[str, Any] = json.loads(header["__metadata__"]["ngram"])
+    return described
 
 
 def _content(path: Path) -> bytes:
@@ -134,13 +152,6 @@ def _content(path: Path) -> bytes:
     if hashlib.sha256(content[_HEADER_BYTES:]).digest() != content[_DIGEST]:
         raise ModelError(f"{path}: the file is damaged or truncated; copy it again")
     return content[_HEADER_BYTES:]
-
-
-def _checked(path: Path) -> Arrays:
-    try:
-        return load(_content(path))
-    except SafetensorError as error:
-        raise ModelError(f"{path}: cannot be read: {error}; create the file again") from None
 
 
 def packed_bytes(arcs: Automaton) -> tuple[int, list[int]]:
@@ -171,19 +182,18 @@ def _arrays(arcs: Automaton) -> Arrays:
     return arrays
 
 
-def _model(arrays: Arrays) -> NgramModel:
+def _model(arrays: Arrays, sizes: list[int]) -> NgramModel:
     words = arrays["words"].tobytes().decode().split("\n")
     rows = np.arange(len(words), dtype=np.int32)[:, None]
     orders: list[Ngrams] = []
-    while f"{len(orders) + 1}.log10" in arrays:
-        order = len(orders) + 1
+    for order, size in enumerate(sizes, 1):
         if order > 1:
             first = np.repeat(rows, arrays[f"{order - 1}.children"].astype(np.int64), axis=0)
             rows = np.column_stack((first, arrays[f"{order}.last"].astype(np.int32)))
         log10 = _decoded(f"{order}.log10", arrays)
-        top = f"{order + 1}.log10" not in arrays
+        top = order == len(sizes)
         weights = np.zeros(len(log10)) if top else _decoded(f"{order}.weights", arrays)
-        if not len(rows) == len(log10) == len(weights):
+        if not len(rows) == len(log10) == len(weights) == size:
             raise ValueError(f"order {order} has arrays of different lengths")
         if rows.size and rows[:, -1].max() >= len(words):
             raise ValueError(f"order {order} has words beyond the vocabulary")

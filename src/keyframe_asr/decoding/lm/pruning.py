@@ -71,7 +71,7 @@ def backoff_weights(arcs: Automaton) -> Numbers:
     weights = np.zeros(len(arcs.keys))
     for order in range(2, len(arcs.sizes) + 1):  # the weights of shorter contexts come first
         places = arcs.places(order)
-        _, lower = arcs.lower(places, weights)
+        lower, _ = _in_shorter(arcs, places, weights)
         left, left_lower = _left(arcs, places, arcs.log10), _left(arcs, places, lower)
         states = np.unique(arcs.contexts[places])
         weights[states - 1] = np.log10(left[states] / left_lower[states])
@@ -88,7 +88,7 @@ def removal_costs(arcs: Automaton) -> Numbers:
     for order in range(2, len(arcs.sizes) + 1):
         places = arcs.places(order)
         states = arcs.contexts[places]
-        _, lower = arcs.lower(places, arcs.weights)
+        lower, _ = _in_shorter(arcs, places, arcs.weights)
         left = _left(arcs, places, arcs.log10)[states]
         left_lower = _left(arcs, places, lower)[states]
         p, q = 10 ** arcs.log10[places], 10**lower
@@ -99,6 +99,11 @@ def removal_costs(arcs: Automaton) -> Numbers:
         places, children = arcs.places(order), arcs.places(order + 1)
         np.maximum.at(costs, arcs.contexts[children] - 1, costs[children])
     return costs
+
+
+def _in_shorter(arcs: Automaton, places: Indices, weights: Numbers) -> tuple[Numbers, Indices]:
+    """How the words of arcs (N,) are looked up without them: `advance` from the shorter context."""
+    return arcs.advance(arcs.shorter[arcs.contexts[places] - 1], arcs.word_ids[places], weights)
 
 
 def _left(arcs: Automaton, places: Indices, log10: Numbers) -> Numbers:
@@ -114,7 +119,7 @@ def expected_lookups(arcs: Automaton) -> Numbers:
     above = np.arange(arcs.sizes[0], len(arcs.keys))
     probabilities = 10**arcs.log10
     weights = np.concatenate(([0.0], 10 ** arcs.weights[: arcs.highest]))
-    excluded, lower = arcs.lower(above, arcs.weights)
+    lower, excluded = _in_shorter(arcs, above, arcs.weights)
     share = weights[contexts[above]] * 10**lower
     goes_on = arcs.word_ids != arcs.words.index(STOP)
     following = arcs.following[goes_on]
