@@ -143,7 +143,7 @@ def check_place(place: Place, model: str) -> None:
     if place.out is not None and place.out.exists():
         raise ModelError(f"{place.out}: already exists; choose another folder")
     if place.in_place and find_model(model) != Path(model):
-        raise ModelError(f"{model}: part of the package; write a new folder with --out")
+        raise ModelError(f"{model}: not a folder of yours; write a new one with --out")
 
 
 def _store(model: str, config: ModelFolderConfig, place: Place) -> None:

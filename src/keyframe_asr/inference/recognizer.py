@@ -26,14 +26,15 @@ from keyframe_asr.timing import encoder_frame_seconds
 
 
 def load(model: str | Path, device: str | None = None) -> Recognizer:
-    """Load a recogniser from a model folder, or by the name of a shipped model.
+    """Load a recogniser from a model folder, a shipped model, or the Hugging Face Hub.
 
     Args:
-        model: such as "demo", "an4", or the path of a folder written by `keyframe train`.
+        model: the path of a folder written by `keyframe train`; a name such as "demo" or "an4"; or
+            "owner/name" or "hf://owner/name@revision" on the Hub, fetched into its cache.
         device: such as "cpu" or "cuda:1". Default: a GPU if there is one.
 
     Raises:
-        ModelError: there is no such model, or it is incomplete or damaged.
+        ModelError: there is no such model, or it is incomplete or damaged or cannot be fetched.
         RecipeError: its `config.yaml` is not valid.
     """
     return Recognizer(load_model_folder(find_model(model)), device)
