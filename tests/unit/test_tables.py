@@ -88,7 +88,7 @@ def test_bad_tables(source: Path) -> None:
         tables.read_table(source, "en")
     table = source / "manifest.csv"
     for content, named in (
-        ("path,words\na.wav,yes\n", (f"{table}: ", " text (", " split (", "'words'")),
+        ("path,words\na.wav,yes\n", (f"{table}: ", " text (", "'words'")),
         ("path,text,split\na.wav,yes,train\nb.wav,no,eval\n", (f"{table}:3: ", "'eval'", "dev")),
         ("path,text,split\n,yes,train\n", (f"{table}:2: ", "path")),
         ('path,text,split\na.wav,"yes,train\n', (f"{table}:2: ",)),

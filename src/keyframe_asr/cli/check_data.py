@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def check_data(
     manifest: list[str] = typer.Argument(
         metavar="MANIFEST",
-        help="One manifest per split: lhotse cuts (.jsonl.gz) or a table (FILE.tsv, or "
-        "FILE.tsv:SPLIT for one split).",
+        help="One manifest per split: lhotse cuts (.jsonl.gz), a table (FILE.tsv, FILE.csv, or "
+        "FILE.tsv:SPLIT for one split), a Kaldi folder, or a folder of recordings and texts.",
     ),
-    tokenizer: Path | None = typer.Option(
+    tokenizer: str | None = typer.Option(
         None,
-        help="Folder of a model or prepared corpus whose tokenizer splits the texts. Default: "
-        "count characters.",
+        help="Model (folder or name) or folder of a prepared corpus, whose tokenizer splits the "
+        "texts; says what fine-tuning of that model would leave out. Default: count characters.",
     ),
     language: str | None = typer.Option(
         None, help="Language of the texts as a tag, such as en. Default: guessed from the scripts."
@@ -62,11 +62,13 @@ def check_data(
     from keyframe_asr.data.checks.run import check_manifests
     from keyframe_asr.text.tokenizer import load_tokenizer
 
+    folder, model = _tokenizer_of(tokenizer) if tokenizer else (None, "")
     with progress_shown("decoding") as progress:
         report = check_manifests(
             manifest,
-            text_form=_text_form(language, text_form, tokenizer),
-            tokenizer=load_tokenizer(tokenizer) if tokenizer else None,
+            text_form=_text_form(language, text_form, folder),
+            tokenizer=load_tokenizer(folder) if folder else None,
+            model=model,
             subsampling_factor=subsampling_factor,
             workers=workers,
             progress=progress,
@@ -78,6 +80,17 @@ def check_data(
             Console().print(part)
     if errors := report.of(Severity.error):
         raise KeyframeError(verdict(errors))
+
+
+def _tokenizer_of(given: str) -> tuple[Path, str]:
+    """Folder of a tokenizer, and the model that it belongs to; "" for that of a corpus."""
+    from keyframe_asr.data.corpora.summary import read_summary
+    from keyframe_asr.io.model_folder import CONFIG_FILE, find_model
+
+    if summary := read_summary(Path(given)):
+        return Path(given), summary.model
+    folder = Path(given) if Path(given).is_dir() else find_model(given)
+    return folder, given if (folder / CONFIG_FILE).is_file() else ""
 
 
 def _text_form(language: str | None, name: str | None, folder: Path | None) -> TextForm | None:

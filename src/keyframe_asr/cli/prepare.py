@@ -61,6 +61,15 @@ class ReadingOptions:
         str | None,
         typer.Option(help="Training speakers to move to the development set, as A,B,C."),
     ] = None
+    dev_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=registry.MAX_DEV_SHARE,
+            help="Part of the training set to move to the development set, such as 0.1: whole "
+            "speakers, or recordings if speakers are unknown.",
+        ),
+    ] = None
     allow_incomplete: Annotated[
         bool,
         typer.Option("--allow-incomplete", help="Continue if many utterances cannot be used."),
@@ -114,7 +123,8 @@ def prepare(
     source: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the original corpus; for a synthetic corpus, a text file to be spoken."
+            help="Folder of the original corpus, or a table; for auto any manifest, table, or "
+            "folder of recordings and texts; for a synthetic corpus, a text file to be spoken."
         ),
     ] = None,
     *,

@@ -114,17 +114,25 @@ def _drawn(cuts: list[Cut], group: Callable[[Cut], str], share: float, seed: int
     largest = int(len(cuts) * _LARGEST)
     wanted = min(max(round(len(cuts) * share), LEAST), MOST, largest)
     order = sorted(groups, key=lambda name: _digest(seed, name))
-    drawn: list[Cut] = []
     for limit in (min(MOST, largest), largest):
-        for name in order:
-            seconds = sum(cut.duration for cut in drawn)
-            if len(drawn) >= wanted and (seconds >= LEAST_SECONDS or 2 * len(drawn) >= largest):
-                break
-            if len(drawn) + len(groups[name]) <= limit:
-                drawn += groups[name]
-        if drawn:
+        for start in range(len(order)):  # small groups drawn first may leave no room for others
+            drawn = _within([groups[name] for name in order[start:] + order[:start]], wanted, limit)
+            if 2 * len(drawn) >= wanted:
+                return {cut.id for cut in drawn}
+    return set()
+
+
+def _within(groups: list[list[Cut]], wanted: int, limit: int) -> list[Cut]:
+    """Take groups until there are as many cuts as wanted, and enough seconds, within the limit."""
+    drawn: list[Cut] = []
+    seconds = 0.0
+    for group in groups:
+        if len(drawn) >= wanted and (seconds >= LEAST_SECONDS or 2 * len(drawn) >= limit):
             break
-    return {cut.id for cut in drawn} if 2 * len(drawn) >= wanted else set()
+        if len(drawn) + len(group) <= limit:
+            drawn += group
+            seconds += sum(cut.duration for cut in group)
+    return drawn
 
 
 def _voice(cut: Cut) -> str:

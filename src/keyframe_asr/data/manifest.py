@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lhotse.audio import AudioSource
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
-from keyframe_asr.errors import ManifestError
+from keyframe_asr.errors import KeyframeWarning, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.timing import SAMPLE_RATE
@@ -33,16 +34,24 @@ PART_TOLERANCE = 0.01
 def load_manifest(path: Path | str) -> CutSet:
     """Read a manifest, or another undivided source of `data.sources`, into memory, in its order.
 
+    Warns of what a source lists but cannot be used, such as recordings without texts.
+
     Raises:
         ManifestError: the file is missing, empty, of another type, or has an invalid line.
     """
     from keyframe_asr.data.sources import cuts_of_manifest  # sources are built on this module
 
-    cuts = cuts_of_manifest(str(path))
-    if not cuts:
-        raise ManifestError(f"{path}: contains no utterances; add at least one line")
-    check_unique(cuts, path)
+    cuts, problems = cuts_of_manifest(str(path))
+    if problems:
+        message = f"{path}: {left_out(problems)}"
+        warnings.warn(message, KeyframeWarning, stacklevel=2)
     return CutSet.from_cuts(cuts)
+
+
+def left_out(problems: Sequence[str], shown: int = 2) -> str:
+    """Say how many utterances are left out, with the first reasons."""
+    more = "; ..." if len(problems) > shown else ""
+    return f"{len(problems)} left out ({'; '.join(problems[:shown])}{more})"
 
 
 def save_manifest(cuts: Iterable[Cut], path: Path | str) -> None:

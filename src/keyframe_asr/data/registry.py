@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MIN_HOURS, MIN_VOCABULARY = 0.01, 8
 """Smallest values of `hours` and `vocab_size`."""
 
+MAX_DEV_SHARE = 0.33
+"""Largest value of `dev_share`."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -41,7 +44,7 @@ class Corpus:
     reader: str = "read"
 
 
-_OWN = ("language", "train", "dev", "test", "dev_speakers")
+_OWN = ("language", "train", "dev", "test", "dev_speakers", "dev_share")
 _COMPLETE = ("allow_incomplete",)
 
 CORPORA: dict[str, Corpus] = {
@@ -62,6 +65,7 @@ CORPORA: dict[str, Corpus] = {
     "tsv": Corpus("tables", _OWN, ("language",), reader="read_table"),
     "csv": Corpus("tables", _OWN, ("language",), reader="read_table"),
     "lhotse": Corpus("tables", _OWN, ("language",), reader="read_cuts"),
+    "auto": Corpus("any_source", ("language", "dev_speakers", "dev_share"), ("language",)),
 }
 
 SYNTHETIC: dict[str, tuple[str | None, int]] = {
@@ -71,7 +75,7 @@ SYNTHETIC: dict[str, tuple[str | None, int]] = {
 }
 """Corpora generated with espeak-ng: language, None if to be given, and training utterances."""
 
-_SPOKEN_HERE = Corpus("synthetic.corpus", ("text_form", "units", "vocab_size"))
+_SPOKEN_HERE = Corpus("synthetic.corpus", ("text_form", "tokenizer", "units", "vocab_size"))
 
 NAMES = (*CORPORA, *SYNTHETIC)
 
@@ -92,6 +96,8 @@ class PrepareOptions:
             `zh`.
         train, dev, test: folder or file of each split, relative to the source.
         dev_speakers: speakers to move from the training split to the development split.
+        dev_share: part of the training split to move to the development split, drawn by speaker if
+            speakers are known.
         parts: parts of the corpus to use; empty for the usual parts.
         hours: use only this many hours of the training split, drawn at random.
         download: download the corpus into the source first.
@@ -113,6 +119,7 @@ class PrepareOptions:
     dev: str | None = None
     test: str | None = None
     dev_speakers: tuple[str, ...] = ()
+    dev_share: float | None = None
     parts: tuple[str, ...] = ()
     hours: float | None = None
     download: bool = False
@@ -141,6 +148,12 @@ class PrepareOptions:
         for name in ("parts", "dev_speakers"):
             if isinstance(getattr(self, name), str):  # would be read letter by letter
                 raise OptionError(name, f"'{getattr(self, name)}' is a string; give a tuple")
+        if self.dev_share is not None and not 0 < self.dev_share <= MAX_DEV_SHARE:
+            raise OptionError("dev_share", f"{self.dev_share} is not between 0 and {MAX_DEV_SHARE}")
+        if self.dev_share is not None and self.dev_speakers:
+            raise OptionError(
+                "dev_share", "names the development set, as does dev_speakers; give one"
+            )
         for name, least in (("hours", MIN_HOURS), ("vocab_size", MIN_VOCABULARY)):
             value = getattr(self, name)
             if value is not None and not value >= least:
@@ -166,8 +179,9 @@ def prepare(
 
     Args:
         corpus: one of `NAMES`.
-        source: folder of the corpus as published, or a table; for a synthetic corpus a text file
-            with one sentence per line to speak, or None.
+        source: folder of the corpus as published, or a table; for `auto` anything that
+            `data.sources` reads; for a synthetic corpus a text file with one sentence per line to
+            speak, or None.
         out: folder to write.
         options: which part of the corpus to prepare, and how.
         progress: called with the name of the current step, the number of items done and the total.
@@ -192,8 +206,11 @@ def prepare(
     from keyframe_asr.data.corpora.preparation import prepare_corpus
     from keyframe_asr.data.corpora.preparation_options import PreparationOptions
 
-    texts = PreparationOptions(**{name: getattr(options, name) for name in _EVERY})
+    chosen = {name: getattr(options, name) for name in _EVERY}
+    texts = PreparationOptions(**chosen, dev_share=options.dev_share or 0.0)
     listing = _listing(corpus, source, options)
+    if options.dev_share and listing.splits.get("dev"):
+        raise ManifestError(f"{source}: already has a development set; leave out --dev-share")
     return prepare_corpus(listing, out, texts, progress, options.overwrite)
 
 
@@ -257,7 +274,7 @@ def _listing(corpus: str, source: Path, options: PrepareOptions) -> CorpusListin
     if options.language is not None:
         given["language"] = language_tag(options.language)
     given["parts"] = known.parts or options.parts
-    speakers = given.pop("dev_speakers", ())
+    speakers, _ = given.pop("dev_speakers", ()), given.pop("dev_share", None)
     read = getattr(module, known.reader)
     listing: CorpusListing = read(source, **{name: value for name, value in given.items() if value})
     if speakers:

@@ -44,7 +44,7 @@ def parts_of(name: str, divided: bool = True) -> dict[Split | None, Part]:
         if not os.path.isfile(file):
             raise ManifestError(f"{file}: no such file or folder; give {_KINDS}")
         return {None: _in_file(file, split)}
-    paths = _split_paths(file)
+    paths = split_paths(file)
     if not paths:
         return {None: _in_folder(file)}
     if not divided:
@@ -52,6 +52,13 @@ def parts_of(name: str, divided: bool = True) -> dict[Split | None, Part]:
             f"{file}: holds several splits; give one, such as {[*paths.values()][-1]}"
         )
     return _apart({split: _at(path) for split, path in paths.items()})
+
+
+def undivided(name: str) -> list[str]:
+    """Names of the splits of a source; its own name if it is not divided into several files."""
+    file, _ = split_suffix(name)
+    paths = split_paths(file) if os.path.isdir(file) else {}
+    return [str(path) for path in paths.values()] or [name]
 
 
 def _at(path: Path) -> Part:
@@ -94,7 +101,7 @@ def _holds_cuts(file: Path) -> bool:
     return not isinstance(found, dict) or "type" in found or "supervisions" in found
 
 
-def _split_paths(folder: Path) -> dict[Split | None, Path]:
+def split_paths(folder: Path) -> dict[Split | None, Path]:
     """Find the file of each split, such as `train.jsonl.gz`, or a folder of each if train has one.
 
     Empty if the folder is a source as a whole.

@@ -26,15 +26,13 @@ from keyframe_asr.data.corpora.listed_source import Entry, ListedSource
 from keyframe_asr.data.corpora.listing import SPLITS, Split
 from keyframe_asr.data.corpora.tables import SPLIT_NAMES
 from keyframe_asr.data.feature_store import DURATION_TOLERANCE
-from keyframe_asr.data.manifest import audio_path, check_unique, is_part, make_cut
+from keyframe_asr.data.manifest import audio_path, check_unique, is_part, left_out, make_cut
 from keyframe_asr.data.recording_lengths import read_lengths
 from keyframe_asr.data.source_listing import Part, parts_of
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
 Lengths: TypeAlias = Mapping[Path, AudioLength | AudioError]
-
-_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,7 @@ class Source:
         if renamed:
             said += f"; columns {', '.join(renamed)}"
         if self.skipped:
-            more = "; ..." if len(self.skipped) > _SHOWN else ""
-            said += f"; {len(self.skipped)} left out ({'; '.join(self.skipped[:_SHOWN])}{more})"
+            said += f"; {left_out(self.skipped)}"
         return said
 
 
@@ -161,34 +158,41 @@ def _why_none(skipped: Sequence[str], lengths: Lengths) -> str:
     if not skipped:
         return "contains no utterances; add at least one line"
     missing = [path for path in lengths if not path.exists()]
-    if len(missing) == len(lengths):
+    if missing and len(missing) == len(lengths):
         return (
             f"none of its {len(lengths)} recordings exists (first {missing[0]}); paths are "
             "relative to the folder of the table"
         )
-    more = "; ..." if len(skipped) > _SHOWN else ""
-    return f"no recording can be used ({'; '.join(skipped[:_SHOWN])}{more}); get other files"
+    return f"contains no utterance that can be used, {left_out(skipped)}; get other files"
 
 
-def cuts_of_manifest(name: str) -> list[Cut]:
-    """Cuts of an undivided source; opens only the recordings whose length it does not tell.
+def cuts_of_manifest(name: str) -> tuple[list[Cut], list[str]]:
+    """Cuts of an undivided source, and its problems, one line "NAME: reason" each.
 
-    A recording that cannot be opened gets no duration, so that whoever reads it gets the error.
+    Opens only the recordings whose length it does not tell. One that cannot be opened gets no
+    duration, so that whoever reads it gets the error.
 
     Raises:
-        ManifestError: there is no source, its lists are damaged, or it is divided into splits.
+        ManifestError: there is no source, its lists are damaged or empty, or it is divided.
     """
     part = parts_of(name, divided=False)[None]
     if not isinstance(part, ListedSource):
-        return part
-    unknown = [one for one in part.entries if one.seconds is None]
-    lengths = read_lengths(one.utterance.audio for one in unknown)
-    cuts = []
-    for one in part.entries:
-        length = lengths.get(one.utterance.audio)
-        made = cut_of(one.utterance, length) if isinstance(length, AudioLength) else _stated(one)
-        cuts.append(made if isinstance(made, Cut) else _stated(one))
-    return cuts
+        cuts, problems = part, list[str]()
+    else:
+        cuts, problems = [], [*part.problems]
+        unknown = (one for one in part.entries if one.seconds is None)
+        lengths = read_lengths(one.utterance.audio for one in unknown)
+        for one in part.entries:
+            length = lengths.get(one.utterance.audio)
+            made = cut_of(one.utterance, length) if isinstance(length, AudioLength) else None
+            if isinstance(made, str):
+                problems.append(f"{one.utterance.id}: {made}")
+            else:
+                cuts.append(made or _stated(one))
+    if not cuts:
+        raise ManifestError(f"{name}: {_why_none(problems, {})}")
+    check_unique(cuts, name)
+    return cuts, problems
 
 
 def _stated(entry: Entry) -> Cut:

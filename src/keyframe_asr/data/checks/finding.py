@@ -29,6 +29,16 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "list-unusable": Kind(
+        Severity.warning,
+        "listed, but not usable",
+        "give each recording one text, and each text one recording",
+    ),
+    "left-out": Kind(
+        Severity.information,
+        "fine-tuning of this model would leave these out",
+        "correct recordings and texts, or do without them",
+    ),
     "audio-missing": Kind(
         Severity.error, "recording is missing", "correct the path or get the file"
     ),

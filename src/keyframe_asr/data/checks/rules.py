@@ -58,6 +58,12 @@ def audio_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findi
     return found + findings("audio-channels", where, channels)
 
 
+def left_out_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Finding]:
+    """Find the utterances that fine-tuning of a model would leave out."""
+    items = (Item(one.id, one.left_out) for one in utterances if one.left_out)
+    return findings("left-out", (manifest,), items)
+
+
 def sample_rate_findings(
     manifests: Sequence[str], utterances: Sequence[Utterance]
 ) -> list[Finding]:
@@ -78,7 +84,7 @@ def text_findings(manifest: str, utterances: Sequence[Utterance]) -> list[Findin
     too_long = (
         Item(one.id, f"needs {one.frames_needed} frames, has {int(one.frames)}")
         for one in utterances
-        if one.frames_needed > one.frames
+        if one.frames_needed > one.frames and (one.seconds or not one.audio.problem)
     )
     anonymous = (Item(one.id) for one in utterances if not one.speaker)
     return [

@@ -9,11 +9,12 @@ from itertools import combinations
 from lhotse.cut import Cut
 
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.checks.finding import Severity
+from keyframe_asr.data.checks.finding import Item, Severity, findings
 from keyframe_asr.data.checks.report import DataReport, ManifestSummary
 from keyframe_asr.data.checks.rules import (
     audio_findings,
     duplicate_findings,
+    left_out_findings,
     loss_findings,
     outlier_findings,
     sample_rate_findings,
@@ -26,7 +27,10 @@ from keyframe_asr.data.checks.utterance import (
     decode_all,
     read_utterance,
 )
-from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.fitting_texts import TextRules
+from keyframe_asr.data.manifest import text
+from keyframe_asr.data.source_listing import undivided
+from keyframe_asr.data.sources import cuts_of_manifest
 from keyframe_asr.text.forms import guess_form
 from keyframe_asr.text.tokenizer import Tokenizer
 
@@ -36,6 +40,7 @@ def check_manifests(
     *,
     text_form: TextForm | None = None,
     tokenizer: Tokenizer | None = None,
+    model: str = "",
     subsampling_factor: int = 4,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -43,9 +48,12 @@ def check_manifests(
     """Check every utterance of the manifests, and their overlap; decodes all audio.
 
     Args:
-        names: unique names of manifests, as for `load_manifest`.
+        names: unique names of manifests or other sources, as for `data.sources.load_source`; each
+            split of a divided one is checked as a manifest.
         text_form: form of the texts; None guesses it from their scripts.
         tokenizer: None counts characters instead of tokens.
+        model: name of the model whose tokenizer it is, to say what its fine-tuning would leave out;
+            "" if it is of none.
         subsampling_factor: fbank frames per encoder frame.
         workers: additional processes for decoding.
         progress: called with the number of utterances done and the total.
@@ -53,24 +61,32 @@ def check_manifests(
     Raises:
         ManifestError: a manifest cannot be read.
     """
-    splits: dict[str, list[Cut]] = {name: list(load_manifest(name)) for name in names}
+    listed = {part: cuts_of_manifest(part) for name in names for part in undivided(name)}
+    splits: dict[str, list[Cut]] = {name: cuts for name, (cuts, _) in listed.items()}
     total = sum(map(len, splits.values()))
     form = text_form or guess_form(text(cut) for cuts in splits.values() for cut in cuts)
-    reading = Reading(form, tokenizer, subsampling_factor)
-    read: dict[str, list[Utterance]] = {name: [] for name in names}
+    rules = TextRules(form, "refuse", tokenizer, model) if model else None
+    reading = Reading(form, tokenizer, subsampling_factor, rules)
+    read: dict[str, list[Utterance]] = {name: [] for name in splits}
     done = 0
     for name, cuts in splits.items():
         for cut, audio in zip(cuts, decode_all(cuts, workers), strict=True):
             read[name].append(read_utterance(cut, audio, reading))
             done += 1
             progress(done, total)
-    return _report(read, reading)
+    problems = {name: some for name, (_, some) in listed.items()}
+    return _report(read, reading, problems)
 
 
-def _report(read: dict[str, list[Utterance]], reading: Reading) -> DataReport:
+def _report(
+    read: dict[str, list[Utterance]], reading: Reading, problems: dict[str, list[str]]
+) -> DataReport:
     unit = "tokens" if reading.tokenizer else "characters"
     found = []
     for name, utterances in read.items():
+        unusable = (Item(*line.split(": ", 1)) for line in problems[name])
+        found += findings("list-unusable", (name,), unusable)
+        found += left_out_findings(name, utterances)
         found += audio_findings(name, utterances)
         found += text_findings(name, utterances)
         found += loss_findings(name, utterances)

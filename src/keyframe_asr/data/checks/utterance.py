@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from keyframe_asr.audio.decoding import BLOCK_FRAMES, opened_sound
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.feature_store import read_samples
+from keyframe_asr.data.fitting_texts import TextRules
 from keyframe_asr.data.manifest import audio_channel, audio_path, speaker, text
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.losses.ctc import frames_needed
@@ -62,11 +63,13 @@ class Reading:
         text_form: form of the texts.
         tokenizer: None counts characters without spaces instead of tokens.
         subsampling_factor: fbank frames per encoder frame.
+        rules: which texts fine-tuning of a model can use; None without a model.
     """
 
     text_form: TextForm
     tokenizer: Tokenizer | None = None
     subsampling_factor: int = 4
+    rules: TextRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Utterance:
         unknown: units that the tokenizer lacks, with repeats.
         audio: facts about the audio.
         losses: what the form drops of the text.
+        left_out: why fine-tuning of a model would leave it out; "" if it would not.
     """
 
     id: str
@@ -98,6 +102,7 @@ class Utterance:
     unknown: tuple[str, ...]
     audio: AudioFacts
     losses: Losses
+    left_out: str = ""
 
 
 def decode_all(cuts: Sequence[Cut], workers: int = 0) -> Iterator[AudioFacts]:
@@ -131,6 +136,12 @@ def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
     sentence = normalise(text(cut))
     tokenizer = reading.tokenizer
     units = tokenizer.encode(sentence) if tokenizer else list("".join(sentence.split()))
+    needed = frames_needed(units)
+    frames = cut.duration / encoder_frame_seconds(reading.subsampling_factor)
+    left_out = ""
+    if reading.rules:
+        left_out = audio.reason or reading.rules.unusable(text(cut)) or ""
+        left_out = left_out or ("its text is longer than its audio" if needed > frames else "")
     return Utterance(
         id=cut.id,
         speaker=speaker(cut),
@@ -138,11 +149,12 @@ def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
         sentence=sentence,
         seconds=cut.duration,
         units=len(units),
-        frames_needed=frames_needed(units),
-        frames=cut.duration / encoder_frame_seconds(reading.subsampling_factor),
+        frames_needed=needed,
+        frames=frames,
         unknown=tuple(tokenizer.unknown(sentence)) if tokenizer else (),
         audio=audio,
         losses=normalise.losses(text(cut)),
+        left_out=left_out,
     )
 
 

@@ -19,6 +19,8 @@ from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.tokenizer import Tokenizer, train_tokenizer
 
+DEFAULT_FEATURES = FeaturesConfig()
+
 
 def learn_files(
     cuts: Sequence[Cut],
@@ -26,6 +28,7 @@ def learn_files(
     out: Path,
     progress: Callable[[str, int, int], None] | None = None,
     unreadable: Callable[[Cut, KeyframeError], None] | None = None,
+    features: FeaturesConfig | None = DEFAULT_FEATURES,
 ) -> Tokenizer:
     """Write the tokenizer and the feature statistics of a training split into `out`.
 
@@ -35,6 +38,7 @@ def learn_files(
         out: folder to write.
         progress: called with the name of the step, the number of utterances done and the total.
         unreadable: called with each cut that cannot be read; its text is not used.
+        features: whose statistics are measured; None measures none and opens no recording.
 
     Raises:
         RecipeError: the tokenizer cannot be trained on the texts.
@@ -48,14 +52,15 @@ def learn_files(
             raise error
         unreadable(cut, error)
 
-    features = FeaturesConfig()
-    statistics = measure_statistics(
-        cuts,
-        FeatureStore(Fbank(features), keep=False),
-        level=features.level,
-        unreadable=leave_out,
-        progress=lambda done, total: progress and progress("measuring features", done, total),
-    )
+    if features is not None:
+        statistics = measure_statistics(
+            cuts,
+            FeatureStore(Fbank(features), keep=False),
+            level=features.level,
+            unreadable=leave_out,
+            progress=lambda done, total: progress and progress("measuring features", done, total),
+        )
+        write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
     if isinstance(tokens, Tokenizer):
         tokenizer = tokens
     else:
@@ -63,8 +68,15 @@ def learn_files(
         tokenizer = train_tokenizer(texts, tokens)
     advice = "choose another --out"
     write_whole(out / tokenizer.file_name, tokenizer.content(), advice, ManifestError)
-    write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
     return tokenizer
+
+
+def note_on_model(model: str) -> list[str]:
+    """Return the note of a corpus that is prepared to train a model further."""
+    return [
+        f"prepared for the model {model}, whose tokenizer and text form it has; "
+        f"train it with --initial {model}"
+    ]
 
 
 def notes_on_tokens(tokenizer: Tokenizer | None, config: TokenizerConfig) -> list[str]:

@@ -241,13 +241,14 @@ def advice_on_missing_dev(listing: CorpusListing) -> str:
         "csv": "dev.csv or rows of the split dev",
         "lhotse": "dev.jsonl.gz",
         "kaldi": "a folder dev",
+        "auto": "a part for dev",
     }
     if listing.corpus not in ways or listing.splits.get("dev"):
         return ""
     speakers = sorted({one.speaker for one in listing.splits.get("train", ())} - {""})
     if len(speakers) > 1:
-        return f"; take speakers from train, such as --dev-speakers {speakers[0]}"
-    return f"; add {ways[listing.corpus]}"
+        return f"; take some from train with --dev-share 0.1 or --dev-speakers {speakers[0]}"
+    return f"; take some from train with --dev-share 0.1, or add {ways[listing.corpus]}"
 
 
 def check_complete(

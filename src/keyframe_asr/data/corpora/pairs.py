@@ -88,11 +88,11 @@ def _nothing(audio: dict[str, Path], texts: dict[str, tuple[int, Path]], needs_p
     if not audio and not texts:
         return f"contains neither recordings nor texts; {asked}, or a table"
     if not texts:
-        return f"{len(audio)} recordings, but no texts; {asked}, or a table"
+        return f"recordings ({len(audio)}), but no texts; {asked}, or a table"
     if not audio:
-        return f"{len(texts)} texts, but no recordings; {asked}"
+        return f"texts ({len(texts)}), but no recordings; {asked}"
     shown = f"{next(iter(audio.values())).name}, {next(iter(texts.values()))[1].name}"
     return (
-        f"{len(audio)} recordings and {len(texts)} texts, but none of the same name ({shown}); "
+        f"recordings ({len(audio)}) and texts ({len(texts)}), but none of the same name ({shown}); "
         "name them alike"
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
+from keyframe_asr.data.corpora.learned_files import learn_files, note_on_model, notes_on_tokens
 from keyframe_asr.data.corpora.listed_cut import cut_of
 from keyframe_asr.data.corpora.listing import (
     SPLITS,
@@ -42,6 +42,7 @@ from keyframe_asr.data.corpora.summary import (
     write_lines,
 )
 from keyframe_asr.data.fitting_texts import TextRules
+from keyframe_asr.data.holding_out import describe_division, hold_out
 from keyframe_asr.data.recording_lengths import read_lengths
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.text.forms import (
@@ -141,6 +142,7 @@ class _Preparation:
     normalise: Normaliser = field(init=False)
     trained: Tokenizer | None = field(init=False)
     losses: Losses = field(default_factory=Losses)
+    divided: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.form = self.options.form(self.listing.language)
@@ -149,15 +151,18 @@ class _Preparation:
 
     def run(self, mark: str, replaced: set[Path]) -> CorpusSummary:
         self._check_form()
-        splits = self._measured(self._normalised())
+        splits = self._held_out(self._measured(self._normalised()))
         self._check_problems()
         tokenizer = self._learn(splits)
         self._check_problems()
         config = self.options.tokenizer_config(self.form)
         notes = notes_on_tokens(tokenizer, config)
-        described = config.model_dump()
+        described = config.model_dump(exclude={"of_model"})
         if self.trained:
-            notes, described = [], {"kind": self.trained.kind}
+            notes, described = (
+                note_on_model(str(self.options.tokenizer)),
+                {"kind": self.trained.kind},
+            )
         summary = CorpusSummary(
             corpus=self.listing.corpus,
             fingerprint=mark,
@@ -167,6 +172,8 @@ class _Preparation:
             text_form=stored_form(self.form),
             tokenizer=described if tokenizer else None,
             problems=len(self.problems),
+            model=str(self.options.tokenizer or ""),
+            statistics=self.options.features() is not None,
         )
         publish(self.out, summary, splits, replaced)
         return summary
@@ -225,6 +232,15 @@ class _Preparation:
                     measured[split].append(cut)
         return measured
 
+    def _held_out(self, splits: dict[str, list[Cut]]) -> dict[str, list[Cut]]:
+        """Move part of the training split to the development split, if that is asked for."""
+        share, name = self.options.dev_share, self.listing.corpus
+        if not share:
+            return splits
+        train, dev = hold_out(splits["train"], share, name=name)
+        self.divided = [describe_division(train, dev)]
+        return splits | {"train": list(train), "dev": list(dev)}
+
     def _learn(self, splits: dict[str, list[Cut]]) -> Tokenizer | None:
         """Write tokenizer and statistics of the training split, if there is one."""
         if not splits["train"]:
@@ -235,7 +251,9 @@ class _Preparation:
             damaged[cut.id] = str(error)
 
         tokens = self.trained or self.options.tokenizer_config(self.form)
-        tokenizer = learn_files(splits["train"], tokens, self.out, self.progress, leave_out)
+        tokenizer = learn_files(
+            splits["train"], tokens, self.out, self.progress, leave_out, self.options.features()
+        )
         for name, reason in damaged.items():
             self._leave_out(name, reason)
         splits["train"] = [cut for cut in splits["train"] if cut.id not in damaged]
@@ -268,12 +286,13 @@ class _Preparation:
             if not cuts:
                 how = advice_on_missing_dev(self.listing) if split == "dev" else ""
                 notes.append(f"{split}: no utterances{how}")
-            elif len(cuts) < total:
+            elif len(cuts) < total and not (split == "train" and self.divided):
                 whole = "; error rates are not those of the whole set" if split == "test" else ""
                 notes.append(
                     f"{split}: {total - len(cuts)} of {total} utterances are left out; reasons in "
                     f"{PROBLEMS}{whole}"
                 )
+        notes += self.divided
         if lost := self.losses.named():
             notes.append(f"text form {self.form.name} loses {lost}")
         if self.listing.problems:
@@ -306,6 +325,7 @@ def _checked(listing: CorpusListing) -> CorpusListing:
 def _fingerprint(listing: CorpusListing, options: PreparationOptions) -> str:
     parts = [f"preparation {VERSION}", listing.corpus, listing.language]
     parts += [repr(replace(options, allow_incomplete=False)), *listing.notes, *listing.problems]
+    parts += [f"dev_share {options.dev_share}"] if options.dev_share else []
     if (trained := options.trained_tokenizer()) is not None:
         parts.append(repr((options.form(listing.language), trained.content())))
     stamps: dict[Path, tuple[int, int]] = {}

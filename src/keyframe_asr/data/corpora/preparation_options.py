@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from keyframe_asr.config.model import load_model_folder_config
+from keyframe_asr.config.model import FeaturesConfig, ModelFolderConfig, load_model_folder_config
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.config.text_choices import Digits, TextFormName, Units
 from keyframe_asr.config.text_form import TEXT_FORMS, TextForm, default_form, with_digits
@@ -32,6 +32,7 @@ class PreparationOptions:
         vocab_size: upper bound; None is all characters, or `VOCAB_SIZE` pieces.
         digits: `refuse` leaves out transcripts with digits, `keep` keeps them unchanged.
         allow_incomplete: continue however many utterances are left out.
+        dev_share: part of the training split that becomes the development split; 0: none.
     """
 
     units: Units | None = None
@@ -40,14 +41,27 @@ class PreparationOptions:
     allow_incomplete: bool = False
     text_form: TextFormName | TextForm | None = None
     tokenizer: Path | str | None = None
+    # not in the digest of a preparation unless it is given: older ones stay valid
+    dev_share: float = field(default=0.0, repr=False)
 
     def form(self, language: str) -> TextForm:
         """Return the form of the texts. Raises `ModelError` if there is no such model."""
         if self.tokenizer is not None:
-            return load_model_folder_config(find_model(self.tokenizer) / CONFIG_FILE).text_form
+            return _config_of(self.tokenizer).text_form
         given = self.text_form
         form = TEXT_FORMS[given] if isinstance(given, str) else given or default_form(language)
         return with_digits(form) if self.digits == "keep" else form
+
+    def features(self) -> FeaturesConfig | None:
+        """Return the features to measure; None if the model has a front end of its own.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        if self.tokenizer is None:
+            return FeaturesConfig()
+        model = _config_of(self.tokenizer)
+        return model.features if model.model.pretrained is None else None
 
     def trained_tokenizer(self) -> Tokenizer | None:
         """Load the tokenizer of the model, if one is given. Raises `ModelError` if that fails."""
@@ -62,6 +76,10 @@ class PreparationOptions:
         if units == "mixed":
             return TokenizerConfig(kind="mixed", vocab_size=size)
         return TokenizerConfig(kind="sentencepiece", vocab_size=size, model_type=units)
+
+
+def _config_of(model: Path | str) -> ModelFolderConfig:
+    return load_model_folder_config(find_model(model) / CONFIG_FILE)
 
 
 DEFAULT_OPTIONS = PreparationOptions()

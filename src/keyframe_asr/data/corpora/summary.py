@@ -79,6 +79,8 @@ class CorpusSummary:
         tokenizer: `tokenizer` section of a recipe, only its `kind` if the tokenizer is that of a
             trained model; None without a tokenizer.
         problems: number of utterances left out; `problems.txt` lists them.
+        model: trained model whose tokenizer and text form were taken; "" if none was.
+        statistics: False without feature statistics, as the model has a front end of its own.
     """
 
     corpus: str
@@ -89,6 +91,8 @@ class CorpusSummary:
     text_form: str | dict[str, Any] = ""
     tokenizer: dict[str, str | int | None] | None = None
     problems: int = 0
+    model: str = ""
+    statistics: bool = True
 
     @property
     def form(self) -> TextForm:
@@ -160,7 +164,7 @@ def read_summary(out: Path) -> CorpusSummary | None:
         return None
     expected = [*manifest_paths(out).values()]
     if summary.tokenizer is not None:
-        expected.append(out / STATISTICS_FILE)
+        expected += [out / STATISTICS_FILE] * summary.statistics
         if not any((out / name).is_file() for name in TOKENIZER_FILES):
             return None
     return summary if all(path.is_file() for path in expected) else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -43,7 +43,7 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 """Valid values of the column `split`."""
 
-_ONE_TABLE = "; or one table manifest.tsv with a column split"
+_ONE_TABLE = "; or one table manifest.tsv"
 
 CUT_FILES = ("{}.jsonl.gz", "cuts_{}.jsonl.gz", "{}.jsonl", "cuts_{}.jsonl")
 
@@ -55,10 +55,11 @@ def read_table(
     dev: str | None = None,
     test: str | None = None,
 ) -> CorpusListing:
-    """List a table with a column `split`, or a folder with one table per split.
+    """List a table, or a folder with one table per split.
 
-    In a folder, the tables are called `train`, `dev` and `test` (.tsv or .csv) or have the given
-    names, or there is one table `manifest` with a column `split`.
+    A table without a column `split` is training speech. In a folder, the tables are called
+    `train`, `dev` and `test` (.tsv or .csv) or have the given names, or there is one table
+    `manifest`.
 
     Raises:
         ManifestError: a table is missing, or has an invalid line or split.
@@ -100,21 +101,23 @@ def read_cuts(
     """
     files = find_splits(Path(source), (train, dev, test), CUT_FILES, "manifest of cuts")
     splits: dict[Split, list[ListedUtterance]] = {}
-    problems = []
+    problems: list[str] = []
     for split, file in files.items():
-        cuts = load_cuts(file)
-        splits[split] = [_utterance_of(cut) for cut in cuts if not cut.recording.transforms]
-        problems += [
-            f"{cut.id}: augmented copy (its recording has transforms)"
-            for cut in cuts
-            if cut.recording.transforms
-        ]
+        splits[split] = list_cuts(load_cuts(file), problems)
     return CorpusListing("lhotse", language, splits, problems=problems)
 
 
-def list_table(
-    file: Path, split: str | None = None, required: tuple[str, ...] = REQUIRED
-) -> ListedSource:
+def list_cuts(cuts: Sequence[Cut], problems: list[str]) -> list[ListedUtterance]:
+    """List cuts; augmented copies become lines of `problems`."""
+    problems += [
+        f"{cut.id}: augmented copy (its recording has transforms)"
+        for cut in cuts
+        if cut.recording.transforms
+    ]
+    return [_utterance_of(cut) for cut in cuts if not cut.recording.transforms]
+
+
+def list_table(file: Path, split: str | None = None) -> ListedSource:
     """List the rows of a table, or those of one split.
 
     Rows without an `utt_id` are named by their paths. Of those, one that repeats an earlier row is
@@ -123,7 +126,7 @@ def list_table(
     Raises:
         ManifestError: the table cannot be read, lacks a required column or has an invalid row.
     """
-    table = read_table_rows(file, required if split is None else (*required, "split"))
+    table = read_table_rows(file, REQUIRED if split is None else (*REQUIRED, "split"))
     listed = ListedSource("table", columns=dict(table.columns))
     named: dict[str, tuple[int, ListedUtterance]] = {}
     disputed: set[str] = set()
@@ -151,10 +154,12 @@ def list_table(
 
 
 def _by_split(table: Path, language: str) -> CorpusListing:
-    listed = list_table(table, required=(*REQUIRED, "split"))
+    listed = list_table(table)
     splits: dict[Split, list[ListedUtterance]] = {}
     for one in listed.entries:
-        split = split_named(one.split, f"{table}:{one.line}")
+        split: Split = "train"
+        if "split" in listed.columns:
+            split = split_named(one.split, f"{table}:{one.line}")
         splits.setdefault(split, []).append(one.utterance)
     kind = table.suffix[1:].lower()
     return CorpusListing(kind, language, splits, problems=listed.problems)

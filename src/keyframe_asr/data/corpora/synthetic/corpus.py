@@ -19,7 +19,7 @@ from lhotse.supervision import AlignmentItem
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.corpora.learned_files import learn_files, notes_on_tokens
+from keyframe_asr.data.corpora.learned_files import learn_files, note_on_model, notes_on_tokens
 from keyframe_asr.data.corpora.preparation_options import DEFAULT_OPTIONS, PreparationOptions
 from keyframe_asr.data.corpora.summary import (
     CorpusSummary,
@@ -43,9 +43,11 @@ from keyframe_asr.data.corpora.synthetic.voices import (
     TRAIN_VOICES,
     voice_of,
 )
+from keyframe_asr.data.fitting_texts import fit_texts
 from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.forms import normaliser, words_of_form
+from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
 
 VERSION = "2"
@@ -181,8 +183,9 @@ def make_corpus(
                 if progress:
                     done = sum(map(len, splits.values()))
                     progress("speaking", done, sum(counts.values()))
-        config = texts.tokenizer_config(form) if texts else None
-        tokenizer = learn_files(splits["train"], config, out, progress) if config else None
+        tokenizer, stored, notes = None, None, list[str]()
+        if texts:
+            tokenizer, stored, notes = _learned(splits, texts, form, out, progress)
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,
@@ -190,14 +193,47 @@ def make_corpus(
             notes=[
                 "synthetic speech by espeak-ng; no voice occurs in two splits",
                 *_notes_on_missing_splits(recipe),
-                *(notes_on_tokens(tokenizer, config) if config else []),
+                *notes,
             ],
             language=recipe.tag,
             text_form=stored_form(form),
-            tokenizer=config.model_dump() if config else None,
+            tokenizer=stored,
+            model=str(texts.tokenizer or "") if texts else "",
+            statistics=texts is None or texts.features() is not None,
         )
         publish(out, summary, splits, replaced)
     return manifest_paths(out)
+
+
+def _learned(
+    splits: dict[str, list[MonoCut]],
+    texts: PreparationOptions,
+    form: TextForm,
+    out: Path,
+    progress: Callable[[str, int, int], None] | None,
+) -> tuple[Tokenizer, dict[str, str | int | None], list[str]]:
+    """Write tokenizer and statistics; returns the tokenizer, its description, and notes."""
+    config, trained = texts.tokenizer_config(form), texts.trained_tokenizer()
+    notes = _without_unknown(splits, trained, form) if trained else []
+    tokenizer = learn_files(
+        splits["train"], trained or config, out, progress, features=texts.features()
+    )
+    if trained:
+        return tokenizer, {"kind": trained.kind}, [*notes, *note_on_model(str(texts.tokenizer))]
+    stored = config.model_dump(exclude={"of_model"})
+    return tokenizer, stored, notes_on_tokens(tokenizer, config)
+
+
+def _without_unknown(
+    splits: dict[str, list[MonoCut]], tokenizer: Tokenizer, form: TextForm
+) -> list[str]:
+    """Take the utterances out of the splits that a tokenizer cannot spell, and say which."""
+    notes = []
+    for split, cuts in splits.items():
+        fitted = fit_texts(cuts, tokenizer, form, "keep")
+        splits[split] = [cut for cut in cuts if cut.id not in fitted.left_out]
+        notes += [f"{split}: {fitted.line}"] if fitted.left_out else []
+    return notes
 
 
 def _notes_on_missing_splits(recipe: SyntheticCorpus) -> list[str]:
