@@ -188,6 +188,6 @@ def test_every_corpus_has_its_reader() -> None:
     for name, corpus in CORPORA.items():
         module = importlib.import_module(f"keyframe_asr.data.corpora.{corpus.module}")
         taken = inspect.signature(getattr(module, corpus.reader)).parameters
-        assert {*corpus.options} - {"dev_speakers"} <= {*taken}, name
+        assert {*corpus.options} - {"dev_speakers", "dev_share"} <= {*taken}, name
         assert {*corpus.required} <= {*corpus.options}, name
     assert len(set(NAMES)) == len(NAMES)

@@ -179,7 +179,7 @@ def _utterance(cells: Mapping[str, str], line: int, table: Path) -> ListedUttera
     if not given:
         raise ManifestError(f"{where}: path is empty; fill it in")
     audio = _recording(table.parent, given)
-    path = PurePosixPath(given if os.path.isfile(audio) else given.replace("\\", "/"))
+    path = PurePosixPath(given if audio.name == Path(given).name else given.replace("\\", "/"))
     if path.name in ("", ".."):
         raise ManifestError(f"{where}: path '{path}' is a folder; give an audio file")
     # includes the folders, because the file name alone is rarely unique
