@@ -194,4 +194,4 @@ def test_real_tables(name: str, corpus_root: Path) -> None:
 
 
 AN4_DEV_SPEAKERS = ("fclc", "ffmm", "ftal", "mcsc", "mewl", "mmaf", "mmdg", "mtcv")
-"""As `recipes/an4_small.yaml` names them for the table, and as the published corpus has them drawn."""
+"""As `recipes/an4_small.yaml` names them for the table, and as the published corpus draws them."""
