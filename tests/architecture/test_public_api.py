@@ -8,7 +8,7 @@ CONTRACT = {
     "demo": set(),
     "prepare": {"CORPUS", "--source", "--out"},
     "train": {"RECIPE", "--out", "--set", "--resume"},
-    "evaluate": {"MODEL", "MANIFEST", "--decode", "--json"},
+    "evaluate": {"MODEL", "MANIFEST", "--decode", "--json", "--details", "--compare"},
     "transcribe": {"MODEL", "AUDIO", "--format", "--out", "--decode"},
     "inspect": {"MODEL", "AUDIO", "--out"},
 }
