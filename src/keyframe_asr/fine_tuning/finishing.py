@@ -14,6 +14,7 @@ from keyframe_asr.data.manifest import text
 from keyframe_asr.decoding.confidence import fit_scaling
 from keyframe_asr.decoding.lm.building import build_language_model
 from keyframe_asr.decoding.lm.packed import write_packed
+from keyframe_asr.decoding.lm.scoring import Unit
 from keyframe_asr.evaluation.calibration import TOLERANCE
 from keyframe_asr.evaluation.speech_check_fit import loosened_speech_check
 from keyframe_asr.evaluation.tuning import tune
@@ -123,14 +124,13 @@ def _trained(prepared: Prepared) -> StoredModel:
 
 
 def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
-    card = f"# {prepared.folder.name}\n\n`{model}`, fine-tuned with `keyframe fine-tune`.\n"
     config = stored.config.model_copy(update={"name": prepared.config.name})
     save_model_folder(
         model_folder(prepared.folder),
         stored.network,
         stored.tokenizer,
         config,
-        card,
+        f"# {config.name}\n",  # until the errors are known
         Storage(base=model, standalone=prepared.options.standalone),
         stored.language_model,
     )
@@ -142,7 +142,7 @@ def _tune(prepared: Prepared, folder: Path, dev: Sequence[Cut], progress: Progre
     form, tokenizer = recognizer.config.text_form, recognizer.tokenizer
     path = prepared.folder / LANGUAGE_MODEL
     texts = [text(cut) for cut in prepared.speech.train]
-    unit = "word" if separates_words(form, tokenizer) else "character"
+    unit: Unit = "word" if separates_words(form, tokenizer) else "character"
     write_packed(build_language_model(texts, tokenizer, form, unit=unit), path)
     tuned = tune(
         recognizer,

@@ -72,6 +72,7 @@ def find_replay(
         return Replay(load_manifest(files["train"]), load_manifest(files["dev"]))
     assert source is not None
     every = list(fit_texts(load_source(source).cuts, tokenizer, form).cuts)
+    every = [cut.with_id(f"replay-{cut.id}") for cut in every]  # names may be those of the data
     every.sort(key=_drawn)
     held = every[: min(len(every) // 4, MOST_MEASURED)]
     return Replay(

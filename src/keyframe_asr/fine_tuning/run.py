@@ -15,6 +15,7 @@ from lhotse.cut import Cut
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.evaluation.report import save_report
+from keyframe_asr.fine_tuning.card import write_card
 from keyframe_asr.fine_tuning.finishing import (
     ENCODINGS,
     LANGUAGE_MODEL,
@@ -117,6 +118,7 @@ def fine_tune(
         name = options.also_measure or "the replayed speech, held out"
         compared = comparison_report(before["other"], after.recognised["other"])
         report["also_measured"] = {"name": name, **compared}
+    write_card(model_folder(folder), prepared.config, report)
     save_report(report, folder / REPORT_FILE)
     _tidy(folder, options.keep_encodings)
     return FineTuned(model_folder(folder), report)

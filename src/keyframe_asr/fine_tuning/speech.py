@@ -37,7 +37,7 @@ class Speech:
     @property
     def hours(self) -> float:
         """Hours of the training recordings."""
-        return sum(cut.duration for cut in self.train) / 3600
+        return float(sum(cut.duration for cut in self.train)) / 3600
 
 
 def gather_speech(

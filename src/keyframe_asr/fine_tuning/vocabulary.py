@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from keyframe_asr.config.model import ModelFolderConfig
-from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.config.recipe import TokenizerConfig, TokenizerKind
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.io.model_folder import StoredModel, save_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
@@ -49,9 +50,9 @@ def extended(tokenizer: Tokenizer, texts: Iterable[str]) -> Tokenizer:
 
 
 def _with_pieces(content: bytes, letters: Sequence[str]) -> bytes:
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2  # needs protobuf, which tensorboard brings
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
     model.ParseFromString(content)
     least = min(piece.score for piece in model.pieces)
     for letter in letters:
@@ -66,7 +67,7 @@ def new_tokenizer(form: TextForm, texts: Sequence[str]) -> Tokenizer:
         return train_tokenizer(texts, TokenizerConfig())
     letters = {letter for text in texts for letter in text}
     size = min(LARGEST_NEW, sum(map(len, texts)) // TOKENS_PER_UNIT)
-    kind = "sentencepiece" if form.separation == "spaces" else "mixed"
+    kind: TokenizerKind = "sentencepiece" if form.separation == "spaces" else "mixed"
     config = TokenizerConfig(kind=kind, vocab_size=max(size, len(letters) + 8), model_type="bpe")
     return train_tokenizer(texts, config)
 

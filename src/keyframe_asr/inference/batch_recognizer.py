@@ -153,7 +153,9 @@ class BatchRecognizer:
             outputs: of the pretrained encoder for each recording (T, width), if they are known; it
                 does not run then.
         """
-        features = outputs or [torch.from_numpy(self._front_end(one)) for one in recordings]
+        features = list(outputs or ()) or [
+            torch.from_numpy(self._front_end(one)) for one in recordings
+        ]
         lengths = torch.tensor([len(one) for one in features])
         padded = pad_sequence(features, batch_first=True).to(self.device)
         known = outputs is not None

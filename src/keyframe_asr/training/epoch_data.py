@@ -87,6 +87,11 @@ class StageData:
         accumulate = self._recipe.training.accumulate
         return self.update_count * math.ceil(accumulate / self._processes.count)
 
+    @property
+    def store(self) -> Store:
+        """Source of the features."""
+        return self._store
+
     def open(self, encoder: PretrainedEncoder | None, log: TrainingLog) -> None:
         """Choose the source of features, and prepare it.
 

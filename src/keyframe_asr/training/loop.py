@@ -216,7 +216,9 @@ class _StageRun:
             self._stage,
             self._state,
             network,
-            lambda folder: save_stage_model(self._stage, network, self._run.source, folder),
+            lambda folder: save_stage_model(
+                self._stage, network, self._run.source, folder, self._data.store
+            ),
             keep_last=continues(self._stage) and not self._state.ready,
         )
         is_start = self._state.start_is_best

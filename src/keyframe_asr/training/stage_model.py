@@ -36,7 +36,11 @@ MAX_UTTERANCES = 200
 
 
 def save_stage_model(
-    stage: StageConfig, network: KeyframeNetwork, source: DataSource, folder: Path
+    stage: StageConfig,
+    network: KeyframeNetwork,
+    source: DataSource,
+    folder: Path,
+    store: Store | None = None,
 ) -> None:
     """Load the averaged weights of a stage into `network` and write its model folder.
 
@@ -45,9 +49,10 @@ def save_stage_model(
         network: network of the run.
         source: recipe and data of the run; the dev set is used for measurements.
         folder: folder of the stage.
+        store: features of the dev set; None computes them.
     """
     recipe, tokenizer = source.recipe, source.data.tokenizer
-    measured = network, tokenizer, source.features, source.data.dev
+    measured = network, tokenizer, store or source.features, source.data.dev
     network.load_state_dict(load_weights(averaged_weights(folder)))
     apply_stage(network, stage)
     config = ModelFolderConfig(
@@ -149,7 +154,8 @@ def _delays(
 ) -> list[float]:
     device = network.normalisation.mean.device
     features = store(cut).to(device)
-    encoded = network.encode(features[None], torch.tensor([len(features)], device=device))
+    lengths = torch.tensor([len(features)], device=device)
+    encoded = network.encode(features[None], lengths, pre_encoded=store.pre_encoded)
     greedy = greedy_aligned if network.keyframes_enabled else greedy_ctc
     found = greedy(encoded.head_log_probs, encoded.keyframes.lengths)[0]
     if [tokenizer.decode([token]) for token in found.tokens] != [word for word, _ in words]:
