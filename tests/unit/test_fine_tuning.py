@@ -1,0 +1,230 @@
+"""`keyframe fine-tune`: from recordings to a model folder and a report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fixtures.command_line import keyframe
+from fixtures.errors import refused
+from fixtures.random_model import random_model, save_random_model
+from fixtures.tone_corpus import random_texts, write_corpus
+from keyframe_asr import FineTuneOptions, fine_tune, load
+from keyframe_asr.config.recipe import TokenizerConfig
+from keyframe_asr.data.manifest import load_manifest
+from keyframe_asr.data.sources import load_source
+from keyframe_asr.errors import ManifestError, TrainingError
+from keyframe_asr.fine_tuning import run
+from keyframe_asr.fine_tuning.preparing import REPORT_FILE, Prepared, prepare, write_start
+from keyframe_asr.fine_tuning.vocabulary import extended, new_tokenizer
+from keyframe_asr.io.model_card import lacking_metadata
+from keyframe_asr.io.model_folder import CARD_FILE, load_model_folder
+from keyframe_asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer, train_tokenizer
+
+FAST = ("training.threads=1", "training.batch_seconds=20", "augment.spec_augment=0.0")
+
+
+def options(**given: Any) -> FineTuneOptions:
+    return FineTuneOptions(**{"epochs": 1, "overrides": list(FAST)} | given)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = {"train": random_texts(14, 1), "dev": random_texts(4, 2)}
+    return write_corpus(tmp_path_factory.mktemp("tones"), texts)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("model") / "model")
+
+
+def prepared(model: Path, train: Path, out: Path, **given: Any) -> Prepared:
+    return prepare(model, str(train), None, out, options(**given), lambda message: None)
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model_folder(folder).network.state_dict()
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_what_a_fine_tuning_leaves(corpus: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    chosen = options(learning_rate=2e-2, epochs=4)
+    done = fine_tune(model, corpus, out=out, options=chosen)
+    assert done.model == out / "model"
+    report = json.loads((out / REPORT_FILE).read_text())
+    assert report["recordings"] == 14 and report["dev"]["recordings"] == 4
+    assert report["start_is_kept"] is False
+    assert report["dev"]["after"] <= report["dev"]["before"]
+    assert list(report["dev"]["decode"]) == list(load(done.model).modes)
+    for row in report["dev"]["decode"].values():
+        assert row["difference"] == pytest.approx(row["after"] - row["before"])
+        low, high = row["difference_ci95"]
+        assert low <= row["difference"] <= high
+    worst = [row["errors"] for row in report["dev"]["worst"]]
+    assert worst == sorted(worst, reverse=True)
+    left = {path.name for path in out.iterdir()}
+    assert {"model", "data", "log.jsonl", "recipe.yaml", REPORT_FILE} <= left
+    assert not left & {"fine-tuning", "encodings", "start", "state.pt"}
+    assert lacking_metadata((done.model / CARD_FILE).read_text()) == ["license"]
+    assert load_model_folder(done.model).config.decoding is not None
+    again = fine_tune(model, corpus, out=out, options=replace(chosen, resume=True))
+    assert again.report == report
+
+
+def test_a_start_that_is_best_is_kept(corpus: Path, model: Path, tmp_path: Path) -> None:
+    done = fine_tune(model, corpus, out=tmp_path / "out", options=options(learning_rate=1e-12))
+    assert done.report["start_is_kept"] is True
+    assert done.report["dev"]["after"] == done.report["dev"]["before"]
+    assert equal(weights_of(done.model), weights_of(model))
+    held = load_file(done.model / "model.safetensors")
+    assert sum(one.numel() for one in held.values()) == 0  # its base holds all weights
+
+
+@pytest.mark.parametrize("step", ["train", "finish"])
+def test_resumed_ends_as_if_never_interrupted(
+    corpus: Path, model: Path, tmp_path: Path, step: str
+) -> None:
+    chosen = options(learning_rate=2e-2, epochs=2)
+    whole = fine_tune(model, corpus, out=tmp_path / "whole" / "m", options=chosen)
+    out = tmp_path / "again" / "m"
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(model, corpus, out=out, options=chosen)
+    with refused(TrainingError, out, "--resume"):
+        fine_tune(model, corpus, out=out, options=chosen)
+    resuming = replace(chosen, resume=True)
+    with refused(TrainingError, out, "epochs", 2, 3):
+        fine_tune(model, corpus, out=out, options=replace(resuming, epochs=3))
+    done = fine_tune(model, corpus, out=out, options=resuming)
+    assert equal(weights_of(done.model), weights_of(whole.model))
+    assert done.report["dev"] == whole.report["dev"]
+
+
+def test_other_files_are_not_overwritten(corpus: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with refused(TrainingError, tmp_path):
+        fine_tune(model, corpus, out=tmp_path, options=options())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_planning_writes_nothing(corpus: Path, model: Path, tmp_path: Path) -> None:
+    ran = keyframe("fine-tune", model, corpus, "--out", tmp_path / "out", "--plan", "--epochs", 7)
+    assert ran.exit_code == 0 and "epochs: 7" in ran.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def overlapping(corpus: Path, folder: Path) -> Path:
+    """A table of all recordings, which names no splits."""
+    table = folder / "all.tsv"
+    lines = [
+        f"{cut.recording.sources[0].source}\t{cut.supervisions[0].text}\n"
+        for cut in load_source(str(corpus)).cuts
+    ]
+    table.write_text("path\ttext\n" + "".join(lines))
+    return table
+
+
+def test_recordings_of_the_development_set_are_not_trained_on(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    found = prepare(model, f"{corpus}", f"{corpus}:dev", tmp_path / "out", options(), said.append)
+    assert len(found.speech.train) == 14 and len(found.speech.dev) == 4
+    both = prepare(
+        model, str(overlapping(corpus, tmp_path)), f"{corpus}:dev", tmp_path, options(), said.append
+    )
+    assert len(both.speech.train) == 14
+
+
+def test_texts_that_the_model_cannot_spell(corpus: Path, model: Path, tmp_path: Path) -> None:
+    rows = load_source(f"{corpus}:train").cuts
+    table = tmp_path / "table.tsv"
+
+    def write(texts: list[str]) -> None:
+        lines = [
+            f"{cut.recording.sources[0].source}\t{text}\n"
+            for cut, text in zip(rows, texts, strict=True)
+        ]
+        table.write_text("path\ttext\n" + "".join(lines))
+
+    write(["ABC", "ABQ"] + ["ABC"] * 12)
+    said: list[str] = []
+    kept = prepare(model, str(table), str(corpus) + ":dev", tmp_path, options(), said.append)
+    assert len(kept.speech.train) == 13
+    assert any("Q (1)" in line for line in said)
+    write(["XYZ"] * 14)
+    with refused(ManifestError, table, 14, "--vocabulary new"):
+        prepare(model, str(table), str(corpus) + ":dev", tmp_path, options(), said.append)
+    write(["XYZ"] * 6 + ["ABC"] * 8)
+    with refused(ManifestError, table, 8, 10):
+        prepare(model, str(table), str(corpus) + ":dev", tmp_path, options(), said.append)
+
+
+def test_an_extended_vocabulary_keeps_the_old_units() -> None:
+    old = CharacterTokenizer("ABC ")
+    assert extended(old, ["AB C"]).content() == old.content()
+    new = extended(old, ["ADÉ", "BD"])
+    assert new.encode("AB C") == old.encode("AB C")
+    assert [new.piece(token) for token in new.encode("DÉ")] == ["D", "É"]
+    texts = ["THE CAT SAT ON THE MAT", "A CAT", "THAT HAT"]
+    pieces = train_tokenizer(texts, TokenizerConfig(kind="sentencepiece", vocab_size=30))
+    grown = extended(pieces, ["CAFÉ", "ØRE"])
+    assert isinstance(grown, SentencePieceTokenizer)
+    assert all(grown.encode(one) == pieces.encode(one) for one in texts)
+    assert grown.decode(grown.encode("ÉT")) == "ÉT" and grown.unknown("ÉØ") == []
+    assert new_tokenizer(random_model().config.text_form, texts).unknown(texts[0]) == []
+
+
+def test_rows_of_new_units_are_added_to_the_old_ones(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.tsv"
+    cuts = load_source(f"{corpus}:train").cuts
+    lines = [f"{cut.recording.sources[0].source}\tABQ\n" for cut in cuts]
+    table.write_text("path\ttext\n" + "".join(lines))
+    found = prepared(model, table, tmp_path / "out", vocabulary="extend")
+    write_start(found)
+    old, new = weights_of(model), weights_of(found.start)
+    size = found.stored.tokenizer.vocab_size
+    assert found.tokenizer.vocab_size == size + 1
+    for name in ("inter_ctc.weight", "head.bias", "decoder.embedding.weight"):
+        assert torch.equal(new[name][:size], old[name]) and len(new[name]) == size + 1
+    assert all(torch.equal(new[name], one) for name, one in old.items() if "encoder1" in name)
+
+
+def test_replay_is_mixed_in_and_forgetting_measured(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    more = write_corpus(tmp_path / "more", {"train": random_texts(40, 9)})
+    chosen = options(replay=str(more), overrides=[*FAST])
+    done = fine_tune(model, corpus, out=tmp_path / "out", options=chosen)
+    mixed = load_manifest(tmp_path / "out" / "data" / "replay.jsonl.gz")
+    own = load_manifest(tmp_path / "out" / "data" / "train.jsonl.gz")
+    share = sum(cut.duration for cut in mixed) / sum(cut.duration for cut in [*mixed, *own])
+    assert 0.25 < share < 0.4
+    assert done.report["also_measured"]["recordings"] == 10
+
+
+def test_wrong_usage(corpus: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = keyframe("fine-tune", model, corpus, "--out", out, "--vocabulary", "other")
+    assert "--vocabulary" in ran.usage_error
+    ran = keyframe("fine-tune", model, corpus, "--out", out, "--set", "stages.0.epoch=3")
+    assert ran.exit_code == 1 and "epoch" in ran.stderr.splitlines()[-1]
+    assert not out.exists()
