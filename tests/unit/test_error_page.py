@@ -176,3 +176,4 @@ def test_the_command_writes_a_page(tmp_path: Path) -> None:
     data = data_of(page.read_text(encoding="utf-8"))
     assert list(data["modes"]) == ["ctc", "axe"] and len(data["audio"]) == 3
     assert all(one["groups"] for one in data["modes"].values())
+    assert [one["search"] for one in data["modes"].values()] == ["", ""]

@@ -166,6 +166,7 @@ def _mode(report: Mapping[str, Any], scored: Sequence[Details], mode: str) -> di
         "insertions": row["insertions"],
         "correct": sum(one["decode"][mode]["errors"] == 0 for one in scored),
         "rtf": row["rtf"],
+        "search": ", ".join(f"{name} {value}" for name, value in row["search"].items()),
         "substituted": [
             [expected, heard, count, spoken[expected]]
             for (expected, heard), count in found.substitutions[:MOST_CONFUSIONS]
