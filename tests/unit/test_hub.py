@@ -138,7 +138,7 @@ def test_a_process_of_its_own_reads_the_environment(
     hub: HubServer, folder: Path, tmp_path: Path
 ) -> None:
     hub.add("someone/random", folder)
-    program = "from keyframe_asr.io.model_folder import find_model; print(find_model('a/random'))"
+    program = "from keyframe_asr.io.model_location import find_model; print(find_model('a/random'))"
     environment = os.environ | {
         "HF_ENDPOINT": hub.address,
         "HF_HOME": str(tmp_path / "home"),

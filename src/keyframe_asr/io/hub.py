@@ -64,18 +64,45 @@ def fetch(model: str) -> Path:
     repository, revision = _repository(model)
     hub = require_hub(model)
     with hub_errors(model):
-        config = Path(hub.hf_hub_download(repository, "config.yaml", revision=revision))
+        cached = not _reaches(hub, repository, revision)
+        config = Path(
+            hub.hf_hub_download(
+                repository, "config.yaml", revision=revision, local_files_only=cached
+            )
+        )
         try:
             load_model_folder_config(config)  # before its weights are fetched
         except RecipeError as error:
             raise ModelError(
                 f"{model}: not a model for this version of keyframe-asr: {error}"
             ) from None
-        commit = config.parent.name  # one version of all files, even if the branch moves on
         folder = hub.snapshot_download(
-            repository, revision=commit, allow_patterns=list(MODEL_FILES)
+            repository,
+            revision=config.parent.name,  # the commit: all files are of one version
+            local_files_only=cached,
+            allow_patterns=list(MODEL_FILES),
         )
     return Path(folder)
+
+
+def _reaches(hub: ModuleType, repository: str, revision: str | None) -> bool:
+    """Ask the Hub for a model; False if the Hub cannot be reached.
+
+    A download would find out, but only after trying for half a minute.
+    """
+    from huggingface_hub import errors
+
+    try:
+        hub.HfApi().model_info(repository, revision=revision, timeout=10)
+    except errors.OfflineModeIsEnabled:
+        return False
+    except errors.HfHubHTTPError as error:
+        if error.response.status_code < 500:
+            raise
+        return False
+    except errors.HTTPError:  # no connection
+        return False
+    return True
 
 
 def require_hub(model: str) -> ModuleType:
