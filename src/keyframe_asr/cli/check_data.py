@@ -16,6 +16,7 @@ from keyframe_asr.io.atomic_write import write_whole
 if TYPE_CHECKING:
     from keyframe_asr.config.text_form import TextForm
     from keyframe_asr.data.checks.report import DataReport
+    from keyframe_asr.text.tokenizer import Tokenizer
 
 
 def check_data(
@@ -26,8 +27,8 @@ def check_data(
     ),
     tokenizer: str | None = typer.Option(
         None,
-        help="Model (folder or name) or folder of a prepared corpus, whose tokenizer splits the "
-        "texts; says what fine-tuning of that model would leave out. Default: count characters.",
+        help="Model, or folder of a prepared corpus, whose tokenizer splits the texts; also says "
+        "what fine-tuning of the model would leave out. Default: count characters.",
     ),
     language: str | None = typer.Option(
         None, help="Language of the texts as a tag, such as en. Default: guessed from the scripts."
@@ -53,21 +54,19 @@ def check_data(
     Decodes every recording. The exit code is 1 if there are errors, and 0 if there are only
     warnings and information.
     """
-    if twice := sorted({name for name in manifest if manifest.count(name) > 1}):
-        raise typer.BadParameter(f"{twice[0]} is given twice; give each split once")
+    _check_once(manifest)
     from rich.console import Console
 
     from keyframe_asr.data.checks.finding import Severity
     from keyframe_asr.data.checks.report import render, verdict
     from keyframe_asr.data.checks.run import check_manifests
-    from keyframe_asr.text.tokenizer import load_tokenizer
 
-    folder, model = _tokenizer_of(tokenizer) if tokenizer else (None, "")
+    folder, loaded, model = _tokenizer_of(tokenizer)
     with progress_shown("decoding") as progress:
         report = check_manifests(
             manifest,
             text_form=_text_form(language, text_form, folder),
-            tokenizer=load_tokenizer(folder) if folder else None,
+            tokenizer=loaded,
             model=model,
             subsampling_factor=subsampling_factor,
             workers=workers,
@@ -82,15 +81,23 @@ def check_data(
         raise KeyframeError(verdict(errors))
 
 
-def _tokenizer_of(given: str) -> tuple[Path, str]:
-    """Folder of a tokenizer, and the model that it belongs to; "" for that of a corpus."""
+def _check_once(manifests: list[str]) -> None:
+    if twice := sorted({name for name in manifests if manifests.count(name) > 1}):
+        raise typer.BadParameter(f"{twice[0]} is given twice; give each split once")
+
+
+def _tokenizer_of(given: str | None) -> tuple[Path | None, Tokenizer | None, str]:
+    """Folder of a tokenizer, the tokenizer, and its model; "" if it is that of a corpus."""
     from keyframe_asr.data.corpora.summary import read_summary
     from keyframe_asr.io.model_folder import CONFIG_FILE, find_model
+    from keyframe_asr.text.tokenizer import load_tokenizer
 
+    if given is None:
+        return None, None, ""
     if summary := read_summary(Path(given)):
-        return Path(given), summary.model
+        return Path(given), load_tokenizer(Path(given)), summary.model
     folder = Path(given) if Path(given).is_dir() else find_model(given)
-    return folder, given if (folder / CONFIG_FILE).is_file() else ""
+    return folder, load_tokenizer(folder), given if (folder / CONFIG_FILE).is_file() else ""
 
 
 def _text_form(language: str | None, name: str | None, folder: Path | None) -> TextForm | None:

@@ -183,9 +183,7 @@ def make_corpus(
                 if progress:
                     done = sum(map(len, splits.values()))
                     progress("speaking", done, sum(counts.values()))
-        tokenizer, stored, notes = None, None, list[str]()
-        if texts:
-            tokenizer, stored, notes = _learned(splits, texts, form, out, progress)
+        tokenizer, stored, notes = _learned(splits, texts, form, out, progress)
         summary = CorpusSummary(
             corpus=f"synthetic-{recipe.language}",
             fingerprint=mark,
@@ -198,8 +196,8 @@ def make_corpus(
             language=recipe.tag,
             text_form=stored_form(form),
             tokenizer=stored,
-            model=str(texts.tokenizer or "") if texts else "",
-            statistics=texts is None or texts.features() is not None,
+            model=str((texts or DEFAULT_OPTIONS).tokenizer or ""),
+            statistics=(texts or DEFAULT_OPTIONS).features() is not None,
         )
         publish(out, summary, splits, replaced)
     return manifest_paths(out)
@@ -207,12 +205,14 @@ def make_corpus(
 
 def _learned(
     splits: dict[str, list[MonoCut]],
-    texts: PreparationOptions,
+    texts: PreparationOptions | None,
     form: TextForm,
     out: Path,
     progress: Callable[[str, int, int], None] | None,
-) -> tuple[Tokenizer, dict[str, str | int | None], list[str]]:
+) -> tuple[Tokenizer | None, dict[str, str | int | None] | None, list[str]]:
     """Write tokenizer and statistics; returns the tokenizer, its description, and notes."""
+    if texts is None:
+        return None, None, []
     config, trained = texts.tokenizer_config(form), texts.trained_tokenizer()
     notes = _without_unknown(splits, trained, form) if trained else []
     tokenizer = learn_files(
