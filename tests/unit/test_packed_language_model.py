@@ -311,6 +311,8 @@ def test_the_command_writes_what_the_suffix_says_and_converts(tmp_path: Path) ->
     assert [set(order) for order in found] == [set(order) for order in wanted]
     assert keyframe("language-model", text, "--out", packed, "--order", 2).exit_code == 0
     assert read_origin(packed) == Origin("word", ("text.txt",))
+    assert keyframe("language-model", packed, "--out", packed).exit_code == 0
+    assert read_origin(packed) == Origin("word", ("text.txt",))
 
 
 def test_the_command_prunes_to_a_size(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from keyframe_asr.decoding.lm.arpa import NgramModel
+    from keyframe_asr.decoding.lm.packed import Origin
     from keyframe_asr.decoding.lm.scoring import Unit
     from keyframe_asr.inference.recognizer import Recognizer
 
@@ -28,53 +29,63 @@ MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".ngram")
 BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
 
+Texts = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="TEXT",
+        help="Text files with one sentence per line, or manifests (.jsonl.gz, .tsv) with "
+        "transcripts; or language models (.arpa, .arpa.gz, .ngram) to convert, prune or mix.",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="File to write: FILE.ngram (packed) or FILE.arpa.")]
+Order = Annotated[int, typer.Option(min=1, max=10, help="Length of the longest n-gram.")]
+UnitOption = Annotated[
+    Literal["word", "character", "token"] | None,
+    typer.Option(
+        help="Unit of the n-grams. Default: character for a --model whose text form has no "
+        "spaces, else word."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Recognition model whose text normalisation is applied, and that must be able to "
+        "write the words; --unit token also uses its tokens."
+    ),
+]
+MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Prune to this size as a packed file, such as 2MB. Default: 8MB for FILE.ngram, "
+        "no pruning for FILE.arpa.",
+    ),
+]
+Shares = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B...",
+        help="Make a model of each TEXT and mix them with these shares, such as 3,1. Default: "
+        "one model of all.",
+    ),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Text and licence to name in FILE.ngram; repeat for more. Default: the file names."
+    ),
+]
+
+
 def language_model(
-    text: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="TEXT",
-            help="Text files with one sentence per line, or manifests (.jsonl.gz, .tsv) with "
-            "transcripts; or language models (.arpa, .arpa.gz, .ngram) to convert, prune or mix.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="File to write: FILE.ngram (packed) or FILE.arpa.")],
-    order: Annotated[int, typer.Option(min=1, max=10, help="Length of the longest n-gram.")] = 3,
-    unit: Annotated[
-        Literal["word", "character", "token"] | None,
-        typer.Option(
-            help="Unit of the n-grams. Default: character for a --model whose text form has no "
-            "spaces, else word."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Recognition model whose text normalisation is applied, and that must be able to "
-            "write the words; --unit token also uses its tokens."
-        ),
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Prune to this size as a packed file, such as 2MB. Default: 8MB for FILE.ngram, "
-            "no pruning for FILE.arpa.",
-        ),
-    ] = None,
-    shares: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B...",
-            help="Make a model of each TEXT and mix them with these shares, such as 3,1. Default: "
-            "one model of all.",
-        ),
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Text and licence to name in FILE.ngram; repeat for more. Default: the file names."
-        ),
-    ] = None,
+    text: Texts,
+    out: Out,
+    order: Order = 3,
+    unit: UnitOption = None,
+    model: Model = None,
+    max_size: MaxSize = None,
+    shares: Shares = None,
+    source: Sources = None,
 ) -> None:
     """Make an n-gram language model from text, or convert, prune or mix models.
 
@@ -90,7 +101,7 @@ def language_model(
     from keyframe_asr.decoding.lm.arpa import write_arpa
     from keyframe_asr.decoding.lm.building import unit_of_form
     from keyframe_asr.decoding.lm.mixing import mixed
-    from keyframe_asr.decoding.lm.packed import Origin, write_packed
+    from keyframe_asr.decoding.lm.packed import write_packed
     from keyframe_asr.decoding.lm.pruning import pruned_to_size
     from keyframe_asr.inference.recognizer import load
 
@@ -102,13 +113,24 @@ def language_model(
     whole = mixed(models, weights) if weights else models[0]
     found = whole if limit is None else pruned_to_size(whole, limit)
     if packed:
-        write_packed(found, out, Origin(unit, tuple(source or [path.name for path in text])))
+        write_packed(found, out, _origin(text, unit, source))
     else:
         write_arpa(found, out)
     sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(found.orders, 1))
     before = sum(map(len, whole.orders))
     pruned = f", pruned from {before} n-grams" if found is not whole else ""
     typer.echo(f"{out}: {sizes}, {out.stat().st_size} bytes{pruned}")
+
+
+def _origin(text: list[Path], unit: Unit | None, source: list[str] | None) -> Origin:
+    """Name the sources, by default those that packed models name, and the names of other files."""
+    from keyframe_asr.decoding.lm.packed import Origin, is_packed, read_origin
+
+    origins = [
+        read_origin(path) if is_packed(path) else Origin(unit, (path.name,)) for path in text
+    ]
+    sources = [one for origin in origins for one in origin.sources]
+    return Origin(unit or origins[0].unit, tuple(source or sources))
 
 
 def _is_model(path: Path) -> bool:
