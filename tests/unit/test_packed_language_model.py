@@ -36,8 +36,8 @@ from keyframe_asr.decoding.lm.packed import (
     write_packed,
 )
 from keyframe_asr.errors import ManifestError, ModelError
-from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.scorer_files import ScorerFiles
+from keyframe_asr.inference.search import Search
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from reference.ngram import entries, log10
 
@@ -220,10 +220,8 @@ def test_a_search_reads_packed_models_by_their_first_bytes(tmp_path: Path) -> No
     tokens = [recognizer.tokenizer.encode(" ".join(words)) for words in sentences(40, seed=7)]
     scores = []
     for name in ("model.any", "model.arpa"):
-        options = RecognitionOptions(
-            decode="ctc", beam=4, language_model=tmp_path / name, language_model_weight=0.5
-        )
-        scores.append(files.fusion(options).score(tokens, torch.device("cpu")))
+        search = Search("ctc", 4, language_model=tmp_path / name, language_model_weight=0.5)
+        scores.append(files.fusion(search).score(tokens, torch.device("cpu")))
     assert scores[0].tolist() == pytest.approx(scores[1].tolist(), abs=0.3)
     assert scores[0].std() > 1
 
