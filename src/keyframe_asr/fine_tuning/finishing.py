@@ -124,6 +124,9 @@ def _trained(prepared: Prepared) -> StoredModel:
 
 
 def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
+    """Write the model folder, with new matrices as 8-bit integers: they change no more errors than
+    chance (docs/adr/0022-base-models.md)."""
+    matrices = [name for name, _ in stored.network.named_parameters()]
     config = stored.config.model_copy(update={"name": prepared.config.name})
     save_model_folder(
         model_folder(prepared.folder),
@@ -131,7 +134,7 @@ def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
         stored.tokenizer,
         config,
         f"# {config.name}\n",  # until the errors are known
-        Storage(base=model, standalone=prepared.options.standalone),
+        Storage(matrices, base=model, standalone=prepared.options.standalone),
         stored.language_model,
     )
 
