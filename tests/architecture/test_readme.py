@@ -63,14 +63,22 @@ def mentioned_commands() -> Iterator[tuple[str, str]]:
                 yield name_of(page), line
 
 
+CONTINUED = DOCS / "guides" / "python.md"
+"""A page whose blocks build on those before."""
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The Python examples of a page, each of which runs by itself."""
+    found = re.findall(r"^```python\n(.*?)^```", MARKDOWN[page], flags=re.MULTILINE | re.DOTALL)
+    return ["".join(found)] if page == CONTINUED else found
+
+
 BLOCKS = [
     pytest.param(block, id=f"{name_of(page)}-{number}")
     for page in EXAMPLES
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```", MARKDOWN[page], flags=re.MULTILINE | re.DOTALL)
-    )
+    for number, block in enumerate(python_blocks(page))
 ]
-NEEDS = re.compile(r"lm\.arpa|recordings\b|runs/")
+NEEDS = re.compile(r"lm\.arpa|recordings\b|runs/|data/")
 """What the folder of the examples lacks."""
 
 QUICK = sorted(

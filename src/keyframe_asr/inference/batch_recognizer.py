@@ -226,7 +226,7 @@ class BatchRecognizer:
             frames,
             encoder_frame_seconds(self.network.subsampling.factor),
             duration,
-            self._piece,
+            self.piece,
             self.config.emission_delay_seconds,
             audio.levels[row] if audio.levels else None,
         )
@@ -262,7 +262,8 @@ class BatchRecognizer:
         found = speech_regions(self.network, encoded, frame_seconds)
         return tuple(non_speech_frames(regions, check) for regions in found)
 
-    def _piece(self, token: int) -> str:
+    def piece(self, token: int) -> str:
+        """Return the display form of a token id."""
         return UNKNOWN_TEXT if token == UNKNOWN else self.tokenizer.piece(token)
 
 

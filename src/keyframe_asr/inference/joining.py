@@ -61,10 +61,10 @@ def join_segments(
             before = segments[-1].tokens
             finishing = _finishing(before, kept)
             if finishing:
-                segments[-1] = _spoken([*before, *kept[:finishing]], separation)
+                segments[-1] = spoken([*before, *kept[:finishing]], separation)
                 kept = kept[finishing:]
         if kept:
-            segments.append(_spoken(kept, separation))
+            segments.append(spoken(kept, separation))
             within.append(part.bounds.continued)
     return Transcript(
         text=_joined(segments, within, separation),
@@ -76,7 +76,7 @@ def join_segments(
     )
 
 
-def _spoken(tokens: list[Token], separation: Separation) -> Segment:
+def spoken(tokens: list[Token], separation: Separation) -> Segment:
     """Return the segment of these tokens, whose text must not be empty."""
     words = _text(tokens).split()
     text = mixed_text(words) if separation == "mixed" else " ".join(words)
@@ -91,13 +91,16 @@ def _text(tokens: Sequence[Token]) -> str:
 def _finishing(before: Sequence[Token], after: Sequence[Token]) -> int:
     """Return how many tokens after a cut belong to the word begun before it."""
     for number, (one, other) in enumerate(pairwise([before[-1], *after])):
-        joint = _at_joint(one, other)
-        separate = any(map(str.isspace, joint)) or any(map(is_unspaced, joint))
-        if other.start - before[-1].start > LONGEST_REST_SECONDS or (
-            separate and not joins_previous(joint[1], joint[0])
-        ):
+        if other.start - before[-1].start > LONGEST_REST_SECONDS or words_part(one, other):
             return number
     return len(after)
+
+
+def words_part(one: Token, other: Token) -> bool:
+    """True if a word ends between two successive tokens."""
+    joint = _at_joint(one, other)
+    separate = any(map(str.isspace, joint)) or any(map(is_unspaced, joint))
+    return separate and not joins_previous(joint[1], joint[0])
 
 
 def _in_recording(tokens: Sequence[Token], bounds: SegmentBounds, duration: float) -> list[Token]:
@@ -152,7 +155,7 @@ def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
 
 def _ended_by(segment: Segment, limit: float, separation: Separation) -> Segment:
     """Limit the ends of a segment's tokens to the start of the next segment."""
-    return _spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens], separation)
+    return spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens], separation)
 
 
 def _joined(segments: Sequence[Segment], within: Sequence[bool], separation: Separation) -> str:
