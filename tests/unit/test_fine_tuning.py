@@ -208,6 +208,29 @@ def test_rows_of_new_units_are_added_to_the_old_ones(
     assert all(torch.equal(new[name], one) for name, one in old.items() if "encoder1" in name)
 
 
+def test_errors_count_letters_that_the_model_lacks(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    cuts = load_source(f"{corpus}:train").cuts
+    table = tmp_path / "table.tsv"
+    lines = [f"{cut.recording.sources[0].source}\tÀ\n" for cut in cuts]
+    table.write_text("path\ttext\n" + "".join(lines))
+    chosen = options(vocabulary="extend", learning_rate=1e-12)
+    done = fine_tune(model, table, f"{corpus}:dev", out=tmp_path / "out", options=chosen)
+    assert done.report["start_is_kept"] is True
+    first = load_manifest(tmp_path / "out" / "data" / "train.jsonl.gz")[0]
+    assert first.supervisions[0].text == "À"
+
+
+@pytest.mark.parametrize("keyframes", [True, False])
+def test_models_with_and_without_keyframes(corpus: Path, tmp_path: Path, keyframes: bool) -> None:
+    model = save_random_model(tmp_path / "model", keyframes)
+    chosen = options(learning_rate=2e-2, epochs=3)
+    done = fine_tune(model, corpus, out=tmp_path / "out", options=chosen)
+    assert load_model_folder(done.model).config.keyframes is keyframes
+    assert ("axe" in done.report["dev"]["decode"]) is keyframes
+
+
 def test_replay_is_mixed_in_and_forgetting_measured(
     corpus: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -87,7 +87,8 @@ def finish(
             return _finished(folder, found, False)
     say("the development set did not improve; the model is kept as it was")
     _save(prepared, prepared.stored, model)
-    measurement = Measurement(load(folder), prepared.folder / ENCODINGS)
+    form = prepared.config.text_form
+    measurement = Measurement(load(folder), prepared.folder / ENCODINGS, form)
     return _finished(folder, recognise_sets(measurement, sets, "after", progress), True)
 
 

@@ -103,6 +103,7 @@ class Measurement:
     Args:
         recognizer: the model.
         encodings: folder for the outputs.
+        form: form of the texts that are compared; None is the model's.
 
     Attributes:
         confidences: of each decode mode, with True for each token that is right. Their scaling is
@@ -110,8 +111,11 @@ class Measurement:
         speech: what the default mode recognised, without the speech check.
     """
 
-    def __init__(self, recognizer: Recognizer, encodings: Path) -> None:
+    def __init__(
+        self, recognizer: Recognizer, encodings: Path, form: TextForm | None = None
+    ) -> None:
         self.recognizer = recognizer
+        self._form = form or recognizer.config.text_form
         self.confidences: dict[DecodeMode, list[tuple[float, bool]]] = {}
         self.speech: list[RecognisedRecording] = []
         self._store: EncodedStore | None = None
@@ -146,7 +150,7 @@ class Measurement:
         if self._store is not None:
             self._store.prepare(cuts, say)
         recognizer = self.recognizer
-        form, modes = recognizer.config.text_form, recognizer.modes
+        form, modes = self._form, recognizer.modes
         found = Recognised([], [], {mode: [] for mode in modes}, recognizer.default_mode, form)
         for mode in modes:
             recognizer.prepare(mode)
@@ -168,7 +172,7 @@ class Measurement:
         """Texts of a batch in a mode, in the form of the model."""
         recognizer = self.recognizer
         tokenizer = recognizer.tokenizer
-        normalise = normaliser(recognizer.config.text_form)
+        normalise = normaliser(self._form)
         targets = [tuple(tokenizer.encode(reference)) for reference in references]
         decoded = list(zip(*recognizer.hypotheses(encoded, mode), strict=True))
         rows = self.confidences.setdefault(mode, [])

@@ -131,10 +131,11 @@ def _before(
     path = prepared.folder / "before.json"
     if path.is_file():
         stored = parse_json(path.read_text(encoding="utf-8"))
-        form = prepared.stored.config.text_form
+        form = prepared.config.text_form
         return {name: Recognised(**values, form=form) for name, values in stored.items()}
     recognizer = Recognizer(prepared.stored)
-    measurement = Measurement(recognizer, prepared.folder / ENCODINGS)
+    form = prepared.config.text_form
+    measurement = Measurement(recognizer, prepared.folder / ENCODINGS, form)
     found = recognise_sets(measurement, sets, "before", progress)
     described = {name: asdict(one) for name, one in found.items()}
     for one in described.values():

@@ -86,8 +86,7 @@ def fitting(
     for name, one in zip(names, fitted, strict=True):
         _check(name, one)
         if one.line:
-            advice = "; --vocabulary extend adds what is missing" if one.lost else ""
-            say(f"{name}: {one.line}{advice}")
+            say(f"{name}: {one.line}" + ("; see --vocabulary" if one.lost else ""))
     if len(fitted[0].cuts) < FEWEST:
         raise ManifestError(
             f"{names[0]}: {len(fitted[0].cuts)} recordings are too few to fine-tune; give at least "
