@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from keyframe_asr.evaluation.report import empty_table
 from keyframe_asr.fine_tuning.measuring import Recognised
@@ -42,22 +43,14 @@ def comparison_report(before: Recognised, after: Recognised) -> dict[str, Any]:
 def show(report: Mapping[str, Any], console: Console) -> None:
     """Print the report for people."""
     dev = report["dev"]
-    parts: list[Table | str] = [_table(dev, f"errors on the development set ({dev['unit']})")]
+    parts: list[Table | Text] = [_table(dev, f"errors on the development set ({dev['unit']})")]
     if report["also_measured"] is not None:
         other = report["also_measured"]
         parts.append(_table(other, f"errors on {other['name']} ({other['unit']})"))
-    if worst := dev["worst"]:
-        table = empty_table(
-            f"the {len(worst)} recordings with the most errors",
-            ("recording", "text", "recognised", "errors"),
-            texts=3,
-        )
-        for column in table.columns[1:3]:
-            column.no_wrap, column.overflow = False, "fold"
-        for row in worst:
-            table.add_row(row["name"], row["reference"], row["hypothesis"], str(row["errors"]))
-        parts.append(table)
-    console.print(Group(*parts))
+    for row in dev["worst"]:
+        lines = f"{row['name']}: {row['errors']} errors", row["reference"], row["hypothesis"]
+        parts.append(Text("\n    ".join(lines)))
+    console.print(Group(*parts), soft_wrap=True)
 
 
 def _table(measured: Mapping[str, Any], title: str) -> Table:
