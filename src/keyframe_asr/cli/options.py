@@ -120,6 +120,7 @@ def _range(parameter: Any) -> tuple[float | None, float | None]:
 
 
 def repeated_decode(default: str) -> Any:
+    """Return the option `--decode` that takes several modes; `default` is for the help."""
     return typer.Option(
         "--decode",
         metavar=f"<{'|'.join(DECODE_MODES)}>",
