@@ -1,4 +1,4 @@
-"""What the shipped models write of fixed recordings, short ones in every decode mode.
+"""What the shipped models write of fixed recordings by default, short ones also in every mode.
 
 `python tests/golden/shipped_models.py` rewrites `tests/golden/shipped_models.json`; rewrite it only
 when a model or its `config.yaml` is changed.
@@ -63,15 +63,18 @@ def recorded(model: str, root: Path) -> Iterator[tuple[str, Path]]:
 def written(
     model: str, named: Iterable[tuple[str, Path | npt.NDArray[np.float32]]], modes: int | None
 ) -> dict[str, list[str]]:
-    """Names of the recordings, and what a model writes of each in its first decode modes."""
+    """Names of the recordings, and what a model writes of each by default and in its first modes.
+
+    `default_mode` is the mode of the default; every mode is decoded with its stored search.
+    """
     import keyframe_asr
 
     recognizer = keyframe_asr.load(model, "cpu")
     names, recordings = zip(*named, strict=True)
-    return {"names": list(names)} | {
-        mode: [one.text for one in recognizer.transcribe_batch(recordings, mode)]
-        for mode in recognizer.modes[:modes]
-    }
+    found = {"names": list(names), "default_mode": [recognizer.default_mode]}
+    for key, mode in [("default", None), *((mode, mode) for mode in recognizer.modes[:modes])]:
+        found[key] = [one.text for one in recognizer.transcribe_batch(recordings, mode)]
+    return found
 
 
 if __name__ == "__main__":

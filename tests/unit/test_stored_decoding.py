@@ -34,7 +34,7 @@ STORED = DecodingConfig(
             token_bonus=1.5,
             ctc_weight=0.2,
         ),
-        "ctc": SearchConfig(language_model=True, language_model_weight=4.0),
+        "ctc": SearchConfig(beam=12, language_model=True, language_model_weight=4.0),
         "rescore": SearchConfig(beam=5, decoder_weight=0.9),
         "axe": SearchConfig(beam=4, token_bonus=1.0),
     },
@@ -117,7 +117,7 @@ def test_the_model_fills_in_what_is_not_given(folder: Path) -> None:
 
 def test_each_mode_has_its_own_search(folder: Path) -> None:
     own = folder / "model" / LANGUAGE_MODEL
-    assert searched(folder, decode="ctc") == Search("ctc", 10, 1, own, 4.0)
+    assert searched(folder, decode="ctc") == Search("ctc", 12, 1, own, 4.0)
     rescored = searched(folder, decode="rescore")
     assert (rescored.beam, rescored.decoder_weight, rescored.language_model) == (5, 0.9, None)
     head = searched(folder, decode="axe")

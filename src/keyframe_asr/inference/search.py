@@ -128,7 +128,9 @@ def search_of(
 def _beam(mode: DecodeMode, stored: SearchConfig, needs_search: bool, nbest: int) -> int:
     """Return the beam width if none is given."""
     usual = 1 if mode in GREEDY_MODES else DEFAULT_BEAM
-    beam = stored.beam or usual
+    # a first pass whose language model is left out finds no more with a beam
+    only_for_it = stored.language_model and not needs_search and mode in GREEDY_MODES
+    beam = usual if only_for_it else stored.beam or usual
     return max(DEFAULT_BEAM if beam == 1 and needs_search else beam, nbest)
 
 
