@@ -200,6 +200,8 @@ class FineTuningCaseConfig(Strict):
     test: SpeechConfig
     forgetting: SpeechConfig | None = None
     """Speech like that on which the model was trained before; measured with the first seed."""
+    replay: str | None = None
+    """Other speech that is mixed in: a manifest or `synthetic`."""
     set: list[str] = Field(default_factory=list)
     """KEY=VALUE for the recipe of the fine-tuning."""
 

@@ -24,13 +24,18 @@ from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, save_manifest, speaker, text
 from keyframe_asr.fine_tuning.options import FineTuneOptions
 from keyframe_asr.fine_tuning.run import FineTuned, fine_tune
+from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import load
+from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.text.forms import normaliser
 from research.definition import FineTuningCaseConfig, FineTuningDefinition, SpeechConfig
 from research.measurement import Measurement
 from research.recognition import recognise, weights_digest
 
 FIRST_SEED = 1
+
+MODES: tuple[DecodeMode, ...] = ("axe", "ctc", "joint")
+"""Decode modes that are measured, as far as a model has them, besides its default."""
 
 
 class FineTuningStudy:
@@ -48,6 +53,7 @@ class FineTuningStudy:
         self.definition, self.folder = definition, folder
         self._device = device
         self._digest = functools.cache(weights_digest)
+        self._earlier = functools.cache(self._recognised_before)
 
     def measurements(self, seeds: int) -> list[Measurement]:
         """Return the models as they were, then all cases with the first seed, and so on."""
@@ -83,7 +89,7 @@ class FineTuningStudy:
     def _measure(self, case: FineTuningCaseConfig, seed: int) -> dict[str, Any]:
         given = list(chosen(case.train, seed))
         texts = [text(cut) for cut in given]
-        done, used = self._fine_tune(case, seed, given)
+        done, used = self.fine_tune(case, seed)
         found = self._recognised(str(done.model), case.test, texts, seed)
         found |= used | {
             "minutes": sum(cut.duration for cut in given) / 60,
@@ -96,34 +102,40 @@ class FineTuningStudy:
         }
         if case.forgetting is not None and seed == FIRST_SEED:
             found["forgetting"] = {
-                when: self._recognised(model, case.forgetting, (), FIRST_SEED)
-                for when, model in (("before", case.model), ("after", str(done.model)))
+                "before": self._earlier(case.model, case.forgetting.model_dump_json()),
+                "after": self._recognised(str(done.model), case.forgetting, (), FIRST_SEED),
             }
         return found
 
-    def _fine_tune(
-        self, case: FineTuningCaseConfig, seed: int, given: list[Cut]
-    ) -> tuple[FineTuned, dict[str, Any]]:
-        """Fine-tune; returns the seconds that it took, too, which are of the last run only."""
-        described = json.dumps([case.train.model_dump(), case.model, case.set, _plans()])
+    def fine_tune(self, case: FineTuningCaseConfig, seed: int) -> tuple[FineTuned, dict[str, Any]]:
+        """Fine-tune, unless that is done already; returns the seconds that it took, too.
+
+        Raises:
+            KeyframeError: as in `fine_tuning.run.fine_tune`.
+        """
+        described = json.dumps(self._measurement(case, seed).setting)
         mark = hashlib.blake2b(described.encode(), digest_size=4).hexdigest()
         folder = self.folder / f"{case.name}-seed{seed}-{mark}"
         folder.mkdir(parents=True, exist_ok=True)
         encodings = self.folder.parent / "encodings"  # shared by all studies
         options = FineTuneOptions(
-            overrides=[f"seed={seed}", f"training.encodings={encodings}", *case.set], resume=True
+            replay=case.replay,
+            overrides=[f"seed={seed}", f"training.encodings={encodings}", *case.set],
+            resume=True,
         )
-        with FileLock(folder / ".study.lock"):
-            manifest = folder / "train.jsonl.gz"
+        manifest, seconds = folder / "train.jsonl.gz", folder / "seconds.json"
+        with FileLock(folder / ".study.lock"):  # another process may measure the same study
             if not manifest.is_file():
-                save_manifest(given, manifest)
+                save_manifest(chosen(case.train, seed), manifest)
             wall, cpu = time.perf_counter(), time.process_time()
             done = fine_tune(case.model, manifest, out=folder / "run", options=options)
-            used = {
-                "fine_tuning_seconds": round(time.perf_counter() - wall, 1),
-                "fine_tuning_cpu_seconds": round(time.process_time() - cpu, 1),
-            }
-        return done, used
+            if not seconds.is_file():
+                used = {
+                    "fine_tuning_seconds": round(time.perf_counter() - wall, 1),
+                    "fine_tuning_cpu_seconds": round(time.process_time() - cpu, 1),
+                }
+                write_whole(seconds, json.dumps(used))
+        return done, json.loads(seconds.read_text(encoding="utf-8"))
 
     def _recognised(
         self, model: str, speech: SpeechConfig, training: Iterable[str], seed: int
@@ -133,15 +145,20 @@ class FineTuningStudy:
         cuts = list(chosen(speech, seed))
         references = [text(cut) for cut in cuts]
         recordings = [read_samples(cut) for cut in cuts]
-        modes = recognizer.modes
-        found = recognise(recognizer, recordings, references, modes, as_shipped=True)
         decoding = recognizer.config.decoding
+        default = recognizer.modes[0] if decoding is None else decoding.mode
+        modes = [mode for mode in recognizer.modes if mode in (*MODES, default)]
+        found = recognise(recognizer, recordings, references, modes, as_shipped=True)
         normalise = normaliser(recognizer.config.text_form)
         known = {normalise(one) for one in training}
         return found | {
-            "default": modes[0] if decoding is None else decoding.mode,
+            "default": default,
             "seen": [normalise(one) in known for one in references],
         }
+
+    def _recognised_before(self, model: str, speech: str) -> dict[str, Any]:
+        """The same of a model as it was, by the JSON of the recordings."""
+        return self._recognised(model, SpeechConfig.model_validate_json(speech), (), FIRST_SEED)
 
 
 def chosen(speech: SpeechConfig, seed: int) -> list[Cut]:
