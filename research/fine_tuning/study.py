@@ -145,8 +145,7 @@ class FineTuningStudy:
         cuts = list(chosen(speech, seed))
         references = [text(cut) for cut in cuts]
         recordings = [read_samples(cut) for cut in cuts]
-        decoding = recognizer.config.decoding
-        default = recognizer.modes[0] if decoding is None else decoding.mode
+        default = recognizer.default_mode
         modes = [mode for mode in recognizer.modes if mode in (*MODES, default)]
         found = recognise(recognizer, recordings, references, modes, as_shipped=True)
         normalise = normaliser(recognizer.config.text_form)
