@@ -1,7 +1,7 @@
 """What the shipped models write of fixed recordings by default, short ones also in every mode.
 
-`python tests/golden/shipped_models.py` rewrites `tests/golden/shipped_models.json`; rewrite it only
-when a model or its `config.yaml` is changed.
+`python tests/golden/shipped_models.py [MODEL ...]` rewrites `tests/golden/shipped_models.json`, for
+some models or all; rewrite it only when a model or its `config.yaml` is changed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ import numpy as np
 import numpy.typing as npt
 
 GOLDEN = Path(__file__).with_suffix(".json")
-CORPORA = {"an4-small": "an4", "english-l2": "speechocean762", "mandarin": "aishell_sample"}
+CORPORA = {
+    "an4": "an4",
+    "an4-small": "an4",
+    "english-l2": "speechocean762",
+    "mandarin": "aishell_sample",
+}
 RECORDINGS = 2
 """Of each corpus, spread over its test part."""
 
+LETTERS_AND_NUMBERS = [
+    ("two five nine", "en-us+m3"),
+    ("ENTER R U B", "en-us+f2"),
+    ("erase", "en-us+m1"),
+]
 SYNTHESISED = {
-    "an4-small": [
-        ("two five nine", "en-us+m3"),
-        ("ENTER R U B", "en-us+f2"),
-        ("erase", "en-us+m1"),
-    ],
+    "an4": LETTERS_AND_NUMBERS,
+    "an4-small": LETTERS_AND_NUMBERS,
     "demo": [("三七", "cmn+f3"), ("打开", "cmn+m2"), ("九零一", "cmn+m5")],
     "english-l2": [
         ("the weather is nice today", "en-us+m3"),
@@ -79,8 +86,10 @@ def written(
 
 if __name__ == "__main__":
     corpora = Path(os.environ["KEYFRAME_DATA"])
-    found = {}
-    for model in SYNTHESISED:
+    chosen = sys.argv[1:] or list(SYNTHESISED)
+    kept = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    found = {model: kept[model] for model in SYNTHESISED if model in kept}
+    for model in chosen:
         found[model] = {"synthesised": written(model, synthesised(model), None)}
         found[model]["long"] = written(model, long(model), 1)
         if model in CORPORA:
