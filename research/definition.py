@@ -196,7 +196,9 @@ class FineTuningCaseConfig(Strict):
     model: str
     """Folder or name."""
     train: SpeechConfig
-    """What is given to fine-tuning, which takes its development set from it."""
+    """What is given to fine-tuning."""
+    dev: SpeechConfig | None = None
+    """Its development set; `null`: fine-tuning takes it from `train`."""
     test: SpeechConfig
     forgetting: SpeechConfig | None = None
     """Speech like that on which the model was trained before; measured with the first seed."""

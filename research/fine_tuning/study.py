@@ -87,7 +87,7 @@ class FineTuningStudy:
         )
 
     def _measure(self, case: FineTuningCaseConfig, seed: int) -> dict[str, Any]:
-        given = list(chosen(case.train, seed))
+        given = [cut for cuts in _given(case, seed).values() for cut in cuts]
         texts = [text(cut) for cut in given]
         done, used = self.fine_tune(case, seed)
         found = self._recognised(str(done.model), case.test, texts, seed)
@@ -123,12 +123,13 @@ class FineTuningStudy:
             overrides=[f"seed={seed}", f"training.encodings={encodings}", *case.set],
             resume=True,
         )
-        manifest, seconds = folder / "train.jsonl.gz", folder / "seconds.json"
+        given = _given(case, seed)
+        seconds = folder / "seconds.json"
         with FileLock(folder / ".study.lock"):  # another process may measure the same study
-            if not manifest.is_file():
-                save_manifest(chosen(case.train, seed), manifest)
+            train, dev = (_saved(cuts, folder / name) for name, cuts in given.items())
             wall, cpu = time.perf_counter(), time.process_time()
-            done = fine_tune(case.model, manifest, out=folder / "run", options=options)
+            assert train is not None
+            done = fine_tune(case.model, train, dev, out=folder / "run", options=options)
             if not seconds.is_file():
                 used = {
                     "fine_tuning_seconds": round(time.perf_counter() - wall, 1),
@@ -188,6 +189,19 @@ def chosen(speech: SpeechConfig, seed: int) -> list[Cut]:
             break
         drawn.append(cut)
     return drawn
+
+
+def _given(case: FineTuningCaseConfig, seed: int) -> dict[str, list[Cut]]:
+    """What is given to fine-tuning; the development set is empty if it takes it from the rest."""
+    dev = [] if case.dev is None else chosen(case.dev, seed)
+    return {"train.jsonl.gz": chosen(case.train, seed), "dev.jsonl.gz": dev}
+
+
+def _saved(cuts: list[Cut], path: Path) -> Path | None:
+    """Write a manifest, unless it is there; None if there are no recordings."""
+    if cuts and not path.is_file():
+        save_manifest(cuts, path)
+    return path if cuts else None
 
 
 def measurement_name(case: FineTuningCaseConfig, seed: int) -> str:

@@ -44,7 +44,10 @@ def pretend_to_fine_tune(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Fine-tuning leaves random weights at once; texts that it was given each time."""
     given: list[list[str]] = []
 
-    def fine_tune(model: str, train: Path, *, out: Path, options: Any) -> FineTuned:
+    def fine_tune(
+        model: str, train: Path, dev: Path | None, *, out: Path, options: Any
+    ) -> FineTuned:
+        assert dev is None
         given.append([text(cut) for cut in load_manifest(train)])
         folder = save_random_model(out / "model", keyframes=True, seed=len(given))
         report = {"recordings": len(given[-1]) - 1, "hours": 0.1, "start_is_kept": False}
