@@ -64,8 +64,8 @@ Model: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Model folder, shipped model (an4, english-l2, mandarin, demo), or OWNER/NAME on the "
-        "Hugging Face Hub.",
+        help="Model folder, shipped model (an4, an4-small, english-l2, mandarin, demo), or "
+        "OWNER/NAME on the Hugging Face Hub.",
     ),
 ]
 Manifest: TypeAlias = Annotated[

@@ -14,7 +14,7 @@ CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
-OTHER_NAMES = {"english": "english-l2", "an4": "an4-small"}
+OTHER_NAMES = {"english": "english-l2"}
 """Names by which shipped models are also found."""
 
 
