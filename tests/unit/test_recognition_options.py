@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "hot.txt").write_text("# names\nfade\t4\n\ncab\n", encoding="utf-8")
     made = keyframe("language-model", folder / "text.txt", "--out", folder / "lm.arpa", "--model",
                 folder / "model", "--unit", "character")  # fmt: skip
-    assert made.exit_code == 0 and "3 sentences" in made.stdout
+    assert made.exit_code == 0
     return folder
 
 

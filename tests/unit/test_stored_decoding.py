@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -215,8 +216,9 @@ def test_json_says_how_it_was_decoded(folder: Path) -> None:
         found: dict[str, Any] = json.loads(keyframe(*words, *options).stdout)
         return {"decode": found["decode"]} | found["options"]
 
-    whole = told()
-    assert whole.pop("language_model")["file"] == str(folder / "model" / LANGUAGE_MODEL)
+    whole, own = told(), folder / "model" / LANGUAGE_MODEL
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()
+    assert whole.pop("language_model") == {"file": str(own), "sha256": digest}
     assert whole == {
         "decode": "joint",
         "beam": 7,

@@ -91,7 +91,11 @@ def described(options: Mapping[str, object]) -> dict[str, object]:
 def _described(value: Any) -> object:
     if isinstance(value, Path):
         try:
-            return {"file": str(value), "sha256": _digest([value])}
+            with value.open("rb") as file:
+                return {
+                    "file": str(value),
+                    "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+                }
         except OSError:
             return {"file": str(value)}  # whoever reads it will tell
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
