@@ -50,7 +50,7 @@ def measure(
     times.encoding.append(time.perf_counter() - start)
     for mode in recognizer.modes:
         for beam in beams:
-            options = RecognitionOptions(mode, beam)
+            options = RecognitionOptions(mode, beam=beam)
             start = time.perf_counter()
             for one in encoded:
                 recognizer.decode(one, options)

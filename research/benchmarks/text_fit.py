@@ -1,26 +1,25 @@
 """How well the loss per token tells right texts from wrong ones, and the starts of joined speech.
 
-    python -m research.benchmarks.text_fit an4-small an4.tsv:train --most 250
-    python -m research.benchmarks.text_fit an4-small an4.tsv:train --joined 30
+    python -m research.benchmarks.text_fit an4-small data/an4/dev.jsonl.gz --most 100 --json FILE
+    python -m research.benchmarks.text_fit an4-small data/an4/dev.jsonl.gz --joined 30
 
 Each text is aligned as it is, then exchanged for one of similar length, with a word deleted,
 inserted or replaced, with a third of its words deleted, and with the speech of another recording
-after it. One line of JSON per kind: the area under the ROC curve, and the fraction found at each
+after it. Per kind: the area under the ROC curve, and the fraction found at each
 threshold (of right texts: falsely).
 
-With `--joined`, recordings are joined to one of so many minutes. Its line compares the start of
-each text with the alignment of its recording alone.
+With `--joined`, recordings are joined to one of so many minutes, and the start of each text is
+compared with the alignment of its recording alone.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -30,20 +29,20 @@ from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import TextError
 from keyframe_asr.evaluation.metrics import split_words
+from keyframe_asr.evaluation.report import machine
 from keyframe_asr.inference.alignment import align_array, align_recording, tokens_of
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.timing import SAMPLE_RATE
+from research.benchmarks.timing import argument_parser, show
 
-THRESHOLDS = (0.5, 1.0, 2.0, 3.0, 4.0)
+THRESHOLDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 
 Utterance = tuple[Samples, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, and print one line per kind of text."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Run the command line, and print the result."""
+    parser = argument_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("manifest")
     parser.add_argument("--most", type=int, default=10**9, help="number of recordings")
@@ -54,26 +53,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generator.shuffle(cuts)
     speech = [(read_audio(audio_path(cut)), text(cut)) for cut in cuts[: given.most]]
     if given.joined:
-        measure_joined(recognizer, speech, given.joined)
+        found = {"joined": measure_joined(recognizer, speech, given.joined)}
     else:
-        measure_fit(recognizer, speech, generator)
+        found = {"texts": measure_fit(recognizer, speech, generator)}
+    setting = {"model": given.model, "manifest": Path(given.manifest).name}
+    setting["machine"] = machine(recognizer.device_name)
+    show(setting | found, given.json)
 
 
 def measure_fit(
     recognizer: Recognizer, speech: Sequence[Utterance], generator: random.Random
-) -> None:
-    """Print how well each kind of wrong text is found."""
+) -> list[dict[str, Any]]:
+    """Return how well each kind of wrong text is found."""
     losses: dict[str, list[float]] = {}
     for place in range(len(speech)):
         for kind, samples, said in versions(recognizer, speech, place, generator):
             losses.setdefault(kind, []).append(loss(recognizer, samples, said))
-    right = np.array(losses["right"])
+    right, lines = np.array(losses["right"]), []
     for kind, values in losses.items():
         found = np.array(values)
         later = (found[:, None] > right).mean() + (found[:, None] == right).mean() / 2
         shares = {str(limit): round(float((found > limit).mean()), 3) for limit in THRESHOLDS}
-        line = {"text": kind, "number": len(found), "area": round(float(later), 3), "above": shares}
-        print(json.dumps(line), flush=True)
+        lines.append(
+            {"text": kind, "number": len(found), "area": round(float(later), 3), "above": shares}
+        )
+    return lines
 
 
 def versions(
@@ -112,8 +116,10 @@ def loss(recognizer: Recognizer, samples: Samples, said: str) -> float:
         return float("inf")
 
 
-def measure_joined(recognizer: Recognizer, speech: Sequence[Utterance], minutes: float) -> None:
-    """Print how far starts in a joined recording are from those of the recordings alone."""
+def measure_joined(
+    recognizer: Recognizer, speech: Sequence[Utterance], minutes: float
+) -> dict[str, Any]:
+    """Return how far starts in a joined recording are from those of the recordings alone."""
     chosen: list[Utterance] = []
     while sum(samples.size for samples, _ in chosen) < minutes * 60 * SAMPLE_RATE:
         chosen.append(speech[len(chosen) % len(speech)])
@@ -130,7 +136,7 @@ def measure_joined(recognizer: Recognizer, speech: Sequence[Utterance], minutes:
         errors.append(abs(found.transcript.tokens[first].start - joint - alone))
         first, joint = first + len(own), joint + samples.size / SAMPLE_RATE
     middle, most = np.percentile(errors, (50, 95))
-    line = {
+    return {
         "seconds": round(joint, 1),
         "texts": len(chosen),
         "median error": round(float(middle), 3),
@@ -138,7 +144,6 @@ def measure_joined(recognizer: Recognizer, speech: Sequence[Utterance], minutes:
         "largest": round(float(max(errors)), 3),
         "cpu seconds per second": round(seconds / joint, 4),
     }
-    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

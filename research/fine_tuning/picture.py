@@ -31,14 +31,14 @@ def draw(title: str, unit: str, modes: Mapping[str, Sequence[Point]]) -> Figure:
     figure = new_figure(7.5, 3.8)
     axes = figure.subplots()
     for number, (mode, points) in enumerate(modes.items()):
-        look = {"color": COLOURS[number % len(COLOURS)]}
+        colour = COLOURS[number % len(COLOURS)]
         shift = 1 + ASIDE * (number - (len(modes) - 1) / 2)
         ordered = sorted(points, key=lambda one: one.minutes)
         x = [one.minutes * shift for one in ordered]
         low, high = ([100 * getattr(one, side) for one in ordered] for side in ("low", "high"))
-        axes.vlines(x, low, high, linewidth=1.2, alpha=0.6, **look)
+        axes.vlines(x, low, high, linewidth=1.2, alpha=0.6, color=colour)
         axes.plot(x, [100 * one.rate for one in ordered], marker=MARKERS[number], markersize=5,
-                  label=mode, **look)  # fmt: skip
+                  label=mode, color=colour)  # fmt: skip
     axes.set_xscale("log")
     ticks = sorted({one.minutes for points in modes.values() for one in points})
     axes.set_xticks(ticks, [f"{one:.0f}" if one >= 1 else f"{one:.1g}" for one in ticks])

@@ -58,7 +58,7 @@ class FineTuningStudyReport:
     def figure(self) -> Figure | None:
         """Draw error by minutes of the first group with several amounts; None if there is none."""
         for group, cases in self._groups.items():
-            drawn = {
+            drawn: dict[str, list[Point]] = {
                 mode: [self._point(case, mode) for case in cases]
                 for mode in DECODE_MODES
                 if all(mode in run["decode"] for case in cases for run in self._runs[case.name])

@@ -21,6 +21,8 @@ from docs.reference_pages import command_line, on_page_markdown, recipe_keys
 from fixtures.command_line import keyframe
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.data.corpora.synthetic.espeak import SpeechSynthesiser
+from keyframe_asr.decoding.lm.building import build_language_model
+from keyframe_asr.decoding.lm.packed import write_packed
 from keyframe_asr.timing import SAMPLE_RATE
 
 DOCS = REPOSITORY / "docs"
@@ -78,7 +80,7 @@ BLOCKS = [
     for page in EXAMPLES
     for number, block in enumerate(python_blocks(page))
 ]
-NEEDS = re.compile(r"lm\.arpa|recordings\b|runs/|data/")
+NEEDS = re.compile(r"recordings\b|runs/|data/")
 """What the folder of the examples lacks."""
 
 QUICK = sorted(
@@ -93,10 +95,11 @@ QUICK = sorted(
 
 @pytest.fixture
 def speech_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of the examples: `speech.wav`, `names.txt` and what `make demo` leaves."""
+    """The working folder of the examples: `speech.wav`, `names.txt`, `lm.ngram`, `demo-output`."""
     samples, _ = SpeechSynthesiser().say("one two three four five", "en-us+f2")
     soundfile.write(tmp_path / "speech.wav", samples, SAMPLE_RATE)
     (tmp_path / "names.txt").write_text("NINE\n", encoding="utf-8")
+    write_packed(build_language_model(["ONE TWO THREE"]), tmp_path / "lm.ngram")
     demo = tmp_path / "demo-output" / "fresh" / "audio" / "test"
     demo.mkdir(parents=True)
     samples, _ = SpeechSynthesiser().say("三七", "cmn+f3")

@@ -166,7 +166,7 @@ def test_a_repository_that_is_not_there(hub: HubServer) -> None:
 
 def test_a_private_repository(hub: HubServer, folder: Path, tmp_path: Path) -> None:
     hub.add("someone/random", folder).private = True
-    with refused(ModelError, "someone/random: ", "hf auth login"):
+    with refused(ModelError, "someone/random: ", "HF_TOKEN"):
         find_model("someone/random")
     (tmp_path / "token").write_text(TOKEN)
     assert text("someone/random") == text(folder)
@@ -288,7 +288,7 @@ def test_what_is_sent_of_a_delta_folder(hub: HubServer, folder: Path, tmp_path: 
 
 
 def test_a_push_that_cannot_work(hub: HubServer, folder: Path, tmp_path: Path) -> None:
-    assert "hf auth login" in keyframe_error("push", folder, "me/random")
+    assert "HF_TOKEN" in keyframe_error("push", folder, "me/random")
     assert hub.requests == []
     for name in ("random", "a/b/c", "me/random@main", "hf://me/random"):
         assert keyframe("push", folder, name).error.startswith(f"{name}: ")

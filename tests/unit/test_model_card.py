@@ -86,7 +86,7 @@ def test_a_model_that_is_not_evaluated_has_no_results() -> None:
 def test_examples_may_name_the_model_otherwise() -> None:
     card = used_as(render_card(CARD), "me/tuned")
     assert "runs/tuned" not in card
-    assert "keyframe transcribe me/tuned speech.wav" in card
+    assert card.count("me/tuned speech.wav") == 1
     assert 'keyframe_asr.load("me/tuned")' in card
 
 

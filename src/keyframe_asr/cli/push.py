@@ -12,7 +12,7 @@ from keyframe_asr.cli.options import Model
 def push(
     model: Model,
     repository: Annotated[
-        str, typer.Argument(metavar="OWNER/NAME", help="Name of the model on the Hugging Face Hub.")
+        str, typer.Argument(help="Name of the model on the Hugging Face Hub: OWNER/NAME.")
     ],
     dry_run: bool = typer.Option(False, "--dry-run", help="Only show what would be sent."),
     private: bool = typer.Option(False, "--private", help="If the model is new, make it private."),

@@ -19,6 +19,7 @@ from keyframe_asr.fine_tuning.card import write_card
 from keyframe_asr.fine_tuning.finishing import (
     ENCODINGS,
     LANGUAGE_MODEL,
+    Finished,
     Progress,
     finish,
     recognise_sets,
@@ -109,19 +110,26 @@ def fine_tune(
         "recordings": len(prepared.speech.train),
         "hours": round(prepared.speech.hours, 4),
         "start_is_kept": after.is_start,
-        "dev": comparison_report(before["dev"], after.recognised["dev"]),
-        "also_measured": None,
+        **_compared(before, after, options.also_measure),
         "decoding": after.decoding,
         "minutes": round((time.monotonic() - began) / 60, 1),
     }
-    if others:
-        name = options.also_measure or "the replayed speech, held out"
-        compared = comparison_report(before["other"], after.recognised["other"])
-        report["also_measured"] = {"name": name, **compared}
     write_card(model_folder(folder), prepared.config, report)
     save_report(report, folder / REPORT_FILE)
     _tidy(folder, options.keep_encodings)
     return FineTuned(model_folder(folder), report)
+
+
+def _compared(
+    before: dict[str, Recognised], after: Finished, also_measure: str | None
+) -> dict[str, Any]:
+    """The parts of the report that compare errors before and after."""
+    compared = {
+        name: comparison_report(found, after.recognised[name]) for name, found in before.items()
+    }
+    name = also_measure or "the replayed speech, held out"
+    other = {"name": name, **compared["other"]} if "other" in compared else None
+    return {"dev": compared["dev"], "also_measured": other}
 
 
 def _before(

@@ -7,11 +7,18 @@ word however the word is split into tokens. "▁" marks the start of a word, as 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from keyframe_asr.text.tokenizer import END, UNKNOWN, Tokenizer
 
 BOUNDARY = "▁"
 ROOT = 0
+CODE_POINTS = 0x110000
+
+Numbers: TypeAlias = NDArray[np.int64]
 
 
 def surfaces(tokenizer: Tokenizer) -> list[str]:
@@ -54,6 +61,15 @@ class Trie:
             yield from edges
             level = [child for _, _, child in edges]
 
+    def edges(self) -> Numbers:
+        """Return all edges (E, 3) as node, code point of the letter, child; sorted by node."""
+        found = [
+            (node, ord(letter), child)
+            for node, children in enumerate(self.children)
+            for letter, child in children.items()
+        ]
+        return np.array(found, dtype=np.int64).reshape(-1, 3)
+
 
 class Pieces:
     """The tokens of a vocabulary in a trie of their letters, without a leading "▁".
@@ -86,3 +102,35 @@ class Pieces:
             for letter, child in self._trie.children[mine].items():
                 if letter in trie.children[at]:
                     open_.append((trie.children[at][letter], child))
+
+    def all_walks(self, trie: Trie) -> Numbers:
+        """Return rows (W, 3) of node, token, end node: `walks` from every node, all at once."""
+        nodes, letters, children = trie.edges().T
+        first = np.searchsorted(nodes, np.arange(len(trie.children) + 1))
+        own = self._trie.edges()
+        keys = own[:, 0] * CODE_POINTS + own[:, 1]
+        order = np.argsort(keys)
+        keys, following = np.append(keys[order], -1), own[order, 2]  # -1: after the last is none
+        spelled = [(mine, token) for mine, tokens in self._tokens.items() for token in tokens]
+        ends, tokens = np.array(sorted(spelled), dtype=np.int64).reshape(-1, 2).T
+        start = at = np.arange(len(trie.children))
+        mine = np.zeros_like(start)
+        found = []
+        while len(start):
+            first_token = np.searchsorted(ends, mine)
+            row, place = _ranges(first_token, np.searchsorted(ends, mine, side="right"))
+            found.append(np.stack((start[row], tokens[place], at[row]), axis=1))
+            row, edge = _ranges(first[at], first[at + 1])
+            wanted = mine[row] * CODE_POINTS + letters[edge]
+            place = np.searchsorted(keys[:-1], wanted)
+            known = keys[place] == wanted
+            row, edge = row[known], edge[known]
+            start, at, mine = start[row], children[edge], following[place[known]]
+        return np.concatenate(found)
+
+
+def _ranges(first: Numbers, last: Numbers) -> tuple[Numbers, Numbers]:
+    """All integers from `first` (N,) up to `last` (N,), excluded, each after its row."""
+    sizes = last - first
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    return row, np.arange(len(row)) + (first - np.cumsum(sizes) + sizes)[row]

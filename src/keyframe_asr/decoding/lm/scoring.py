@@ -10,8 +10,10 @@ of tokens or characters scores each token by its units.
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -169,30 +171,32 @@ class WordScorer:
         self, table: NgramTable, tokenizer: Tokenizer, weight: float, device: torch.device
     ) -> None:
         self._table, self._weight = table, weight
-        trie, word_at = Trie(), {}
-        for word, number in table.word_ids.items():
-            if word not in (START, STOP, UNKNOWN_WORD):
-                word_at[trie.add(word)[-1]] = number
+        trie = Trie()
+        paths = {
+            number: trie.add(word)
+            for word, number in table.word_ids.items()
+            if word not in (START, STOP, UNKNOWN_WORD)
+        }
         self._unknown_node = len(trie.children)  # stands for every unknown word
         pieces = Pieces(surfaces(tokenizer))
-        moves = [
-            (node, *walk) for node in range(self._unknown_node) for walk in pieces.walks(trie, node)
-        ]
-        if word_at and not word_at.keys() & {move[2] for move in moves}:
+        word_at = np.full(self._unknown_node + 1, table.unknown)
+        word_at[[path[-1] for path in paths.values()]] = list(paths)
+        moves = pieces.all_walks(trie)
+        if paths and (word_at[moves[:, 2]] == table.unknown).all():
             raise ModelError(
                 "no word of the language model can be written with the recogniser's tokens; create "
                 "it from text in the recogniser's normal form, for instance in upper case"
             )
-        self._moves = SparseTable([move[:2] for move in moves], tokenizer.vocab_size, device)
-        self._targets = torch.tensor([move[2] for move in moves] or [0], device=device)
+        self._moves = SparseTable(torch.from_numpy(moves[:, :2]), tokenizer.vocab_size, device)
+        targets = moves[:, 2] if len(moves) else np.zeros(1, dtype=np.int64)
+        self._targets = torch.from_numpy(targets).to(device)
         self._begins = torch.tensor(pieces.begins, device=device)
         bare = [
             begins and not text for begins, text in zip(pieces.begins, pieces.letters, strict=True)
         ]
         self._bare = torch.tensor(bare, device=device)
-        words = [word_at.get(node, table.unknown) for node in range(self._unknown_node + 1)]
-        self._words = torch.tensor(words, device=device)
-        self._look_ahead = torch.tensor(_look_ahead(table, trie, word_at), device=device)
+        self._words = torch.from_numpy(word_at).to(device)
+        self._look_ahead = _look_ahead(table, paths, self._unknown_node).to(device)
         self._spelled = -math.log(tokenizer.vocab_size)
         self._upper_bound = max(table.highest, 0.0) + float(self._look_ahead.max())
 
@@ -235,15 +239,18 @@ class WordScorer:
         return cost, torch.where(is_open, after, state)
 
 
-def _look_ahead(table: NgramTable, trie: Trie, word_at: dict[int, int]) -> list[float]:
-    """Per node, the best unigram log-probability of a word with that prefix."""
-    unigrams = table.unigrams().tolist()
-    unknown: float = unigrams[table.unknown]
-    best = [
-        unigrams[word_at[node]] if node in word_at else -float("inf")
-        for node in range(len(trie.children))
-    ]
-    for node, _, child in reversed(list(trie.breadth_first())):
-        best[node] = max(best[node], best[child])
-    best[ROOT] = 0.0
-    return [*best, unknown]
+def _look_ahead(table: NgramTable, paths: dict[int, list[int]], unknown_node: int) -> Tensor:
+    """Per node, the best unigram log-probability of a word with that prefix.
+
+    Args:
+        table: the language model.
+        paths: nodes along each word, by its id.
+        unknown_node: the last node, of all unknown words.
+    """
+    unigrams = table.unigrams().cpu().numpy()
+    best = np.full(unknown_node + 1, -np.inf, dtype=unigrams.dtype)
+    lengths = [len(path) for path in paths.values()]
+    nodes = np.fromiter(chain.from_iterable(paths.values()), dtype=np.int64)
+    np.maximum.at(best, nodes, np.repeat(unigrams[list(paths)], lengths))
+    best[ROOT], best[unknown_node] = 0.0, unigrams[table.unknown]
+    return torch.from_numpy(best)
