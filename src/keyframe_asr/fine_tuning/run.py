@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,7 @@ def fine_tune(
     options = options or FineTuneOptions()
     progress = progress or (lambda step, done, total: None)
     folder = Path(out)
-
-    def reading(done: int, total: int) -> None:
-        progress("reading recordings", done, total)
-
+    reading = partial(progress, "reading recordings")
     sources = str(train), None if dev is None else str(dev)
     prepared = prepare(model, *sources, folder, options, say, reading)
     claim_folder(prepared, {"model": str(model), "train": sources[0], "dev": sources[1]})
