@@ -29,7 +29,12 @@ from keyframe_asr.evaluation.speech_check_fit import RecognisedRecording
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.speech_check import keep_speech, speech_regions
+from keyframe_asr.inference.speech_check import (
+    SpeechRegion,
+    keep_speech,
+    non_speech_frames,
+    speech_regions,
+)
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import encoder_frame_seconds
 
@@ -101,7 +106,7 @@ class Measurement:
     """Recognises recordings with one model; the outputs of a pretrained encoder are stored.
 
     Args:
-        recognizer: the model.
+        recognizer: the model; its speech check is taken off, and applied to the texts.
         encodings: folder for the outputs.
         form: form of the texts that are compared; None is the model's.
 
@@ -115,6 +120,8 @@ class Measurement:
         self, recognizer: Recognizer, encodings: Path, form: TextForm | None = None
     ) -> None:
         self.recognizer = recognizer
+        # with it, nothing would be recognised in what it rejects, right or wrong
+        self._check, recognizer.speech_check = recognizer.speech_check, None
         self._form = form or recognizer.config.text_form
         self.confidences: dict[DecodeMode, list[tuple[float, bool]]] = {}
         self.speech: list[RecognisedRecording] = []
@@ -160,14 +167,19 @@ class Measurement:
             references = [normaliser(form)(text(one.cut)) for one in batch]
             found.names.extend(one.cut.id for one in batch)
             found.references.extend(references)
+            regions = speech_regions(recognizer.network, encoded.encoded, self._frame_seconds)
             for mode in modes:
-                found.texts[mode].extend(self._decoded(encoded, mode, references))
+                found.texts[mode].extend(self._decoded(encoded, mode, references, regions))
         if failed:
             raise failed[0]
         return found
 
     def _decoded(
-        self, encoded: EncodedAudio, mode: DecodeMode, references: Sequence[str]
+        self,
+        encoded: EncodedAudio,
+        mode: DecodeMode,
+        references: Sequence[str],
+        regions: Sequence[Sequence[SpeechRegion]],
     ) -> list[str]:
         """Texts of a batch in a mode, in the form of the model."""
         recognizer = self.recognizer
@@ -180,7 +192,6 @@ class Measurement:
             right = right_units(target, hypothesis.tokens)
             rows += zip(hypothesis.confidences, right, strict=True)
         if mode == recognizer.default_mode:
-            regions = speech_regions(recognizer.network, encoded.encoded, self._frame_seconds)
             self.speech += [
                 RecognisedRecording(
                     half=0,
@@ -193,8 +204,9 @@ class Measurement:
                 for row, (hypothesis, frames) in enumerate(decoded)
                 if len(hypothesis.positions) == len(hypothesis.tokens)
             ]
+        check = self._check
         kept = [
-            keep_speech(hypothesis, frames, encoded.non_speech[row])
+            keep_speech(hypothesis, frames, non_speech_frames(regions[row], check) if check else ())
             for row, (hypothesis, frames) in enumerate(decoded)
         ]
         return [normalise(tokenizer.decode(one.tokens)) for one in kept]

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lhotse.cut import Cut
 
 from keyframe_asr.config.fine_tuning import FineTuningPlan, plan_for
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.config.text_form import default_form
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus
+from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.fine_tuning.options import FineTuneOptions
 from keyframe_asr.fine_tuning.recipe import Manifests, fine_tuning_recipe
-from keyframe_asr.fine_tuning.replay import DEFAULT_SHARE, Replay, find_replay
+from keyframe_asr.fine_tuning.replay import DEFAULT_SHARE, Replay, draw_replay, open_replay
 from keyframe_asr.fine_tuning.speech import (
     Speech,
     fitting,
@@ -41,7 +44,7 @@ ARGUMENTS_FILE = "arguments.json"
 
 REPORT_FILE = "report.json"
 
-_MAY_CHANGE = ("resume", "standalone", "keep_encodings", "also_measure")
+_MAY_CHANGE = ("resume", "standalone", "keep_encodings")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Prepared:
         config: configuration of the fine-tuned model.
         tokenizer: its tokenizer.
         speech: the recordings.
-        replay: other speech; None without.
+        replay: other speech to mix in; None without.
+        also_measured: recordings on which the error is measured, too; None without.
         plan: what follows from the hours of data.
         options: what the user chose.
     """
@@ -66,6 +70,8 @@ class Prepared:
     config: ModelFolderConfig
     tokenizer: Tokenizer
     speech: Speech
+    replay: list[Cut] | SyntheticCorpus | None
+    also_measured: list[Cut] | None
     plan: FineTuningPlan
     options: FineTuneOptions
 
@@ -126,8 +132,14 @@ def prepare(
             "decoding": None,
         }
     )
+    replay = open_replay(options.replay, language, form, tokenizer, [*speech.train, *speech.dev])
+    others = None
+    if options.also_measure is not None:
+        others = list(load_source(options.also_measure, progress).cuts)
     plan = plan_for(speech.hours)
-    prepared = Prepared(out, source, stored, config, tokenizer, speech, plan, options)
+    prepared = Prepared(
+        out, source, stored, config, tokenizer, speech, replay, others, plan, options
+    )
     prepared.recipe()  # a wrong override is told before anything is written
     return prepared
 
@@ -170,12 +182,6 @@ def claim_folder(prepared: Prepared, arguments: dict[str, Any]) -> None:
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TrainingError(f"{folder}: exists and is no fine-tuning; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"{folder}: cannot be created ({error.strerror}); choose another --out"
-        ) from None
     write_whole(marker, json.dumps(given, indent=1), "choose another --out", TrainingError)
 
 
@@ -190,17 +196,20 @@ def write_start(prepared: Prepared) -> None:
         start_with(prepared.stored, prepared.tokenizer, config, prepared.start, new=is_new)
 
 
-def prepare_replay(prepared: Prepared) -> tuple[Replay | None, Path | None]:
-    """Read or synthesise replay, and write the manifest of what is mixed in."""
+def prepare_replay(
+    prepared: Prepared, progress: Callable[[str, int, int], None]
+) -> tuple[Replay | None, Path | None]:
+    """Choose or synthesise replay, and write the manifest of what is mixed in."""
+    if prepared.replay is None:
+        return None, None
     share = prepared.plan.replay or DEFAULT_SHARE
-    replay = find_replay(
-        prepared.options.replay,
+    data = prepared.folder / "data"
+    replay = draw_replay(
+        prepared.replay,
         share / (1 - share) * prepared.speech.hours * 3600,
-        prepared.config.language,
         prepared.config.text_form,
         prepared.tokenizer,
-        prepared.folder / "data" / "synthetic",
+        data / "synthetic",
+        progress,
     )
-    if replay is None:
-        return None, None
-    return replay, save_speech(replay.train, prepared.folder / "data" / "replay.jsonl.gz")
+    return replay, save_speech(replay.train, data / "replay.jsonl.gz")

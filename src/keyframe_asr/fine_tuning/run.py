@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from typing import Any
 from lhotse.cut import Cut
 
 from keyframe_asr.config.strict import parse_json
-from keyframe_asr.data.sources import load_source
 from keyframe_asr.evaluation.report import save_report
 from keyframe_asr.fine_tuning.card import write_card
 from keyframe_asr.fine_tuning.finishing import (
@@ -39,7 +37,7 @@ from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
 from keyframe_asr.fine_tuning.report import comparison_report
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.training.checkpoint import STATE_FILE
-from keyframe_asr.training.log import LOG_FILE, START_IS_KEPT
+from keyframe_asr.training.log import START_IS_KEPT, read_log
 from keyframe_asr.training.run import train
 from keyframe_asr.training.stage_model import model_folder
 
@@ -94,10 +92,10 @@ def fine_tune(
         say(f"{folder}: is finished already")
         return FineTuned(model_folder(folder), parse_json((folder / REPORT_FILE).read_text()))
     write_start(prepared)
-    replay, replay_file = prepare_replay(prepared)
+    replay, replay_file = prepare_replay(prepared, progress)
     others: Sequence[Cut] = [] if replay is None else list(replay.held_out)
-    if options.also_measure is not None:
-        others = list(load_source(options.also_measure).cuts)
+    if prepared.also_measured is not None:
+        others = prepared.also_measured
     sets = {"dev": list(prepared.speech.dev), "other": others}
     before = _before(prepared, str(model), sets, progress)
     is_start = _train(prepared, replay_file)
@@ -157,8 +155,7 @@ def _train(prepared: Prepared, replay: Path | None) -> bool:
     train(
         prepared.recipe(replay), folder, resume=resume, initial=None if resume else prepared.start
     )
-    lines = (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()
-    finished = [entry for entry in map(json.loads, lines) if START_IS_KEPT in entry]
+    finished = [entry for entry in read_log(folder) if START_IS_KEPT in entry]
     return bool(finished[-1][START_IS_KEPT])
 
 

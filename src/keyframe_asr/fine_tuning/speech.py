@@ -113,12 +113,13 @@ def _check(name: str, fitted: Fitted) -> None:
 
 def _without_shared(train: CutSet, dev: CutSet, say: Say) -> CutSet:
     """Leave recordings out of training that stand in the development set as well."""
-    held = {_place(cut) for cut in dev}
-    kept = [cut for cut in train if _place(cut) not in held]
+    held = {place_of(cut) for cut in dev}
+    kept = [cut for cut in train if place_of(cut) not in held]
     if shared := len(train) - len(kept):
         say(f"{shared} training recordings are also in the development set and are left out")
     return CutSet.from_cuts(kept)
 
 
-def _place(cut: Cut) -> tuple[Path, float, float, int]:
+def place_of(cut: Cut) -> tuple[Path, float, float, int]:
+    """Where the samples of a recording are: equal for the same ones under another name."""
     return audio_path(cut).resolve(), cut.start, cut.duration, cut.channel

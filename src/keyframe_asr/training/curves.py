@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.training.log import read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +35,7 @@ RATES = {
 
 def draw_curves(folder: Path) -> Path | None:
     """Plot `log.jsonl` in a run's folder to `curves.png`; None without matplotlib or epochs."""
-    epochs = _epochs(folder / "log.jsonl")
+    epochs = _epochs(folder)
     if not epochs or importlib.util.find_spec("matplotlib") is None:
         return None
     from matplotlib.figure import Figure
@@ -64,17 +63,10 @@ def draw_curves(folder: Path) -> Path | None:
     return target
 
 
-def _epochs(log: Path) -> list[dict[str, Any]]:
+def _epochs(folder: Path) -> list[dict[str, Any]]:
     """Read the log entries of epochs; if a resumed run repeated an epoch, only the latest."""
-    if not log.is_file():
-        return []
-    found = {}
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError):  # incomplete line of a run that was killed while writing
-            entry = json.loads(line)
-            if "epoch" in entry:
-                found[entry["stage"], entry["epoch"]] = entry
-    return list(found.values())
+    entries = [entry for entry in read_log(folder) if "epoch" in entry]
+    return list({(entry["stage"], entry["epoch"]): entry for entry in entries}.values())
 
 
 def _draw(

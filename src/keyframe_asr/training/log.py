@@ -362,6 +362,15 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
         raise TrainingError(f"{path}: cannot be written ({error.strerror}); {NO_SPACE}") from error
 
 
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of the log in a run's folder, without lines that a kill cut off."""
+    path = folder / LOG_FILE
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                yield json.loads(line)
+
+
 def _measured(validation: Validation) -> dict[str, float]:
     values = asdict(validation).items()
     return {f"dev_{name}": value for name, value in values if value is not None}

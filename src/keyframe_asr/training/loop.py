@@ -212,6 +212,9 @@ class _StageRun:
         if start is not None and self._score(validation) > start:
             checkpoints.load_best(self._stage, self._state, network)
             validation = self._validate()
+        # before the state: what is killed in between logs it again, but never leaves it out
+        is_start = self._state.start_is_best
+        self._run.processes.write(lambda: self._log.end_stage(self._stage, validation, is_start))
         checkpoints.finish_stage(
             self._stage,
             self._state,
@@ -221,8 +224,6 @@ class _StageRun:
             ),
             keep_last=continues(self._stage) and not self._state.ready,
         )
-        is_start = self._state.start_is_best
-        self._run.processes.write(lambda: self._log.end_stage(self._stage, validation, is_start))
         return validation
 
     def _check_keyframes(self) -> None:
