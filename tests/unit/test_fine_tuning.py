@@ -16,16 +16,21 @@ from fixtures.errors import refused
 from fixtures.random_model import random_model, save_random_model
 from fixtures.tone_corpus import random_texts, write_corpus
 from keyframe_asr import FineTuneOptions, fine_tune, load
+from keyframe_asr.config.calibration import SpeechCheckConfig
 from keyframe_asr.config.recipe import TokenizerConfig
-from keyframe_asr.data.manifest import load_manifest
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus
+from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import ManifestError, TrainingError
 from keyframe_asr.fine_tuning import run
+from keyframe_asr.fine_tuning.measuring import Measurement
 from keyframe_asr.fine_tuning.preparing import REPORT_FILE, Prepared, prepare, write_start
+from keyframe_asr.fine_tuning.replay import draw_replay, open_replay
 from keyframe_asr.fine_tuning.vocabulary import extended, new_tokenizer
 from keyframe_asr.io.model_card import lacking_metadata
-from keyframe_asr.io.model_folder import CARD_FILE, load_model_folder
+from keyframe_asr.io.model_folder import CARD_FILE, find_model, load_model_folder
 from keyframe_asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer, train_tokenizer
+from keyframe_asr.training.checkpoint import Checkpoints
 
 FAST = ("training.threads=1", "training.batch_seconds=20", "augment.spec_augment=0.0")
 
@@ -114,6 +119,24 @@ def test_resumed_ends_as_if_never_interrupted(
     done = fine_tune(model, corpus, out=out, options=resuming)
     assert equal(weights_of(done.model), weights_of(whole.model))
     assert done.report["dev"] == whole.report["dev"]
+
+
+def test_killed_after_the_last_epoch_was_stored(corpus: Path, model: Path, tmp_path: Path) -> None:
+    chosen, out = options(learning_rate=2e-2, epochs=2), tmp_path / "out"
+    finish_stage = Checkpoints.finish_stage
+
+    def killed(*given: Any, **named: Any) -> None:
+        finish_stage(*given, **named)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "finish_stage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(model, corpus, out=out, options=chosen)
+    with (out / "log.jsonl").open("a") as log:
+        log.write('{"stage": "fine-')
+    done = fine_tune(model, corpus, out=out, options=replace(chosen, resume=True))
+    assert done.report["start_is_kept"] is False
 
 
 def test_other_files_are_not_overwritten(corpus: Path, model: Path, tmp_path: Path) -> None:
@@ -244,10 +267,46 @@ def test_replay_is_mixed_in_and_forgetting_measured(
     assert done.report["also_measured"]["recordings"] == 10
 
 
+def test_own_recordings_are_not_replayed(corpus: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with refused(ManifestError, corpus, 0):
+        fine_tune(model, corpus, out=out, options=options(replay=str(corpus)))
+    assert not out.exists()
+
+
+def test_synthetic_replay_is_in_the_form_of_the_model(tmp_path: Path) -> None:
+    stored = load_model_folder(find_model("an4-small"))
+    form, tokenizer = stored.config.text_form, stored.tokenizer
+    found = open_replay("synthetic", "en", form, tokenizer, [])
+    assert isinstance(found, SyntheticCorpus)
+    replay = draw_replay(found, 1.0, form, tokenizer, tmp_path, lambda *_: None)
+    every = [*replay.train, *replay.held_out]
+    assert len(replay.train) > 10 and len(replay.held_out) > 10
+    assert all(one.id.startswith("replay-") for one in every)
+    assert all(tokenizer.unknown(text(one)) == [] and text(one).isupper() for one in every)
+
+
+def test_a_check_that_rejects_everything_is_loosened(corpus: Path, model: Path) -> None:
+    cuts = list(load_source(f"{corpus}:dev").cuts)
+    recognizer = load(model)
+    recognizer.speech_check = SpeechCheckConfig(bias=-1e6, doubt=0, agreement=0, hesitation=0)
+    measurement = Measurement(recognizer, Path("unused"))
+    found = measurement.recognise(cuts, "dev")
+    assert all(set(texts) == {""} for texts in found.texts.values())
+    assert any(one.tokens for one in measurement.speech)
+    assert found.texts["ctc"] == [""] * len(cuts)
+    recognizer.speech_check = None
+    free = Measurement(recognizer, Path("unused")).recognise(cuts, "dev")
+    assert any(free.texts["ctc"])
+
+
 def test_wrong_usage(corpus: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = keyframe("fine-tune", model, corpus, "--out", out, "--vocabulary", "other")
     assert "--vocabulary" in ran.usage_error
     ran = keyframe("fine-tune", model, corpus, "--out", out, "--set", "stages.0.epoch=3")
     assert ran.exit_code == 1 and "epoch" in ran.stderr.splitlines()[-1]
+    for option in ("--replay", "--also-measure"):
+        ran = keyframe("fine-tune", model, corpus, "--out", out, option, "nothing.tsv")
+        assert ran.exit_code == 1 and "nothing.tsv" in ran.stderr.splitlines()[-1]
     assert not out.exists()

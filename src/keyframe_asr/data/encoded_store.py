@@ -131,7 +131,7 @@ class EncodedStore:
             done += sum(cut.duration for cut in batch)
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS or done >= total - 1e-6:
-                reported, left = now, (now - started) / done * (total - done)
+                reported, left = now, (now - started) / done * max(0.0, total - done)
                 say(f"computed {done / total:.0%}, {left:.0f} s left")
 
     @torch.no_grad()

@@ -99,15 +99,18 @@ def draw_replay(
 
     Raises:
         SpeechSynthesisError: espeak-ng does not speak the language.
+        ManifestError: the tokenizer can write no synthetic sentence.
     """
     if isinstance(found, SyntheticCorpus):
         count = max(20, round(seconds / SECONDS_PER_SENTENCE))
         corpus = replace(found, train=count, dev=min(count, MOST_MEASURED), test=0)
         files = make_corpus(folder, corpus, progress=progress, overwrite=True)
-        train, held = (
-            _renamed(fit_texts(load_manifest(files[split]), tokenizer, form).cuts)
-            for split in ("train", "dev")
-        )
+        spoken = [fit_texts(load_manifest(files[one]), tokenizer, form) for one in ("train", "dev")]
+        train, held = (_renamed(fitted.cuts) for fitted in spoken)
+        if not train:
+            raise ManifestError(
+                f"no synthetic sentence can be replayed: {spoken[0].line}; give a manifest"
+            )
         return Replay(CutSet.from_cuts(train), CutSet.from_cuts(held))
     every = sorted(_renamed(found), key=_drawn)
     held = every[: min(len(every) // 4, MOST_MEASURED)]
