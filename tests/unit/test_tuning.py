@@ -20,7 +20,7 @@ from keyframe_asr.decoding.lm.packed import write_packed
 from keyframe_asr.decoding.scorers import ShallowFusion, Weighted
 from keyframe_asr.errors import ManifestError, ModelError
 from keyframe_asr.evaluation.candidates import CandidatePool, Scored, scored_candidates
-from keyframe_asr.evaluation.tuning import TUNED_MODES, Tuned, options_of, tune
+from keyframe_asr.evaluation.tuning import TUNED_MODES, WIDER_BEAM, Tuned, options_of, tune
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
 
@@ -75,6 +75,22 @@ def test_equally_good_settings_stay_the_fast_ones(folder, recognizer) -> None:
     tuned = tune(recognizer, str(folder / "axe.tsv"))
     assert (tuned.decoding.mode, tuned.decoding.greedy) == ("axe", "axe")
     assert tuned.chosen.search == SearchConfig(beam=1) and tuned.chosen.rate == 0
+
+
+def test_the_wider_beam_is_tried_in_the_two_best_modes(folder, recognizer) -> None:
+    lm = language_model(folder, recognizer, "joint.tsv")
+    rows = tune(recognizer, str(folder / "joint.tsv"), language_model=lm).rows
+    wide = [row.mode for row in rows if row.search.beam == WIDER_BEAM]
+    fewest = {
+        mode: min(
+            int(row.errors.sum())
+            for row in rows
+            if row.mode == mode and row.search.beam != WIDER_BEAM
+        )
+        for mode in TUNED_MODES
+    }
+    assert len(wide) == 2
+    assert set(wide) == set(sorted(TUNED_MODES, key=lambda mode: fewest[mode])[:2])
 
 
 def test_a_language_model_is_kept_only_if_it_helps(folder, recognizer) -> None:

@@ -53,7 +53,10 @@ MOST_SECONDS = 1500.0
 """Audio that is used of longer development data, spread evenly: its encodings stay in memory."""
 
 WIDER_BEAM = 20
-"""Beam that is tried in addition to the usual one in the chosen mode."""
+"""Beam that is tried in addition to the usual one in the best modes."""
+
+WIDENED_MODES = 2
+"""The wider beam is tried in as many: the second best may gain more from it than the best."""
 
 LANGUAGE_MODEL_WEIGHTS = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
 TOKEN_BONUSES = (0.0, 1.0, 2.0, 3.0)
@@ -225,12 +228,14 @@ class _Tuning:
             self._progress(HALF + HALF * step // len(self.modes))
             rows = [self._decoded(mode, search) for search in self._searches(mode)]
             chosen[mode] = self._preferred([*(row for row in greedy if row.mode == mode), *rows])
-        best = min(sorted(chosen.values(), key=_cost), key=_total)
+        for mode in sorted(chosen, key=lambda mode: _rank(chosen[mode]))[:WIDENED_MODES]:
+            narrow = chosen[mode]
+            if narrow.search.beam != 1:
+                wider = narrow.search.model_copy(update={"beam": WIDER_BEAM})
+                chosen[mode] = self._preferred([narrow, self._decoded(mode, wider)])
+        best = min(chosen.values(), key=_rank)
         if not self._gains(best.errors, best_greedy.errors):
             best = best_greedy
-        if best.search.beam != 1:
-            wider = self._decoded(best.mode, best.search.model_copy(update={"beam": WIDER_BEAM}))
-            best = self._preferred([best, wider])
             chosen[best.mode] = best
         self._progress(2 * HALF)
         searches = {mode: row.search for mode, row in chosen.items()}
@@ -326,9 +331,9 @@ def _total(row: Row) -> int:
     return int(row.errors.sum())
 
 
-def _cost(row: Row) -> tuple[bool, int]:
-    """Sort key of settings, the faster first, which does not depend on measured times."""
-    return row.search.language_model, DECODE_MODES.index(row.mode)
+def _rank(row: Row) -> tuple[int, bool, int]:
+    """Sort key of settings, the better first, then the faster, without measured times."""
+    return _total(row), row.search.language_model, DECODE_MODES.index(row.mode)
 
 
 def options_of(
