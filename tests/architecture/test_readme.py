@@ -214,7 +214,12 @@ def test_documentation_builds_offline(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "NO_MKDOCS_2_WARNING": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "NO_MKDOCS_2_WARNING": "1",
+            "KEYFRAME_NOTEBOOKS": "show",
+        },
         check=True,
     )
     pages = list(tmp_path.rglob("*.html"))
