@@ -11,6 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from mkdocs.exceptions import PluginError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import ExecutePreprocessor
+
 NOTEBOOK = re.compile(r"^<!-- notebook ([\w.]+) -->$", flags=re.MULTILINE)
 FOLDER = Path(__file__).resolve().parent / "notebooks"
 LONGEST_SECONDS = 1800
@@ -23,15 +29,34 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def shown(notebook: Path) -> str:
-    """Return a notebook as Markdown, with the outputs of its cells, run in the project's folder."""
-    import nbformat
-    from nbconvert import MarkdownExporter
-    from nbconvert.preprocessors import ExecutePreprocessor
+    """Return a notebook as Markdown, with the outputs of its cells.
 
+    Raises:
+        PluginError: a cell failed or took too long.
+    """
     content = nbformat.read(notebook, as_version=4)
     if os.environ.get("KEYFRAME_NOTEBOOKS") != "show":
-        project = {"metadata": {"path": str(FOLDER.parents[1])}}
-        ExecutePreprocessor(timeout=LONGEST_SECONDS).preprocess(content, project)
+        run(content, notebook.name)
     markdown, _ = MarkdownExporter().from_notebook_node(content)
-    link = f"[Notebook]({notebook.name}), as it ran when this page was made."
-    return f"{markdown}\n\n{link}\n"
+    return f"{markdown}\n\n[The notebook]({notebook.name}), without outputs.\n"
+
+
+def run(content: Any, name: str) -> None:
+    """Run the cells in the project's folder, and keep their outputs in the notebook."""
+    project = {"metadata": {"path": str(FOLDER.parents[1])}}
+    quiet = ["--log-level=ERROR"]
+    runner = ExecutePreprocessor(timeout=LONGEST_SECONDS, extra_arguments=quiet)
+    try:
+        runner.preprocess(content, project)
+    except CellExecutionError as error:
+        raise PluginError(one_line(f"{name}: {error.ename}: {error.evalue}")) from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise PluginError(one_line(f"{name}: {error}")) from None
+    for cell in content.cells:  # readers need no warnings of libraries
+        if "outputs" in cell:
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+
+
+def one_line(message: str) -> str:
+    """What MkDocs reports, without line breaks."""
+    return f"a notebook failed: {' '.join(message.split())}"
