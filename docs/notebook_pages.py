@@ -44,8 +44,9 @@ def shown(notebook: Path) -> str:
 def run(content: Any, name: str) -> None:
     """Run the cells in the project's folder, and keep their outputs in the notebook."""
     project = {"metadata": {"path": str(FOLDER.parents[1])}}
-    quiet = ["--log-level=ERROR"]
-    runner = ExecutePreprocessor(timeout=LONGEST_SECONDS, extra_arguments=quiet)
+    runner = ExecutePreprocessor(
+        timeout=LONGEST_SECONDS, coalesce_streams=True, extra_arguments=["--log-level=ERROR"]
+    )
     try:
         runner.preprocess(content, project)
     except CellExecutionError as error:
