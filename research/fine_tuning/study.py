@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class FineTuningStudy:
         if case.forgetting is not None and seed == FIRST_SEED:
             found["forgetting"] = {
                 "before": self._earlier(case.model, case.forgetting.model_dump_json()),
-                "after": self._recognised(str(done.model), case.forgetting, (), FIRST_SEED),
+                "after": self._recognised(str(done.model), case.forgetting, (), FIRST_SEED, ()),
             }
         return found
 
@@ -139,16 +139,24 @@ class FineTuningStudy:
         return done, json.loads(seconds.read_text(encoding="utf-8"))
 
     def _recognised(
-        self, model: str, speech: SpeechConfig, training: Iterable[str], seed: int
+        self,
+        model: str,
+        speech: SpeechConfig,
+        training: Iterable[str],
+        seed: int,
+        modes: Sequence[DecodeMode] = MODES,
     ) -> dict[str, Any]:
-        """Recognise in all modes, as the model is shipped; `seen` marks texts of the training."""
+        """Recognise in the default and other modes, as the model is shipped.
+
+        `seen` marks texts of the training.
+        """
         recognizer = load(model, self._device)
         cuts = list(chosen(speech, seed))
         references = [text(cut) for cut in cuts]
         recordings = [read_samples(cut) for cut in cuts]
         default = recognizer.default_mode
-        modes = [mode for mode in recognizer.modes if mode in (*MODES, default)]
-        found = recognise(recognizer, recordings, references, modes, as_shipped=True)
+        chosen_modes = [mode for mode in recognizer.modes if mode in (*modes, default)]
+        found = recognise(recognizer, recordings, references, chosen_modes, as_shipped=True)
         normalise = normaliser(recognizer.config.text_form)
         known = {normalise(one) for one in training}
         return found | {
@@ -158,7 +166,8 @@ class FineTuningStudy:
 
     def _recognised_before(self, model: str, speech: str) -> dict[str, Any]:
         """The same of a model as it was, by the JSON of the recordings."""
-        return self._recognised(model, SpeechConfig.model_validate_json(speech), (), FIRST_SEED)
+        named = SpeechConfig.model_validate_json(speech)
+        return self._recognised(model, named, (), FIRST_SEED, ())
 
 
 def chosen(speech: SpeechConfig, seed: int) -> list[Cut]:
