@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
@@ -19,7 +21,7 @@ from keyframe_asr import FineTuneOptions, fine_tune, load
 from keyframe_asr.config.calibration import SpeechCheckConfig
 from keyframe_asr.config.recipe import TokenizerConfig
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus
-from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import ManifestError, TrainingError
 from keyframe_asr.fine_tuning import run
@@ -173,6 +175,20 @@ def test_recordings_of_the_development_set_are_not_trained_on(
         model, str(overlapping(corpus, tmp_path)), f"{corpus}:dev", tmp_path, options(), said.append
     )
     assert len(both.speech.train) == 14
+
+
+def test_a_damaged_recording_does_not_stop_the_others(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    damaged, table = tmp_path / "damaged.wav", tmp_path / "table.tsv"
+    soundfile.write(damaged, np.full(16_000, np.nan), 16_000, subtype="FLOAT")
+    rows = [(audio_path(cut), text(cut)) for cut in load_source(f"{corpus}:train").cuts]
+    lines = [f"{path}\t{letters}" for path, letters in [(damaged, "AB"), *rows]]
+    table.write_text("\n".join(["path\ttext", *lines]) + "\n", encoding="utf-8")
+    said: list[str] = []
+    found = prepare(model, str(table), f"{corpus}:dev", tmp_path / "out", options(), said.append)
+    assert len(found.speech.train) == 14
+    assert [line for line in said if str(damaged) in line]
 
 
 def test_texts_that_the_model_cannot_spell(corpus: Path, model: Path, tmp_path: Path) -> None:

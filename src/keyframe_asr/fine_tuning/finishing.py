@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -141,21 +142,30 @@ def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
 
 
 def _tune(prepared: Prepared, folder: Path, dev: Sequence[Cut], progress: Progress) -> None:
-    """Choose how the model is decoded, with a language model of the training texts if it helps."""
+    """Choose how the model is decoded, with or without a language model.
+
+    That of the training texts and that of the model before are tried.
+    """
     recognizer = load(folder)
     form, tokenizer = recognizer.config.text_form, recognizer.tokenizer
     path = prepared.folder / LANGUAGE_MODEL
     texts = [text(cut) for cut in prepared.speech.train]
     unit: Unit = "word" if separates_words(form, tokenizer) else "character"
     write_packed(build_language_model(texts, tokenizer, form, unit=unit), path)
-    tuned = tune(
+    choose = partial(
+        tune,
         recognizer,
         dev,
-        language_model=path,
         name="the development set",
         progress=lambda done, total: progress("choosing how to decode", done, total),
         encode=Measurement(recognizer, prepared.folder / ENCODINGS).encode,
     )
+    tuned = choose(language_model=path)
+    earlier = prepared.stored.language_model
+    if earlier is not None and not prepared.has_other_units:
+        mode = tuned.decoding.mode
+        if choose(language_model=earlier, modes=[mode]).chosen.rate < tuned.chosen.rate:
+            tuned = min(tuned, choose(language_model=earlier), key=lambda one: one.chosen.rate)
     store_decoding(folder, tuned.decoding, tuned.language_model)
 
 

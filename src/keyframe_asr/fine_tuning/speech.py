@@ -10,15 +10,19 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 
 from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.fitting_texts import Fitted, fit_texts
 from keyframe_asr.data.holding_out import describe_division, train_and_dev
 from keyframe_asr.data.manifest import audio_path, save_manifest, text
 from keyframe_asr.data.sources import load_source
-from keyframe_asr.errors import ManifestError
+from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.text.tokenizer import Tokenizer
 
 FEWEST = 10
 """Fewer training recordings are refused."""
+
+MOST_NAMED = 5
+"""Unreadable recordings that are named one by one."""
 
 MOST_LEFT_OUT = 0.5
 """If the model cannot spell a larger part of the texts, they are refused."""
@@ -58,8 +62,28 @@ def gather_speech(
         held = given.splits.get("dev", given.cuts)
         every = source.splits.get("train", source.cuts)
         known = _without_shared(every, held, say)
+    known, held = _readable(known, say, progress), _readable(held, say, progress)
     say(describe_division(known, held))
     return Speech(known, held)
+
+
+def _readable(cuts: CutSet, say: Say, progress: Callable[[int, int], None]) -> CutSet:
+    """Leave out and name recordings that cannot be decoded, which training would stop at."""
+    kept: list[Cut] = []
+    problems: list[str] = []
+    for done, cut in enumerate(cuts, start=1):
+        try:
+            read_samples(cut)
+        except KeyframeError as error:
+            problems.append(str(error))
+        else:
+            kept.append(cut)
+        progress(done, len(cuts))
+    for problem in problems[:MOST_NAMED]:
+        say(f"left out: {problem}")
+    if rest := len(problems[MOST_NAMED:]):
+        say(f"left out: {rest} more recordings that cannot be read")
+    return CutSet.from_cuts(kept)
 
 
 def texts_in_form(cuts: Iterable[Cut], form: TextForm) -> list[str]:
