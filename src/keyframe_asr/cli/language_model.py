@@ -175,18 +175,22 @@ def _model_of(
 ) -> NgramModel:
     """Read one language model, or estimate one from texts."""
     from keyframe_asr.decoding.lm.building import build_language_model
+    from keyframe_asr.decoding.lm.kneser_ney import NoWordsError
     from keyframe_asr.decoding.lm.packed import read_language_model
 
     if _is_model(paths[0]):
         return read_language_model(paths[0])
-    return build_language_model(
-        (line for path in paths for line in _lines(path)),
-        recognizer.tokenizer if recognizer else None,
-        recognizer.config.text_form if recognizer else None,
-        unit=unit,
-        order=order,
-        max_bytes=None,
-    )
+    try:
+        return build_language_model(
+            (line for path in paths for line in _lines(path)),
+            recognizer.tokenizer if recognizer else None,
+            recognizer.config.text_form if recognizer else None,
+            unit=unit,
+            order=order,
+            max_bytes=None,
+        )
+    except NoWordsError as error:
+        raise NoWordsError(f"{', '.join(map(str, paths))}: {error}") from None
 
 
 def _lines(path: Path) -> Iterator[str]:

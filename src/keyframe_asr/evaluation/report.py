@@ -93,8 +93,12 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
     form = evaluated.text_form
     references = [normaliser(form)(text) for text in evaluated.references]
     if not any(references):
+        written = next((text for text in evaluated.references if text.strip()), None)
         raise ManifestError(
             f"{evaluated.manifest}: no utterance has a reference text; add texts to the manifest"
+            if written is None
+            else f"{evaluated.manifest}: the text form of the model leaves nothing of the reference "
+            f"texts, for example '{written}'; write numbers as words"
         )
     return {
         "model": evaluated.model,

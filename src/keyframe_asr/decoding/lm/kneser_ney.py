@@ -31,11 +31,15 @@ from keyframe_asr.errors import ManifestError
 FALLBACK = (0.5, 1.0, 1.5)
 
 
+class NoWordsError(ManifestError):
+    """A text from which no language model can be estimated."""
+
+
 def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
     """Estimate a back-off model from sentences (words without start and stop symbols).
 
     Raises:
-        ManifestError: the text has no words.
+        NoWordsError: the text has no words.
     """
     counts = [Counter[Words]() for _ in range(order)]
     for sentence in sentences:
@@ -43,7 +47,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
         if len(words) > 2 and set(words[1:-1]) != {UNKNOWN_WORD}:
             _count(words, counts)
     if not counts[0]:
-        raise ManifestError("the text contains no words; give one sentence per line")
+        raise NoWordsError("the text contains no words; give one sentence per line")
     adjusted = [_adjusted(counts, place) for place in range(order)]
     probabilities, weights = _unigrams(adjusted[0])
     tables, contexts = [probabilities], [weights]
