@@ -97,7 +97,7 @@ def build_report(evaluated: Evaluated, decoded: Mapping[ModeT, Decoded]) -> dict
         raise ManifestError(
             f"{evaluated.manifest}: no utterance has a reference text; add texts to the manifest"
             if written is None
-            else f"{evaluated.manifest}: the text form of the model leaves nothing of the reference "
+            else f"{evaluated.manifest}: the model's text form leaves nothing of the reference "
             f"texts, for example '{written}'; write numbers as words"
         )
     return {
