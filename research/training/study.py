@@ -227,21 +227,37 @@ class TrainingStudy:
         return data
 
 
+LATER_KEYS: dict[str, dict[str, Any]] = {
+    "features": {"level": None},
+    "data": {"statistics": "train"},
+    "tokenizer": {"of_model": None},
+}
+"""Keys of a recipe that older records do not have, with the value that changes nothing."""
+
+LATER_STAGE_KEYS: dict[str, Any] = {"reinitialise": [], "start_counts": False, "patience": None}
+
+
 def _described(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe without the folder of encodings and the band, which change no result.
 
-    An empty `reinitialise` and recordings as they are are left out too: older records do not have
-    these keys.
+    Keys that older records do not have are left out, too, where their value changes nothing.
     """
     described = recipe.model_dump(mode="json")
     del described["training"]["encodings"]
     del described["features"]["band"]
-    if described["features"]["level"] is None:
-        del described["features"]["level"]
-    for stage in described["stages"]:
-        if not stage["reinitialise"]:
-            del stage["reinitialise"]
+    for section, neutral in LATER_KEYS.items():
+        described[section] = _without(described[section], neutral)
+    described["stages"] = [_without(stage, LATER_STAGE_KEYS) for stage in described["stages"]]
     return described
+
+
+def _without(settings: dict[str, Any], neutral: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without those keys whose value is the neutral one."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in neutral or value != neutral[key]
+    }
 
 
 def _nothing() -> Start:
