@@ -14,7 +14,7 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 
-from fixtures.errors import refused
+from fixtures.errors import names, refused
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder
 from fixtures.tone_corpus import small_corpus, tones
 from keyframe_asr.audio.features import FrontEnd, front_end
@@ -76,9 +76,7 @@ def test_everything_is_computed_once(cuts: CutSet, tmp_path: Path) -> None:
     said: list[str] = []
     first = store(tmp_path / "kept")
     first.prepare(cuts, said.append)
-    assert said[0].startswith(f"encoding {len(cuts)} utterances") and said[-1].startswith(
-        "encoded 100%"
-    )
+    assert names(said[0], len(cuts)) and names(said[-1], "100%")
     before = files(tmp_path / "kept")
     assert len(before) == len(cuts)
     again: list[str] = []

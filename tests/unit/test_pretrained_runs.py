@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from fixtures.errors import names
 from fixtures.processes import train_in_processes
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, write_source
 from fixtures.tone_corpus import MODEL, random_texts, recipe_data, small_corpus, stage, write_corpus
@@ -171,4 +172,4 @@ def test_two_processes_store_each_their_share(corpus: Path, source: Path, tmp_pa
         for name in {"loss", "dev_loss"} & set(alone):
             assert together[name] == pytest.approx(alone[name], rel=1e-3), (alone["stage"], name)
     # 12 at another speed, 24 copies and the dev set: half of what statistics had not stored yet
-    assert "encoding 14 utterances" in done.stderr
+    assert names(done.stderr, 14)

@@ -115,9 +115,7 @@ def test_a_run_that_collapses_stops_and_stops_again_when_resumed(
         train(recipe, tmp_path, quiet=True, resume=True)
 
 
-def test_log_of_the_keyframe_stage_tells_its_health(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_log_of_the_keyframe_stage_tells_its_health(corpus: Path, tmp_path: Path) -> None:
     stages = [stage("baseline", 1), stage("keyframes", 1, keyframes=True, collapse=None)]
     train(tone_recipe(corpus, stages), tmp_path)
     baseline, keyframes = (entry for entry in log(tmp_path) if "epoch" in entry)
@@ -128,8 +126,3 @@ def test_log_of_the_keyframe_stage_tells_its_health(
     for entry in (baseline, keyframes):
         assert 0 <= entry["dev_too_few_keyframes"] <= 1
         assert 0 <= entry["waiting_share"] <= 1
-    (line,) = (
-        one for one in capsys.readouterr().err.splitlines() if one.startswith("keyframes 1/1")
-    )
-    for part in ("dropped ", "too few ", "aligned/doubled/skipped "):
-        assert part in line

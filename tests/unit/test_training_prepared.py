@@ -87,7 +87,7 @@ def test_a_whole_run_and_its_evaluation(prepared: Path, tmp_path: Path) -> None:
         assert kept.read_text().strip() == given.read_text().strip()
     config = load_model_folder_config(model / "config.yaml")
     assert (config.language, config.text_form.name) == ("en", "english-digits")
-    assert "on `out`" in (model / "README.md").read_text()
+    assert "`out`" in (model / "README.md").read_text()
 
     stored = load_recipe(run / "recipe.yaml")
     assert stored.form.name == "english-digits"

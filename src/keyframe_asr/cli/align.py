@@ -35,6 +35,7 @@ class Judging:
         float,
         typer.Option(
             min=0.0,
+            max=1000.0,
             help="A text that loses more log-probability per token against what the model hears "
             "is doubtful.",
         ),
@@ -45,7 +46,9 @@ class Judging:
     longest: Annotated[
         float,
         typer.Option(
-            min=1.0, help="Longer utterances of a manifest are cut at pauses; in seconds."
+            min=1.0,
+            max=3600.0,
+            help="Longer utterances of a manifest are cut at pauses; in seconds.",
         ),
     ] = 30.0
 
@@ -72,7 +75,9 @@ def align(
         list[AlignFormat] | None,
         typer.Option(
             "--format",
-            help="Output format; repeat for several. Default: json, cuts of a manifest.",
+            metavar="FORMAT",
+            help=f"{', '.join(AlignFormat)}; repeat for several. Default: json, cuts of a "
+            "manifest.",
         ),
     ] = None,
     out: Annotated[

@@ -13,7 +13,7 @@ from keyframe_asr.fine_tuning.options import FineTuneOptions
 
 FLAGS = {
     "epochs": typer.Option(min=1, help="Passes over the recordings, at most."),
-    "learning_rate": typer.Option(min=0.0, help="Peak learning rate."),
+    "learning_rate": typer.Option(min=1e-9, max=1.0, help="Peak learning rate."),
     "unfreeze_from_layer": typer.Option(
         min=0, help="Also train the pretrained encoder from this layer on; 0: all of it."
     ),
