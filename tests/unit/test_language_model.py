@@ -21,7 +21,7 @@ from keyframe_asr.decoding.lm.arpa import (
     read_arpa,
     write_arpa,
 )
-from keyframe_asr.decoding.lm.kneser_ney import FALLBACK, estimate
+from keyframe_asr.decoding.lm.kneser_ney import FALLBACK, NoWordsError, estimate
 from keyframe_asr.decoding.lm.ngram import NgramTable
 from keyframe_asr.decoding.lm.scoring import (
     language_model_scorer,
@@ -29,7 +29,7 @@ from keyframe_asr.decoding.lm.scoring import (
     unit_of,
 )
 from keyframe_asr.decoding.scorers import ShallowFusion
-from keyframe_asr.errors import ManifestError, ModelError
+from keyframe_asr.errors import ModelError
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 from reference.ngram import entries, log10
 
@@ -92,7 +92,7 @@ def test_a_text_too_small_for_its_own_discounts_uses_the_fallback() -> None:
 
 
 def test_no_words_are_refused() -> None:
-    with refused(ManifestError):
+    with refused(NoWordsError):
         estimate([[], []])
 
 

@@ -25,7 +25,7 @@ from keyframe_asr.decoding.lm.arpa import (
     write_arpa,
 )
 from keyframe_asr.decoding.lm.building import build_language_model
-from keyframe_asr.decoding.lm.kneser_ney import estimate
+from keyframe_asr.decoding.lm.kneser_ney import NoWordsError, estimate
 from keyframe_asr.decoding.lm.mixing import mixed
 from keyframe_asr.decoding.lm.packed import (
     CODES,
@@ -35,7 +35,7 @@ from keyframe_asr.decoding.lm.packed import (
     read_packed,
     write_packed,
 )
-from keyframe_asr.errors import ManifestError, ModelError
+from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.scorer_files import ScorerFiles
 from keyframe_asr.inference.search import Search
 from keyframe_asr.text.tokenizer import CharacterTokenizer
@@ -259,7 +259,7 @@ def test_units_follow_from_the_form(form: str, unit, wanted: str) -> None:
 
 @pytest.mark.parametrize("texts", [[], [""], ["xyz", "z"]])
 def test_texts_without_any_word_are_refused(texts: list[str]) -> None:
-    with refused(ManifestError):
+    with refused(NoWordsError):
         build_language_model(texts, CharacterTokenizer("ab "))
 
 

@@ -76,8 +76,8 @@ def align(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help=f"{', '.join(AlignFormat)}; repeat for several. Default: json, cuts of a "
-            "manifest.",
+            help=f"{', '.join(AlignFormat)}; repeat for several. Default: json, "
+            "cuts of a manifest.",
         ),
     ] = None,
     out: Annotated[
@@ -100,9 +100,8 @@ def align(
     if text is None:
         if channel is not None:
             raise typer.BadParameter("a manifest names channels itself", param_hint="--channel")
-        _align_corpus(
-            model, audio, None, output or [AlignFormat.cuts], _folder(out), device, judging
-        )
+        formats = output or [AlignFormat.cuts]
+        _align_corpus(model, audio, None, formats, _folder(out), device, judging)
         return
     said = _text(text)
     formats = output or [AlignFormat.json]
