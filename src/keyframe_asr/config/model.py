@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
 from keyframe_asr.config.decoding import DecodingConfig
@@ -129,8 +129,10 @@ class FusionConfig(Strict):
 
 
 class DecoderConfig(Strict):
-    """Transformer attention decoder."""
+    """Transformer attention decoder over the model's own tokens."""
 
+    kind: Literal["transformer"] = "transformer"
+    """A decoder that is trained with the model."""
     layers: int = Field(default=6, ge=1)
     """Transformer layers."""
     heads: int = Field(default=4, ge=1)
@@ -139,6 +141,53 @@ class DecoderConfig(Strict):
     """Hidden width of the feed-forward modules."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout after each module."""
+
+
+class PretrainedDecoderConfig(Strict):
+    """Whisper's decoder, which attends to keyframes and has tokens of its own.
+
+    The other heads keep the model's tokens.
+    """
+
+    kind: Literal["pretrained"]
+    """A decoder that another training has made."""
+    source: str
+    """Folder of a whole Whisper (`config.json`, safetensors, `tokenizer.json`), or its Hugging Face
+    name in the local cache; or the folder or name of a model of this project with such a decoder.
+    Folders are relative to the recipe's folder.
+
+    Read once, when training starts: a trained model folder contains weights and tokenizer.
+    """
+    memory: Literal["fused", "neighbours", "encoder2"] = "fused"
+    """What the decoder attends to: one learned mean per keyframe of the pretrained encoder's
+    outputs around it, these outputs themselves, or the output of encoder 2."""
+    memory_frames: int = Field(default=4, ge=1, le=50)
+    """Number of the pretrained encoder's outputs (50 per second) around each keyframe."""
+    positions: bool = False
+    """Add the times of the memory's vectors, in sinusoids of a learned scale that starts at 0."""
+    language: LanguageTag | None = None
+    """Language of the prompt; `null`: that of the utterance in training, else that of the model."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout after each module, in training."""
+    architecture: dict[str, Any] | None = None
+    """The source's `config.json`; `null` in a recipe, filled in when training starts."""
+
+
+def _decoder_kind(value: Any) -> Any:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind or "transformer"  # other types are rejected by the validation that follows
+
+
+AnyDecoderConfig = Annotated[
+    Annotated[DecoderConfig, Tag("transformer")]
+    | Annotated[PretrainedDecoderConfig, Tag("pretrained")],
+    Discriminator(
+        _decoder_kind,
+        custom_error_type="decoder_kind",
+        custom_error_message="kind must be 'transformer' or 'pretrained'",
+    ),
+]
+"""Either decoder, by its `kind`; without one, `transformer`."""
 
 
 class ModelConfig(Strict):
@@ -154,8 +203,44 @@ class ModelConfig(Strict):
     """Selection of the input frames of encoder 2."""
     fusion: FusionConfig = FusionConfig()
     """Fusion of keyframes with neighbouring frames."""
-    decoder: DecoderConfig | None = DecoderConfig()
+    decoder: AnyDecoderConfig | None = DecoderConfig()
     """Attention decoder; `null`: none."""
+
+    @property
+    def pretrained_decoder(self) -> PretrainedDecoderConfig | None:
+        """The decoder, if it is pretrained."""
+        return self.decoder if isinstance(self.decoder, PretrainedDecoderConfig) else None
+
+    @model_validator(mode="after")
+    def _check_memory(self) -> ModelConfig:
+        """The decoder knows one kind of vectors: the last outputs of its own encoder."""
+        decoder, encoder = self.pretrained_decoder, self.pretrained
+        if decoder is None or decoder.memory == "encoder2":
+            return self
+        needs = f"decoder.memory '{decoder.memory}' needs"
+        if encoder is None or encoder.family != "whisper":
+            raise ValueError(
+                f"{needs} model.pretrained of family 'whisper'; add that encoder, or set "
+                "decoder.memory: encoder2"
+            )
+        if encoder.architecture is None:
+            return self
+        last = encoder.architecture.get("encoder_layers")
+        if encoder.layers and max(encoder.layers) != last:
+            raise ValueError(
+                f"{needs} the encoder's last layer, but pretrained.layers is {encoder.layers}; "
+                f"add {last}"
+            )
+        widths = [
+            None if one is None else one.get("d_model")
+            for one in (encoder.architecture, decoder.architecture)
+        ]
+        if None not in widths and widths[0] != widths[1]:
+            raise ValueError(
+                f"{needs} a decoder as wide as the encoder ({widths[0]}), but '{decoder.source}' "
+                f"has {widths[1]}; give encoder and decoder of the same Whisper"
+            )
+        return self
 
 
 def _negative(number: Any) -> Any:

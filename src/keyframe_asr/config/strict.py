@@ -224,10 +224,10 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _describe(kind: type[BaseModel], problem: Any) -> str:
-    location = problem["loc"]
+    location, named = _place_of(kind, problem["loc"])
     key = ".".join(str(part) for part in location) or "recipe"
     if problem["type"] == "extra_forbidden":
-        names = _fields_at(kind, location[:-1])
+        names = list(named.model_fields)
         near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.0)
         return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
     message = problem["msg"].removeprefix("Value error, ")
@@ -236,8 +236,30 @@ def _describe(kind: type[BaseModel], problem: Any) -> str:
     return f"'{key}': {message}, found {reprlib.repr(problem['input'])}"
 
 
-def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    for part in location:
-        if not isinstance(part, int):
-            kind = next(models_in(kind.model_fields[part].annotation))
-    return list(kind.model_fields)
+def _place_of(
+    kind: type[BaseModel], location: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], type[BaseModel]]:
+    """The keys that lead to a problem, and the class in which the last of them should be.
+
+    pydantic also names the alternative of a union that it took by its kind.
+    """
+    keys: list[Any] = []
+    choices: list[type[BaseModel]] = [kind]
+    for number, part in enumerate(location):
+        if isinstance(part, int):
+            keys.append(part)
+            continue
+        if len(choices) > 1:
+            choices = [one for one in choices if part in get_args(_kind_of(one))] or choices[:1]
+            continue
+        keys.append(part)
+        inner = choices[0].model_fields.get(part) if choices else None
+        found = list(models_in(inner.annotation)) if inner is not None else []
+        if number < len(location) - 1 and found:
+            choices = found
+    return tuple(keys), choices[0]
+
+
+def _kind_of(choice: type[BaseModel]) -> Any:
+    field = choice.model_fields.get("kind")
+    return None if field is None else field.annotation

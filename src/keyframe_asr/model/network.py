@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.model import ModelConfig, PretrainedConfig
+from keyframe_asr.config.model import ModelConfig, PretrainedConfig, PretrainedDecoderConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
+from keyframe_asr.model.decoder_memory import DecoderMemory
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
@@ -27,6 +28,10 @@ from keyframe_asr.model.subsampling import (
 )
 from keyframe_asr.model.wav2vec2 import Wav2Vec2Encoder
 from keyframe_asr.model.whisper import WhisperEncoder
+from keyframe_asr.model.whisper_decoder import WhisperDecoder
+
+PRETRAINED_STEP = 2
+"""Frames of 10 ms per output of a pretrained encoder."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Encoded:
         memory: (B, K, D) output of encoder 2.
         head_log_probs: (B, K, V) log-probabilities of the length head; of the final CTC if
             keyframes are off.
+        decoder_memory: vectors (B, M, D) that a pretrained decoder attends to, and their numbers
+            (B,); None for another decoder, which attends to the output of encoder 2.
     """
 
     inter_log_probs: Tensor
@@ -47,19 +54,39 @@ class Encoded:
     keyframes: Keyframes
     memory: Tensor
     head_log_probs: Tensor
+    decoder_memory: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def attended(self) -> tuple[Tensor, Tensor]:
+        """What the decoder attends to: vectors (B, M, D), and their numbers (B,)."""
+        return self.decoder_memory or (self.memory, self.keyframes.lengths)
+
+    def rows(self, chosen: Tensor) -> Encoded:
+        """Select utterances (B',) of the batch."""
+        memory = self.decoder_memory
+        return Encoded(
+            self.inter_log_probs[chosen],
+            self.frame_lengths[chosen],
+            Keyframes(self.keyframes.index[chosen], self.keyframes.lengths[chosen]),
+            self.memory[chosen],
+            self.head_log_probs[chosen],
+            None if memory is None else (memory[0][chosen], memory[1][chosen]),
+        )
 
     def detach(self) -> Encoded:
         """A copy without gradient."""
+        memory = self.decoder_memory
         return replace(
             self,
             inter_log_probs=self.inter_log_probs.detach(),
             memory=self.memory.detach(),
             head_log_probs=self.head_log_probs.detach(),
+            decoder_memory=None if memory is None else (memory[0].detach(), memory[1]),
         )
 
 
 class KeyframeNetwork(nn.Module):
-    """The encoders, both heads and the attention decoder.
+    """The encoders, both heads and the attention decoder, which may be a pretrained one.
 
     The input is fbank, or the input of a pretrained encoder, whose outputs are then normalised,
     summed over layers and subsampled in place of fbank. `keyframes_enabled` and `fusion_enabled`
@@ -94,9 +121,22 @@ class KeyframeNetwork(nn.Module):
         self.fusion = FrameFusion(encoder.dim, config.fusion)
         self.encoder2 = ConformerEncoder(encoder.layers - encoder.keyframe_layer, encoder)
         self.head = nn.Linear(encoder.dim, vocab_size)
-        self.decoder = (
-            AttentionDecoder(encoder.dim, vocab_size, config.decoder) if config.decoder else None
-        )
+        self.decoder: AttentionDecoder | WhisperDecoder | None = None
+        self.decoder_memory: DecoderMemory | None = None
+        if isinstance(config.decoder, PretrainedDecoderConfig):
+            self._build_pretrained_decoder(config.decoder)
+        elif config.decoder is not None:
+            self.decoder = AttentionDecoder(encoder.dim, vocab_size, config.decoder)
+
+    @property
+    def own_decoder(self) -> AttentionDecoder | None:
+        """The decoder, if its tokens are the model's own."""
+        return self.decoder if isinstance(self.decoder, AttentionDecoder) else None
+
+    @property
+    def pretrained_decoder(self) -> WhisperDecoder | None:
+        """The decoder, if it is pretrained and has tokens of its own."""
+        return self.decoder if isinstance(self.decoder, WhisperDecoder) else None
 
     def forward(
         self,
@@ -149,7 +189,14 @@ class KeyframeNetwork(nn.Module):
             fused = keyframes.gather(frames)
         memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
         head_log_probs = self.head(memory).float().log_softmax(dim=-1)
-        return Encoded(inter_log_probs, frame_lengths, keyframes, memory, head_log_probs)
+        found = Encoded(inter_log_probs, frame_lengths, keyframes, memory, head_log_probs)
+        if self.decoder_memory is None:
+            return found
+        source = memory
+        if self.decoder_memory.config.memory != "encoder2" and self.pretrained is not None:
+            source = features[..., -self.pretrained.dim :]  # of its last layer
+        attended = self.decoder_memory(source, lengths, keyframes)
+        return replace(found, decoder_memory=attended)
 
     def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if features.size(1) == 0:  # convolutions need at least one frame
@@ -168,6 +215,16 @@ class KeyframeNetwork(nn.Module):
         self.subsampling = EncodingSubsampling(
             pretrained.dim, self.config.encoder.dim, self.config.subsampling
         )
+
+    def _build_pretrained_decoder(self, config: PretrainedDecoderConfig) -> None:
+        decoder = WhisperDecoder(config)
+        decoder.requires_grad_(False)
+        width = self.config.encoder.dim
+        if config.memory != "encoder2" and self.pretrained is not None:
+            width = self.pretrained.dim
+        outputs = self.subsampling.factor // PRETRAINED_STEP
+        self.decoder = decoder
+        self.decoder_memory = DecoderMemory(config, width, decoder.dim, outputs)
 
     def _positions(self, keyframes: Keyframes) -> Tensor:
         if self.config.keyframes.positions == "source":

@@ -1,0 +1,115 @@
+"""What a pretrained decoder attends to: a few vectors around the keyframes.
+
+Whisper's decoder (arXiv 2212.04356) was trained on the outputs of its own encoder, 50 per second.
+`fused` gives it one vector per keyframe, a mean of the outputs around the keyframe with learned
+weights; `neighbours` gives it these outputs themselves, each once; `encoder2` the output of encoder
+2 through a linear layer. An adapter follows, which starts as the identity.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from keyframe_asr.config.model import PretrainedDecoderConfig
+from keyframe_asr.model.keyframes import Keyframes, gather_frames
+
+LONGEST_PERIOD = 10_000.0
+"""Of the sinusoids, as in Whisper's encoder."""
+
+
+class DecoderMemory(nn.Module):
+    """Makes the memory of a pretrained decoder.
+
+    Args:
+        config: kind of memory.
+        width: width of the vectors it is made of: of the pretrained encoder, or of encoder 2.
+        dim: width D of the decoder.
+        outputs_per_frame: outputs of the pretrained encoder per encoder frame.
+    """
+
+    def __init__(
+        self, config: PretrainedDecoderConfig, width: int, dim: int, outputs_per_frame: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.outputs_per_frame = outputs_per_frame
+        if config.memory == "fused":
+            self.score = nn.Linear(width, 1, bias=False)
+            self.offset_bias = nn.Parameter(torch.zeros(config.memory_frames))
+            nn.init.zeros_(self.score.weight)
+        if config.positions:
+            self.position_scale = nn.Parameter(torch.zeros(()))
+        self.adapter = nn.Linear(width, dim)
+        if width == dim:
+            nn.init.eye_(self.adapter.weight)
+            nn.init.zeros_(self.adapter.bias)
+
+    def forward(
+        self, outputs: Tensor, output_lengths: Tensor, keyframes: Keyframes
+    ) -> tuple[Tensor, Tensor]:
+        """Make the memory of a batch.
+
+        Args:
+            outputs: (B, T, width) of the pretrained encoder at 50 Hz; with `encoder2` (B, K, width)
+                of encoder 2.
+            output_lengths: (B,).
+            keyframes: index (B, K) in encoder frames.
+
+        Returns:
+            Vectors (B, M, D), and how many of them belong to each utterance (B,).
+        """
+        centres = (keyframes.index + 0.5) * self.outputs_per_frame - 0.5
+        if self.config.memory == "encoder2":
+            vectors, lengths = outputs, keyframes.lengths
+        else:
+            if outputs.size(1) == 0:  # there is nothing to take an output from
+                outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
+            places, inside = self._window(keyframes, output_lengths)
+            if self.config.memory == "fused":
+                vectors, lengths = self._fused(outputs, places, inside), keyframes.lengths
+            else:
+                vectors, centres, lengths = _each_once(outputs, places, inside)
+        adapted: Tensor = self.adapter(vectors)
+        if self.config.positions:
+            adapted = adapted + self.position_scale * _sinusoids(centres, adapted.size(-1))
+        return adapted, lengths
+
+    def _window(self, keyframes: Keyframes, output_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Places (B, K, W) of the outputs around each keyframe, and which of them exist."""
+        size, step = self.config.memory_frames, self.outputs_per_frame
+        offsets = torch.arange(size, device=keyframes.index.device) + (step - size) // 2
+        places = keyframes.index.unsqueeze(-1) * step + offsets
+        inside = (places >= 0) & (places < output_lengths.view(-1, 1, 1))
+        return places, inside & keyframes.mask.unsqueeze(-1)
+
+    def _fused(self, outputs: Tensor, places: Tensor, inside: Tensor) -> Tensor:
+        around = gather_frames(outputs, places, inside)
+        scores = self.score(around).squeeze(-1) + self.offset_bias
+        # not -inf: a padded keyframe has no output inside, and a softmax over only -inf is NaN
+        scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
+        return (scores.softmax(dim=-1).unsqueeze(-1) * around).sum(dim=2)
+
+
+def _each_once(
+    outputs: Tensor, places: Tensor, inside: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs (B, M, width) at these places, without repetition, their places and numbers."""
+    size = outputs.size(1)
+    kept = torch.zeros(len(outputs), size + 1, dtype=torch.bool, device=outputs.device)
+    kept = kept.scatter(1, places.masked_fill(~inside, size).flatten(1), True)[:, :size]
+    lengths = kept.sum(dim=1)
+    most = max(1, int(lengths.max())) if len(lengths) else 1
+    first = (~kept).int().argsort(dim=1, stable=True)[:, :most]
+    return gather_frames(outputs, first, kept.gather(1, first)), first, lengths
+
+
+def _sinusoids(places: Tensor, dim: int) -> Tensor:
+    """Sinusoids (B, M, dim) of places (B, M): sines, then cosines, as in Whisper's encoder."""
+    half = dim // 2
+    exponents = torch.arange(half, device=places.device) / max(1, half - 1)
+    angles = places.unsqueeze(-1) * torch.exp(-math.log(LONGEST_PERIOD) * exponents)
+    waves = torch.cat((angles.sin(), angles.cos()), dim=-1)
+    return nn.functional.pad(waves, (0, dim - 2 * half))
