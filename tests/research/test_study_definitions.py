@@ -12,7 +12,7 @@ from fixtures.errors import refused
 from fixtures.random_model import save_random_model
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import RecipeError
-from keyframe_asr.io.pretrained_source import with_architecture
+from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.model.network import KeyframeNetwork
 from research.catalogue import study_of
 from research.definition import (

@@ -32,7 +32,8 @@ from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io import model_location
-from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original, with_architecture
+from keyframe_asr.io.architectures import with_architecture
+from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original
 from keyframe_asr.io.quantisation import with_quantised
 from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder

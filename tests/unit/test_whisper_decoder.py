@@ -104,9 +104,7 @@ def test_batch_equals_alone(decoder: WhisperDecoder, memory: tuple[Tensor, Tenso
 def test_parts_that_a_stage_trains(decoder: WhisperDecoder) -> None:
     def names(*chosen: Any) -> set[str]:
         parts = list(decoder.trained_parts(*chosen))
-        return {
-            name for name, module in decoder.named_modules() if any(module is p for p in parts)
-        }
+        return {name for name, module in decoder.named_modules() if any(module is p for p in parts)}
 
     assert names(True) == {
         f"layers.{n}.encoder_attn{part}" for n in (0, 1) for part in ("", "_layer_norm")

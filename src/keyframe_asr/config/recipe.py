@@ -114,6 +114,7 @@ _NAMES_OF_A_RUN = (
     "cmvn.json",
     "curves.png",
     "data.json",
+    "decoder_tokenizer.json",
     "encodings",
     "log.jsonl",
     "recipe.yaml",
@@ -124,6 +125,20 @@ _NAMES_OF_A_RUN = (
     "tokenizer.txt",
 )
 """Other files and folders in the folder of a run."""
+
+
+class DecoderTrainingConfig(Strict):
+    """What a stage trains of a pretrained decoder. Its embeddings are never trained."""
+
+    parts: Literal["nothing", "cross_attention", "layers"] = "cross_attention"
+    """`cross_attention`: only what reads the memory; `layers`: whole layers; `nothing`: only the
+    adapter of the memory, which every stage with a loss on the decoder trains."""
+    from_layer: int = Field(default=1, ge=1)
+    """First layer that is trained, counted from 1."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Peak learning rate of the decoder, with the stage's schedule."""
+    memory_learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak learning rate of the memory: adapter and weights of the frames."""
 
 
 class StageConfig(Strict):
@@ -177,6 +192,12 @@ class StageConfig(Strict):
     """Train the pretrained encoder from this layer on; 0: all of it; `null`: none of it."""
     pretrained_learning_rate: float = Field(default=1e-5, gt=0)
     """Peak learning rate of the pretrained encoder, with the stage's schedule."""
+    pretrained_decoder: DecoderTrainingConfig = DecoderTrainingConfig()
+    """What is trained of a pretrained decoder.
+
+    In a stage with a loss on the decoder alone, all else but the pretrained encoder is frozen; with
+    the memory `encoder2`, which is made of it, nothing is.
+    """
 
     @field_validator("name")
     @classmethod
@@ -193,6 +214,13 @@ class StageConfig(Strict):
     def manifests(self) -> list[str]:
         """Training manifests of this stage; empty if it uses those of the recipe."""
         return [self.train] if isinstance(self.train, str) else self.train or []
+
+    @property
+    def trains_decoder_alone(self) -> bool:
+        """True if the decoder has the only loss."""
+        losses = self.losses
+        no_head = losses.head == 0 or losses.head_loss == "none"
+        return losses.decoder > 0 and losses.inter_ctc == 0 and no_head
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:
@@ -295,6 +323,12 @@ class Recipe(Strict):
                     "remove unfreeze_from_layer or add a pretrained encoder"
                 )
             _check_reinitialised(stage, self.model)
+            pretrained = self.model.pretrained_decoder
+            if pretrained and stage.trains_decoder_alone and stage.select_by == "error":
+                raise ValueError(
+                    f"stage '{stage.name}' trains the pretrained decoder alone, which does not "
+                    "change the error of the other heads; set select_by: loss"
+                )
         names = [stage.name for stage in self.stages]
         for index, stage in enumerate(self.stages):
             if stage.start_from is not None and stage.start_from not in names[:index]:
@@ -312,6 +346,8 @@ def _check_reinitialised(stage: StageConfig, model: ModelConfig) -> None:
         "conditioning": "" if model.encoder.self_conditioning else "self_conditioning is false",
         "decoder": "model.decoder is null" if model.decoder is None else "",
     }
+    if model.pretrained_decoder is not None:
+        absent["decoder"] = "it is pretrained"
     for part in stage.reinitialise:
         if why := absent.get(part):
             raise ValueError(f"stage '{stage.name}' re-initialises '{part}', but {why}; remove it")

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from keyframe_asr.data.decoder_targets import DecoderTargets
 from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import text
 from keyframe_asr.data.update_batches import UpdateBatch
@@ -39,6 +40,8 @@ class Batch:
         fraction: fraction of the utterances of its update; 0 for a placeholder that must not count.
         last: True for the batch after which the weights are updated.
         pre_encoded: True if `features` are outputs of the pretrained encoder.
+        decoder_tokens: (B, 2, N) what a pretrained decoder reads and writes (`DecoderTargets`);
+            None for another decoder.
     """
 
     ids: tuple[str, ...]
@@ -50,6 +53,7 @@ class Batch:
     fraction: float = 1.0
     last: bool = True
     pre_encoded: bool = False
+    decoder_tokens: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy the batch to a device."""
@@ -59,6 +63,9 @@ class Batch:
             feature_lengths=self.feature_lengths.to(device, non_blocking=True),
             tokens=self.tokens.to(device, non_blocking=True),
             token_lengths=self.token_lengths.to(device, non_blocking=True),
+            decoder_tokens=None
+            if self.decoder_tokens is None
+            else self.decoder_tokens.to(device, non_blocking=True),
         )
 
 
@@ -69,6 +76,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         features: store of the features of cuts.
         tokenizer: encodes the texts.
         augmented: returns augmented features (T, F) of a cut; None uses those of the store.
+        targets: of a pretrained decoder, if there is one.
     """
 
     def __init__(
@@ -76,10 +84,12 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         features: Store,
         tokenizer: Tokenizer,
         augmented: Callable[[Cut, Store], Tensor] | None = None,
+        targets: DecoderTargets | None = None,
     ) -> None:
         self._features = features
         self._tokenizer = tokenizer
         self._augmented = augmented
+        self._targets = targets
 
     def __getitem__(self, part: CutSet | UpdateBatch) -> Batch | KeyframeError:
         """Return the batch, or the error: raised in a worker, it would include a traceback."""
@@ -105,6 +115,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
             torch.tensor([one.size(0) for one in tokens]),
             sum(cut.duration for cut in cuts),
             pre_encoded=self._features.pre_encoded,
+            decoder_tokens=None if self._targets is None else self._targets.batch(list(cuts)),
         )
 
 

@@ -8,13 +8,29 @@ depend on the other utterances.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, with_alternatives
-from keyframe_asr.model.decoder import AttentionDecoder, DecoderState
+from keyframe_asr.model.decoder import DecoderState
 from keyframe_asr.text.tokenizer import BLANK, END
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Special tokens of a decoder.
+
+    Attributes:
+        prompt: tokens before a text.
+        end: token after a text.
+        never: tokens that are not part of any text.
+    """
+
+    prompt: tuple[int, ...] = (END,)
+    end: int = END
+    never: tuple[int, ...] = (BLANK,)
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,19 @@ class BeamConfig:
 
     size: int
     length_normalised: bool = False
+    symbols: Symbols = Symbols()
+
+
+class StepwiseDecoder(Protocol):
+    """A decoder that continues texts token by token."""
+
+    def start(self, memory: Tensor, memory_lengths: Tensor) -> DecoderState:
+        """State before the first token, for memory (B, K, D) of lengths (B,)."""
+        ...
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Log-probabilities (B, V) after tokens (B,), or (B, N) of a prompt, and the next state."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +61,7 @@ class _Beams:
     Attributes:
         utterance: (B,) index of each utterance in the caller's batch.
         limit: (B,) maximum number of tokens of each utterance.
-        tokens: (B, S, N) tokens so far, padded with END after the end of sentence.
+        tokens: (B, S, N) tokens so far, padded with the end of sentence.
         token_scores: (B, S, N) log-probability of each token.
         scores: (B, S) sums of log-probabilities.
         finished: (B, S) True if the end of sentence was reached.
@@ -57,7 +86,7 @@ class _Beams:
 
 
 def attention_beam(
-    decoder: AttentionDecoder,
+    decoder: StepwiseDecoder,
     memory: Tensor,
     memory_lengths: Tensor,
     limits: Tensor,
@@ -68,10 +97,10 @@ def attention_beam(
 
     Args:
         decoder: in evaluation mode.
-        memory: (B, K, D) output of encoder 2.
+        memory: (B, K, D) what it attends to, such as the output of encoder 2.
         memory_lengths: (B,).
         limits: (B,) maximum number of tokens; 0 returns an empty hypothesis without a search.
-        config: beam size and scoring.
+        config: beam size, scoring and special tokens.
         nbest: number of hypotheses stored as `alternatives` of the best, if more than one.
 
     Returns:
@@ -83,18 +112,29 @@ def attention_beam(
         return results
     beams = _begin(chosen, limits[chosen], config.size)
     state = decoder.start(memory[chosen], memory_lengths[chosen])
-    every = torch.arange(len(chosen), device=memory.device)
-    state = state.select(every.repeat_interleave(config.size))
-    while len(beams.utterance):
-        beams, state = _extend(decoder, beams, state, config)
+    log_probs, state = _prompted(decoder, state, config.symbols.prompt)
+    rows = torch.arange(len(chosen), device=memory.device).repeat_interleave(config.size)
+    log_probs, state = log_probs[rows], state.select(rows)
+    while True:
+        beams, state = _extend(log_probs, beams, state, config)
         done = _final(beams, config, nbest)
-        if not done.any():
-            continue
-        for row in done.nonzero().squeeze(1).tolist():
-            results[int(beams.utterance[row])] = _result(beams, row, nbest)
-        rows = (~done).nonzero().squeeze(1)
-        beams, state = beams.keep(rows), state.select(_rows(rows, config.size))
-    return results
+        if done.any():
+            for row in done.nonzero().squeeze(1).tolist():
+                results[int(beams.utterance[row])] = _result(beams, row, nbest, config)
+            rows = (~done).nonzero().squeeze(1)
+            beams, state = beams.keep(rows), state.select(_rows(rows, config.size))
+        if not len(beams.utterance):
+            return results
+        log_probs, state = decoder.step(beams.tokens[:, :, -1].flatten(), state)
+
+
+def _prompted(
+    decoder: StepwiseDecoder, state: DecoderState, prompt: tuple[int, ...]
+) -> tuple[Tensor, DecoderState]:
+    """Run the prompt; a single token is a step like all others."""
+    rows = len(state.memory_mask)
+    tokens = torch.tensor(prompt, device=state.memory_mask.device).expand(rows, -1)
+    return decoder.step(tokens if len(prompt) > 1 else tokens.squeeze(1), state)
 
 
 def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:
@@ -108,15 +148,13 @@ def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:
 
 
 def _extend(
-    decoder: AttentionDecoder, beams: _Beams, state: DecoderState, config: BeamConfig
+    log_probs: Tensor, beams: _Beams, state: DecoderState, config: BeamConfig
 ) -> tuple[_Beams, DecoderState]:
     """Extend every hypothesis by one token and keep the best `size` of each utterance."""
     batch, size, length = beams.tokens.shape
-    started = torch.nn.functional.pad(beams.tokens, (1, 0), value=END)
-    log_probs, state = decoder.step(started[:, :, -1].flatten(), state)
-    log_probs = _constrained(log_probs.view(batch, size, -1), beams)
+    log_probs = _constrained(log_probs.view(batch, size, -1), beams, config.symbols)
     totals = beams.scores.unsqueeze(2) + log_probs
-    ranked = _normalised(totals, beams) if config.length_normalised else totals
+    ranked = _normalised(totals, beams, config) if config.length_normalised else totals
     _, best = ranked.flatten(1).topk(size, dim=1)
     parent, token = best // log_probs.shape[2], best % log_probs.shape[2]
     added = log_probs.flatten(1).gather(1, best)
@@ -127,29 +165,29 @@ def _extend(
         torch.cat((beams.tokens.gather(1, picked), token.unsqueeze(2)), dim=2),
         torch.cat((beams.token_scores.gather(1, picked), added.unsqueeze(2)), dim=2),
         totals.flatten(1).gather(1, best),
-        beams.finished.gather(1, parent) | (token == END),
+        beams.finished.gather(1, parent) | (token == config.symbols.end),
     )
     offset = torch.arange(batch, device=parent.device).unsqueeze(1) * size
     return extended, state.select_past((offset + parent).flatten())
 
 
-def _constrained(log_probs: Tensor, beams: _Beams) -> Tensor:
+def _constrained(log_probs: Tensor, beams: _Beams, symbols: Symbols) -> Tensor:
     """Mask forbidden tokens in log-probabilities (B, S, V).
 
-    Blank is never emitted; a hypothesis at its limit can only end; a finished one repeats END at no
-    cost.
+    A hypothesis at its limit can only end; a finished one repeats the end at no cost.
     """
     at_limit = (beams.limit <= beams.tokens.shape[2])[:, None, None]
-    is_end = torch.arange(log_probs.shape[2], device=log_probs.device) == END
-    is_blank = torch.arange(log_probs.shape[2], device=log_probs.device) == BLANK
-    allowed = log_probs.masked_fill(is_blank | (at_limit & ~is_end), -torch.inf)
+    is_end = torch.arange(log_probs.shape[2], device=log_probs.device) == symbols.end
+    forbidden = torch.zeros_like(is_end)
+    forbidden[list(symbols.never)] = True
+    allowed = log_probs.masked_fill(forbidden | (at_limit & ~is_end), -torch.inf)
     stay = torch.zeros_like(allowed).masked_fill(~is_end, -torch.inf)
     return torch.where(beams.finished.unsqueeze(2), stay, allowed)
 
 
-def _normalised(totals: Tensor, beams: _Beams) -> Tensor:
+def _normalised(totals: Tensor, beams: _Beams, config: BeamConfig) -> Tensor:
     """Totals (B, S, V) divided by the number of tokens, including the end of sentence."""
-    return totals / ((beams.tokens != END).sum(dim=2) + 1).unsqueeze(2)
+    return totals / ((beams.tokens != config.symbols.end).sum(dim=2) + 1).unsqueeze(2)
 
 
 def _final(beams: _Beams, config: BeamConfig, nbest: int) -> Tensor:
@@ -162,12 +200,12 @@ def _final(beams: _Beams, config: BeamConfig, nbest: int) -> Tensor:
     return (over if config.length_normalised else over[:, :nbest]).all(dim=1)
 
 
-def _result(beams: _Beams, row: int, nbest: int) -> Hypothesis:
+def _result(beams: _Beams, row: int, nbest: int, config: BeamConfig) -> Hypothesis:
     """The best hypothesis of a row with its alternatives; beams are sorted by score."""
     found = []
     for place in range(min(nbest, beams.tokens.shape[1])):
         tokens = beams.tokens[row, place]
-        length = int((tokens != END).sum())
+        length = int((tokens != config.symbols.end).sum())
         if beams.scores[row, place].isneginf():
             break
         found.append(

@@ -23,6 +23,7 @@ class Hypothesis:
         confidences: probability of each token, in [0, 1].
         external: score added by language model, hotwords and token bonus.
         alternatives: the n-best hypotheses, this one first, if more than one was requested.
+        of_decoder: True if the tokens are those of a pretrained decoder, not the model's own.
     """
 
     tokens: tuple[int, ...] = ()
@@ -31,6 +32,7 @@ class Hypothesis:
     confidences: tuple[float, ...] = ()
     external: float = 0.0
     alternatives: tuple[Hypothesis, ...] = ()
+    of_decoder: bool = False
 
 
 def with_alternatives(ranked: Sequence[Hypothesis], count: int) -> Hypothesis:

@@ -174,7 +174,8 @@ class Calibrator:
         for mode in self.modes:
             found = self._decoded(encoded, mode)
             for row, (hypothesis, _) in enumerate(found):
-                right = right_units(targets[row], hypothesis.tokens)
+                target = self.recognizer.tokens_of(texts[row], mode)
+                right = right_units(target, hypothesis.tokens)
                 self._tokens[mode].add(hypothesis.confidences, right, halves[row])
                 joined = self._joined(hypothesis)
                 spoken = words_of_form(texts[row], self.recognizer.config.text_form)
@@ -189,7 +190,7 @@ class Calibrator:
     def _joined(self, hypothesis: Hypothesis) -> list[Word]:
         """Words of a hypothesis; empty if the tokens do not mark word boundaries."""
         tokenizer = self.recognizer.tokenizer
-        if not isinstance(tokenizer, SentencePieceTokenizer):
+        if hypothesis.of_decoder or not isinstance(tokenizer, SentencePieceTokenizer):
             return []
         pairs = zip(hypothesis.tokens, hypothesis.confidences, strict=True)
         return words([Token(tokenizer.piece(token), 0, 0, value) for token, value in pairs])

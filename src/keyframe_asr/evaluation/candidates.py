@@ -119,9 +119,9 @@ def scored_candidates(
     external = fusion.score([one.tokens for one in flat], encoded.memory.device).tolist()
     by_ctc = scored_by_ctc(ctc, [[Hypothesis(one) for one in row] for row in rows], ShallowFusion())
     decoded = [0.0] * len(flat)
-    if network.decoder is not None:
+    if network.own_decoder is not None:
         memory, lengths = encoded.memory[owners], encoded.keyframes.lengths[owners]
-        decoded = [float(s.sum()) for s in token_scores(network.decoder, memory, lengths, flat)]
+        decoded = [float(s.sum()) for s in token_scores(network.own_decoder, memory, lengths, flat)]
     found: list[list[Scored]] = [[] for _ in rows]
     places = ((place, tokens) for place, row in enumerate(rows) for tokens in row)
     errors = (

@@ -122,7 +122,8 @@ def _trained(prepared: Prepared) -> StoredModel:
     config = prepared.config.model_copy(
         update={"confidences": measured.confidences, "emission_delay_seconds": delay}
     )
-    return StoredModel(network.eval(), prepared.tokenizer, config)
+    of_decoder = prepared.stored.decoder_tokenizer
+    return StoredModel(network.eval(), prepared.tokenizer, config, decoder_tokenizer=of_decoder)
 
 
 def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
@@ -138,6 +139,7 @@ def _save(prepared: Prepared, stored: StoredModel, model: str) -> None:
         f"# {config.name}\n",  # until the errors are known
         Storage(matrices, base=model, standalone=prepared.options.standalone),
         stored.language_model,
+        stored.decoder_tokenizer,
     )
 
 

@@ -183,9 +183,8 @@ class Measurement:
     ) -> list[str]:
         """Texts of a batch in a mode, in the form of the model."""
         recognizer = self.recognizer
-        tokenizer = recognizer.tokenizer
         normalise = normaliser(self._form)
-        targets = [tuple(tokenizer.encode(reference)) for reference in references]
+        targets = [tuple(recognizer.tokens_of(reference, mode)) for reference in references]
         decoded = list(zip(*recognizer.hypotheses(encoded, mode), strict=True))
         rows = self.confidences.setdefault(mode, [])
         for (hypothesis, _), target in zip(decoded, targets, strict=True):
@@ -209,4 +208,4 @@ class Measurement:
             keep_speech(hypothesis, frames, non_speech_frames(regions[row], check) if check else ())
             for row, (hypothesis, frames) in enumerate(decoded)
         ]
-        return [normalise(tokenizer.decode(one.tokens)) for one in kept]
+        return [normalise(recognizer.text_of(one)) for one in kept]

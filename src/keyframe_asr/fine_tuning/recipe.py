@@ -50,6 +50,8 @@ def fine_tuning_recipe(
     model = config.model.model_dump(mode="json")
     if model["pretrained"] is not None:
         model["pretrained"]["source"] = str(start)
+    if config.model.pretrained_decoder is not None:
+        model["decoder"]["source"] = str(start)
     more = [] if manifests.replay is None else [str(manifests.replay)]
     data = {
         "name": config.name,

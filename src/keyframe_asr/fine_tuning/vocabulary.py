@@ -95,7 +95,8 @@ def start_with(
         else:
             weights[name] = weight if new else _grown(old[name], weight, of_units[name])
     fresh.load_state_dict(weights)
-    save_model_folder(folder, fresh, tokenizer, config, "")
+    of_decoder = stored.decoder_tokenizer
+    save_model_folder(folder, fresh, tokenizer, config, "", decoder_tokenizer=of_decoder)
 
 
 def _vocabulary_tensors(config: ModelFolderConfig, size: int) -> dict[str, int]:

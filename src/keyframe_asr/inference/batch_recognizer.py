@@ -25,6 +25,7 @@ from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import segments_of, timed_tokens
 from keyframe_asr.errors import AudioError, ModelError
+from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.modes import available_modes, check_mode, decode
 from keyframe_asr.inference.options import (
     DecodeMode,
@@ -93,6 +94,9 @@ class BatchRecognizer:
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
         self.language_model = model.language_model
         self._scorers = ScorerFiles(model.config, model.tokenizer, self.device)
+        self._pretrained: DecoderSearch | None = None
+        if model.decoder_tokenizer is not None:
+            self._pretrained = DecoderSearch(model.decoder_tokenizer, model.tokenizer, model.config)
 
     @property
     def modes(self) -> tuple[DecodeMode, ...]:
@@ -203,7 +207,7 @@ class BatchRecognizer:
         `prepare`.
         """
         search, fusion = self.search(options), self.fusion(options)
-        return decode(self.network, audio.encoded, audio.silent, search, fusion)
+        return decode(self.network, audio.encoded, audio.silent, search, fusion, self._pretrained)
 
     def fusion(self, options: RecognitionOptionsLike = None) -> ShallowFusion:
         """Return what adds to the scores of the search. Raises the errors of `prepare`."""
@@ -221,16 +225,20 @@ class BatchRecognizer:
             frames: source frame of each column that the positions of `found` refer to.
         """
         duration = audio.seconds[row]
+        shown, pieces = found, [self.piece(token) for token in found.tokens]
+        if found.of_decoder and self._pretrained is not None:
+            shown, pieces = self._pretrained.with_whole_characters(found)
+        shown = replace(shown, tokens=tuple(range(len(pieces))))
         tokens: list[Token] = timed_tokens(
-            found,
+            shown,
             frames,
             encoder_frame_seconds(self.network.subsampling.factor),
             duration,
-            self.piece,
+            pieces.__getitem__,
             self.config.emission_delay_seconds,
             audio.levels[row] if audio.levels else None,
         )
-        text = self.tokenizer.decode(found.tokens)
+        text = self.text_of(found)
         segments = segments_of(text, tokens)
         return Transcript(
             text=text,
@@ -250,7 +258,7 @@ class BatchRecognizer:
             return [Alternative("", 0.0)]
         scores: dict[str, float] = {}
         for alternative in found.alternatives:
-            scores.setdefault(self.tokenizer.decode(alternative.tokens), alternative.score)
+            scores.setdefault(self.text_of(alternative), alternative.score)
         return [Alternative(text, score) for text, score in scores.items()]
 
     def _non_speech(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
@@ -261,6 +269,18 @@ class BatchRecognizer:
         frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
         found = speech_regions(self.network, encoded, frame_seconds)
         return tuple(non_speech_frames(regions, check) for regions in found)
+
+    def text_of(self, hypothesis: Hypothesis) -> str:
+        """Return the text of a hypothesis."""
+        if hypothesis.of_decoder and self._pretrained is not None:
+            return self._pretrained.tokenizer.decode(hypothesis.tokens)
+        return self.tokenizer.decode(hypothesis.tokens)
+
+    def tokens_of(self, text: str, mode: DecodeMode) -> list[int]:
+        """Return the tokens in which a mode writes a text."""
+        if mode == "attention" and self._pretrained is not None:
+            return self._pretrained.tokenizer.encode(text)
+        return self.tokenizer.encode(text)
 
     def piece(self, token: int) -> str:
         """Return the display form of a token id."""

@@ -3,7 +3,8 @@
 - `axe`: the length head, greedily or with a beam search.
 - `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames; greedily or with a beam
   search. Language model and hot words need the beam search.
-- `attention`: beam search on the decoder.
+- `attention`: beam search on the decoder. A pretrained decoder has tokens of its own, and only this
+  mode (`inference.decoder_search`).
 - `rescore`: hypotheses of the first pass (length head, or CTC) rescored by the decoder.
 - `joint`: hypotheses of all heads, scored by CTC and decoder together.
 
@@ -26,11 +27,10 @@ from keyframe_asr.decoding.rescoring import rescore, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
+from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.search import Search
 from keyframe_asr.losses import axe_align
-from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK
 
@@ -38,6 +38,8 @@ from keyframe_asr.text.tokenizer import BLANK
 def available_modes(network: KeyframeNetwork) -> tuple[DecodeMode, ...]:
     """Return the modes that a network supports, those of its top head first."""
     first: tuple[DecodeMode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
+    if network.pretrained_decoder is not None:
+        return (*first, "attention")
     return first if network.decoder is None else (*first, "attention", "rescore", "joint")
 
 
@@ -48,6 +50,8 @@ def check_mode(network: KeyframeNetwork, mode: DecodeMode, name: str) -> None:
         return
     if mode == "axe":
         reason = "it keeps all frames, so it has no length head"
+    elif network.decoder is not None:
+        reason = "its decoder is a pretrained one with tokens of its own"
     else:
         reason = "it has no attention decoder"
     raise ModelError(
@@ -61,6 +65,7 @@ def decode(
     silent: Sequence[bool],
     search: Search,
     fusion: ShallowFusion,
+    pretrained: DecoderSearch | None = None,
 ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
     """Return B hypotheses, and for each the source frame of every column its positions refer to.
 
@@ -70,8 +75,11 @@ def decode(
         silent: B flags; the text of these utterances is empty whatever the network finds.
         search: how to decode; its files are not read.
         fusion: scorers read from those files.
+        pretrained: search with the pretrained decoder, if the model has one.
     """
     mode = search.mode
+    if mode == "attention" and pretrained is not None:
+        return _by_pretrained(network, encoded, silent, search, pretrained)
     if mode == "ctc" and network.keyframes_enabled:
         found = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
         every_frame = range(encoded.inter_log_probs.shape[1])
@@ -87,6 +95,30 @@ def decode(
         found = [with_alternatives(several, search.nbest) for several in searched]
     empty = with_alternatives([], search.nbest)
     return [one if kept else empty for one, kept in zip(found, has_text, strict=True)], sources
+
+
+def _by_pretrained(
+    network: KeyframeNetwork,
+    encoded: Encoded,
+    silent: Sequence[bool],
+    search: Search,
+    pretrained: DecoderSearch,
+) -> tuple[list[Hypothesis], list[Sequence[int]]]:
+    """As `decode`, with a pretrained decoder; the utterances without a spike have no text."""
+    assert network.pretrained_decoder is not None, "its tokenizer is stored with it"
+    spikes = has_spikes(network, encoded)
+    kept = [
+        row
+        for row, (spike, quiet) in enumerate(zip(spikes, silent, strict=True))
+        if spike and not quiet
+    ]
+    results = [with_alternatives([], search.nbest)] * len(spikes)
+    if kept:
+        rows = torch.tensor(kept, device=encoded.memory.device)
+        found = pretrained.hypotheses(network.pretrained_decoder, encoded.rows(rows), search)
+        for row, one in zip(kept, found, strict=True):
+            results[row] = one
+    return results, [range(encoded.inter_log_probs.shape[1])] * len(spikes)
 
 
 def columns_of(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Columns:
@@ -133,13 +165,13 @@ def _second_pass(
     fusion: ShallowFusion,
 ) -> list[Hypothesis]:
     """Return the decoder's hypotheses for the utterances with text, empty ones for the others."""
-    decoder: AttentionDecoder | None = network.decoder
+    decoder = network.own_decoder
     rows = torch.tensor([row for row, kept in enumerate(has_text) if kept], dtype=torch.long)
     results = [EMPTY] * len(has_text)
     if decoder is None or not len(rows):
         return results
-    encoded = _rows(encoded, rows.to(encoded.memory.device))
-    memory, lengths = encoded.memory, encoded.keyframes.lengths
+    encoded = encoded.rows(rows.to(encoded.memory.device))
+    memory, lengths = encoded.attended
     width, nbest = search.beam, search.nbest
     if search.mode == "attention":
         config = BeamConfig(width, search.length_normalised)
@@ -163,17 +195,6 @@ def _second_pass(
     for row, one in zip(rows.tolist(), chosen, strict=True):
         results[row] = one
     return results
-
-
-def _rows(encoded: Encoded, rows: Tensor) -> Encoded:
-    """Select utterances of a batch."""
-    return Encoded(
-        encoded.inter_log_probs[rows],
-        encoded.frame_lengths[rows],
-        Keyframes(encoded.keyframes.index[rows], encoded.keyframes.lengths[rows]),
-        encoded.memory[rows],
-        encoded.head_log_probs[rows],
-    )
 
 
 def _aligned(hypotheses: list[Hypothesis], log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:

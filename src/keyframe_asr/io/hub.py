@@ -24,6 +24,7 @@ PREFIX = "hf://"
 MODEL_FILES = (
     "config.yaml",
     "model.safetensors",
+    "decoder_tokenizer.json",
     "tokenizer.txt",
     "tokenizer.model",
     "tokenizer.mixed.model",

@@ -1,4 +1,4 @@
-"""Model folders: `config.yaml`, `model.safetensors`, the tokenizer and a model card.
+"""Model folders: `config.yaml`, `model.safetensors`, tokenizers and a model card.
 
 Weights are stored as float16, or as 8-bit integers on request, and converted to float32 on loading;
 the feature statistics (CMVN) stay float32. A folder with a base model holds only the weights that
@@ -40,8 +40,10 @@ from keyframe_asr.io.model_location import (
     shipped_model,
     shipped_models,
 )
+from keyframe_asr.io.pretrained_decoder import load_decoder_tokenizer
 from keyframe_asr.io.quantisation import stored_parts, with_quantised, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
@@ -73,6 +75,8 @@ class StoredModel:
     config: ModelFolderConfig
     language_model: Path | None = None
     """The model's own language model."""
+    decoder_tokenizer: DecoderTokenizer | None = None
+    """Tokens of its pretrained decoder, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def save_model_folder(
     readme: str,
     storage: Storage = Storage(),
     language_model: Path | None = None,
+    decoder_tokenizer: DecoderTokenizer | None = None,
 ) -> None:
     """Write a model folder, replacing an older model at the same path.
 
@@ -107,6 +112,7 @@ def save_model_folder(
         storage: how the weights are stored.
         language_model: file to store as `config.decoding.language_model`. Default: the file of that
             name in the folder that is replaced.
+        decoder_tokenizer: of a pretrained decoder; stored.
 
     Raises:
         ModelError: a weight is not finite as it is stored, there is no such base or language model,
@@ -132,6 +138,8 @@ def save_model_folder(
     trained = {name for name, _ in network.named_parameters()}
     stored = with_quantised(_narrowed(weights, trained), storage.quantised) | taken
     files = {tokenizer.file_name: tokenizer.content(), CARD_FILE: readme.encode()}
+    if decoder_tokenizer is not None:
+        files[DECODER_TOKENIZER_FILE] = decoder_tokenizer.content()
     if (own := language_model_file(config)) is not None:
         files[own] = _content(language_model or folder / own, folder)
     with replacing_folder(folder, "choose another path", ModelError) as written:
@@ -204,11 +212,13 @@ def load_model_folder(folder: Path) -> StoredModel:
             f"{folder}: contains no {own}, the language model that {CONFIG_FILE} names; copy the "
             "model again, or set decoding.language_model to null"
         )
+    of_decoder = load_decoder_tokenizer(folder, config.model.pretrained_decoder)
     network = KeyframeNetwork(config.model, config.features.num_mel_bins, config.vocab_size)
     network.load_state_dict(_checked_weights(folder / WEIGHTS_FILE, network))
     network.keyframes_enabled = config.keyframes
     network.fusion_enabled = config.fusion
-    return StoredModel(network.eval(), tokenizer, config, None if own is None else folder / own)
+    language_model = None if own is None else folder / own
+    return StoredModel(network.eval(), tokenizer, config, language_model, of_decoder)
 
 
 def copy_model_folder(

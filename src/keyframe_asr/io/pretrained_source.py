@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
-from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.base_model import read_weights
@@ -45,20 +44,6 @@ PREFIXES = {
 _IGNORED_KEYS = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 
 
-def with_architecture(recipe: Recipe) -> Recipe:
-    """Fill in the architecture of the recipe's pretrained encoder, if it has one.
-
-    Raises:
-        ModelError: the source cannot be found or read, or belongs to another family.
-    """
-    pretrained = recipe.model.pretrained
-    if pretrained is None or pretrained.architecture is not None:
-        return recipe
-    filled = pretrained.model_copy(update={"architecture": _read_architecture(pretrained)})
-    model = recipe.model.model_copy(update={"pretrained": filled})
-    return recipe.model_copy(update={"model": model})
-
-
 def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
     """Load the weights of the source into the encoder, as float32.
 
@@ -66,7 +51,7 @@ def load_original(encoder: PretrainedEncoder, config: PretrainedConfig) -> None:
         ModelError: the weights cannot be found or read, or do not match.
     """
     folder = find_source(config.source)
-    stored = _read_weights(folder)
+    stored = read_source_weights(folder)
     inside = "encoder."
     own = {name.removeprefix(inside): tensor for name, tensor in encoder.state_dict().items()}
     prefix = max(
@@ -134,20 +119,34 @@ def find_source(source: str) -> Path:
     return Path(found).parent
 
 
-def _read_architecture(config: PretrainedConfig) -> dict[str, Any]:
+def encoder_architecture(config: PretrainedConfig) -> dict[str, Any]:
+    """Read the `config.json` of an encoder's source.
+
+    Raises:
+        ModelError: the source cannot be found or read, or belongs to another family.
+    """
     folder = find_source(config.source)
     if (folder / CONFIG_FILE).is_file():
         return _architecture_of_model(folder, config)
+    wanted = f"model.pretrained.family is '{config.family}'"
+    return read_config(folder, MODEL_TYPES[config.family], wanted)
+
+
+def read_config(folder: Path, model_type: str, wanted: str) -> dict[str, Any]:
+    """Read the `config.json` of a pretrained model of this type; `wanted` says what asks for it.
+
+    Raises:
+        ModelError: it cannot be read, or belongs to another type of model.
+    """
     path = folder / HUGGING_FACE_CONFIG
     try:
         found = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}; copy the encoder again") from None
+        raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
     kind = found.get("model_type") if isinstance(found, dict) else None
-    if kind != MODEL_TYPES[config.family]:
+    if kind != model_type:
         raise ModelError(
-            f"{path}: model_type is '{kind}', but model.pretrained.family is '{config.family}'; "
-            "give an encoder of that family"
+            f"{path}: model_type is '{kind}', but {wanted}; give a model of that family"
         )
     return {key: value for key, value in found.items() if key not in _IGNORED_KEYS}
 
@@ -164,7 +163,8 @@ def _architecture_of_model(folder: Path, config: PretrainedConfig) -> dict[str, 
     return own.architecture
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_source_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all weights of a source's folder. Raises `ModelError` if they cannot be read."""
     if (folder / CONFIG_FILE).is_file():
         return read_weights(folder / WEIGHTS_FILE)
     files = sorted(folder.glob("*.safetensors"))

@@ -90,12 +90,11 @@ class DecoderMemory(nn.Module):
         scores = self.score(around).squeeze(-1) + self.offset_bias
         # not -inf: a padded keyframe has no output inside, and a softmax over only -inf is NaN
         scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
-        return (scores.softmax(dim=-1).unsqueeze(-1) * around).sum(dim=2)
+        fused: Tensor = (scores.softmax(dim=-1).unsqueeze(-1) * around).sum(dim=2)
+        return fused
 
 
-def _each_once(
-    outputs: Tensor, places: Tensor, inside: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _each_once(outputs: Tensor, places: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs (B, M, width) at these places, without repetition, their places and numbers."""
     size = outputs.size(1)
     kept = torch.zeros(len(outputs), size + 1, dtype=torch.bool, device=outputs.device)

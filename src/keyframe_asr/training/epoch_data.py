@@ -129,6 +129,7 @@ class StageData:
             self._store,
             self._source.data.tokenizer,
             functools.partial(augment, draws=self._draws(epoch)),
+            self._source.data.decoder_targets(self._recipe),
         )
         sampled = UpdateBatches(
             self._sampler(epoch), training.accumulate, processes.number, processes.count
@@ -153,7 +154,10 @@ class StageData:
             AudioError, ManifestError: as `updates`.
         """
         sampler = evaluation_sampler(self._dev, self._recipe.data.validate_batches_seconds)
-        dataset = SpeechDataset(self._store, self._source.data.tokenizer)
+        data = self._source.data
+        dataset = SpeechDataset(
+            self._store, data.tokenizer, targets=data.decoder_targets(self._recipe)
+        )
         for cuts in list(islice(sampler, self._processes.number, None, self._processes.count)):
             yield dataset.collate(cuts).to(self._processes.device)
 

@@ -18,6 +18,7 @@ from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 from keyframe_asr.training.log import TrainingLog
+from keyframe_asr.training.objective import DECODER_PARTS
 
 DEPTHWISE = ".depthwise.weight"
 """Suffix of the weights of the Conformer's convolutions over time."""
@@ -115,6 +116,8 @@ def load_initial(
     """
     others = vocabulary_parts(network, path, tokenizer)
     lacking = load_matching(network, path, [*reinitialise, *others])
+    if network.pretrained_decoder is not None:  # it has the weights of its source
+        lacking = [name for name in lacking if name.split(".")[0] not in DECODER_PARTS]
     fresh = list(dict.fromkeys([*others, *(name.split(".")[0] for name in lacking)]))
     if not fresh:
         return
@@ -141,7 +144,8 @@ def vocabulary_parts(network: KeyframeNetwork, path: Path, tokenizer: Tokenizer)
     size = tokenizer.vocab_size
     if other.vocab_size != size or all(other.piece(i) == tokenizer.piece(i) for i in range(size)):
         return []
-    return [name for name, _ in network.named_children() if name in _VOCABULARY_PARTS]
+    parts = [name for name, _ in network.named_children() if name in _VOCABULARY_PARTS]
+    return [part for part in parts if part != "decoder" or network.own_decoder is not None]
 
 
 def load_matching(
@@ -177,7 +181,7 @@ def load_matching(
         if name in own
     }
     fitting = {name: weight for name, weight in centred.items() if own[name].shape == weight.shape}
-    wanted, found = _count_own(own), _count_own(fitting)
+    wanted, found = (_count_own(one, network) for one in (own, fitting))
     if not fitting or found < MIN_MATCHING * wanted:
         raise TrainingError(
             f"{path}: only {found / max(1, wanted):.0%} of the weights match the model of the "
@@ -202,9 +206,12 @@ def reinitialise_parts(network: KeyframeNetwork, parts: Sequence[str], recipe: R
         network.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
 
 
-def _count_own(weights: Mapping[str, Tensor]) -> int:
-    """Count the weights outside a pretrained encoder."""
-    return sum(one.numel() for name, one in weights.items() if not name.startswith(PRETRAINED))
+def _count_own(weights: Mapping[str, Tensor], network: KeyframeNetwork) -> int:
+    """Count the weights outside a pretrained encoder and decoder."""
+    other = (
+        ("pretrained",) if network.pretrained_decoder is None else ("pretrained", *DECODER_PARTS)
+    )
+    return sum(one.numel() for name, one in weights.items() if name.split(".")[0] not in other)
 
 
 def _centred(kernel: Tensor, size: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.data.decoder_targets import IGNORED
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.losses.axe import axe_loss
 from keyframe_asr.losses.combine import LossParts
@@ -18,6 +19,9 @@ from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
+
+DECODER_PARTS = ("decoder", "decoder_memory")
+"""Parts of a network with a pretrained decoder that a stage may train alone."""
 
 TOKENS_PER_SECOND = 4.0
 """Typical rate of speech, in Mandarin characters or English word pieces."""
@@ -42,6 +46,7 @@ class StageObjective(nn.Module):
         self.network = network
         self.masking: Masking | None = None
         self.losses = stage.losses
+        self.trains_decoder_alone = trains_decoder_alone(network, stage)
         apply_stage(network, stage)
 
     def forward(
@@ -52,6 +57,7 @@ class StageObjective(nn.Module):
         token_lengths: Tensor,
         pre_encoded: bool = False,
         names: Sequence[str] = (),
+        decoder_tokens: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
         """Compute the losses of a batch.
 
@@ -62,6 +68,7 @@ class StageObjective(nn.Module):
             token_lengths: (B,).
             pre_encoded: True if `features` are outputs of the pretrained encoder.
             names: names of the utterances, for `masking`.
+            decoder_tokens: (B, 2, N) for a pretrained decoder, as in `Batch`.
 
         Returns:
             Total loss, its parts, and the encodings. Only the total has a gradient, so that
@@ -70,7 +77,10 @@ class StageObjective(nn.Module):
         if self.training and self.network.pretrained is not None and not pre_encoded:
             features, feature_lengths = self._masked_encodings(features, feature_lengths, names)
             pre_encoded = True
-        encoded = self.network(features, feature_lengths, token_lengths, pre_encoded=pre_encoded)
+        # the losses of the other heads need as many keyframes as tokens; the decoder should learn
+        # from those that recognition will find
+        least = None if self.trains_decoder_alone else token_lengths
+        encoded = self.network(features, feature_lengths, least, pre_encoded=pre_encoded)
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
@@ -80,7 +90,10 @@ class StageObjective(nn.Module):
         if config.head > 0 and config.head_loss != "none":
             values["head"] = self._head_loss(encoded, tokens, token_lengths)
         if config.decoder > 0:
-            values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
+            if decoder_tokens is None:
+                values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
+            else:
+                values["decoder"] = self._pretrained_decoder_loss(encoded, decoder_tokens)
         weights = {
             "inter_ctc": config.inter_ctc,
             "head": config.head,
@@ -89,6 +102,14 @@ class StageObjective(nn.Module):
         total = LossParts(values, weights).total
         parts = {name: value.detach() for name, value in values.items()}
         return total, parts, encoded.detach()
+
+    def train(self, mode: bool = True) -> StageObjective:
+        """Switch between training and evaluation; frozen parts stay in evaluation."""
+        super().train(mode)
+        if self.trains_decoder_alone:
+            for name, part in self.network.named_children():
+                part.train(mode and name in DECODER_PARTS)
+        return self
 
     def _masked_encodings(
         self, features: Tensor, lengths: Tensor, names: Sequence[str]
@@ -137,13 +158,32 @@ class StageObjective(nn.Module):
         prefix = nn.functional.pad(tokens, (1, 0), value=END)
         targets = nn.functional.pad(tokens, (0, 1), value=END)
         targets = targets.scatter(1, token_lengths.unsqueeze(1), END)
-        assert self.network.decoder is not None, "the recipe requires a decoder"
-        logits = self.network.decoder(
-            prefix, token_lengths + 1, encoded.memory, encoded.keyframes.lengths
-        )
+        decoder = self.network.own_decoder
+        assert decoder is not None, "the recipe requires a decoder, and the data tokens for it"
+        logits = decoder(prefix, token_lengths + 1, encoded.memory, encoded.keyframes.lengths)
         return label_smoothed_cross_entropy(
             logits, targets, token_lengths + 1, self.losses.label_smoothing
         )
+
+    def _pretrained_decoder_loss(self, encoded: Encoded, tokens: Tensor) -> Tensor:
+        """Loss of the tokens (B, 2, N) after the prompt, which is as long in all utterances."""
+        decoder = self.network.pretrained_decoder
+        assert decoder is not None, "only its data have such tokens"
+        read, written = tokens.unbind(dim=1)
+        known = written != IGNORED
+        first = int(known.any(dim=0).int().argmax())
+        logits = decoder(read.clamp(min=0), known.sum(dim=1) + first, *encoded.attended)
+        return label_smoothed_cross_entropy(
+            logits[:, first:], written[:, first:], known.sum(dim=1), self.losses.label_smoothing
+        )
+
+
+def trains_decoder_alone(network: KeyframeNetwork, stage: StageConfig) -> bool:
+    """True if a stage trains a pretrained decoder and its memory, and nothing else needs to be."""
+    memory = network.decoder_memory
+    if memory is None or memory.config.memory == "encoder2":
+        return False
+    return stage.trains_decoder_alone
 
 
 def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
@@ -152,6 +192,19 @@ def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
     network.fusion_enabled = stage.fusion
     if network.pretrained is not None:
         network.pretrained.unfreeze_from(stage.unfreeze_from_layer)
+    if network.pretrained_decoder is None or network.decoder_memory is None:
+        return
+    alone = trains_decoder_alone(network, stage)
+    for name, part in network.named_children():
+        if name not in ("pretrained", *DECODER_PARTS):
+            part.requires_grad_(not alone)
+    network.pretrained_decoder.requires_grad_(False)
+    network.decoder_memory.requires_grad_(stage.losses.decoder > 0)
+    chosen = stage.pretrained_decoder
+    if stage.losses.decoder > 0 and chosen.parts != "nothing":
+        only_cross = chosen.parts == "cross_attention"
+        for module in network.pretrained_decoder.trained_parts(only_cross, chosen.from_layer):
+            module.requires_grad_(True)
 
 
 @contextmanager

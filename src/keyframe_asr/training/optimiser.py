@@ -9,9 +9,15 @@ import torch
 from torch import nn
 
 from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.model.whisper_decoder import WhisperDecoder
 
 PRETRAINED = ".pretrained."
 """Part of the names of a pretrained encoder's weights."""
+
+MEMORY = ".decoder_memory."
+"""Part of the names of the weights of a pretrained decoder's memory."""
+
+_ORDER = ("network", "pretrained", "decoder", "memory")
 
 
 UPDATES_AT_FULL_RATE = 500
@@ -41,20 +47,45 @@ def learning_rate(stage: StageConfig, step: int, total_steps: int) -> float:
 def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
     """Build AdamW without weight decay for norms, biases and other vectors.
 
-    Parameter groups of a pretrained encoder are marked `pretrained`; they have another learning
-    rate.
+    Parameter groups are marked with the `part` of the network that has a learning rate of its own
+    (`peak_of`).
     """
-    groups: list[dict[str, Any]] = []
-    for pretrained in (False, True):
-        trained = [
-            weight
-            for name, weight in network.named_parameters()
-            if weight.requires_grad and (PRETRAINED in f".{name}") == pretrained
-        ]
-        if pretrained and not trained:
+    decoder = next((one for one in network.modules() if isinstance(one, WhisperDecoder)), None)
+    of_decoder = set() if decoder is None else {id(one) for one in decoder.parameters()}
+    parts: dict[str, list[nn.Parameter]] = {"network": []}
+    for name, weight in network.named_parameters():
+        if not weight.requires_grad:
             continue
+        part = "network"
+        if PRETRAINED in f".{name}":
+            part = "pretrained"
+        elif id(weight) in of_decoder:
+            part = "decoder"
+        elif MEMORY in f".{name}":
+            part = "memory"
+        parts.setdefault(part, []).append(weight)
+    groups: list[dict[str, Any]] = []
+    for part, trained in sorted(parts.items(), key=lambda one: _ORDER.index(one[0])):
         decayed = [weight for weight in trained if weight.dim() > 1]
         plain = [weight for weight in trained if weight.dim() <= 1]
         for weights, decay in ((decayed, weight_decay), (plain, 0.0)):
-            groups.append({"params": weights, "weight_decay": decay, "pretrained": pretrained})
+            pretrained = part == "pretrained"
+            groups.append(
+                {"params": weights, "weight_decay": decay, "pretrained": pretrained, "part": part}
+            )
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
+
+
+def peak_of(group: dict[str, Any], stage: StageConfig) -> float:
+    """Peak learning rate of a parameter group of `optimiser`.
+
+    States stored before there were parts only say which groups are the pretrained encoder's.
+    """
+    part = group.get("part", "pretrained" if group.get("pretrained") else "network")
+    rates = {
+        "network": stage.learning_rate,
+        "pretrained": stage.pretrained_learning_rate,
+        "decoder": stage.pretrained_decoder.learning_rate,
+        "memory": stage.pretrained_decoder.memory_learning_rate,
+    }
+    return rates[part]

@@ -18,7 +18,7 @@ from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import text
-from keyframe_asr.io.pretrained_source import with_architecture
+from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import SAMPLE_RATE
 from keyframe_asr.training.distributed import Processes

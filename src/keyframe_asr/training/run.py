@@ -18,8 +18,9 @@ from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.feature_store import FeatureStore, Store
 from keyframe_asr.data.statistics import Statistics
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.io.malloc import keep_freed_memory
-from keyframe_asr.io.pretrained_source import with_architecture
+from keyframe_asr.io.pretrained_decoder import load_decoder
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.training.checkpoint import STATE_FILE, Checkpoints, Progress, load_progress
 from keyframe_asr.training.curves import draw_curves
@@ -243,6 +244,9 @@ def _prepare_run(
     network = new_network(recipe, data.tokenizer.vocab_size)
     if network.pretrained is not None and start.encoder is not None:
         network.pretrained.load_state_dict(start.encoder.state_dict())
+    decoder = recipe.model.pretrained_decoder
+    if network.pretrained_decoder is not None and decoder is not None and not start.resumed:
+        load_decoder(network.pretrained_decoder, decoder)
     if start.weights is not None:
         load_initial(network, start.weights, data.tokenizer, start.reinitialise, log)
     elif network.pretrained is None and not start.resumed:

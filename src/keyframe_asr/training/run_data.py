@@ -13,6 +13,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from keyframe_asr.config.recipe import DataConfig, Recipe
+from keyframe_asr.data.decoder_targets import DecoderTargets
 from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.data.statistics import (
@@ -24,7 +25,9 @@ from keyframe_asr.data.statistics import (
 from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.model_folder import find_model
+from keyframe_asr.io.pretrained_decoder import load_decoder_tokenizer, source_tokenizer
 from keyframe_asr.losses.ctc import frames_needed
+from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
 from keyframe_asr.text.forms import MAX_LOST, losses_of, normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds
@@ -45,6 +48,7 @@ class RunData:
         tokenizer: tokenizer of all stages.
         mean: (F,) mean of each feature over the training set of the recipe.
         inverse_std: (F,) inverse standard deviation.
+        decoder_tokenizer: tokens of the pretrained decoder, if there is one.
     """
 
     train: tuple[CutSet, ...]
@@ -52,6 +56,23 @@ class RunData:
     tokenizer: Tokenizer
     mean: Tensor
     inverse_std: Tensor
+    decoder_tokenizer: DecoderTokenizer | None = None
+
+    def decoder_targets(self, recipe: Recipe) -> DecoderTargets | None:
+        """Return what the pretrained decoder learns to write, if there is one.
+
+        Raises:
+            ModelError: it does not know the language of the recipe.
+        """
+        decoder = recipe.model.pretrained_decoder
+        if decoder is None or self.decoder_tokenizer is None:
+            return None
+        return DecoderTargets(
+            self.decoder_tokenizer,
+            decoder.language or recipe.language,
+            int((decoder.architecture or {})["max_target_positions"]),
+            always=decoder.language is not None,
+        )
 
 
 def load_run_data(
@@ -111,6 +132,7 @@ def load_run_data(
         tokenizer,
         mean,
         inverse_std,
+        load_decoder_tokenizer(folder, recipe.model.pretrained_decoder),
     )
 
 
@@ -199,7 +221,10 @@ def _load_all(manifests: list[str]) -> CutSet:
 
 
 def _make_tokenizer(train: CutSet, recipe: Recipe, folder: Path, log: TrainingLog) -> None:
-    """Train the tokenizer, or copy that of a prepared corpus or a model, into the run's folder."""
+    """Train the tokenizer, or copy that of a prepared corpus or a model, into the run's folder.
+
+    The tokenizer of a pretrained decoder is copied, too.
+    """
     given = _tokenizer_source(recipe)
     if given is None:
         tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
@@ -207,6 +232,9 @@ def _make_tokenizer(train: CutSet, recipe: Recipe, folder: Path, log: TrainingLo
         tokenizer = load_tokenizer(given)
         _check_texts(train, tokenizer, recipe, given, log.warning)
     write_whole(folder / tokenizer.file_name, tokenizer.content(), NO_SPACE, TrainingError)
+    if (decoder := recipe.model.pretrained_decoder) is not None:
+        content = source_tokenizer(decoder).content()
+        write_whole(folder / DECODER_TOKENIZER_FILE, content, NO_SPACE, TrainingError)
 
 
 def _tokenizer_source(recipe: Recipe) -> Path | None:

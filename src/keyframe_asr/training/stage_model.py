@@ -68,7 +68,8 @@ def save_stage_model(
         model=recipe.model,
     )
     card = render_card(_card(recipe, stage, folder))
-    save_model_folder(model_folder(folder), network, tokenizer, config, card)
+    own = source.data.decoder_tokenizer
+    save_model_folder(model_folder(folder), network, tokenizer, config, card, decoder_tokenizer=own)
 
 
 def model_folder(folder: Path) -> Path:

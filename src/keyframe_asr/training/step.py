@@ -14,7 +14,7 @@ from keyframe_asr.config.recipe import StageConfig, TrainingConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective, check_finite, naming_utterances
-from keyframe_asr.training.optimiser import learning_rate, optimiser
+from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of
 from keyframe_asr.training.validation import count_spikes
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -86,9 +86,8 @@ class Updater:
             ids = [name for batch in batches for name in batch.ids]
             check_finite("norm of the gradient", norm, self._stage.name, ids)
         rate = learning_rate(self._stage, step, self._total_steps)
-        ratio = self._stage.pretrained_learning_rate / self._stage.learning_rate
         for group in self._optimiser.param_groups:
-            group["lr"] = rate * ratio if group.get("pretrained") else rate
+            group["lr"] = rate * peak_of(group, self._stage) / self._stage.learning_rate
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._optimiser.zero_grad()
@@ -122,6 +121,7 @@ class Updater:
                 batch.token_lengths,
                 batch.pre_encoded,
                 batch.ids,
+                batch.decoder_tokens,
             )
             spikes = count_spikes(self._network, encoded)
             check_finite("loss", total, self._stage.name, batch.ids)

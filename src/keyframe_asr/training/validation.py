@@ -81,6 +81,7 @@ def validate(
                 batch.tokens,
                 batch.token_lengths,
                 batch.pre_encoded,
+                decoder_tokens=batch.decoder_tokens,
             )
             sums.add_alignment(batch, encoded, objective)
             if network.keyframes_enabled:  # the loss needs at least as many keyframes as tokens

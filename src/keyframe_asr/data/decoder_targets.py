@@ -1,0 +1,60 @@
+"""What a pretrained decoder learns to write: the texts in its own tokens, after its prompt."""
+
+from __future__ import annotations
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn.functional import pad
+
+from keyframe_asr.data.manifest import text
+from keyframe_asr.errors import ModelError
+from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
+
+IGNORED = -1
+"""Target of the tokens of the prompt, and of padding: none."""
+
+
+class DecoderTargets:
+    """Makes the tokens of cuts.
+
+    Args:
+        tokenizer: of the decoder.
+        language: of cuts that name none, or none that the decoder knows.
+        always: use this language for all cuts.
+        longest: most tokens, those of the prompt included; the rest of a text is cut off.
+
+    Raises:
+        ModelError: the decoder does not know the language.
+    """
+
+    def __init__(
+        self, tokenizer: DecoderTokenizer, language: str, longest: int, *, always: bool = False
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._prompt = tokenizer.prompt(language)
+        self._always = always
+        self._longest = longest
+
+    def __call__(self, cut: Cut) -> Tensor:
+        """Return (2, N): what the decoder reads, and what it should write after each of these."""
+        prompt = self._prompt_of(cut)
+        whole = [*prompt, *self._tokenizer.encode(text(cut)), self._tokenizer.end]
+        read, written = whole[:-1][: self._longest], whole[1:][: self._longest]
+        written[: len(prompt) - 1] = [IGNORED] * (len(prompt) - 1)
+        return torch.tensor([read, written])
+
+    def batch(self, cuts: list[Cut]) -> Tensor:
+        """Return (B, 2, N) for several cuts, padded with `IGNORED`."""
+        rows = [self(cut) for cut in cuts]
+        size = max(row.size(1) for row in rows)
+        return torch.stack([pad(row, (0, size - row.size(1)), value=IGNORED) for row in rows])
+
+    def _prompt_of(self, cut: Cut) -> tuple[int, ...]:
+        language = cut.supervisions[0].language
+        if self._always or not language:
+            return self._prompt
+        try:
+            return self._tokenizer.prompt(language)
+        except ModelError:  # manifests also have names such as "Chinese"
+            return self._prompt

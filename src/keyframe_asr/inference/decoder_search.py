@@ -1,0 +1,108 @@
+"""Recognition with a pretrained decoder, whose tokens are not the model's own.
+
+The decoder writes the text by attending to the keyframes; CTC says when each token is spoken
+(`decoding.text_positions`). The text cannot be much longer than the keyframes allow, so the decoder
+cannot loop, and where CTC hears nothing it is not run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.decoding.beam import BeamConfig, Symbols, attention_beam
+from keyframe_asr.decoding.greedy import greedy_ctc
+from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.text_positions import positions_by_text
+from keyframe_asr.inference.search import Search
+from keyframe_asr.model.network import Encoded
+from keyframe_asr.model.whisper_decoder import WhisperDecoder
+from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
+from keyframe_asr.text.tokenizer import Tokenizer
+
+TOKENS_PER_KEYFRAME = 3
+"""Most tokens per keyframe: a Han character, which is one keyframe, has up to three."""
+
+FURTHER_TOKENS = 2
+"""Tokens beyond that, for punctuation of short texts."""
+
+
+class DecoderSearch:
+    """Searches the text that a pretrained decoder gives to keyframes.
+
+    Args:
+        tokenizer: of the decoder.
+        own: the model's own, of the CTC.
+        config: of the model.
+
+    Raises:
+        ModelError: the decoder does not know the model's language.
+    """
+
+    def __init__(
+        self, tokenizer: DecoderTokenizer, own: Tokenizer, config: ModelFolderConfig
+    ) -> None:
+        decoder = config.model.pretrained_decoder
+        language = decoder.language if decoder and decoder.language else config.language
+        self.tokenizer = tokenizer
+        self._own = own
+        self._symbols = Symbols(tokenizer.prompt(language), tokenizer.end, tokenizer.suppressed)
+
+    def hypotheses(
+        self, decoder: WhisperDecoder, encoded: Encoded, search: Search
+    ) -> list[Hypothesis]:
+        """Return the best hypothesis of each utterance; its positions are encoder frames."""
+        limits = encoded.keyframes.lengths * TOKENS_PER_KEYFRAME + FURTHER_TOKENS
+        longest = decoder.longest - len(self._symbols.prompt)
+        config = BeamConfig(search.beam, search.length_normalised, self._symbols)
+        chosen = attention_beam(
+            decoder, *encoded.attended, limits.clamp(max=longest), config, search.nbest
+        )
+        heard = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
+        bounds = self._bounds(encoded)
+        return [
+            self._placed(one, other, edges)
+            for one, other, edges in zip(chosen, heard, bounds, strict=True)
+        ]
+
+    def with_whole_characters(self, found: Hypothesis) -> tuple[Hypothesis, list[str]]:
+        """Join tokens that are parts of one character.
+
+        Returns:
+            The hypothesis with one token for each of them, and their texts. A character has the
+            position of its first token and the lowest of their confidences.
+        """
+        texts, tokens, positions = list[str](), list[int](), list[int]()
+        confidences = list[float]()
+        open_: list[int] = []
+        for number, piece in enumerate(self.tokenizer.pieces(found.tokens)):
+            open_.append(number)
+            if piece:
+                texts.append(piece)
+                tokens.append(found.tokens[number])
+                positions.append(found.positions[open_[0]])
+                confidences.append(min(found.confidences[one] for one in open_))
+                open_ = []
+        joined = replace(
+            found,
+            tokens=tuple(tokens),
+            positions=tuple(positions),
+            confidences=tuple(confidences),
+        )
+        return joined, texts
+
+    def _bounds(self, encoded: Encoded) -> list[tuple[int, int]]:
+        """First and last keyframe of each utterance."""
+        rows = zip(
+            encoded.keyframes.index.tolist(), encoded.keyframes.lengths.tolist(), strict=True
+        )
+        return [(index[0], index[max(0, size - 1)]) for index, size in rows]
+
+    def _placed(self, found: Hypothesis, heard: Hypothesis, bounds: tuple[int, int]) -> Hypothesis:
+        timed = [
+            (self._own.surface(token), frame)
+            for token, frame in zip(heard.tokens, heard.positions, strict=True)
+        ]
+        positions = positions_by_text(self.tokenizer.pieces(found.tokens), timed, bounds)
+        others = tuple(self._placed(one, heard, bounds) for one in found.alternatives)
+        return replace(found, positions=positions, alternatives=others, of_decoder=True)

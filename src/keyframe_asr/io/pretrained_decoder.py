@@ -1,0 +1,100 @@
+"""Find and load a pretrained decoder: its weights and its tokenizer.
+
+The source is a whole Whisper as `transformers` stores it (`config.json`, safetensors and
+`tokenizer.json`), in a folder or in the local Hugging Face cache, or a model of this project with a
+pretrained decoder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from keyframe_asr.config.model import PretrainedDecoderConfig, load_model_folder_config
+from keyframe_asr.errors import ModelError
+from keyframe_asr.io.model_location import CONFIG_FILE
+from keyframe_asr.io.pretrained_source import find_source, read_config, read_source_weights
+from keyframe_asr.model.whisper_decoder import WhisperDecoder
+from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
+
+HUGGING_FACE_TOKENIZER = "tokenizer.json"
+
+PREFIXES = ("decoder.", "model.decoder.")
+"""Prefixes of the decoder's weights; the first is that of model folders of this project, too."""
+
+
+def decoder_architecture(config: PretrainedDecoderConfig) -> dict[str, Any]:
+    """Read the `config.json` of a source.
+
+    Raises:
+        ModelError: the source cannot be found or read, or has no Whisper decoder.
+    """
+    folder = find_source(config.source)
+    if not (folder / CONFIG_FILE).is_file():
+        return read_config(folder, "whisper", "model.decoder needs a Whisper")
+    own = load_model_folder_config(folder / CONFIG_FILE).model.pretrained_decoder
+    if own is None or own.architecture is None:
+        raise ModelError(
+            f"{folder}: the model has no pretrained decoder; give a model that has one, or a "
+            "folder with a whole Whisper"
+        )
+    return own.architecture
+
+
+def load_decoder(decoder: WhisperDecoder, config: PretrainedDecoderConfig) -> None:
+    """Load the weights of the source into the decoder, as float32.
+
+    Raises:
+        ModelError: the weights cannot be found or read, or do not match.
+    """
+    folder = find_source(config.source)
+    stored = read_source_weights(folder)
+    own = decoder.state_dict()
+    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in stored for name in own))
+    if lacking := [name for name in own if prefix + name not in stored]:
+        raise ModelError(
+            f"{folder}: the weights lack the decoder's '{lacking[0]}'; give the folder of a whole "
+            "Whisper"
+        )
+    found = {name: stored[prefix + name] for name in own}
+    for name, weight in found.items():
+        if weight.shape != own[name].shape:
+            raise ModelError(
+                f"{folder}: the decoder's '{name}' has the shape {tuple(weight.shape)}, but the "
+                f"config needs {tuple(own[name].shape)}; the files belong to different models"
+            )
+    decoder.load_state_dict({name: one.to(own[name].dtype) for name, one in found.items()})
+
+
+def source_tokenizer(config: PretrainedDecoderConfig) -> DecoderTokenizer:
+    """Read the tokenizer of a source, whose architecture is known.
+
+    Raises:
+        ModelError: it cannot be found or read.
+    """
+    folder = find_source(config.source)
+    is_own = (folder / CONFIG_FILE).is_file()
+    path = folder / (DECODER_TOKENIZER_FILE if is_own else HUGGING_FACE_TOKENIZER)
+    return _read(path, config)
+
+
+def load_decoder_tokenizer(
+    folder: Path, config: PretrainedDecoderConfig | None
+) -> DecoderTokenizer | None:
+    """Read the decoder's tokenizer in the folder of a run or model; None without such a decoder.
+
+    Raises:
+        ModelError: it is missing or cannot be read.
+    """
+    return None if config is None else _read(folder / DECODER_TOKENIZER_FILE, config)
+
+
+def _read(path: Path, config: PretrainedDecoderConfig) -> DecoderTokenizer:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: the decoder's tokenizer cannot be read ({error.strerror}); copy the model "
+            "again"
+        ) from None
+    return DecoderTokenizer(content, int((config.architecture or {}).get("vocab_size", 0)))

@@ -1,0 +1,159 @@
+"""Tokens of a pretrained Whisper decoder: byte-level BPE and symbols for language and task.
+
+Stored as `tokenizer.json` of the `tokenizers` library. Incomplete characters: a token may hold some
+of the bytes of a character only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from keyframe_asr.errors import ModelError
+from keyframe_asr.text.scripts import is_unspaced
+
+DECODER_TOKENIZER_FILE = "decoder_tokenizer.json"
+"""Its name in the folder of a run or model."""
+
+ENGLISH_ONLY_SIZE = 51_864
+"""Vocabulary of the Whispers for English only, whose prompt names no language (openai/whisper)."""
+
+OTHER_CODES = {"cmn": "zh", "fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
+"""Language codes that Whisper writes differently."""
+
+_START, _END = "<|startoftranscript|>", "<|endoftext|>"
+_TASK = ("<|transcribe|>", "<|notimestamps|>")
+_BROKEN = "\ufffd"
+_LONGEST_CHARACTER = 4
+"""Bytes of a character in UTF-8, and so its most tokens."""
+
+# `non_speech_tokens` of openai/whisper: annotations such as "(laughs)" or notes
+_SYMBOLS = [
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))"),
+    *("(((", ")))", "[[", "]]", "{{", "}}", "♪♪", "♪♪♪"),
+]
+_NOTES = "♩♪♫♬♭♮♯"
+_BEGINNINGS = (" -", " '")
+
+
+class DecoderTokenizer:
+    """Maps text to the decoder's token ids and back.
+
+    Args:
+        content: of `tokenizer.json`.
+        vocab_size: number of the decoder's output classes, at least that of the tokens.
+
+    Raises:
+        ModelError: `tokenizers` is not installed, the content cannot be read, or it is not
+            Whisper's.
+    """
+
+    def __init__(self, content: bytes, vocab_size: int) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise ModelError(
+                "the pretrained decoder needs tokenizers, which is not installed; "
+                "pip install 'keyframe-asr[pretrained]'"
+            ) from None
+        try:
+            self._tokenizer: Any = Tokenizer.from_str(content.decode())
+        except Exception as error:  # tokenizers raises Exception itself
+            raise ModelError(
+                f"{DECODER_TOKENIZER_FILE}: cannot be read: {error}; copy the model again"
+            ) from None
+        self._content = content
+        self.vocab_size = vocab_size
+        self.end = self._symbol(_END)
+        self._start = self._symbol(_START)
+        self._task = tuple(self._symbol(name) for name in _TASK)
+
+    def content(self) -> bytes:
+        """Serialise the tokenizer."""
+        return self._content
+
+    def encode(self, text: str) -> list[int]:
+        """Convert a text to ids; as Whisper writes it, a word in the beginning has a space."""
+        text = " ".join(text.split())
+        if text and not is_unspaced(text):
+            text = f" {text}"
+        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return found
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Convert ids to text, without symbols and outer spaces."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return " ".join(text.split())
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the text of each token, with "▁" where a word begins.
+
+        The text of a character that several tokens form is that of the last of them; the others
+        have none.
+        """
+        found, open_ = list[str](), list[int]()
+        for number, token in enumerate(ids, start=1):
+            open_.append(token)
+            text: str = self._tokenizer.decode(open_, skip_special_tokens=True)
+            is_last = len(open_) == _LONGEST_CHARACTER or number == len(ids)
+            if text.endswith(_BROKEN) and not is_last:
+                found.append("")
+                continue
+            found.append(text.replace(_BROKEN, "").replace(" ", "▁"))
+            open_ = []
+        return found
+
+    def prompt(self, language: str) -> tuple[int, ...]:
+        """Return the tokens before a transcript without timestamps in a language (BCP 47).
+
+        Raises:
+            ModelError: the decoder does not know the language.
+        """
+        if self.vocab_size == ENGLISH_ONLY_SIZE:
+            return (self._start, self._task[-1])
+        code = language.split("-")[0].lower()
+        code = OTHER_CODES.get(code, code)
+        token = self._tokenizer.token_to_id(f"<|{code}|>")
+        if token is None:
+            raise ModelError(
+                f"the pretrained decoder does not know the language '{language}'; set "
+                "model.decoder.language to one that it knows"
+            )
+        return (self._start, int(token), *self._task)
+
+    @cached_property
+    def suppressed(self) -> tuple[int, ...]:
+        """Ids that are never part of a text: symbols but the end, timestamps, annotations."""
+        names: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        words: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
+        symbols = {token for name, token in names.items() if _is_symbol(name)}
+        unused = set(range(self.vocab_size)) - set(names.values())
+        added = set(names.values()) - set(words.values())
+        return tuple(sorted((symbols | added | unused | self._annotations()) - {self.end}))
+
+    def _annotations(self) -> set[int]:
+        found: set[int] = set()
+        for text in (*(f"{gap}{one}" for one in _SYMBOLS for gap in ("", " ")), *_BEGINNINGS):
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+            if len(ids) == 1:
+                found.add(ids[0])
+        for text in (f"{gap}{one}" for one in _NOTES for gap in ("", " ")):
+            first = self._tokenizer.encode(text, add_special_tokens=False).ids[0]
+            if self._tokenizer.decode([first]).strip():
+                found.add(first)
+        return found
+
+    def _symbol(self, name: str) -> int:
+        token = self._tokenizer.token_to_id(name)
+        if token is None or token >= self.vocab_size:
+            raise ModelError(
+                f"{DECODER_TOKENIZER_FILE}: has no usable '{name}'; it is not the tokenizer of "
+                "this Whisper, copy the model again"
+            )
+        return int(token)
+
+
+def _is_symbol(name: str) -> bool:
+    return name.startswith("<|") and name.endswith("|>")
