@@ -225,9 +225,10 @@ class BatchRecognizer:
             frames: source frame of each column that the positions of `found` refer to.
         """
         duration = audio.seconds[row]
-        shown, pieces = found, [self.piece(token) for token in found.tokens]
         if found.of_decoder and self._pretrained is not None:
             shown, pieces = self._pretrained.with_whole_characters(found)
+        else:
+            shown, pieces = found, [self.piece(token) for token in found.tokens]
         shown = replace(shown, tokens=tuple(range(len(pieces))))
         tokens: list[Token] = timed_tokens(
             shown,
