@@ -22,7 +22,9 @@ SCRIPTS = [
 ]
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "research.language_model_text"])
+@pytest.mark.parametrize(
+    "script", [*SCRIPTS, "research.language_model_text", "research.whisper_weights"]
+)
 def test_every_script_shows_its_help(script: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(script)
     with pytest.raises(SystemExit) as ended:
