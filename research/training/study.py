@@ -254,9 +254,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 def _without(settings: dict[str, Any], neutral: dict[str, Any]) -> dict[str, Any]:
     """Return the settings without those keys whose value is the neutral one."""
     return {
-        key: value
-        for key, value in settings.items()
-        if key not in neutral or value != neutral[key]
+        key: value for key, value in settings.items() if key not in neutral or value != neutral[key]
     }
 
 
