@@ -27,12 +27,14 @@ from keyframe_asr.errors import ManifestError, TrainingError
 from keyframe_asr.fine_tuning import run
 from keyframe_asr.fine_tuning.measuring import Measurement
 from keyframe_asr.fine_tuning.preparing import REPORT_FILE, Prepared, prepare, write_start
+from keyframe_asr.fine_tuning.recipe import STAGE
 from keyframe_asr.fine_tuning.replay import draw_replay, open_replay
 from keyframe_asr.fine_tuning.vocabulary import extended, new_tokenizer
 from keyframe_asr.io.model_card import lacking_metadata
 from keyframe_asr.io.model_folder import CARD_FILE, find_model, load_model_folder
 from keyframe_asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer, train_tokenizer
 from keyframe_asr.training.checkpoint import Checkpoints
+from keyframe_asr.training.log import START_IS_KEPT, read_log
 
 FAST = ("training.threads=1", "training.batch_seconds=20", "augment.spec_augment=0.0")
 
@@ -123,6 +125,41 @@ def test_resumed_ends_as_if_never_interrupted(
     assert done.report["dev"] == whole.report["dev"]
 
 
+def test_resuming_with_other_development_recordings_is_refused(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    dev, out = tmp_path / "dev.tsv", tmp_path / "out"
+    cuts = load_source(f"{corpus}:dev").cuts
+    lines = [f"{audio_path(cut).resolve()}\t{text(cut)}\n" for cut in cuts]
+    dev.write_text("path\ttext\n" + "".join(lines))
+    chosen = options(learning_rate=2e-2)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(model, corpus, dev, out=out, options=chosen)
+    resuming = replace(chosen, resume=True)
+    dev.write_text("path\ttext\n" + "".join(lines[1:]))
+    with refused(TrainingError, out, "--out"):
+        fine_tune(model, corpus, dev, out=out, options=resuming)
+    dev.write_text("path\ttext\n" + "".join(lines))
+    assert fine_tune(model, corpus, dev, out=out, options=resuming).model.is_dir()
+
+
+def test_what_the_stage_for_new_units_has_trained_is_not_lost(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    rates = ("stages.0.learning_rate=0.02", "stages.0.epochs=3", "stages.1.learning_rate=1e-12")
+    chosen = options(vocabulary="new", overrides=[*FAST, *rates])
+    done = fine_tune(model, corpus, out=tmp_path / "out", options=chosen)
+    last = [entry for entry in read_log(tmp_path / "out") if START_IS_KEPT in entry][-1]
+    assert last["stage"] == STAGE and last[START_IS_KEPT] is True
+    assert done.report["start_is_kept"] is False
+
+
 def test_killed_after_the_last_epoch_was_stored(corpus: Path, model: Path, tmp_path: Path) -> None:
     chosen, out = options(learning_rate=2e-2, epochs=2), tmp_path / "out"
     finish_stage = Checkpoints.finish_stage
@@ -189,6 +226,24 @@ def test_a_damaged_recording_does_not_stop_the_others(
     found = prepare(model, str(table), f"{corpus}:dev", tmp_path / "out", options(), said.append)
     assert len(found.speech.train) == 14
     assert [line for line in said if str(damaged) in line]
+
+
+def test_texts_and_recordings_that_leave_nothing(corpus: Path, model: Path, tmp_path: Path) -> None:
+    train = load_source(f"{corpus}:train").cuts
+    silent, damaged = tmp_path / "silent.tsv", tmp_path / "damaged.tsv"
+    paths = [audio_path(cut).resolve() for cut in train]
+    silent.write_text("path\ttext\n" + "".join(f"{path}\t\n" for path in paths))
+    with pytest.raises(ManifestError) as caught:
+        prepared(model, silent, tmp_path / "out")
+    assert "--vocabulary" not in str(caught.value)
+    rate = 16000
+    soundfile.write(tmp_path / "bad.flac", np.random.default_rng(0).normal(0, 0.1, rate), rate)
+    content = bytearray((tmp_path / "bad.flac").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "bad.flac").write_bytes(content)
+    damaged.write_text(f"path\ttext\nbad.flac\t{text(train[0])}\n")
+    with refused(ManifestError, "damaged.tsv"):
+        prepare(model, str(corpus), str(damaged), tmp_path / "out", options(), lambda message: None)
 
 
 def test_texts_that_the_model_cannot_spell(corpus: Path, model: Path, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         other = report["also_measured"]
         parts.append(_table(other, f"errors on {other['name']} ({other['unit']})"))
     for row in dev["worst"]:
-        lines = f"{row['name']}: {row['errors']} errors", row["reference"], row["hypothesis"]
+        errors = "1 error" if row["errors"] == 1 else f"{row['errors']} errors"
+        lines = f"{row['name']}: {errors}", row["reference"], row["hypothesis"]
         parts.append(Text("\n    ".join(lines)))
     console.print(Group(*parts), soft_wrap=True)
 

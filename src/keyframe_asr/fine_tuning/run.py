@@ -13,6 +13,8 @@ from typing import Any
 from lhotse.cut import Cut
 
 from keyframe_asr.config.strict import parse_json
+from keyframe_asr.data.manifest import text
+from keyframe_asr.errors import TrainingError
 from keyframe_asr.evaluation.report import save_report
 from keyframe_asr.fine_tuning.card import write_card
 from keyframe_asr.fine_tuning.finishing import (
@@ -36,6 +38,7 @@ from keyframe_asr.fine_tuning.preparing import (
 from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
 from keyframe_asr.fine_tuning.report import comparison_report
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.text.forms import normaliser
 from keyframe_asr.training.checkpoint import STATE_FILE
 from keyframe_asr.training.log import START_IS_KEPT, read_log
 from keyframe_asr.training.run import train
@@ -90,7 +93,8 @@ def fine_tune(
     claim_folder(prepared, {"model": str(model), "train": sources[0], "dev": sources[1]})
     if (folder / REPORT_FILE).is_file():
         say(f"{folder}: is finished already")
-        return FineTuned(model_folder(folder), parse_json((folder / REPORT_FILE).read_text()))
+        done = parse_json((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        return FineTuned(model_folder(folder), done)
     write_start(prepared)
     replay, replay_file = prepare_replay(prepared, progress)
     others: Sequence[Cut] = [] if replay is None else list(replay.held_out)
@@ -136,7 +140,9 @@ def _before(
     if path.is_file():
         stored = parse_json(path.read_text(encoding="utf-8"))
         form = prepared.config.text_form
-        return {name: Recognised(**values, form=form) for name, values in stored.items()}
+        known = {name: Recognised(**values, form=form) for name, values in stored.items()}
+        _check_unchanged(known, sets, prepared.folder)
+        return known
     recognizer = Recognizer(prepared.stored)
     form = prepared.config.text_form
     measurement = Measurement(recognizer, prepared.folder / ENCODINGS, form)
@@ -148,15 +154,32 @@ def _before(
     return found
 
 
+def _check_unchanged(
+    before: dict[str, Recognised], sets: dict[str, Sequence[Cut]], folder: Path
+) -> None:
+    """Refuse to go on with other recordings than were measured: some may have been trained on."""
+    for name, cuts in sets.items():
+        measured = before.get(name)
+        form = next(iter(before.values())).form
+        known = sorted(zip(measured.names, measured.references, strict=True)) if measured else []
+        if known != sorted((cut.id, normaliser(form)(text(cut))) for cut in cuts):
+            which = "development set" if name == "dev" else "recordings that are also measured"
+            raise TrainingError(
+                f"{folder}: its {which} had other recordings or texts when it was started; give "
+                "the same again, or choose another --out"
+            )
+
+
 def _train(prepared: Prepared, replay: Path | None) -> bool:
-    """Train; returns True if the start was best."""
+    """Train; returns True if the model as it was is best."""
     folder = prepared.folder
     resume = (folder / STATE_FILE).is_file()
     train(
         prepared.recipe(replay), folder, resume=resume, initial=None if resume else prepared.start
     )
     finished = [entry for entry in read_log(folder) if START_IS_KEPT in entry]
-    return bool(finished[-1][START_IS_KEPT])
+    # after a stage for new units, the last one starts with what that has trained
+    return bool(finished[-1][START_IS_KEPT]) and len(prepared.recipe(replay).stages) == 1
 
 
 def _tidy(folder: Path, keep_encodings: bool) -> None:

@@ -116,6 +116,8 @@ def fitting(
             f"{names[0]}: {len(fitted[0].cuts)} recordings are too few to fine-tune; give at least "
             f"{FEWEST}, better 80 (five minutes)"
         )
+    if not fitted[1].cuts:
+        raise ManifestError(f"{names[1]}: no recording of it can be used; give others as DEV")
     return Speech(fitted[0].cuts, fitted[1].cuts)
 
 
@@ -129,10 +131,11 @@ def save_speech(cuts: Iterable[Cut], path: Path) -> Path:
 def _check(name: str, fitted: Fitted) -> None:
     lost = len(fitted.left_out)
     if lost > MOST_LEFT_OUT * (lost + len(fitted.cuts)):
-        raise ManifestError(
-            f"{name}: {fitted.line}; for another language or script give --language and "
-            "--vocabulary new, to add letters --vocabulary extend"
+        advice = (
+            "for another language or script give --language and --vocabulary new, to add letters "
+            "--vocabulary extend"
         )
+        raise ManifestError(f"{name}: {fitted.line}; {advice if fitted.lost else 'add the texts'}")
 
 
 def _without_shared(train: CutSet, dev: CutSet, say: Say) -> CutSet:
