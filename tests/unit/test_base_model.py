@@ -175,7 +175,9 @@ def test_a_missing_or_other_base_is_refused(tmp_path: Path, base: Path, delta: P
     described = config_of(delta).base
     assert described is not None
     base.rename(tmp_path / "moved")
-    with refused(ModelError, f"{delta}: ", "'../../base'", described.sha256[:12], "standalone"):
+    with refused(
+        ModelError, f"{delta}: ", "'../../base'", described.sha256[:12], "--standalone --out"
+    ):
         load_model_folder(delta)
     save_random_model(base, seed=12)
     with refused(ModelError, f"{delta}: ", "'../../base'", described.sha256[:12], base):

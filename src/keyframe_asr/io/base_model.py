@@ -80,7 +80,7 @@ def base_folder(folder: Path) -> Path | None:
         found = _found(base.model, folder)
     except ModelError as error:
         advice = (
-            f"put it back, or use keyframe copy {folder.name} --standalone where both are"
+            "put it back, or use keyframe copy MODEL --standalone --out DIR where both are"
             if _is_path(base.model)
             else "make it available, or copy the model again with keyframe copy --standalone"
         )
