@@ -93,7 +93,7 @@ class FineTuningStudyReport:
         modes = [
             mode
             for mode in DECODE_MODES
-            if any(mode in run["decode"] for case in cases for run in self._runs[case.name])
+            if all(mode in run["decode"] for case in cases for run in self._runs[case.name])
         ]
         unseen = any(any(run["seen"]) for case in cases for run in self._runs[case.name])
         header = ["training speech", "minutes", "default, % (95 %)", "per seed, %"]
