@@ -248,6 +248,10 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     for section, neutral in LATER_KEYS.items():
         described[section] = _without(described[section], neutral)
     described["stages"] = [_without(stage, LATER_STAGE_KEYS) for stage in described["stages"]]
+    if described["model"]["decoder"]["kind"] == "transformer":
+        del described["model"]["decoder"]["kind"]
+        for stage in described["stages"]:
+            del stage["pretrained_decoder"]
     return described
 
 
