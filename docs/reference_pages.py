@@ -68,8 +68,19 @@ def _section(path: str, kind: type[BaseModel]) -> str:
         for name, field in kind.model_fields.items()
     ]
     heading = f"## `{path}`" if path else "## Top level"
+    if (alternative := _alternative(kind)) is not None:
+        heading += f" with `kind: {alternative}`"
     table = _table(("key", "value", "default", "meaning"), rows)
     return f"{heading}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n\n{table}"
+
+
+def _alternative(kind: type[BaseModel]) -> str | None:
+    """The `kind` that a section has to name, as it is not the default."""
+    field = kind.model_fields.get("kind")
+    choices = get_args(field.annotation) if field else ()
+    if field is None or len(choices) != 1 or not field.is_required():
+        return None
+    return str(choices[0])
 
 
 def _attribute_docstrings(kind: type[BaseModel]) -> dict[str, str]:
@@ -110,7 +121,7 @@ def _type_of(path: str, annotation: Any) -> str:
         return "`null`"
     if _models(plain):
         if get_origin(plain) in (Union, UnionType):
-            return " or ".join(_type_of(path, one) for one in get_args(plain))
+            return " or ".join(dict.fromkeys(_type_of(path, one) for one in get_args(plain)))
         anchor = "".join(letter for letter in path.lower() if letter.isalnum() or letter in "_-")
         word = "list of sections" if get_origin(plain) is list else "section"
         return f"[{word}](#{anchor})"

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from safetensors import safe_open
+
 import keyframe_asr
+from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from fixtures.tiny_pretrained import WHISPER, WHOLE_WHISPER, write_source, write_whole_whisper
 from fixtures.tone_corpus import KEYFRAMES, MODEL, recipe_data, small_corpus, stage, tones
@@ -201,6 +204,16 @@ def test_model_folder_holds_all(run: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "delta" / DECODER_TOKENIZER_FILE).unlink()
     with pytest.raises(ModelError):
         load_model_folder(tmp_path / "delta")
+
+
+def test_quantise_takes_what_is_pretrained(model: Path, tmp_path: Path) -> None:
+    done = keyframe("quantise", str(model), "--out", str(tmp_path / "small"))
+    assert done.code == 0, done.errors
+    with safe_open(tmp_path / "small" / WEIGHTS_FILE, "pt") as file:
+        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    parts = {name.split(".")[0] for name, kind in kinds.items() if kind == torch.int8}
+    assert parts == {"pretrained", "decoder"}
+    assert load_model_folder(tmp_path / "small").decoder_tokenizer is not None
 
 
 def test_training_goes_on_from_the_model(corpus: Path, model: Path, tmp_path: Path) -> None:
