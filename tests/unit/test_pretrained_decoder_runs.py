@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from safetensors import safe_open
 
 import keyframe_asr
@@ -207,8 +206,8 @@ def test_model_folder_holds_all(run: Path, model: Path, tmp_path: Path) -> None:
 
 
 def test_quantise_takes_what_is_pretrained(model: Path, tmp_path: Path) -> None:
-    done = keyframe("quantise", str(model), "--out", str(tmp_path / "small"))
-    assert done.code == 0, done.errors
+    done = keyframe("quantise", model, "--out", tmp_path / "small")
+    assert done.exit_code == 0, done.stderr
     with safe_open(tmp_path / "small" / WEIGHTS_FILE, "pt") as file:
         kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     parts = {name.split(".")[0] for name, kind in kinds.items() if kind == torch.int8}

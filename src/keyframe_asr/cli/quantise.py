@@ -39,7 +39,8 @@ def quantise(
     }
     if not names:
         raise ModelError(
-            f"{folder}: no pretrained encoder or decoder to quantise; add --every-weight to quantise all"
+            f"{folder}: no pretrained encoder or decoder to quantise; add --every-weight to "
+            "quantise all"
         )
     quantise_model_folder(folder, out, names)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
