@@ -36,6 +36,7 @@ def test_first_words_have_a_space_and_characters_none(tokenizer: DecoderTokenize
 def test_cut_off_characters_are_left_out(tokenizer: DecoderTokenizer) -> None:
     ids = tokenizer.encode("天今")[:5]
     assert tokenizer.pieces(ids) == ["", "", "天", "", ""]
+    assert tokenizer.decode(ids) == "天"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,11 @@ from fixtures.tone_corpus import KEYFRAMES, MODEL, recipe_data, small_corpus, st
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError, RecipeError
-from keyframe_asr.inference.decoder_search import FURTHER_TOKENS, TOKENS_PER_KEYFRAME
+from keyframe_asr.inference.decoder_search import (
+    FURTHER_TOKENS,
+    TOKENS_PER_HEARD,
+    TOKENS_PER_KEYFRAME,
+)
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.io.architectures import with_architecture
@@ -152,8 +156,11 @@ def test_length_is_bounded_by_the_keyframes(model: Path) -> None:
         pretrained.embed_tokens.weight[256] = -1e3
     audio = recognizer.encode([tones("ABC")])
     found, _ = recognizer.hypotheses(audio, RecognitionOptions("attention", beam=1))
-    bound = audio.keyframes[0] * TOKENS_PER_KEYFRAME + FURTHER_TOKENS
-    assert len(found[0].tokens) == min(bound, WHOLE_WHISPER["max_target_positions"] - 4)
+    (heard,), _ = recognizer.hypotheses(audio, "ctc")
+    text = recognizer.tokens_of(recognizer.text_of(heard), "attention")
+    bound = min(audio.keyframes[0] * TOKENS_PER_KEYFRAME, math.ceil(TOKENS_PER_HEARD * len(text)))
+    longest = WHOLE_WHISPER["max_target_positions"] - 4
+    assert len(found[0].tokens) == min(bound + FURTHER_TOKENS, longest)
 
 
 def test_no_text_without_keyframes(model: Path) -> None:

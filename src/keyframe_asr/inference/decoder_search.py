@@ -1,13 +1,17 @@
 """Recognition with a pretrained decoder, whose tokens are not the model's own.
 
 The decoder writes the text by attending to the keyframes; CTC says when each token is spoken
-(`decoding.text_positions`). The text cannot be much longer than the keyframes allow, so the decoder
-cannot loop, and where CTC hears nothing it is not run.
+(`decoding.text_positions`). The text cannot be much longer than that of CTC, nor than the keyframes
+allow, so the decoder cannot loop for long, and where CTC hears nothing it is not run.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.decoding.beam import BeamConfig, Symbols, attention_beam
@@ -23,8 +27,12 @@ from keyframe_asr.text.tokenizer import Tokenizer
 TOKENS_PER_KEYFRAME = 3
 """Most tokens per keyframe: a Han character, which is one keyframe, has up to three."""
 
-FURTHER_TOKENS = 2
-"""Tokens beyond that, for punctuation of short texts."""
+TOKENS_PER_HEARD = 1.5
+"""Most tokens per token of CTC's text, both in the decoder's tokens: what CTC misses, and
+punctuation."""
+
+FURTHER_TOKENS = 4
+"""Tokens beyond both bounds, for short texts."""
 
 
 class DecoderSearch:
@@ -52,13 +60,10 @@ class DecoderSearch:
         self, decoder: WhisperDecoder, encoded: Encoded, search: Search
     ) -> list[Hypothesis]:
         """Return the best hypothesis of each utterance; its positions are encoder frames."""
-        limits = encoded.keyframes.lengths * TOKENS_PER_KEYFRAME + FURTHER_TOKENS
-        longest = decoder.longest - len(self._symbols.prompt)
-        config = BeamConfig(search.beam, search.length_normalised, self._symbols)
-        chosen = attention_beam(
-            decoder, *encoded.attended, limits.clamp(max=longest), config, search.nbest
-        )
         heard = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
+        limits = self._limits(encoded, heard, decoder.longest - len(self._symbols.prompt))
+        config = BeamConfig(search.beam, search.length_normalised, self._symbols)
+        chosen = attention_beam(decoder, *encoded.attended, limits, config, search.nbest)
         bounds = self._bounds(encoded)
         return [
             self._placed(one, other, edges)
@@ -90,6 +95,16 @@ class DecoderSearch:
             confidences=tuple(confidences),
         )
         return joined, texts
+
+    def _limits(self, encoded: Encoded, heard: list[Hypothesis], longest: int) -> Tensor:
+        """Most tokens (B,) of each text."""
+        keyframes = encoded.keyframes.lengths
+        texts = [self.tokenizer.encode(self._own.decode(one.tokens)) for one in heard]
+        by_text = [math.ceil(TOKENS_PER_HEARD * len(text)) for text in texts]
+        bounds = torch.minimum(
+            keyframes * TOKENS_PER_KEYFRAME, torch.tensor(by_text, device=keyframes.device)
+        )
+        return (bounds + FURTHER_TOKENS).clamp(max=longest)
 
     def _bounds(self, encoded: Encoded) -> list[tuple[int, int]]:
         """First and last keyframe of each utterance."""

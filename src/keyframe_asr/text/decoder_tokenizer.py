@@ -83,9 +83,9 @@ class DecoderTokenizer:
         return found
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Convert ids to text, without symbols and outer spaces."""
+        """Convert ids to text, without symbols, incomplete characters and outer spaces."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return " ".join(text.split())
+        return " ".join(text.replace(_BROKEN, "").split())
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the text of each token, with "▁" where a word begins.
