@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from keyframe_asr.config.recipe import Recipe, read_recipe
+from keyframe_asr.config.recipe import DecoderTrainingConfig, Recipe, read_recipe
 from keyframe_asr.config.strict import apply_override, parse_config
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
@@ -234,7 +234,12 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
 
-LATER_STAGE_KEYS: dict[str, Any] = {"reinitialise": [], "start_counts": False, "patience": None}
+LATER_STAGE_KEYS: dict[str, Any] = {
+    "reinitialise": [],
+    "start_counts": False,
+    "patience": None,
+    "pretrained_decoder": DecoderTrainingConfig().model_dump(),
+}
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
@@ -247,6 +252,10 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     del described["features"]["band"]
     for section, neutral in LATER_KEYS.items():
         described[section] = _without(described[section], neutral)
+    if described["model"]["decoder"] is not None:
+        described["model"]["decoder"] = _without(
+            described["model"]["decoder"], {"kind": "transformer"}
+        )
     described["stages"] = [_without(stage, LATER_STAGE_KEYS) for stage in described["stages"]]
     if described["model"]["decoder"]["kind"] == "transformer":
         del described["model"]["decoder"]["kind"]
