@@ -257,10 +257,6 @@ def _described(recipe: Recipe) -> dict[str, Any]:
             described["model"]["decoder"], {"kind": "transformer"}
         )
     described["stages"] = [_without(stage, LATER_STAGE_KEYS) for stage in described["stages"]]
-    if described["model"]["decoder"]["kind"] == "transformer":
-        del described["model"]["decoder"]["kind"]
-        for stage in described["stages"]:
-            del stage["pretrained_decoder"]
     return described
 
 
