@@ -43,6 +43,7 @@ EXTRAS = {
     "av": "video",
     "silero-vad": "vad",
     "transformers": "pretrained",
+    "tokenizers": "pretrained",
     "huggingface_hub": "hub",
     "espeakng-loader": "demo",
 }
