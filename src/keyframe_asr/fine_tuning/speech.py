@@ -82,7 +82,7 @@ def _readable(cuts: CutSet, say: Say, progress: Callable[[int, int], None]) -> C
     for problem in problems[:MOST_NAMED]:
         say(f"left out: {problem}")
     if rest := len(problems[MOST_NAMED:]):
-        say(f"left out: {rest} more recordings that cannot be read")
+        say(f"left out: {rest} more that cannot be read; keyframe check-data names all")
     return CutSet.from_cuts(kept)
 
 
