@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kaldialign import edit_distance
 from safetensors import safe_open
 
 import keyframe_asr
@@ -20,6 +21,7 @@ from fixtures.tiny_pretrained import WHISPER, WHOLE_WHISPER, write_source, write
 from fixtures.tone_corpus import KEYFRAMES, MODEL, recipe_data, small_corpus, stage, tones
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.errors import ModelError, RecipeError
 from keyframe_asr.inference.decoder_search import (
     FURTHER_TOKENS,
@@ -41,6 +43,7 @@ from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.training.objective import DECODER_PARTS, StageObjective
 from keyframe_asr.training.optimiser import optimiser, peak_of
 from keyframe_asr.training.run import train
+from keyframe_asr.training.validation import validate
 
 ALONE = {"inter_ctc": 0.0, "head": 0.0, "head_loss": "none", "decoder": 1.0}
 TRAINED = {"parts": "layers", "learning_rate": 0.02, "memory_learning_rate": 0.01}
@@ -122,7 +125,7 @@ def test_loss_falls_and_all_else_stays(run: Path, model: Path) -> None:
 
 def test_decoder_writes_a_text_with_times(model: Path) -> None:
     recognizer = hearing(model)
-    assert recognizer.modes == ("axe", "ctc", "attention")
+    assert recognizer.modes == ("axe", "ctc", "attention", "rescore")
     sounds = [tones("ABCD"), tones("FE", 3)]
     for beam in (1, 3):
         options = RecognitionOptions("attention", beam=beam)
@@ -173,10 +176,9 @@ def test_no_text_without_keyframes(model: Path) -> None:
     assert sound.text == ""
 
 
-@pytest.mark.parametrize("mode", ["rescore", "joint"])
-def test_other_modes_are_refused(model: Path, mode: Any) -> None:
-    with refused(ModelError, mode):
-        keyframe_asr.load(model).transcribe(tones("A"), RecognitionOptions(mode))
+def test_joint_is_refused(model: Path) -> None:
+    with refused(ModelError, "joint"):
+        keyframe_asr.load(model).transcribe(tones("A"), RecognitionOptions("joint"))
 
 
 def test_model_folder_holds_all(run: Path, model: Path, tmp_path: Path) -> None:
@@ -292,6 +294,46 @@ def test_loss_is_the_decoders_own_surprise(corpus: Path, source: Path) -> None:
         chosen = [log_probs[1 + place, token] for place, token in enumerate(text)]
         expected.append(-sum(map(float, chosen)) / len(text))
     assert math.isclose(float(total), sum(expected) / 2, rel_tol=1e-4)
+
+
+@torch.inference_mode()
+def test_error_is_the_decoders_own(corpus: Path, source: Path) -> None:
+    """Validation counts the errors of texts that the decoder writes greedily, each alone."""
+    recipe = with_architecture(recipe_of(corpus, source, [STAGES[1]]))
+    torch.manual_seed(3)
+    network = keyframe_asr.model.network.KeyframeNetwork(recipe.model, 80, 9)
+    objective = StageObjective(network, recipe.stages[0]).eval()
+    features, lengths = torch.randn(3, 60, 80), torch.tensor([60, 40, 50])
+    texts, prompts = ([5, 6, 7], [8], [9, 5]), ([257, 258], [257, 259], [257, 258])
+    wholes = [[*prompt, *text, 256] for prompt, text in zip(prompts, texts, strict=True)]
+    rows = [[one[:-1], [-1, *one[2:]]] for one in wholes]
+    padded = [[side + [-1] * (5 - len(side)) for side in row] for row in rows]
+    ones = torch.ones(3, dtype=torch.long)
+    batch = Batch(
+        ("a", "b", "c"),
+        features,
+        lengths,
+        ones.unsqueeze(1) * 3,
+        ones,
+        1.0,
+        decoder_tokens=torch.tensor(padded),
+    )
+    found = validate(objective, [batch], "decoder")
+    decoder = network.pretrained_decoder
+    assert decoder is not None
+    errors = 0
+    for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        size = int(lengths[row])
+        encoded = network.encode(features[row : row + 1, :size], lengths[row : row + 1])
+        limit = int(encoded.keyframes.lengths) * TOKENS_PER_KEYFRAME + FURTHER_TOKENS
+        state = decoder.start(*encoded.attended)
+        scores, state = decoder.step(torch.tensor([prompt]), state)
+        written: list[int] = []
+        while (token := int(scores.argmax())) != 256 and len(written) < min(limit, 40 - 2):
+            written.append(token)
+            scores, state = decoder.step(torch.tensor([token]), state)
+        errors += edit_distance(text, written)["total"]
+    assert found.error == errors / 6 != found.inter_error
 
 
 def without_encoder(data: Any) -> None:

@@ -14,6 +14,7 @@ import keyframe_asr
 from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, random_model, save_random_model
+from fixtures.random_pretrained import random_pretrained
 from keyframe_asr.config.decoding import SearchConfig
 from keyframe_asr.decoding.lm.building import build_language_model
 from keyframe_asr.decoding.lm.packed import write_packed
@@ -23,6 +24,8 @@ from keyframe_asr.evaluation.candidates import CandidatePool, Scored, scored_can
 from keyframe_asr.evaluation.tuning import TUNED_MODES, WIDER_BEAM, Tuned, options_of, tune
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.search import DEFAULT_BEAM
+from keyframe_asr.text.forms import normalise_text
 
 COLUMNS = "utt_id\tspeaker\tduration_s\tpath\ttext\tsplit\n"
 SEEDS = range(12)
@@ -69,6 +72,22 @@ def test_the_mode_that_hears_best_becomes_the_default(folder, recognizer) -> Non
         assert tuned.decoding.language_model is None and tuned.language_model is None
     assert tune(recognizer, str(folder / "ctc.tsv")).decoding.greedy == "ctc"
     assert {row.mode for row in tuned.rows} == set(TUNED_MODES)
+
+
+@pytest.mark.parametrize("mode", ["attention", "rescore"])
+def test_modes_of_a_pretrained_decoder_can_become_the_default(folder, mode) -> None:
+    recognizer = random_pretrained()
+    options = RecognitionOptions(mode, beam=DEFAULT_BEAM)
+    form = recognizer.config.text_form
+    rows = []
+    for seed in SEEDS:
+        said = normalise_text(recognizer.transcribe(noise(0.8, seed), options).text, form)
+        rows.append(f"{seed}\ts\t0.8\t{seed}.wav\t{said}\tdev\n")
+    table = folder / f"pretrained_{mode}.tsv"
+    table.write_text(COLUMNS + "".join(rows), encoding="utf-8")
+    tuned = tune(recognizer, str(table))
+    assert {row.mode for row in tuned.rows} == {"axe", "ctc", "attention", "rescore"}
+    assert tuned.decoding.mode == mode and tuned.chosen.rate < 0.1
 
 
 def test_equally_good_settings_stay_the_fast_ones(folder, recognizer) -> None:

@@ -38,7 +38,10 @@ def tune(
             "model is tried."
         ),
     ] = None,
-    decode: Annotated[list[str] | None, repeated_decode("all of the model's but attention")] = None,
+    decode: Annotated[
+        list[str] | None,
+        repeated_decode("all of the model's; attention only if its decoder is pretrained"),
+    ] = None,
     device: Device = None,
     *,
     place: Place,

@@ -14,18 +14,22 @@ keyframes).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from keyframe_asr.decoding.beam import Symbols
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.model.decoder import AttentionDecoder
-from keyframe_asr.text.tokenizer import BLANK, END
+from keyframe_asr.text.tokenizer import BLANK
 
 IMPOSSIBLE = -1e6
 """CTC score of a sentence too long for its frames; finite, because 0 · -inf is NaN."""
+
+_OWN_SYMBOLS = Symbols()
 
 
 def rescore(
@@ -87,17 +91,33 @@ def scored_by_ctc(
     return scored
 
 
+class ParallelDecoder(Protocol):
+    """A decoder that reads whole texts at once."""
+
+    def __call__(
+        self, prefix: Tensor, prefix_lengths: Tensor, memory: Tensor, memory_lengths: Tensor
+    ) -> Tensor:
+        """Logits (B, N, V) of the token after each token of the prefixes (B, N)."""
+        ...
+
+
 def token_scores(
-    decoder: AttentionDecoder, memory: Tensor, lengths: Tensor, hypotheses: list[Hypothesis]
+    decoder: ParallelDecoder,
+    memory: Tensor,
+    lengths: Tensor,
+    hypotheses: list[Hypothesis],
+    symbols: Symbols = _OWN_SYMBOLS,
 ) -> list[Tensor]:
     """Log-probabilities (L + 1,) of the tokens and the end of sentence, per hypothesis."""
     if not hypotheses:
         return []
-    whole, sizes = padded([(END, *one.tokens, END) for one in hypotheses], memory.device, END)
+    texts = [(*symbols.prompt, *one.tokens, symbols.end) for one in hypotheses]
+    whole, sizes = padded(texts, memory.device, symbols.end)
     prefix, following, sizes = whole[:, :-1], whole[:, 1:], sizes - 1
     logits = decoder(prefix, sizes, memory, lengths)
     scores = logits.float().log_softmax(dim=-1).gather(2, following.unsqueeze(2)).squeeze(2).cpu()
-    return [row[:size] for row, size in zip(scores, sizes.tolist(), strict=True)]
+    first = len(symbols.prompt) - 1
+    return [row[first:size] for row, size in zip(scores, sizes.tolist(), strict=True)]
 
 
 def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Tensor:

@@ -8,8 +8,8 @@ that none of the searches here proposed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import kaldialign
 import numpy as np
@@ -23,9 +23,10 @@ from keyframe_asr.decoding.rescoring import scored_by_ctc, token_scores
 from keyframe_asr.decoding.scorers import ShallowFusion, Weighted
 from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
-from keyframe_asr.inference.modes import columns_of
+from keyframe_asr.inference.modes import columns_of, has_spikes
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.text_rescoring import scored_texts
 from keyframe_asr.text.forms import normaliser
 
 PROPOSING_BEAM = 10
@@ -40,7 +41,11 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate: its natural log-probabilities and its errors."""
+    """A candidate: its natural log-probabilities and its errors.
+
+    `of_text` is True for the candidates of `rescore` with a pretrained decoder, of which no other
+    mode has any.
+    """
 
     ctc: float
     head: float
@@ -48,6 +53,7 @@ class Scored:
     language_model: float
     tokens: int
     errors: int
+    of_text: bool = False
 
 
 class CandidatePool:
@@ -64,6 +70,9 @@ class CandidatePool:
         self._ctc, self._head, self._decoder = array("ctc"), array("head"), array("decoder")
         self._language_model, self._tokens = array("language_model"), array("tokens")
         self._errors = array("errors").astype(np.int64)
+        of_text = array("of_text").astype(bool)
+        self._first_pass = np.where(of_text, self._ctc, self._head)
+        self._ctc = np.where(of_text, -np.inf, self._ctc)
 
     def errors(self, mode: StoredMode, search: SearchConfig) -> Counts:
         """Errors (N,) of the candidates that a mode other than `attention` would choose."""
@@ -72,7 +81,7 @@ class CandidatePool:
         elif mode == "axe":
             score = self._head
         elif mode == "rescore":
-            score = _mixed(self._decoder, self._head, search.decoder_weight)
+            score = _mixed(self._decoder, self._first_pass, search.decoder_weight)
         else:
             score = _mixed(self._ctc, self._decoder, search.ctc_weight)
         if search.language_model:
@@ -118,7 +127,7 @@ def scored_candidates(
     owners = owners.to(encoded.memory.device)
     external = fusion.score([one.tokens for one in flat], encoded.memory.device).tolist()
     by_ctc = scored_by_ctc(ctc, [[Hypothesis(one) for one in row] for row in rows], ShallowFusion())
-    decoded = [0.0] * len(flat)
+    decoded = [-np.inf] * len(flat)
     if network.own_decoder is not None:
         memory, lengths = encoded.memory[owners], encoded.keyframes.lengths[owners]
         decoded = [float(s.sum()) for s in token_scores(network.own_decoder, memory, lengths, flat)]
@@ -127,13 +136,57 @@ def scored_candidates(
     errors = (
         wrong
         for row, reference in zip(rows, references, strict=True)
-        for wrong in _errors(recognizer, row, reference)
+        for wrong in _errors(recognizer, map(recognizer.tokenizer.decode, row), reference)
     )
     ctc_scores = (one.score for row in by_ctc for one in row)
     columns = zip(places, ctc_scores, decoded, external, errors, strict=True)
     for (place, tokens), first, second, added, wrong in columns:
         by_head = of_head[place].get(tokens, -np.inf)
         found[place].append(Scored(first, by_head, second, added, len(tokens), wrong))
+    for row, several in _scored_texts(recognizer, audio, references, fusions, fusion).items():
+        found[row] += several
+    return found
+
+
+def _scored_texts(
+    recognizer: Recognizer,
+    audio: EncodedAudio,
+    references: Sequence[Sequence[str]],
+    proposing: Sequence[ShallowFusion],
+    fusion: ShallowFusion,
+) -> dict[int, list[Scored]]:
+    """Return the candidates of a pretrained decoder and CTC, by row of the batch."""
+    network, pretrained = recognizer.network, recognizer.pretrained
+    if pretrained is None or network.pretrained_decoder is None:
+        return {}
+    spikes = zip(has_spikes(network, audio.encoded), audio.silent, strict=True)
+    kept = [row for row, (spike, quiet) in enumerate(spikes) if spike and not quiet]
+    if not kept:
+        return {}
+    encoded = audio.encoded.rows(torch.tensor(kept, device=audio.encoded.memory.device))
+    ctc = columns_of(network, encoded, "ctc")
+    searches = [prefix_beam(ctc, PROPOSING_BEAM, each) for each in proposing]
+    proposals = [[one for several in row for one in several] for row in zip(*searches, strict=True)]
+    texts = scored_texts(
+        pretrained,
+        network.pretrained_decoder,
+        encoded,
+        ctc,
+        proposals,
+        PROPOSING_BEAM,
+        ShallowFusion(),
+    )
+    found: dict[int, list[Scored]] = {}
+    for row, several in zip(kept, texts, strict=True):
+        heard = [one.heard.tokens for one in several]
+        external = fusion.score(heard, encoded.memory.device).tolist()
+        written = [recognizer.text_of(replace(one.written, of_decoder=True)) for one in several]
+        errors = _errors(recognizer, written, references[row])
+        columns = zip(several, external, errors, strict=True)
+        found[row] = [
+            Scored(one.ctc, -np.inf, one.written.score, added, len(one.heard.tokens), wrong, True)
+            for one, added, wrong in columns
+        ]
     return found
 
 
@@ -148,13 +201,10 @@ def _proposed(
     return found
 
 
-def _errors(
-    recognizer: Recognizer, candidates: Sequence[Tokens], reference: Sequence[str]
-) -> list[int]:
+def _errors(recognizer: Recognizer, texts: Iterable[str], reference: Sequence[str]) -> list[int]:
     form = recognizer.config.text_form
     normalise = normaliser(form)
-    texts = [normalise(recognizer.tokenizer.decode(tokens)) for tokens in candidates]
-    return [edit_distance(reference, split_units(text, form)) for text in texts]
+    return [edit_distance(reference, split_units(normalise(text), form)) for text in texts]
 
 
 def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:

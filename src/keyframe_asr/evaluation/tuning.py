@@ -78,7 +78,8 @@ LANGUAGE_MODEL_STEM = "language_model"
 """Name of the language model in a model folder, without the suffix."""
 
 TUNED_MODES: tuple[DecodeMode, ...] = ("axe", "ctc", "rescore", "joint")
-"""Modes that are tuned if none are named; `attention` is slow and seldom the best."""
+"""Modes that are tuned if none are named; `attention` is slow and seldom the best, unless the
+decoder is a pretrained one."""
 
 
 Encode: TypeAlias = Callable[[Sequence[ReadCut]], EncodedAudio]
@@ -149,7 +150,8 @@ def tune(
         recognizer: the model; its stored decoding plays no part.
         dev: a manifest, or its cuts; at most `MOST_SECONDS` of them are used.
         language_model: file of a language model to try. Default: the model's own, if it has one.
-        modes: to choose from. Default: those of `TUNED_MODES` that the model has.
+        modes: to choose from. Default: those of `TUNED_MODES` that the model has, and `attention`
+            with a pretrained decoder.
         name: of the data, for `DecodingConfig.chosen_on`. Default: the file name of the manifest.
         progress: called with (done, total) in per cent.
         encode: runs the encoders of the model; None is `recognizer.encode`.
@@ -159,7 +161,8 @@ def tune(
         ModelError: the language model does not fit, or the model does not have a mode.
     """
     cuts = list(load_manifest(dev) if isinstance(dev, str) else dev)
-    found = [mode for mode in modes or TUNED_MODES if modes or mode in recognizer.modes]
+    usual = DECODE_MODES if recognizer.pretrained else TUNED_MODES
+    found = [mode for mode in modes or usual if modes or mode in recognizer.modes]
     name = name or (Path(dev).name if isinstance(dev, str) else "development data")
     language_model = language_model or recognizer.language_model
     run_encoders = encode or (lambda batch: recognizer.encode([one.samples for one in batch]))
@@ -256,7 +259,7 @@ class _Tuning:
     def _searches(self, mode: DecodeMode) -> list[SearchConfig]:
         """Return the searches of a mode that are worth decoding, the plainer first."""
         if mode == "attention":
-            return [SearchConfig(beam=DEFAULT_BEAM)]
+            return [SearchConfig(beam=1), SearchConfig(beam=DEFAULT_BEAM)]
         plain = SearchConfig(beam=DEFAULT_BEAM)
         without = self._weighed(mode, plain, _grid(mode, plain))
         found = [] if mode in GREEDY_MODES else [without]

@@ -82,6 +82,7 @@ class BatchRecognizer:
         speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
         confidences: scaling of confidences by decode mode. Settable.
         language_model: file of the model's own language model, if it has one.
+        pretrained: search with the model's pretrained decoder, if it has one.
     """
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
@@ -94,9 +95,9 @@ class BatchRecognizer:
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
         self.language_model = model.language_model
         self._scorers = ScorerFiles(model.config, model.tokenizer, self.device)
-        self._pretrained: DecoderSearch | None = None
+        self.pretrained: DecoderSearch | None = None
         if model.decoder_tokenizer is not None:
-            self._pretrained = DecoderSearch(model.decoder_tokenizer, model.tokenizer, model.config)
+            self.pretrained = DecoderSearch(model.decoder_tokenizer, model.tokenizer, model.config)
 
     @property
     def modes(self) -> tuple[DecodeMode, ...]:
@@ -207,7 +208,7 @@ class BatchRecognizer:
         `prepare`.
         """
         search, fusion = self.search(options), self.fusion(options)
-        return decode(self.network, audio.encoded, audio.silent, search, fusion, self._pretrained)
+        return decode(self.network, audio.encoded, audio.silent, search, fusion, self.pretrained)
 
     def fusion(self, options: RecognitionOptionsLike = None) -> ShallowFusion:
         """Return what adds to the scores of the search. Raises the errors of `prepare`."""
@@ -225,8 +226,8 @@ class BatchRecognizer:
             frames: source frame of each column that the positions of `found` refer to.
         """
         duration = audio.seconds[row]
-        if found.of_decoder and self._pretrained is not None:
-            shown, pieces = self._pretrained.with_whole_characters(found)
+        if found.of_decoder and self.pretrained is not None:
+            shown, pieces = self.pretrained.with_whole_characters(found)
         else:
             shown, pieces = found, [self.piece(token) for token in found.tokens]
         shown = replace(shown, tokens=tuple(range(len(pieces))))
@@ -273,14 +274,14 @@ class BatchRecognizer:
 
     def text_of(self, hypothesis: Hypothesis) -> str:
         """Return the text of a hypothesis."""
-        if hypothesis.of_decoder and self._pretrained is not None:
-            return self._pretrained.tokenizer.decode(hypothesis.tokens)
+        if hypothesis.of_decoder and self.pretrained is not None:
+            return self.pretrained.tokenizer.decode(hypothesis.tokens)
         return self.tokenizer.decode(hypothesis.tokens)
 
     def tokens_of(self, text: str, mode: DecodeMode) -> list[int]:
         """Return the tokens in which a mode writes a text."""
-        if mode == "attention" and self._pretrained is not None:
-            return self._pretrained.tokenizer.encode(text)
+        if mode in ("attention", "rescore") and self.pretrained is not None:
+            return self.pretrained.tokenizer.encode(text)
         return self.tokenizer.encode(text)
 
     def piece(self, token: int) -> str:

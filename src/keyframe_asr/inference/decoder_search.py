@@ -8,6 +8,7 @@ allow, so the decoder cannot loop for long, and where CTC hears nothing it is no
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -22,7 +23,7 @@ from keyframe_asr.inference.search import Search
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
-from keyframe_asr.text.tokenizer import Tokenizer
+from keyframe_asr.text.tokenizer import UNKNOWN, Tokenizer
 
 TOKENS_PER_KEYFRAME = 3
 """Most tokens per keyframe: a Han character, which is one keyframe, has up to three."""
@@ -53,22 +54,41 @@ class DecoderSearch:
         decoder = config.model.pretrained_decoder
         language = decoder.language if decoder and decoder.language else config.language
         self.tokenizer = tokenizer
-        self._own = own
-        self._symbols = Symbols(tokenizer.prompt(language), tokenizer.end, tokenizer.suppressed)
+        self.own = own
+        self.form = config.text_form
+        self.symbols = Symbols(tokenizer.prompt(language), tokenizer.end, tokenizer.suppressed)
 
     def hypotheses(
         self, decoder: WhisperDecoder, encoded: Encoded, search: Search
     ) -> list[Hypothesis]:
         """Return the best hypothesis of each utterance; its positions are encoder frames."""
-        heard = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
-        limits = self._limits(encoded, heard, decoder.longest - len(self._symbols.prompt))
-        config = BeamConfig(search.beam, search.length_normalised, self._symbols)
-        chosen = attention_beam(decoder, *encoded.attended, limits, config, search.nbest)
-        bounds = self._bounds(encoded)
+        heard = self.heard(encoded)
+        chosen = self.without_times(decoder, encoded, heard, search)
+        bounds = self.bounds(encoded)
         return [
-            self._placed(one, other, edges)
+            self.placed(one, other, edges)
             for one, other, edges in zip(chosen, heard, bounds, strict=True)
         ]
+
+    def heard(self, encoded: Encoded) -> list[Hypothesis]:
+        """Return what CTC writes greedily."""
+        return greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
+
+    def without_times(
+        self,
+        decoder: WhisperDecoder,
+        encoded: Encoded,
+        heard: Sequence[Hypothesis],
+        search: Search,
+    ) -> list[Hypothesis]:
+        """As `hypotheses`, without positions; `heard` bounds the lengths."""
+        limits = self._limits(encoded, heard, self.longest(decoder))
+        config = BeamConfig(search.beam, search.length_normalised, self.symbols)
+        return attention_beam(decoder, *encoded.attended, limits, config, search.nbest)
+
+    def longest(self, decoder: WhisperDecoder) -> int:
+        """Return the most tokens of a text."""
+        return decoder.longest - len(self.symbols.prompt)
 
     def with_whole_characters(self, found: Hypothesis) -> tuple[Hypothesis, list[str]]:
         """Join tokens that are parts of one character.
@@ -96,28 +116,36 @@ class DecoderSearch:
         )
         return joined, texts
 
-    def _limits(self, encoded: Encoded, heard: list[Hypothesis], longest: int) -> Tensor:
+    def _limits(self, encoded: Encoded, heard: Sequence[Hypothesis], longest: int) -> Tensor:
         """Most tokens (B,) of each text."""
         keyframes = encoded.keyframes.lengths
-        texts = [self.tokenizer.encode(self._own.decode(one.tokens)) for one in heard]
+        texts = [self.tokenizer.encode(self.own.decode(one.tokens)) for one in heard]
         by_text = [math.ceil(TOKENS_PER_HEARD * len(text)) for text in texts]
         bounds = torch.minimum(
             keyframes * TOKENS_PER_KEYFRAME, torch.tensor(by_text, device=keyframes.device)
         )
         return (bounds + FURTHER_TOKENS).clamp(max=longest)
 
-    def _bounds(self, encoded: Encoded) -> list[tuple[int, int]]:
-        """First and last keyframe of each utterance."""
+    def bounds(self, encoded: Encoded) -> list[tuple[int, int]]:
+        """Return the first and last keyframe of each utterance."""
         rows = zip(
             encoded.keyframes.index.tolist(), encoded.keyframes.lengths.tolist(), strict=True
         )
         return [(index[0], index[max(0, size - 1)]) for index, size in rows]
 
-    def _placed(self, found: Hypothesis, heard: Hypothesis, bounds: tuple[int, int]) -> Hypothesis:
+    def placed(self, found: Hypothesis, heard: Hypothesis, bounds: tuple[int, int]) -> Hypothesis:
+        """Add the positions of a text in the decoder's tokens.
+
+        Args:
+            found: the text, and its alternatives.
+            heard: about the same text in the model's tokens, with positions.
+            bounds: first and last position.
+        """
         timed = [
-            (self._own.surface(token), frame)
+            (self.own.surface(token), frame)
             for token, frame in zip(heard.tokens, heard.positions, strict=True)
+            if token != UNKNOWN
         ]
         positions = positions_by_text(self.tokenizer.pieces(found.tokens), timed, bounds)
-        others = tuple(self._placed(one, heard, bounds) for one in found.alternatives)
+        others = tuple(self.placed(one, heard, bounds) for one in found.alternatives)
         return replace(found, positions=positions, alternatives=others, of_decoder=True)

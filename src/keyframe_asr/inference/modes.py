@@ -3,10 +3,13 @@
 - `axe`: the length head, greedily or with a beam search.
 - `ctc`: the inter-CTC, or the final CTC of a model that keeps all frames; greedily or with a beam
   search. Language model and hot words need the beam search.
-- `attention`: beam search on the decoder. A pretrained decoder has tokens of its own, and only this
-  mode (`inference.decoder_search`).
+- `attention`: beam search on the decoder.
 - `rescore`: hypotheses of the first pass (length head, or CTC) rescored by the decoder.
 - `joint`: hypotheses of all heads, scored by CTC and decoder together.
+
+A pretrained decoder has tokens of its own: `attention` then takes its times from CTC
+(`inference.decoder_search`), `rescore` compares texts of CTC and decoder
+(`inference.text_rescoring`), and there is no `joint`.
 
 No mode hallucinates where the first pass finds nothing: the decoder is not run.
 """
@@ -30,6 +33,7 @@ from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.search import Search
+from keyframe_asr.inference.text_rescoring import rescored_texts
 from keyframe_asr.losses import axe_align
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK
@@ -39,7 +43,7 @@ def available_modes(network: KeyframeNetwork) -> tuple[DecodeMode, ...]:
     """Return the modes that a network supports, those of its top head first."""
     first: tuple[DecodeMode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
     if network.pretrained_decoder is not None:
-        return (*first, "attention")
+        return (*first, "attention", "rescore")
     return first if network.decoder is None else (*first, "attention", "rescore", "joint")
 
 
@@ -78,8 +82,8 @@ def decode(
         pretrained: search with the pretrained decoder, if the model has one.
     """
     mode = search.mode
-    if mode == "attention" and pretrained is not None:
-        return _by_pretrained(network, encoded, silent, search, pretrained)
+    if mode in ("attention", "rescore") and pretrained is not None:
+        return _by_pretrained(network, encoded, silent, search, fusion, pretrained)
     if mode == "ctc" and network.keyframes_enabled:
         found = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
         every_frame = range(encoded.inter_log_probs.shape[1])
@@ -102,10 +106,12 @@ def _by_pretrained(
     encoded: Encoded,
     silent: Sequence[bool],
     search: Search,
+    fusion: ShallowFusion,
     pretrained: DecoderSearch,
 ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
     """As `decode`, with a pretrained decoder; the utterances without a spike have no text."""
-    assert network.pretrained_decoder is not None, "its tokenizer is stored with it"
+    decoder = network.pretrained_decoder
+    assert decoder is not None, "its tokenizer is stored with it"
     spikes = has_spikes(network, encoded)
     kept = [
         row
@@ -115,7 +121,12 @@ def _by_pretrained(
     results = [with_alternatives([], search.nbest)] * len(spikes)
     if kept:
         rows = torch.tensor(kept, device=encoded.memory.device)
-        found = pretrained.hypotheses(network.pretrained_decoder, encoded.rows(rows), search)
+        chosen = encoded.rows(rows)
+        if search.mode == "attention":
+            found = pretrained.hypotheses(decoder, chosen, search)
+        else:
+            ctc = columns_of(network, chosen, "ctc")
+            found = rescored_texts(pretrained, decoder, chosen, ctc, search, fusion)
         for row, one in zip(kept, found, strict=True):
             results[row] = one
     return results, [range(encoded.inter_log_probs.shape[1])] * len(spikes)

@@ -1,6 +1,7 @@
 """Evaluation on the dev set during training, and criteria to end or abort a stage.
 
-Decoding is greedy and does not use the attention decoder.
+Decoding is greedy and does not use the attention decoder, unless a stage trains a pretrained one
+alone: nothing else changes then.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from kaldialign import edit_distance
 
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
+from keyframe_asr.data.decoder_targets import IGNORED
+from keyframe_asr.decoding.beam import BeamConfig, Symbols, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.inference.decoder_search import FURTHER_TOKENS, TOKENS_PER_KEYFRAME
 from keyframe_asr.losses.axe import axe_align
 from keyframe_asr.model.keyframes import select_keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.training.objective import StageObjective, check_finite, naming_utterances
+
+DECODED_UTTERANCES = 100
+"""A pretrained decoder writes about as many utterances in each process: it is slow."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class Validation:
 
     Attributes:
         error: token errors of greedy decoding of encoder 2's output per target token; of the
-            inter-CTC if the stage has no loss on that output.
+            inter-CTC if the stage has no loss on that output; of the decoder, in its tokens, on
+            some of the utterances, if the stage trains a pretrained decoder alone.
         inter_error: token errors of greedy decoding of the inter-CTC per target token.
         loss: mean total loss per utterance.
         keyframes_per_token: spikes of the inter-CTC per target token.
@@ -92,6 +100,8 @@ def validate(
         sums.loss += float(total) * len(batch.ids)
         sums.add_keyframes(batch, encoded, network)
         sums.add_errors(batch, encoded, objective)
+        if objective.trains_decoder_alone and sums.decoded < DECODED_UTTERANCES:
+            sums.add_decoder_errors(batch, encoded, network)
     objective.train(training)
     return _Sums(**add_up(asdict(sums))).means()
 
@@ -115,7 +125,9 @@ def count_collapsed(stage: StageConfig, validation: Validation, before: int) -> 
     80 %), and may collapse if the inter-CTC is not ready.
     """
     bound = stage.collapse
-    if not stage.keyframes or bound is None or validation.error <= bound.error:
+    if not stage.keyframes or stage.trains_decoder_alone:
+        return 0
+    if bound is None or validation.error <= bound.error:
         return 0
     return before + 1
 
@@ -150,6 +162,9 @@ class _Sums:
     axe_targets: float = 0
     axe_aligned: float = 0
     axe_doubled: float = 0
+    decoded: float = 0
+    decoder_errors: float = 0
+    decoder_tokens: float = 0
 
     def add_errors(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
         network, losses = objective.network, objective.losses
@@ -165,6 +180,28 @@ class _Sums:
         self.utterances += len(batch.ids)
         self.tokens += int(batch.token_lengths.sum())
         self.frames += int(encoded.frame_lengths.sum())
+
+    def add_decoder_errors(self, batch: Batch, encoded: Encoded, network: KeyframeNetwork) -> None:
+        """Count the errors of a pretrained decoder, which writes greedily after each prompt."""
+        decoder = network.pretrained_decoder
+        if decoder is None or batch.decoder_tokens is None:
+            return
+        targets = batch.decoder_tokens.tolist()
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, (read, written) in enumerate(targets):
+            first = next(place for place, token in enumerate(written) if token != IGNORED)
+            rows.setdefault(tuple(read[: first + 1]), []).append(row)
+        for prompt, places in rows.items():
+            texts = [[token for token in targets[row][1] if token != IGNORED] for row in places]
+            chosen = encoded.rows(torch.tensor(places, device=encoded.memory.device))
+            limits = TOKENS_PER_KEYFRAME * chosen.keyframes.lengths + FURTHER_TOKENS
+            limits = limits.clamp(max=decoder.longest - len(prompt))
+            config = BeamConfig(1, symbols=Symbols(prompt, texts[0][-1], ()))
+            found = attention_beam(decoder, *chosen.attended, limits, config)
+            for text, one in zip(texts, found, strict=True):
+                self.decoder_errors += edit_distance(text[:-1], list(one.tokens))["total"]
+                self.decoder_tokens += len(text) - 1
+        self.decoded += len(batch.ids)
 
     def add_keyframes(self, batch: Batch, encoded: Encoded, network: KeyframeNetwork) -> None:
         kept = select_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
@@ -196,8 +233,11 @@ class _Sums:
                 one / self.axe_targets for one in (self.axe_aligned, self.axe_doubled)
             )
             alignment = aligned, doubled, max(0.0, 1 - aligned - doubled)
+        error = self.errors / max(1, self.tokens)
+        if self.decoded:
+            error = self.decoder_errors / max(1, self.decoder_tokens)
         return Validation(
-            self.errors / max(1, self.tokens),
+            error,
             self.inter_errors / max(1, self.tokens),
             self.loss / max(1, self.utterances),
             self.keyframes / max(1, self.tokens),
