@@ -88,7 +88,8 @@ class DecoderSearch:
 
     def longest(self, decoder: WhisperDecoder) -> int:
         """Return the most tokens of a text."""
-        return decoder.longest - len(self.symbols.prompt)
+        longest: int = decoder.longest - len(self.symbols.prompt)
+        return longest
 
     def with_whole_characters(self, found: Hypothesis) -> tuple[Hypothesis, list[str]]:
         """Join tokens that are parts of one character.
