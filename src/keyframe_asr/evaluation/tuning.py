@@ -61,7 +61,7 @@ WIDENED_MODES = 2
 LANGUAGE_MODEL_WEIGHTS = (0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
 TOKEN_BONUSES = (0.0, 1.0, 2.0, 3.0)
 CTC_WEIGHTS = (0.2, 0.4, 0.6, 0.8)
-DECODER_WEIGHTS = (0.3, 0.5, 0.7)
+DECODER_WEIGHTS = (0.3, 0.5, 0.7, 0.85)
 
 USUAL: dict[str, bool | float] = {
     "language_model": True,
