@@ -12,7 +12,7 @@ import torch
 
 import keyframe_asr
 from fixtures.errors import refused
-from fixtures.tiny_pretrained import WAV2VEC2, WHISPER, write_source
+from fixtures.tiny_pretrained import WAV2VEC2, WHISPER, write_source, write_whole_whisper
 from fixtures.tone_corpus import MODEL, recipe_data, small_corpus, stage, tones
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
@@ -174,6 +174,21 @@ def test_a_plan_from_a_model_on_an_encoder(tmp_path: Path, trained: Path) -> Non
     (tmp_path / "scratch").mkdir()
     plan = plan_recipe(planned, tmp_path / "scratch", model)
     assert [stage.name for stage in plan.stages] == ["baseline", "unfrozen", "keyframes"]
+
+
+def test_a_plan_with_a_pretrained_decoder(tmp_path: Path) -> None:
+    source = str(write_whole_whisper(tmp_path / "whole"))
+    alone = {"inter_ctc": 0.0, "head": 0.0, "head_loss": "none", "decoder": 1.0}
+    last = stage("decoder", 1, keyframes=True, losses=alone, select_by="loss")
+    data = recipe_data(small_corpus(tmp_path / "corpus"), [last])
+    data["model"] = MODEL | {
+        "pretrained": {"family": "whisper", "source": source},
+        "decoder": {"kind": "pretrained", "source": source},
+    }
+    (tmp_path / "scratch").mkdir()
+    plan = plan_recipe(parse_config(Recipe, data, "tones"), tmp_path / "scratch")
+    assert plan.parameters["decoder_memory"] > 0
+    assert all(one.memory > 4 * sum(plan.parameters.values()) for one in plan.stages)
 
 
 def test_several_training_manifests_are_one(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ from keyframe_asr.training.run_recipe import complete_recipe
 PROBE_SECONDS = (4, 8)
 """Durations of the two noise utterances used to measure memory."""
 
+DECODER_TOKENS_PER_TOKEN = 2
+"""Tokens of a pretrained decoder per token of the model; Whisper's Han characters have up to 3."""
+
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and two moments of Adam."""
 
@@ -186,8 +189,18 @@ def _activations(
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(1, frames, compute.width, generator=generator)
     targets = torch.randint(3, objective.network.vocab_size, (1, tokens), generator=generator)
+    decoder, decoder_tokens = objective.network.pretrained_decoder, None
+    if decoder is not None:
+        length = min(decoder.longest, DECODER_TOKENS_PER_TOKEN * tokens)
+        decoder_tokens = torch.zeros(1, 2, length, dtype=torch.long)
     with _counting(objective) as kept:
-        objective(features, torch.tensor([frames]), targets, torch.tensor([tokens]))
+        objective(
+            features,
+            torch.tensor([frames]),
+            targets,
+            torch.tensor([tokens]),
+            decoder_tokens=decoder_tokens,
+        )
     return sum(kept.values())
 
 
