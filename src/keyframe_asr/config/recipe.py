@@ -326,8 +326,8 @@ class Recipe(Strict):
             pretrained = self.model.pretrained_decoder
             if pretrained and stage.trains_decoder_alone and stage.select_by == "error":
                 raise ValueError(
-                    f"stage '{stage.name}' trains the pretrained decoder alone, which does not "
-                    "change the error of the other heads; set select_by: loss"
+                    f"stage '{stage.name}' trains the pretrained decoder alone, whose error "
+                    "is measured on some of the utterances only; set select_by: loss"
                 )
         names = [stage.name for stage in self.stages]
         for index, stage in enumerate(self.stages):
