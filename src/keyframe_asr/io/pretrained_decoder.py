@@ -16,6 +16,7 @@ from keyframe_asr.io.model_location import CONFIG_FILE
 from keyframe_asr.io.pretrained_source import find_source, read_config, read_source_weights
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
+from keyframe_asr.text.decoder_vocabulary import with_lost_merges
 
 HUGGING_FACE_TOKENIZER = "tokenizer.json"
 
@@ -67,7 +68,7 @@ def load_decoder(decoder: WhisperDecoder, config: PretrainedDecoderConfig) -> No
 
 
 def source_tokenizer(config: PretrainedDecoderConfig) -> DecoderTokenizer:
-    """Read the tokenizer of a source, whose architecture is known.
+    """Read the tokenizer of a source, whose architecture is known; lost merges are restored.
 
     Raises:
         ModelError: it cannot be found or read.
@@ -75,7 +76,8 @@ def source_tokenizer(config: PretrainedDecoderConfig) -> DecoderTokenizer:
     folder = find_source(config.source)
     is_own = (folder / CONFIG_FILE).is_file()
     path = folder / (DECODER_TOKENIZER_FILE if is_own else HUGGING_FACE_TOKENIZER)
-    return _read(path, config)
+    found = _read(path, config)
+    return DecoderTokenizer(with_lost_merges(found.content()), found.vocab_size)
 
 
 def load_decoder_tokenizer(
