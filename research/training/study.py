@@ -229,7 +229,7 @@ class TrainingStudy:
 
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "features": {"level": None},
-    "data": {"statistics": "train"},
+    "data": {"statistics": "train", "soft_targets": []},
     "tokenizer": {"of_model": None},
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
@@ -240,6 +240,8 @@ LATER_STAGE_KEYS: dict[str, Any] = {
     "patience": None,
     "pretrained_decoder": DecoderTrainingConfig().model_dump(),
 }
+
+LATER_LOSS_KEYS: dict[str, Any] = {"distillation": 0.5}
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
@@ -256,7 +258,10 @@ def _described(recipe: Recipe) -> dict[str, Any]:
         described["model"]["decoder"] = _without(
             described["model"]["decoder"], {"kind": "transformer"}
         )
-    described["stages"] = [_without(stage, LATER_STAGE_KEYS) for stage in described["stages"]]
+    described["stages"] = [
+        _without(stage | {"losses": _without(stage["losses"], LATER_LOSS_KEYS)}, LATER_STAGE_KEYS)
+        for stage in described["stages"]
+    ]
     return described
 
 

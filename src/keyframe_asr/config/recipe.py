@@ -39,6 +39,8 @@ class DataConfig(Strict):
     """Development manifest, used to select checkpoints."""
     test: str | None = None
     """Test manifest; not used in training."""
+    soft_targets: list[str] = Field(default_factory=list)
+    """Files with soft targets of a teacher for the pretrained decoder (distillation)."""
     statistics: Literal["train", "initial"] = "train"
     """Feature statistics: measured on `train`, or those of the model that training starts from."""
     validate_batches_seconds: float = Field(default=120.0, gt=0)
@@ -84,6 +86,8 @@ class LossConfig(Strict):
     """Weight of the decoder's cross entropy."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Label smoothing of the decoder's cross entropy."""
+    distillation: float = Field(default=0.5, ge=0, le=1)
+    """Share of the soft targets, where there are some, in the decoder's cross entropy."""
     skip_target_penalty: float = Field(default=2.0, gt=0)
     """δ of AXE (arXiv 2004.01655)."""
 

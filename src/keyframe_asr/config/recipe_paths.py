@@ -21,6 +21,7 @@ PATH_KEYS = (
     "data.more_train",
     "data.dev",
     "data.test",
+    "data.soft_targets",
     "stages.*.train",
     "augment.noise.folder",
     "augment.reverberation.folder",

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from keyframe_asr.data.decoder_targets import DecoderTargets
+from keyframe_asr.data.decoder_targets import IGNORED, DecoderTargets
 from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import text
+from keyframe_asr.data.soft_targets import Distributions, SoftTargets
 from keyframe_asr.data.update_batches import UpdateBatch
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.text.tokenizer import Tokenizer
@@ -42,6 +43,8 @@ class Batch:
         pre_encoded: True if `features` are outputs of the pretrained encoder.
         decoder_tokens: (B, 2, N) what a pretrained decoder reads and writes (`DecoderTargets`);
             None for another decoder.
+        soft_targets: tokens and probabilities (B, N, K) of its teacher at each step, if there is
+            one.
     """
 
     ids: tuple[str, ...]
@@ -54,6 +57,7 @@ class Batch:
     last: bool = True
     pre_encoded: bool = False
     decoder_tokens: Tensor | None = None
+    soft_targets: Distributions | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy the batch to a device."""
@@ -66,6 +70,9 @@ class Batch:
             decoder_tokens=None
             if self.decoder_tokens is None
             else self.decoder_tokens.to(device, non_blocking=True),
+            soft_targets=None
+            if self.soft_targets is None
+            else (self.soft_targets[0].to(device), self.soft_targets[1].to(device)),
         )
 
 
@@ -77,6 +84,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         tokenizer: encodes the texts.
         augmented: returns augmented features (T, F) of a cut; None uses those of the store.
         targets: of a pretrained decoder, if there is one.
+        soft_targets: of its teacher, if there is one.
     """
 
     def __init__(
@@ -85,11 +93,13 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         tokenizer: Tokenizer,
         augmented: Callable[[Cut, Store], Tensor] | None = None,
         targets: DecoderTargets | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         self._features = features
         self._tokenizer = tokenizer
         self._augmented = augmented
         self._targets = targets
+        self._soft_targets = soft_targets
 
     def __getitem__(self, part: CutSet | UpdateBatch) -> Batch | KeyframeError:
         """Return the batch, or the error: raised in a worker, it would include a traceback."""
@@ -107,6 +117,10 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         else:
             features = [self._augmented(cut, self._features) for cut in cuts]
         tokens = [torch.tensor(self._tokenizer.encode(text(cut))).long() for cut in cuts]
+        written = None if self._targets is None else self._targets.batch(list(cuts))
+        soft = None
+        if written is not None and self._soft_targets is not None:
+            soft = self._soft_targets.batch(list(cuts), written[:, 1], IGNORED)
         return Batch(
             tuple(cut.id for cut in cuts),
             pad_sequence(features, batch_first=True),
@@ -115,7 +129,8 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
             torch.tensor([one.size(0) for one in tokens]),
             sum(cut.duration for cut in cuts),
             pre_encoded=self._features.pre_encoded,
-            decoder_tokens=None if self._targets is None else self._targets.batch(list(cuts)),
+            decoder_tokens=written,
+            soft_targets=soft,
         )
 
 

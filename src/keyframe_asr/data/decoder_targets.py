@@ -1,4 +1,8 @@
-"""What a pretrained decoder learns to write: the texts in its own tokens, after its prompt."""
+"""What a pretrained decoder learns to write: the texts in its own tokens, after its prompt.
+
+It learns case and punctuation of the transcripts. Those in capitals only say nothing of case, and
+are learnt in lower case.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.functional import pad
 
-from keyframe_asr.data.manifest import text
+from keyframe_asr.data.manifest import written_text
 from keyframe_asr.errors import ModelError
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 
@@ -39,7 +43,7 @@ class DecoderTargets:
     def __call__(self, cut: Cut) -> Tensor:
         """Return (2, N): what the decoder reads, and what it should write after each of these."""
         prompt = self._prompt_of(cut)
-        whole = [*prompt, *self._tokenizer.encode(text(cut)), self._tokenizer.end]
+        whole = [*prompt, *self._tokenizer.encode(_cased(written_text(cut))), self._tokenizer.end]
         read, written = whole[:-1][: self._longest], whole[1:][: self._longest]
         written[: len(prompt) - 1] = [IGNORED] * (len(prompt) - 1)
         return torch.tensor([read, written])
@@ -58,3 +62,7 @@ class DecoderTargets:
             return self._tokenizer.prompt(language)
         except ModelError:  # manifests also have names such as "Chinese"
             return self._prompt
+
+
+def _cased(text: str) -> str:
+    return text.lower() if text.isupper() else text

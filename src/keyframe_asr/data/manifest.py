@@ -21,6 +21,7 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
+from lhotse.utils import fastcopy
 
 from keyframe_asr.errors import KeyframeWarning, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
@@ -29,6 +30,9 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 PART_TOLERANCE = 0.01
 """Seconds; a cut shorter than its recording by at most this counts as the whole recording."""
+
+_WRITTEN = "written_text"
+"""Custom field of a supervision."""
 
 
 def load_manifest(path: Path | str) -> CutSet:
@@ -136,6 +140,19 @@ def audio_channel(cut: Cut) -> int | None:
 def text(cut: Cut) -> str:
     """Text of a cut; "" if it has none."""
     return cut.supervisions[0].text or ""
+
+
+def keep_written(cut: Cut) -> Cut:
+    """Return the cut, whose text stays known as it is written when it is normalised later."""
+    said = cut.supervisions[0]
+    custom = {**(said.custom or {}), _WRITTEN: said.text or ""}
+    return fastcopy(cut, supervisions=[fastcopy(said, custom=custom)])
+
+
+def written_text(cut: Cut) -> str:
+    """Text of a cut with case and punctuation, if `keep_written` has kept it; else its text."""
+    written = (cut.supervisions[0].custom or {}).get(_WRITTEN)
+    return text(cut) if written is None else str(written)
 
 
 def speaker(cut: Cut) -> str:

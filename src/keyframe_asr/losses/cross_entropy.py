@@ -44,17 +44,24 @@ def label_smoothed_cross_entropy(
         LossInputError: a shape, `smoothing` or `reduction` is invalid.
     """
     check_reduction(reduction)
+    lengths = lengths_tensor("lengths", lengths)
+    losses = step_cross_entropy(logits, targets, lengths, smoothing)
+    return reduce_by_length(losses.sum(dim=1), lengths.to(logits.device), reduction)
+
+
+def step_cross_entropy(
+    logits: Tensor, targets: Tensor, lengths: Tensor, smoothing: float
+) -> Tensor:
+    """Cross entropy (B, N) of every step; 0 in the padding. Arguments and errors as above."""
     if not 0 <= smoothing < 1:
         raise LossInputError(f"smoothing is {smoothing}; it must lie in [0, 1)")
-    lengths = lengths_tensor("lengths", lengths)
     batch, steps = logits.shape[0], logits.shape[1]
     if logits.dim() != 3 or targets.shape != (batch, steps) or lengths.shape != (batch,):
         raise LossInputError(
             "expected logits (batch, steps, vocabulary), targets (batch, steps), lengths (batch,); "
             f"got {tuple(logits.shape)}, {tuple(targets.shape)}, {tuple(lengths.shape)}"
         )
-    lengths = lengths.to(logits.device)
-    padding = torch.arange(steps, device=logits.device) >= lengths[:, None]
+    padding = torch.arange(steps, device=logits.device) >= lengths.to(logits.device)[:, None]
     losses = F.cross_entropy(
         at_least_float32(logits).flatten(0, 1),
         targets.to(logits.device, torch.long).masked_fill(padding, _IGNORED).flatten(),
@@ -62,4 +69,4 @@ def label_smoothed_cross_entropy(
         label_smoothing=smoothing,
         reduction="none",
     ).view(batch, steps)
-    return reduce_by_length(losses.masked_fill(padding, 0.0).sum(dim=1), lengths, reduction)
+    return losses.masked_fill(padding, 0.0)

@@ -130,6 +130,7 @@ class StageData:
             self._source.data.tokenizer,
             functools.partial(augment, draws=self._draws(epoch)),
             self._source.data.decoder_targets(self._recipe),
+            self._source.data.soft_targets,
         )
         sampled = UpdateBatches(
             self._sampler(epoch), training.accumulate, processes.number, processes.count

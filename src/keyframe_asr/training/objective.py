@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.decoder_targets import IGNORED
+from keyframe_asr.data.soft_targets import Distributions
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.losses.axe import axe_loss
 from keyframe_asr.losses.combine import LossParts
 from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
 from keyframe_asr.losses.ctc import ctc_loss
+from keyframe_asr.losses.distillation import distilled_cross_entropy
 from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK, END
@@ -58,6 +60,7 @@ class StageObjective(nn.Module):
         pre_encoded: bool = False,
         names: Sequence[str] = (),
         decoder_tokens: Tensor | None = None,
+        soft_targets: Distributions | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
         """Compute the losses of a batch.
 
@@ -69,6 +72,7 @@ class StageObjective(nn.Module):
             pre_encoded: True if `features` are outputs of the pretrained encoder.
             names: names of the utterances, for `masking`.
             decoder_tokens: (B, 2, N) for a pretrained decoder, as in `Batch`.
+            soft_targets: (B, N, K) of its teacher, as in `Batch`.
 
         Returns:
             Total loss, its parts, and the encodings. Only the total has a gradient, so that
@@ -93,7 +97,9 @@ class StageObjective(nn.Module):
             if decoder_tokens is None:
                 values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
             else:
-                values["decoder"] = self._pretrained_decoder_loss(encoded, decoder_tokens)
+                values["decoder"] = self._pretrained_decoder_loss(
+                    encoded, decoder_tokens, soft_targets
+                )
         weights = {
             "inter_ctc": config.inter_ctc,
             "head": config.head,
@@ -165,17 +171,23 @@ class StageObjective(nn.Module):
             logits, targets, token_lengths + 1, self.losses.label_smoothing
         )
 
-    def _pretrained_decoder_loss(self, encoded: Encoded, tokens: Tensor) -> Tensor:
+    def _pretrained_decoder_loss(
+        self, encoded: Encoded, tokens: Tensor, soft_targets: Distributions | None
+    ) -> Tensor:
         """Loss of the tokens (B, 2, N) after the prompt, which is as long in all utterances."""
         decoder = self.network.pretrained_decoder
         assert decoder is not None, "only its data have such tokens"
         read, written = tokens.unbind(dim=1)
         known = written != IGNORED
+        lengths = known.sum(dim=1)
         first = int(known.any(dim=0).int().argmax())
-        logits = decoder(read.clamp(min=0), known.sum(dim=1) + first, *encoded.attended)
-        return label_smoothed_cross_entropy(
-            logits[:, first:], written[:, first:], known.sum(dim=1), self.losses.label_smoothing
-        )
+        logits = decoder(read.clamp(min=0), lengths + first, *encoded.attended)[:, first:]
+        written, smoothing = written[:, first:], self.losses.label_smoothing
+        if soft_targets is None:
+            return label_smoothed_cross_entropy(logits, written, lengths, smoothing)
+        likely, masses = (part[:, first:] for part in soft_targets)
+        share = self.losses.distillation
+        return distilled_cross_entropy(logits, written, lengths, likely, masses, share, smoothing)
 
 
 def trains_decoder_alone(network: KeyframeNetwork, stage: StageConfig) -> bool:

@@ -15,7 +15,8 @@ from torch import Tensor
 from keyframe_asr.config.recipe import DataConfig, Recipe
 from keyframe_asr.data.decoder_targets import DecoderTargets
 from keyframe_asr.data.feature_store import Store
-from keyframe_asr.data.manifest import load_manifest, text
+from keyframe_asr.data.manifest import keep_written, load_manifest, text
+from keyframe_asr.data.soft_targets import SoftTargets
 from keyframe_asr.data.statistics import (
     STATISTICS_FILE,
     Statistics,
@@ -49,6 +50,7 @@ class RunData:
         mean: (F,) mean of each feature over the training set of the recipe.
         inverse_std: (F,) inverse standard deviation.
         decoder_tokenizer: tokens of the pretrained decoder, if there is one.
+        soft_targets: of its teacher for the training cuts, if the recipe names any.
     """
 
     train: tuple[CutSet, ...]
@@ -57,6 +59,7 @@ class RunData:
     mean: Tensor
     inverse_std: Tensor
     decoder_tokenizer: DecoderTokenizer | None = None
+    soft_targets: SoftTargets | None = None
 
     def decoder_targets(self, recipe: Recipe) -> DecoderTargets | None:
         """Return what the pretrained decoder learns to write, if there is one.
@@ -133,6 +136,7 @@ def load_run_data(
         mean,
         inverse_std,
         load_decoder_tokenizer(folder, recipe.model.pretrained_decoder),
+        SoftTargets(recipe.data.soft_targets) if recipe.data.soft_targets else None,
     )
 
 
@@ -203,6 +207,8 @@ def _normalised(name: str, cuts: CutSet, recipe: Recipe, warn: Callable[[str], N
             f"{name}: the text form {form.name} loses {losses.fraction:.1%} of the words "
             f"({losses.named()}); give language or text_form in the recipe"
         )
+    if recipe.model.pretrained_decoder is not None:
+        cuts = CutSet.from_cuts(keep_written(cut) for cut in cuts)
     return CutSet.from_cuts(list(cuts.transform_text(lambda words: normalise_text(words, form))))
 
 

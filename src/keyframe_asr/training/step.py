@@ -122,6 +122,7 @@ class Updater:
                 batch.pre_encoded,
                 batch.ids,
                 batch.decoder_tokens,
+                batch.soft_targets,
             )
             spikes = count_spikes(self._network, encoded)
             check_finite("loss", total, self._stage.name, batch.ids)

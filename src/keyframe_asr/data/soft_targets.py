@@ -1,0 +1,74 @@
+"""Soft targets of a pretrained decoder: the most probable tokens of a teacher at each step.
+
+A safetensors file holds of each utterance `NAME.tokens` (N, K), integers, and `NAME.probabilities`
+(N, K), for the N tokens that the decoder writes after its prompt, the end included. Steps of which
+the teacher says nothing have probabilities of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lhotse.cut import Cut
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import pad
+
+from keyframe_asr.errors import ManifestError
+
+Distributions = tuple[Tensor, Tensor]
+"""Tokens and probabilities, (B, N, K)."""
+
+
+class SoftTargets:
+    """Reads the soft targets of cuts from files.
+
+    Raises:
+        ManifestError: a file cannot be read.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._stored: dict[str, Tensor] = {}
+        for file in files:
+            try:
+                self._stored |= load_file(file)
+            except (OSError, SafetensorError) as error:
+                raise ManifestError(
+                    f"data.soft_targets: {file}: cannot be read: {error}; write it again"
+                ) from None
+
+    def batch(self, cuts: Sequence[Cut], targets: Tensor, ignored: int) -> Distributions:
+        """Return the distributions of the steps of several cuts.
+
+        Args:
+            cuts: B cuts; those without soft targets get probabilities of 0.
+            targets: (B, N) what the decoder should write at each step, or `ignored`.
+            ignored: target of the steps of the prompt and of padding.
+
+        Raises:
+            ManifestError: an utterance has another number of steps.
+        """
+        rows = [
+            self._row(cut, target != ignored) for cut, target in zip(cuts, targets, strict=True)
+        ]
+        most = max(tokens.size(1) for tokens, _ in rows)
+        wide = [[pad(part, (0, most - part.size(1))) for part in row] for row in rows]
+        return torch.stack([row[0] for row in wide]), torch.stack([row[1] for row in wide])
+
+    def _row(self, cut: Cut, known: Tensor) -> Distributions:
+        name = cut.supervisions[0].id
+        tokens = self._stored.get(f"{name}.tokens")
+        probabilities = self._stored.get(f"{name}.probabilities")
+        if tokens is None or probabilities is None:
+            return torch.zeros(len(known), 1).long(), torch.zeros(len(known), 1)
+        if len(tokens) != int(known.sum()):
+            raise ManifestError(
+                f"data.soft_targets: utterance '{name}' has {len(tokens)} steps, its text "
+                f"{int(known.sum())}; write the soft targets of these texts again"
+            )
+        wide = torch.zeros(len(known), tokens.size(1)).long()
+        sure = torch.zeros(len(known), tokens.size(1))
+        wide[known], sure[known] = tokens.long(), probabilities.float()
+        return wide, sure
