@@ -12,6 +12,7 @@ from pathlib import Path
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats import render
 from keyframe_asr.formats.plain import fields_of
+from keyframe_asr.formats.timed_text import normal_words
 from keyframe_asr.transcript_parts import Alternative, Segment, Token, Word
 
 __all__ = ["Alternative", "RecognitionResult", "Segment", "Token", "Transcript", "Word"]
@@ -22,13 +23,17 @@ class Transcript:
     """The text of one recording.
 
     Attributes:
-        text: the recognised text, empty if no speech was recognised.
+        text: the recognised text as it is displayed, empty if no speech was recognised. A
+            pretrained decoder writes it with case, punctuation and digits.
         tokens: one entry per token, start times non-decreasing, all within the recording.
         duration: length of the recording in seconds.
         frame_reduction: fraction of encoder frames dropped before encoder 2, in [0, 1].
         words: tokens joined into words, in order.
         segments: the segments that were recognised as one unit, in order.
         alternatives: the n-best texts, best first, if more than one was requested.
+        normal: the text in the model's text form; None where `text` is.
+        language: tag of the language that a pretrained decoder heard, or was told; that of most
+            speech if it changes. None without such a decoder, or without text.
     """
 
     text: str
@@ -38,6 +43,18 @@ class Transcript:
     words: list[Word] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     alternatives: list[Alternative] = field(default_factory=list)
+    normal: str | None = None
+    language: str | None = None
+
+    @property
+    def normal_text(self) -> str:
+        """The text in the model's text form, in which it is scored."""
+        return self.text if self.normal is None else self.normal
+
+    @property
+    def normal_words(self) -> list[Word]:
+        """The words of the text in the model's form, with the times of the words displayed."""
+        return normal_words(self.words)
 
     def to_dict(self) -> dict[str, object]:
         """The transcript as values for `json.dumps`: the fields that `keyframe transcribe` writes.

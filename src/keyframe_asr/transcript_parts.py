@@ -1,4 +1,8 @@
-"""What a transcript is made of: plain values, the same for every engine and output format."""
+"""What a transcript is made of: plain values, the same for every engine and output format.
+
+A text may have two forms: `text`, as it is displayed, and the normal text, in the model's text
+form, in which it is scored. `normal` is None where both are the same.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +21,43 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word; in scripts without spaces, one character with its marks. Fields as in `Token`."""
+    """One word; in scripts without spaces, one character with its marks. Fields as in `Token`.
+
+    Punctuation belongs to the word that it stands next to.
+    """
 
     text: str
     start: float
     end: float
     confidence: float
+    normal: str | None = None
+
+    @property
+    def normal_text(self) -> str:
+        """The word as it is scored; "" if it is nothing but punctuation."""
+        return self.text if self.normal is None else self.normal
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment of speech that was recognised as one unit: `start` and `end` in seconds."""
+    """A segment of speech that was recognised as one unit.
+
+    `start` and `end` are in seconds; `language` is the tag of the one that the decoder heard, or
+    was told, if it knows several.
+    """
 
     text: str
     start: float
     end: float
     tokens: list[Token] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
+    normal: str | None = None
+    language: str | None = None
+
+    @property
+    def normal_text(self) -> str:
+        """The text as it is scored."""
+        return self.text if self.normal is None else self.normal
 
 
 @dataclass(frozen=True)

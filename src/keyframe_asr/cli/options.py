@@ -38,6 +38,10 @@ SEARCH_FLAGS: Flags = {
     "hotwords": typer.Option(
         help="File with one word or phrase per line, optionally a tab and its weight."
     ),
+    "language": typer.Option(
+        help="Language that a pretrained decoder writes, such as en: one of those that the model "
+        "was trained on. Default: the one that it hears."
+    ),
     "beam": _search(text="Beam width, at most 500. Default: the model's own."),
     "nbest": _search(text="Number of alternative texts per recording."),
     "language_model_weight": _search(

@@ -167,6 +167,10 @@ class PretrainedDecoderConfig(Strict):
     """Add the times of the memory's vectors, in sinusoids of a learned scale that starts at 0."""
     language: LanguageTag | None = None
     """Language of the prompt; `null`: that of the utterance in training, else that of the model."""
+    languages: list[LanguageTag] = Field(default_factory=list)
+    """Languages of the training utterances, the model's own first. If there are several and
+    `language` is `null`, the decoder tells in recognition which one it hears. Empty: only that of
+    the model."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after each module, in training."""
     architecture: dict[str, Any] | None = None
@@ -288,6 +292,15 @@ class ModelFolderConfig(Strict):
     """Model that holds the weights missing here; `null`: this folder holds all."""
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages that can be chosen; more than one only with a pretrained decoder."""
+        decoder = self.model.pretrained_decoder
+        if decoder is None:
+            return (self.language,)
+        several = () if decoder.language else tuple(dict.fromkeys(decoder.languages))
+        return several or (decoder.language or self.language,)
 
     @model_validator(mode="before")
     @classmethod

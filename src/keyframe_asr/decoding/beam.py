@@ -23,7 +23,7 @@ class Symbols:
     """Special tokens of a decoder.
 
     Attributes:
-        prompt: tokens before a text.
+        prompt: tokens before every text, unless a search is given the prompt of each.
         end: token after a text.
         never: tokens that are not part of any text.
     """
@@ -92,6 +92,7 @@ def attention_beam(
     limits: Tensor,
     config: BeamConfig,
     nbest: int = 1,
+    prompts: Tensor | None = None,
 ) -> list[Hypothesis]:
     """Find the most probable token sequence of each utterance under the decoder.
 
@@ -102,6 +103,7 @@ def attention_beam(
         limits: (B,) maximum number of tokens; 0 returns an empty hypothesis without a search.
         config: beam size, scoring and special tokens.
         nbest: number of hypotheses stored as `alternatives` of the best, if more than one.
+        prompts: (B, P) tokens before each text; None: the prompt of the special tokens.
 
     Returns:
         One hypothesis per utterance, without positions; the score includes the end of sentence.
@@ -112,7 +114,12 @@ def attention_beam(
         return results
     beams = _begin(chosen, limits[chosen], config.size)
     state = decoder.start(memory[chosen], memory_lengths[chosen])
-    log_probs, state = _prompted(decoder, state, config.symbols.prompt)
+    if prompts is None:
+        one = torch.tensor([config.symbols.prompt], device=memory.device)
+        prompts = one.expand(memory.shape[0], -1)
+    prompt = prompts[chosen]
+    # a single token is a step like all others
+    log_probs, state = decoder.step(prompt if prompt.shape[1] > 1 else prompt.squeeze(1), state)
     rows = torch.arange(len(chosen), device=memory.device).repeat_interleave(config.size)
     log_probs, state = log_probs[rows], state.select(rows)
     while True:
@@ -126,15 +133,6 @@ def attention_beam(
         if not len(beams.utterance):
             return results
         log_probs, state = decoder.step(beams.tokens[:, :, -1].flatten(), state)
-
-
-def _prompted(
-    decoder: StepwiseDecoder, state: DecoderState, prompt: tuple[int, ...]
-) -> tuple[Tensor, DecoderState]:
-    """Run the prompt; a single token is a step like all others."""
-    rows = len(state.memory_mask)
-    tokens = torch.tensor(prompt, device=state.memory_mask.device).expand(rows, -1)
-    return decoder.step(tokens if len(prompt) > 1 else tokens.squeeze(1), state)
 
 
 def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:

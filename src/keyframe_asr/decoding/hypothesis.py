@@ -24,6 +24,7 @@ class Hypothesis:
         external: score added by language model, hotwords and token bonus.
         alternatives: the n-best hypotheses, this one first, if more than one was requested.
         of_decoder: True if the tokens are those of a pretrained decoder, not the model's own.
+        language: tag of the language in which a pretrained decoder writes; None without one.
     """
 
     tokens: tuple[int, ...] = ()
@@ -33,6 +34,7 @@ class Hypothesis:
     external: float = 0.0
     alternatives: tuple[Hypothesis, ...] = ()
     of_decoder: bool = False
+    language: str | None = None
 
 
 def with_alternatives(ranked: Sequence[Hypothesis], count: int) -> Hypothesis:

@@ -13,6 +13,7 @@ keyframes).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -107,11 +108,19 @@ def token_scores(
     lengths: Tensor,
     hypotheses: list[Hypothesis],
     symbols: Symbols = _OWN_SYMBOLS,
+    prompts: Sequence[tuple[int, ...]] = (),
 ) -> list[Tensor]:
-    """Log-probabilities (L + 1,) of the tokens and the end of sentence, per hypothesis."""
+    """Log-probabilities (L + 1,) of the tokens and the end of sentence, per hypothesis.
+
+    `prompts` has the prompt of each hypothesis, all of the same length as that of `symbols`, which
+    is used without them.
+    """
     if not hypotheses:
         return []
-    texts = [(*symbols.prompt, *one.tokens, symbols.end) for one in hypotheses]
+    every = prompts or [symbols.prompt] * len(hypotheses)
+    texts = [
+        (*prompt, *one.tokens, symbols.end) for prompt, one in zip(every, hypotheses, strict=True)
+    ]
     whole, sizes = padded(texts, memory.device, symbols.end)
     prefix, following, sizes = whole[:, :-1], whole[:, 1:], sizes - 1
     logits = decoder(prefix, sizes, memory, lengths)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.results import Segment, Token, Word
-from keyframe_asr.text.scripts import is_unspaced, joins_previous
+from keyframe_asr.text.scripts import closes, is_unspaced, joins_previous, opens
 
 WORD_BOUNDARY = "▁"
 """Marks the beginning of a word in sentencepiece tokens."""
@@ -69,28 +69,32 @@ def words(tokens: Sequence[Token], mark: str = WORD_BOUNDARY) -> list[Word]:
     """Join tokens of any tokenizer into words.
 
     Words are separated by white space or sentencepiece's mark; every character, with its marks, of
-    a script without spaces is a word. A word spans its first to its last token, and its confidence
-    is the lowest of its tokens. The time of a token with several words (sentencepiece on Mandarin)
-    is divided equally among its characters.
+    a script without spaces is a word. Punctuation belongs to the word that it stands next to. A
+    word spans its first to its last token, and its confidence is the lowest of its tokens. The time
+    of a token with several words (sentencepiece on Mandarin) is divided equally among its
+    characters, without punctuation.
     """
     found: list[Word] = []
     joins = open_ = False  # the last word may get more letters, or more marks
     for token in tokens:
         symbols = token.text.replace(mark, " ")
         visible = sum(not symbol.isspace() for symbol in symbols)
+        spoken = sum(not (symbol.isspace() or closes(symbol)) for symbol in symbols)
         place = 0
         for symbol in symbols:
             if symbol.isspace():
                 joins = open_ = False
                 continue
-            start, end = _boundary(token, place, visible), _boundary(token, place + 1, visible)
-            place += 1
+            following = place if spoken and closes(symbol) else place + 1
+            start, end = (_boundary(token, at, spoken or visible) for at in (place, following))
+            place = following
             last_text = found[-1].text if found else ""
-            belongs = joins and not is_unspaced(symbol)
-            if belongs or (open_ and joins_previous(symbol, last_text)):
+            belongs = joins and (not is_unspaced(symbol) or opens(last_text))
+            if belongs or (open_ and (closes(symbol) or joins_previous(symbol, last_text))):
                 last = found[-1]
                 confidence = min(last.confidence, token.confidence)
                 found[-1] = Word(last.text + symbol, last.start, end, confidence)
+                joins = joins and not (belongs and is_unspaced(symbol))
             else:
                 found.append(Word(symbol, start, end, token.confidence))
                 joins = not is_unspaced(symbol)

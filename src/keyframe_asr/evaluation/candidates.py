@@ -167,14 +167,16 @@ def _scored_texts(
     ctc = columns_of(network, encoded, "ctc")
     searches = [prefix_beam(ctc, PROPOSING_BEAM, each) for each in proposing]
     proposals = [[one for several in row for one in several] for row in zip(*searches, strict=True)]
+    decoder = network.pretrained_decoder
     texts = scored_texts(
         pretrained,
-        network.pretrained_decoder,
+        decoder,
         encoded,
         ctc,
         proposals,
         PROPOSING_BEAM,
         ShallowFusion(),
+        pretrained.languages_of(decoder, encoded),
     )
     found: dict[int, list[Scored]] = {}
     for row, several in zip(kept, texts, strict=True):

@@ -134,7 +134,7 @@ def _output(reference: Sequence[str], output: Output, form: TextForm) -> dict[st
                 "end": round(word.end, 3),
                 "confidence": round(word.confidence, 4),
             }
-            for word in transcript.words
+            for word in transcript.normal_words
         ],
         "seconds": round(output.seconds, 6),
     }

@@ -89,9 +89,10 @@ def _count(recognizer: Recognizer, sounds: Sequence[NonSpeech], mode: DecodeMode
     kinds = {sound.kind: Hallucinations() for sound in sounds}
     results = recognizer.transcribe_each([sound.samples for sound in sounds], mode)
     for sound, result in zip(sounds, results, strict=True):
-        text = result.unwrap().text
+        found = result.unwrap()
+        units = split_units(found.normal_text, recognizer.config.text_form)
         for counts in (every, kinds[sound.kind]):
-            counts.add(sound, text, len(split_units(text, recognizer.config.text_form)))
-    found = every.report()
-    del found["texts"]
-    return found | {"kinds": {kind: counts.report() for kind, counts in kinds.items()}}
+            counts.add(sound, found.text, len(units))
+    report = every.report()
+    del report["texts"]
+    return report | {"kinds": {kind: counts.report() for kind, counts in kinds.items()}}

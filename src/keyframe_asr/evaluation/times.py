@@ -215,7 +215,7 @@ class TimeMeasurement:
                 if self.onsets:
                     errors.count_onsets(samples, transcript.tokens)
                 else:
-                    errors.count(reference, transcript.words)
+                    errors.count(reference, transcript.normal_words)
 
     def _reference_name(self) -> str:
         if self.onsets:

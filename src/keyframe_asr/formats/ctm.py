@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from keyframe_asr.formats.source import Source, TranscriptLike
-from keyframe_asr.formats.timed_text import MILLISECONDS, clean, words_of
+from keyframe_asr.formats.timed_text import MILLISECONDS, clean, normal_words, words_of
 
 
 def file_field(id: str) -> str:
@@ -18,10 +18,10 @@ def file_field(id: str) -> str:
 
 
 def to_ctm(transcript: TranscriptLike, source: Source) -> str:
-    """One line per word, times in seconds to the millisecond; "" without words."""
+    """One line per word as it is scored, times in seconds to the millisecond; "" without words."""
     file = file_field(PurePath(source.name).stem if source.id is None else source.id)
     lines = []
-    for word in words_of(transcript):
+    for word in normal_words(words_of(transcript)):
         text = "_".join(clean(word.text).split())
         start, end = (round(time * MILLISECONDS) for time in (word.start, word.end))
         if text:

@@ -1,7 +1,8 @@
 """Plain text, one line per recording, and JSON with all fields of the transcript.
 
 JSON has the shape that other recognisers give it: segments with their words. Words and tokens are
-there once; the segment of a token is the one whose times enclose it.
+there once; the segment of a token is the one whose times enclose it. `normal_text` is there if the
+model displays texts in another form than it is scored in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from keyframe_asr.formats.source import Source, TranscriptLike
-from keyframe_asr.transcript_parts import Segment
+from keyframe_asr.transcript_parts import Segment, Word
 
 DECIMALS = 4
 """Decimals of times in seconds, confidences and scores."""
@@ -52,20 +53,35 @@ def _visible(character: str) -> str:
 
 def fields_of(transcript: TranscriptLike) -> dict[str, object]:
     """The fields of a transcript as values for JSON, numbers rounded."""
-    segments = [
-        {"start": one.start, "end": one.end, "text": one.text, "words": [*map(asdict, one.words)]}
-        for one in _segments(transcript)
-    ]
     found = {
+        **_language(transcript),
         "duration": transcript.duration,
         "frame_reduction": transcript.frame_reduction,
-        "text": transcript.text,
-        "segments": segments,
+        **_texts(transcript),
+        "segments": [*map(_segment_fields, _segments(transcript))],
         "tokens": [*map(asdict, transcript.tokens)],
         "alternatives": [*map(asdict, transcript.alternatives)],
     }
     rounded: dict[str, object] = _rounded(found)
     return rounded
+
+
+def _segment_fields(one: Segment) -> dict[str, object]:
+    words = [
+        {**_texts(word), "start": word.start, "end": word.end, "confidence": word.confidence}
+        for word in one.words
+    ]
+    times = {"start": one.start, "end": one.end}
+    return {**times, **_language(one), **_texts(one), "words": words}
+
+
+def _texts(one: TranscriptLike | Segment | Word) -> dict[str, str]:
+    """The text, and as it is scored where the model displays another."""
+    return {"text": one.text} | ({} if one.normal is None else {"normal_text": one.normal})
+
+
+def _language(one: TranscriptLike | Segment) -> dict[str, str]:
+    return {} if one.language is None else {"language": one.language}
 
 
 def _fields(transcript: TranscriptLike, source: Source) -> dict[str, object]:

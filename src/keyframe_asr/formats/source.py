@@ -40,6 +40,14 @@ class TranscriptLike(Protocol):
     def alternatives(self) -> list[Alternative]:
         """The n-best texts."""
 
+    @property
+    def normal(self) -> str | None:
+        """The text as it is scored, if that is another."""
+
+    @property
+    def language(self) -> str | None:
+        """Tag of the language that was heard."""
+
 
 @dataclass(frozen=True)
 class Source:

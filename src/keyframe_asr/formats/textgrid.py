@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keyframe_asr.formats.source import Source, TranscriptLike
-from keyframe_asr.formats.timed_text import MICROSECONDS, TimedText, timed_texts, words_of
+from keyframe_asr.formats.timed_text import (
+    MICROSECONDS,
+    TimedText,
+    normal_words,
+    timed_texts,
+    words_of,
+)
 from keyframe_asr.transcript_parts import Token, Word
 
 SHORTEST = MICROSECONDS // 1000
@@ -13,10 +19,13 @@ SHORTEST = MICROSECONDS // 1000
 
 
 def to_textgrid(transcript: TranscriptLike, source: Source) -> str:
-    """Both tiers cover 0 to the duration without gaps; intervals without speech have no text."""
+    """Both tiers cover 0 to the duration without gaps; intervals without speech have no text.
+
+    Words are those that are scored, tokens those that were written.
+    """
     del source
     found = {
-        "words": _intervals(words_of(transcript), transcript.duration),
+        "words": _intervals(normal_words(words_of(transcript)), transcript.duration),
         "tokens": _intervals(transcript.tokens, transcript.duration),
     }
     total = max(round(transcript.duration * MICROSECONDS), SHORTEST)

@@ -33,6 +33,26 @@ def words_of(transcript: TranscriptLike) -> Sequence[Word]:
     return [Word(text, place * step, (place + 1) * step, 1.0) for place, text in enumerate(texts)]
 
 
+def normal_words(words: Sequence[Word]) -> list[Word]:
+    """The words as they are scored: punctuation alone is none.
+
+    Where one word displayed is several (`twenty-one`), its time is divided by their lengths.
+    """
+    found: list[Word] = []
+    for word in words:
+        if word.normal is None:
+            found.append(word)
+            continue
+        texts = mixed_words(word.normal)
+        seconds = (word.end - word.start) / max(1, sum(map(len, texts)))
+        start = word.start
+        for place, text in enumerate(texts, 1):
+            end = word.end if place == len(texts) else start + seconds * len(text)
+            found.append(Word(text, start, end, word.confidence))
+            start = end
+    return found
+
+
 def timed_texts(
     items: Sequence[Word] | Sequence[Token], ticks: int, duration: float, shortest: int
 ) -> list[TimedText]:

@@ -27,6 +27,7 @@ from keyframe_asr.decoding.timestamps import segments_of, timed_tokens
 from keyframe_asr.errors import AudioError, ModelError
 from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.modes import available_modes, check_mode, decode
+from keyframe_asr.inference.normal_texts import with_normal_texts
 from keyframe_asr.inference.options import (
     DecodeMode,
     RecognitionOptions,
@@ -227,7 +228,7 @@ class BatchRecognizer:
         """
         duration = audio.seconds[row]
         if found.of_decoder and self.pretrained is not None:
-            shown, pieces = self.pretrained.with_whole_characters(found)
+            shown, pieces = self.pretrained.shown(found)
         else:
             shown, pieces = found, [self.piece(token) for token in found.tokens]
         shown = replace(shown, tokens=tuple(range(len(pieces))))
@@ -241,8 +242,8 @@ class BatchRecognizer:
             audio.levels[row] if audio.levels else None,
         )
         text = self.text_of(found)
-        segments = segments_of(text, tokens)
-        return Transcript(
+        segments = [replace(one, language=found.language) for one in segments_of(text, tokens)]
+        transcript = Transcript(
             text=text,
             tokens=tokens,
             duration=duration,
@@ -252,7 +253,10 @@ class BatchRecognizer:
             words=[word for segment in segments for word in segment.words],
             segments=segments,
             alternatives=self._alternatives(found),
+            language=found.language,
         )
+        form = self.config.text_form
+        return with_normal_texts(transcript, form) if found.of_decoder else transcript
 
     def _alternatives(self, found: Hypothesis) -> list[Alternative]:
         """Return distinct texts, each with its best score; only "" if no speech was found."""

@@ -23,6 +23,7 @@ from keyframe_asr.inference.search import Search
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
+from keyframe_asr.text.scripts import closes, opens
 from keyframe_asr.text.tokenizer import UNKNOWN, Tokenizer
 
 TOKENS_PER_KEYFRAME = 3
@@ -44,31 +45,54 @@ class DecoderSearch:
         own: the model's own, of the CTC.
         config: of the model.
 
+    Attributes:
+        languages: those that the decoder tells apart.
+        prompts: of each language of the model.
+        symbols: special tokens, with the prompt of the first language.
+
     Raises:
-        ModelError: the decoder does not know the model's language.
+        ModelError: the decoder does not know a language of the model.
     """
 
     def __init__(
         self, tokenizer: DecoderTokenizer, own: Tokenizer, config: ModelFolderConfig
     ) -> None:
-        decoder = config.model.pretrained_decoder
-        language = decoder.language if decoder and decoder.language else config.language
         self.tokenizer = tokenizer
         self.own = own
         self.form = config.text_form
-        self.symbols = Symbols(tokenizer.prompt(language), tokenizer.end, tokenizer.suppressed)
+        self.languages = config.languages if tokenizer.names_languages else config.languages[:1]
+        self.prompts = {one: tokenizer.prompt(one) for one in config.languages}
+        prompt = self.prompts[self.languages[0]]
+        self.symbols = Symbols(prompt, tokenizer.end, tokenizer.suppressed)
 
     def hypotheses(
         self, decoder: WhisperDecoder, encoded: Encoded, search: Search
     ) -> list[Hypothesis]:
         """Return the best hypothesis of each utterance; its positions are encoder frames."""
         heard = self.heard(encoded)
-        chosen = self.without_times(decoder, encoded, heard, search)
-        bounds = self.bounds(encoded)
-        return [
-            self.placed(one, other, edges)
-            for one, other, edges in zip(chosen, heard, bounds, strict=True)
-        ]
+        languages = self.languages_of(decoder, encoded, search.language)
+        chosen = self.without_times(decoder, encoded, heard, search, languages)
+        rows = zip(chosen, heard, self.bounds(encoded), languages, strict=True)
+        return [self.placed(*row) for row in rows]
+
+    def languages_of(
+        self, decoder: WhisperDecoder, encoded: Encoded, given: str | None = None
+    ) -> list[str]:
+        """Return the language of each utterance: the most probable first token of the decoder.
+
+        Args:
+            decoder: in evaluation mode.
+            encoded: output of the network; every utterance has a spike.
+            given: the language of all, one of `languages`.
+        """
+        known = self.languages if given is None else (given,)
+        vectors, lengths = encoded.attended
+        if len(known) == 1:
+            return [*known] * len(lengths)
+        start = torch.full((len(lengths),), self.tokenizer.start, device=vectors.device)
+        log_probs, _ = decoder.step(start, decoder.start(vectors, lengths))
+        tokens = [self.tokenizer.language_token(one) for one in known]
+        return [known[best] for best in log_probs[:, tokens].argmax(dim=1).tolist()]
 
     def heard(self, encoded: Encoded) -> list[Hypothesis]:
         """Return what CTC writes greedily."""
@@ -80,35 +104,49 @@ class DecoderSearch:
         encoded: Encoded,
         heard: Sequence[Hypothesis],
         search: Search,
+        languages: Sequence[str],
     ) -> list[Hypothesis]:
-        """As `hypotheses`, without positions; `heard` bounds the lengths."""
+        """As `hypotheses`, without positions; `heard` bounds the lengths.
+
+        `languages` are those of the utterances.
+        """
         limits = self._limits(encoded, heard, self.longest(decoder))
         config = BeamConfig(search.beam, search.length_normalised, self.symbols)
-        return attention_beam(decoder, *encoded.attended, limits, config, search.nbest)
+        prompts = torch.tensor([self.prompts[one] for one in languages], device=limits.device)
+        return attention_beam(decoder, *encoded.attended, limits, config, search.nbest, prompts)
 
     def longest(self, decoder: WhisperDecoder) -> int:
         """Return the most tokens of a text."""
         longest: int = decoder.longest - len(self.symbols.prompt)
         return longest
 
-    def with_whole_characters(self, found: Hypothesis) -> tuple[Hypothesis, list[str]]:
-        """Join tokens that are parts of one character.
+    def shown(self, found: Hypothesis) -> tuple[Hypothesis, list[str]]:
+        """Join tokens that are parts of one character, and punctuation to what it stands next to.
 
         Returns:
             The hypothesis with one token for each of them, and their texts. A character has the
-            position of its first token and the lowest of their confidences.
+            position of its first token and the lowest of their confidences. Punctuation is not
+            spoken: it has no time of its own, and its confidence does not count.
         """
         texts, tokens, positions = list[str](), list[int](), list[int]()
         confidences = list[float]()
         open_: list[int] = []
         for number, piece in enumerate(self.tokenizer.pieces(found.tokens)):
             open_.append(number)
-            if piece:
+            if not piece:
+                continue
+            sure = min(found.confidences[one] for one in open_)
+            if texts and closes(piece):
+                texts[-1] += piece
+            elif texts and opens(texts[-1].lstrip("▁")) and not piece.startswith("▁"):
+                texts[-1] += piece
+                positions[-1], confidences[-1] = found.positions[open_[0]], sure
+            else:
                 texts.append(piece)
                 tokens.append(found.tokens[number])
                 positions.append(found.positions[open_[0]])
-                confidences.append(min(found.confidences[one] for one in open_))
-                open_ = []
+                confidences.append(sure)
+            open_ = []
         joined = replace(
             found,
             tokens=tuple(tokens),
@@ -134,13 +172,16 @@ class DecoderSearch:
         )
         return [(index[0], index[max(0, size - 1)]) for index, size in rows]
 
-    def placed(self, found: Hypothesis, heard: Hypothesis, bounds: tuple[int, int]) -> Hypothesis:
+    def placed(
+        self, found: Hypothesis, heard: Hypothesis, bounds: tuple[int, int], language: str
+    ) -> Hypothesis:
         """Add the positions of a text in the decoder's tokens.
 
         Args:
             found: the text, and its alternatives.
             heard: about the same text in the model's tokens, with positions.
             bounds: first and last position.
+            language: of the utterance.
         """
         timed = [
             (self.own.surface(token), frame)
@@ -148,5 +189,11 @@ class DecoderSearch:
             if token != UNKNOWN
         ]
         positions = positions_by_text(self.tokenizer.pieces(found.tokens), timed, bounds)
-        others = tuple(self.placed(one, heard, bounds) for one in found.alternatives)
-        return replace(found, positions=positions, alternatives=others, of_decoder=True)
+        others = tuple(self.placed(one, heard, bounds, language) for one in found.alternatives)
+        return replace(
+            found,
+            positions=positions,
+            alternatives=others,
+            of_decoder=True,
+            language=language,
+        )

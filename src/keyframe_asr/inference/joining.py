@@ -8,6 +8,7 @@ slightly, is kept once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -58,13 +59,14 @@ def join_segments(
         if segments:
             segments[-1] = _ended_by(segments[-1], kept[0].start, separation)
         if segments and part.bounds.continued:
-            before = segments[-1].tokens
-            finishing = _finishing(before, kept)
+            before = segments[-1]
+            finishing = _finishing(before.tokens, kept)
             if finishing:
-                segments[-1] = spoken([*before, *kept[:finishing]], separation)
+                longer = [*before.tokens, *kept[:finishing]]
+                segments[-1] = spoken(longer, separation, before.language)
                 kept = kept[finishing:]
         if kept:
-            segments.append(spoken(kept, separation))
+            segments.append(spoken(kept, separation, part.transcript.language))
             within.append(part.bounds.continued)
     return Transcript(
         text=_joined(segments, within, separation),
@@ -73,15 +75,25 @@ def join_segments(
         frame_reduction=_reduction(parts),
         words=[word for segment in segments for word in segment.words],
         segments=segments,
+        language=_most_spoken(segments),
     )
 
 
-def spoken(tokens: list[Token], separation: Separation) -> Segment:
+def spoken(tokens: list[Token], separation: Separation, language: str | None = None) -> Segment:
     """Return the segment of these tokens, whose text must not be empty."""
     words = _text(tokens).split()
     text = mixed_text(words) if separation == "mixed" else " ".join(words)
     (segment,) = segments_of(text, tokens)
-    return segment
+    return replace(segment, language=language)
+
+
+def _most_spoken(segments: Sequence[Segment]) -> str | None:
+    """Return the language of most seconds of speech."""
+    seconds = Counter[str]()
+    for segment in segments:
+        if segment.language is not None:
+            seconds[segment.language] += segment.end - segment.start
+    return max(seconds, key=seconds.__getitem__, default=None)
 
 
 def _text(tokens: Sequence[Token]) -> str:
@@ -140,9 +152,15 @@ def _at_cut(left: Sequence[Token], right: Sequence[Token], cut: float) -> tuple[
 
 def _same(left: Sequence[Token], right: Sequence[Token], number: int) -> bool:
     return len(left) == len(right) == number and all(
-        one.text == other.text and abs(one.start - other.start) <= JITTER_SECONDS
+        _letters(one) == _letters(other) and abs(one.start - other.start) <= JITTER_SECONDS
         for one, other in zip(left, right, strict=True)
     )
+
+
+def _letters(token: Token) -> str:
+    """Return what tells tokens apart: a decoder writes either case and punctuation at a cut."""
+    text = token.text.casefold()
+    return "".join(one for one in text if one.isalnum()) or text
 
 
 def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
@@ -155,7 +173,8 @@ def _ordered(tokens: Sequence[Token], latest: float) -> list[Token]:
 
 def _ended_by(segment: Segment, limit: float, separation: Separation) -> Segment:
     """Limit the ends of a segment's tokens to the start of the next segment."""
-    return spoken([replace(one, end=min(one.end, limit)) for one in segment.tokens], separation)
+    tokens = [replace(one, end=min(one.end, limit)) for one in segment.tokens]
+    return spoken(tokens, separation, segment.language)
 
 
 def _joined(segments: Sequence[Segment], within: Sequence[bool], separation: Separation) -> str:

@@ -17,7 +17,7 @@ from keyframe_asr.audio.arrays import checked_samples, refuse_rate
 from keyframe_asr.audio.band import highest_frequency
 from keyframe_asr.audio.byte_source import is_audio_file
 from keyframe_asr.audio.reading import Samples, opened_recording
-from keyframe_asr.config.text_choices import Separation
+from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.errors import KeyframeError, NarrowBandWarning
 from keyframe_asr.inference.batch_recognizer import (
     AudioInput,
@@ -25,6 +25,7 @@ from keyframe_asr.inference.batch_recognizer import (
     batches_by_length,
 )
 from keyframe_asr.inference.joining import RecognisedSegment, join_segments
+from keyframe_asr.inference.normal_texts import with_normal_texts
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.segmentation import (
     AudioSegment,
@@ -70,13 +71,16 @@ class _Recording:
     error: KeyframeError | None = None
     read: bool = False
 
-    def result(self, separation: Separation) -> RecognitionResult:
+    def result(self, form: TextForm) -> RecognitionResult:
         """Return the transcript or the error, once all segments are recognised."""
         if self.error is not None:
             return RecognitionResult(self.index, self.path, error=self.error)
         parts = [part for part in self.parts if part is not None]
-        whole = parts[0].transcript if self.whole else None
-        transcript = whole or join_segments(parts, self.samples / SAMPLE_RATE, separation)
+        if self.whole:
+            return RecognitionResult(self.index, self.path, parts[0].transcript)
+        transcript = join_segments(parts, self.samples / SAMPLE_RATE, form.separation)
+        if any(part.transcript.normal is not None for part in parts):
+            transcript = with_normal_texts(transcript, form)
         return RecognitionResult(self.index, self.path, transcript)
 
     def fraction_done(self) -> float:
@@ -186,7 +190,7 @@ class _Queue:
                 return
             del self._recordings[self._yielded]
             self._yielded += 1
-            yield recording.result(self._recognizer.config.text_form.separation)
+            yield recording.result(self._recognizer.config.text_form)
 
 
 def _warn_if_narrow(

@@ -118,7 +118,8 @@ def _by_pretrained(
         for row, (spike, quiet) in enumerate(zip(spikes, silent, strict=True))
         if spike and not quiet
     ]
-    results = [with_alternatives([], search.nbest)] * len(spikes)
+    nothing = replace(with_alternatives([], search.nbest), of_decoder=True)
+    results = [nothing] * len(spikes)
     if kept:
         rows = torch.tensor(kept, device=encoded.memory.device)
         chosen = encoded.rows(rows)

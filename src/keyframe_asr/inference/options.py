@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.errors import OptionError
 
 DecodeMode = Literal["axe", "ctc", "attention", "rescore", "joint"]
@@ -62,6 +63,15 @@ def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None
     if value not in allowed:
         names = ", ".join(str(choice) for choice in allowed if choice is not None)
         raise OptionError(name, f"'{value}' is not a choice; use one of {names}")
+
+
+def _tag(given: object) -> str:
+    if not isinstance(given, str):
+        raise OptionError("language", f"{given!r} is not a language tag; give one such as en")
+    try:
+        return language_tag(given)
+    except ValueError as error:
+        raise OptionError("language", str(error)) from None
 
 
 def _check_number(name: str, value: Any, limits: tuple[float, float]) -> None:
@@ -139,6 +149,9 @@ class RecognitionOptions:
         batch_seconds: seconds of audio per batch, including padding, 1 to 3600; less saves memory.
         channel: channel of each file that is recognised, counted from 0; None is the mean of all.
         segmentation: how recordings of more than 30 s are segmented.
+        language: what a pretrained decoder writes, as a tag such as `en`: one of the languages that
+            the model was trained on. None: the one that the decoder hears in each recording, or
+            in each segment of a long one. Other decoders write only the model's language.
 
     Raises:
         OptionError: a value is out of range, or two options contradict each other.
@@ -161,6 +174,7 @@ class RecognitionOptions:
     batch_seconds: float = 30.0
     channel: int | None = None
     segmentation: Segmentation = Segmentation()
+    language: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("language_model", "hotwords"):
@@ -170,6 +184,8 @@ class RecognitionOptions:
             if not isinstance(given, str | Path):
                 raise OptionError(name, f"{given!r} is not a path; give the path of a file")
             object.__setattr__(self, name, Path(given))
+        if self.language is not None:
+            object.__setattr__(self, "language", _tag(self.language))
         _check_choice("decode", self.decode, (None, *DECODE_MODES))
         _check_choice("voice_activity", self.voice_activity, get_args(VoiceActivity))
         for name in ("greedy", "no_language_model", "length_normalised"):

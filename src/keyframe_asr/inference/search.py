@@ -10,12 +10,14 @@ from pathlib import Path
 
 from keyframe_asr.config.decoding import SearchConfig
 from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.errors import OptionError
 from keyframe_asr.inference.options import (
     GREEDY_MODES,
     DecodeMode,
     RecognitionOptions,
     unsupported_by_attention,
 )
+from keyframe_asr.text.decoder_tokenizer import language_code
 
 DEFAULT_BEAM = 10
 """Beam width of a search if none is given or stored."""
@@ -37,6 +39,7 @@ class Search:
         ctc_weight: weight of CTC in `joint`.
         decoder_weight: weight of the decoder in `rescore`.
         length_normalised: compare scores per token in `attention`.
+        language: what a pretrained decoder writes, one of the model's; None: what it hears.
     """
 
     mode: DecodeMode
@@ -50,6 +53,7 @@ class Search:
     ctc_weight: float = SearchConfig().ctc_weight
     decoder_weight: float = SearchConfig().decoder_weight
     length_normalised: bool = False
+    language: str | None = None
 
     @property
     def used(self) -> dict[str, object]:
@@ -93,7 +97,8 @@ def search_of(
         own_language_model: file of the model's language model, if it has one.
 
     Raises:
-        OptionError: the model's default mode does not support what is given.
+        OptionError: the model's default mode does not support what is given, or the model does not
+            know the language.
     """
     mode = options.decode or (greedy_mode(config) if options.greedy else default_mode(config))
     if mode == "attention" and options.fused:
@@ -122,7 +127,23 @@ def search_of(
         ctc_weight=_given(options.ctc_weight, stored.ctc_weight),
         decoder_weight=_given(options.decoder_weight, stored.decoder_weight),
         length_normalised=options.length_normalised,
+        language=_known_language(options.language, config),
     )
+
+
+def _known_language(given: str | None, config: ModelFolderConfig) -> str | None:
+    """Return the model's tag of a given language: that of another region stands for it."""
+    if given is None:
+        return None
+    known = [one for tag in config.languages for one in tag.split("+")]
+    same = [one for one in known if language_code(one) == language_code(given)]
+    if not same:
+        raise OptionError(
+            "language",
+            f"'{given}' is not a language of model '{config.name}'; use {' or '.join(known)}, or "
+            "leave it out",
+        )
+    return given if given in same else same[0]
 
 
 def _beam(mode: DecodeMode, stored: SearchConfig, needs_search: bool, nbest: int) -> int:

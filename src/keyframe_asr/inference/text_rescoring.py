@@ -80,13 +80,16 @@ def rescored_texts(
         fusion: language model and hot words over the model's tokens.
     """
     proposals = prefix_beam(ctc, search.beam, fusion)
-    candidates = scored_texts(pretrained, decoder, encoded, ctc, proposals, search.beam, fusion)
+    languages = pretrained.languages_of(decoder, encoded, search.language)
+    candidates = scored_texts(
+        pretrained, decoder, encoded, ctc, proposals, search.beam, fusion, languages
+    )
     weight = search.decoder_weight
     kept = [
         sorted(several, key=lambda one: -one.score(weight))[: search.nbest]
         for several in candidates
     ]
-    placed = _placed(pretrained, encoded, ctc, kept)
+    placed = _placed(pretrained, encoded, ctc, kept, languages)
     return [
         with_alternatives(
             [
@@ -107,6 +110,7 @@ def scored_texts(
     proposals: Sequence[Sequence[Hypothesis]],
     beam: int,
     fusion: ShallowFusion,
+    languages: Sequence[str],
 ) -> list[list[ScoredText]]:
     """Score the texts that the decoder's search and a first pass propose for each utterance.
 
@@ -118,13 +122,14 @@ def scored_texts(
         proposals: of the first pass for each utterance, in the model's tokens.
         beam: of the decoder's search.
         fusion: language model and hot words over the model's tokens.
+        languages: of the utterances.
 
     Returns:
         At least one candidate of each utterance; no two have the same text in the model's form.
     """
-    searched = pretrained.without_times(
-        decoder, encoded, pretrained.heard(encoded), Search("attention", beam, beam)
-    )
+    search = Search("attention", beam, beam)
+    heard = pretrained.heard(encoded)
+    searched = pretrained.without_times(decoder, encoded, heard, search, languages)
     rows = [
         _Candidates(pretrained, one.alternatives or (one,), several, pretrained.longest(decoder))
         for one, several in zip(searched, proposals, strict=True)
@@ -133,7 +138,7 @@ def scored_texts(
         [Hypothesis(one) for several in row.heard.values() for one in several] for row in rows
     ]
     by_ctc = scored_by_ctc(ctc, spelled, fusion)
-    _add_scores(pretrained, decoder, encoded, rows)
+    _add_scores(pretrained, decoder, encoded, rows, languages)
     return [
         row.scored({one.tokens: one for one in several})
         for row, several in zip(rows, by_ctc, strict=True)
@@ -193,6 +198,7 @@ def _add_scores(
     decoder: WhisperDecoder,
     encoded: Encoded,
     rows: Sequence[_Candidates],
+    languages: Sequence[str],
 ) -> None:
     """Let the decoder score the spellings that its search did not find, equal lengths together."""
     wanted = [(place, tokens) for place, row in enumerate(rows) for tokens in row.unknown]
@@ -204,7 +210,10 @@ def _add_scores(
         wanted, part = wanted[:-size], wanted[-size:]
         owners = torch.tensor([place for place, _ in part], device=vectors.device)
         texts = [Hypothesis(tokens) for _, tokens in part]
-        scored = token_scores(decoder, vectors[owners], lengths[owners], texts, pretrained.symbols)
+        prompts = [pretrained.prompts[languages[place]] for place, _ in part]
+        scored = token_scores(
+            decoder, vectors[owners], lengths[owners], texts, pretrained.symbols, prompts
+        )
         for (place, tokens), scores in zip(part, scored, strict=True):
             sure = tuple(scores[:-1].exp().tolist())
             rows[place].known[tokens] = Hypothesis(tokens, float(scores.sum()), confidences=sure)
@@ -215,6 +224,7 @@ def _placed(
     encoded: Encoded,
     ctc: Columns,
     kept: Sequence[Sequence[ScoredText]],
+    languages: Sequence[str],
 ) -> list[list[Hypothesis]]:
     """Add the times of CTC's best path for each text; without a path, of what CTC hears."""
     flat = [one.heard.tokens for several in kept for one in several]
@@ -230,6 +240,6 @@ def _placed(
             frames = next(positions)[: len(one.heard.tokens)]
             heard = replace(one.heard, positions=tuple(frames))
             timed = heard if one.ctc > IMPOSSIBLE else greedy[place]
-            row.append(pretrained.placed(one.written, timed, bounds[place]))
+            row.append(pretrained.placed(one.written, timed, bounds[place], languages[place]))
         found.append(row)
     return found

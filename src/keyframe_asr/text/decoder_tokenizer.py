@@ -67,7 +67,7 @@ class DecoderTokenizer:
         self._content = content
         self.vocab_size = vocab_size
         self.end = self._symbol(_END)
-        self._start = self._symbol(_START)
+        self.start = self._symbol(_START)
         self._task = tuple(self._symbol(name) for name in _TASK)
 
     def content(self) -> bytes:
@@ -108,20 +108,33 @@ class DecoderTokenizer:
     def prompt(self, language: str) -> tuple[int, ...]:
         """Return the tokens before a transcript without timestamps in a language (BCP 47).
 
+        All prompts of a decoder have the same length.
+
         Raises:
             ModelError: the decoder does not know the language.
         """
-        if self.vocab_size == ENGLISH_ONLY_SIZE:
-            return (self._start, self._task[-1])
-        code = language.split("-")[0].lower()
-        code = OTHER_CODES.get(code, code)
-        token = self._tokenizer.token_to_id(f"<|{code}|>")
+        if not self.names_languages:
+            return (self.start, self._task[-1])
+        return (self.start, self.language_token(language), *self._task)
+
+    @property
+    def names_languages(self) -> bool:
+        """False for the Whispers for English only, which have no symbols of languages."""
+        return self.vocab_size != ENGLISH_ONLY_SIZE
+
+    def language_token(self, language: str) -> int:
+        """Return the symbol of a language (BCP 47), the first token that the decoder writes.
+
+        Raises:
+            ModelError: the decoder does not know the language.
+        """
+        token = self._tokenizer.token_to_id(f"<|{language_code(language)}|>")
         if token is None:
             raise ModelError(
                 f"the pretrained decoder does not know the language '{language}'; set "
                 "model.decoder.language to one that it knows"
             )
-        return (self._start, int(token), *self._task)
+        return int(token)
 
     @cached_property
     def suppressed(self) -> tuple[int, ...]:
@@ -153,6 +166,12 @@ class DecoderTokenizer:
                 "this Whisper, copy the model again"
             )
         return int(token)
+
+
+def language_code(language: str) -> str:
+    """Return Whisper's code of a language, given as a tag (BCP 47)."""
+    code = language.split("-")[0].lower()
+    return OTHER_CODES.get(code, code)
 
 
 def _is_symbol(name: str) -> bool:

@@ -57,6 +57,32 @@ def joins_previous(character: str, previous: str) -> bool:
     return previous[-1] in _STACKING and character.isalpha()
 
 
+def is_wide(text: str) -> bool:
+    """True if the first character is as wide as a Han character."""
+    return bool(text) and unicodedata.east_asian_width(text[0]) in "WF"
+
+
+def closes(text: str) -> bool:
+    """True if a text is punctuation that belongs to the word before it, such as `,` or `。`."""
+    return bool(text) and all(map(_closes, text))
+
+
+def opens(text: str) -> bool:
+    """True if a text is punctuation that belongs to the word after it, such as `《` or `(`."""
+    return bool(text) and all(map(_opens, text))
+
+
+def _closes(character: str) -> bool:
+    # an apostrophe may also begin a word; ⁇ stands for a spoken token that is unknown
+    if character in "'⁇" or is_unspaced(character):
+        return False
+    return unicodedata.category(character) in ("Pd", "Pe", "Pf", "Po")
+
+
+def _opens(character: str) -> bool:
+    return unicodedata.category(character) in ("Ps", "Pi")
+
+
 def clusters(text: str) -> list[str]:
     """Split a text into characters with their marks."""
     found: list[str] = []
@@ -106,10 +132,14 @@ _KINDS = _Kinds()
 
 
 def mixed_text(texts: Sequence[str]) -> str:
-    """Join texts with spaces, but without any next to a script without spaces."""
+    """Join texts with spaces, but without any next to a script without spaces.
+
+    Nor after its punctuation, which is as wide as its characters.
+    """
     joined = ""
     for text in texts:
-        unspaced = is_unspaced(text) or (joined and is_unspaced(clusters(joined[-8:])[-1]))
+        unspaced = is_unspaced(text) or is_wide(joined[-1:])
+        unspaced = unspaced or (joined and is_unspaced(clusters(joined[-8:])[-1]))
         joined += text if unspaced or not joined else f" {text}"
     return joined
 
