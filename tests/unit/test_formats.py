@@ -15,6 +15,7 @@ import tgt
 import webvtt
 from lhotse import SupervisionSegment, SupervisionSet
 
+from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.formats import FORMATS, Source, render
 from keyframe_asr.formats.subtitles import COLUMNS, cues_of, width
 from keyframe_asr.results import Segment, Token, Transcript, Word
@@ -205,3 +206,45 @@ def test_lines_break_where_a_script_allows_it(text: str, first: str, last: str) 
     assert max(map(width, lines)) <= COLUMNS
     assert not {line[0] for line in lines} & set(first)
     assert not {line[-1] for line in lines} & set(last)
+
+
+def shown(text: str, seconds: float, gaps: dict[int, float] | None = None) -> Transcript:
+    """The words of a displayed text, and silences after some of them, by their number."""
+    tokens, time = list[Token](), 0.0
+    for number, piece in enumerate(re.findall(r"\s*(?:[A-Za-z'-]+|.)", text)):
+        tokens.append(Token(piece.replace(" ", "▁"), time, time + seconds, 0.9))
+        time += seconds + (gaps or {}).get(number, 0.0)
+    found = words(tokens)
+    return Transcript(text, tokens, time, 0.9, found, [Segment(text, 0.0, time, tokens, found)])
+
+
+def test_lines_and_cues_of_displayed_text_end_with_punctuation() -> None:
+    english = "We found Mr. Smith, the old teacher, at home. Nobody else was there when we came in."
+    (first, second) = cues_of(shown(english, 0.25))
+    assert first.lines == ("We found Mr. Smith,", "the old teacher, at home.")
+    assert second.lines == ("Nobody else was there when we came in.",)
+    chinese = "今天天气很好，我们一起去公园散步，然后回家做饭。吃完了，再看电视。"
+    cues = cues_of(shown(chinese, 0.2))
+    assert "".join("".join(cue.lines) for cue in cues) == chinese
+    assert [cue.lines[-1][-1] for cue in cues] == ["。", "。"]
+    (cue,) = cues_of(shown(chinese[4:], 0.2))
+    assert cue.lines == ("很好，我们一起去公园散步，", "然后回家做饭。吃完了，再看电视。")
+
+
+def test_a_short_pause_after_a_sentence_ends_a_cue() -> None:
+    text = "We went home. It was late."
+    assert len(cues_of(shown(text, 0.4, {3: 0.3}))) == 2
+    assert len(cues_of(shown(text, 0.4, {3: 0.1}))) == 1
+    assert len(cues_of(shown(text, 0.4, {2: 0.3}))) == 1
+    quoted = "He said “we went home.” It was late."
+    assert len(cues_of(shown(quoted, 0.3, {7: 0.3}))) == 2
+
+
+def test_no_line_begins_with_punctuation_or_ends_with_an_opening_mark() -> None:
+    for text in ("他说，《红楼梦》是一本书。" * 4, "“好！”" * 12, "我看（书）、报。" * 6):
+        without_times = Transcript(text, [], 12.0)
+        for transcript in (shown(text, 0.1), *([] if text[0] == "“" else [without_times])):
+            lines = [line for cue in cues_of(transcript) for line in cue.lines]
+            assert "".join(lines) == text and len(lines) > 2
+            assert not {line[0] for line in lines} & set("，》。！”）、")
+            assert not {line[-1] for line in lines} & set("《“（")

@@ -2,12 +2,14 @@
 
 A cue has at most two lines of 42 columns, or of 32 (16 Han characters, each two columns wide) if
 they contain wide characters. Cues are 0.8 to 7 seconds long and two frames apart as far as the
-speech allows, and never overlap. A new cue begins at a pause or, without a pause, at the longest
-gap between words in the second half of the words that fit.
+speech allows, and never overlap. A new cue begins at a pause, and already at a short one after a
+sentence. Without a pause, it begins at the longest gap between words in the second half of the
+words that fit, if possible after punctuation.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ from keyframe_asr.formats.timed_text import (
     timed_texts,
     words_of,
 )
-from keyframe_asr.text.scripts import clusters, spaces_before
+from keyframe_asr.text.scripts import closes, clusters, opens, spaces_before
 
 COLUMNS, WIDE_COLUMNS = 42, 32
 """Maximum width of a line; the smaller limit is for lines with any wide (Han) character."""
@@ -35,9 +37,23 @@ FRAME_GAP = 84
 PAUSE, LONG_PAUSE = 500, 1_500
 """Milliseconds of silence: the first ends a cue of sufficient length, the second any cue."""
 
+SENTENCE_PAUSE = 200
+"""Milliseconds of silence that end a cue of sufficient length after the end of a sentence; less may
+follow an abbreviation."""
+
 FLASH = 40
 """Milliseconds of one video frame: the absolute minimum duration of a cue."""
 
+
+PUNCTUATION_COLUMNS = 8
+"""A line that ends with punctuation is worth this much more difference between the two lines."""
+
+_SENTENCE_ENDS = frozenset(".!?…。．！？")
+_CLAUSE_ENDS = _SENTENCE_ENDS | frozenset(",;:，、；：")
+_ABBREVIATION = re.compile(r"[A-Z][a-z]{0,2}\.")
+"""Such as `Mr.`, after which no sentence ends."""
+
+_CLOSING_QUOTES = "\"'”’»)）」』》】"
 
 _NO_LINE_START = frozenset("ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶー々ゝゞヽヾ")
 """Small kana and marks that repeat or lengthen the character before them."""
@@ -104,15 +120,20 @@ def width(text: str) -> int:
 
 
 def wrapped(words: Sequence[TimedText]) -> list[str]:
-    """One line if the words fit, else two lines of similar width; empty if they do not fit."""
+    """One line if the words fit, else two lines of similar width; empty if they do not fit.
+
+    The first of two lines rather ends with punctuation than elsewhere.
+    """
     whole = _joined(words)
     if width(whole) <= _limit(whole):
         return [whole]
-    pairs = [(_joined(words[:place]), _joined(words[place:])) for place in range(1, len(words))]
+    pairs = ((_joined(words[:place]), _joined(words[place:])) for place in range(1, len(words)))
     fitting = [pair for pair in pairs if all(width(line) <= _limit(line) for line in pair)]
-    if not fitting:
-        return []
-    return list(min(fitting, key=lambda pair: max(map(width, pair))))
+
+    def unlike(pair: tuple[str, str]) -> int:
+        return max(map(width, pair)) - PUNCTUATION_COLUMNS * _ends(pair[0], _CLAUSE_ENDS)
+
+    return list(min(fitting, key=unlike)) if fitting else []
 
 
 def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:
@@ -132,12 +153,13 @@ def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:
 
 
 def _unbroken(words: Sequence[TimedText]) -> list[TimedText]:
-    """Join the words between which no line may break, in scripts without spaces."""
+    """Join the words between which no line may break, where there is no space."""
     joined: list[TimedText] = []
     for word in words:
         before = joined[-1] if joined else None
         if before is not None and not word.spaced:
             kept = word.text[0] in _NO_LINE_START or before.text[-1] in _NO_LINE_END
+            kept = kept or closes(word.text[0]) or opens(before.text[-1])
             both = before.text + word.text
             if kept and width(both) <= _limit(both):
                 joined[-1] = replace(before, text=both, end=word.end)
@@ -149,7 +171,12 @@ def _unbroken(words: Sequence[TimedText]) -> list[TimedText]:
 def _is_pause(group: Sequence[TimedText], word: TimedText) -> bool:
     silence = word.start - group[-1].end
     long_enough = word.start - FRAME_GAP - group[0].start >= SHORTEST
-    return silence >= LONG_PAUSE or (silence >= PAUSE and long_enough)
+    pause = SENTENCE_PAUSE if _ends(group[-1].text, _SENTENCE_ENDS) else PAUSE
+    return silence >= LONG_PAUSE or (silence >= pause and long_enough)
+
+
+def _ends(text: str, marks: frozenset[str]) -> bool:
+    return text.rstrip(_CLOSING_QUOTES)[-1:] in marks
 
 
 def _fits(group: Sequence[TimedText]) -> bool:
@@ -157,14 +184,24 @@ def _fits(group: Sequence[TimedText]) -> bool:
 
 
 def _longest_gap(group: Sequence[TimedText]) -> int:
-    """Index at which to split a group that no longer fits, never before its middle."""
+    """Index at which to split a group that no longer fits, never before its middle.
+
+    After a sentence or else a clause, if one ends there.
+    """
     last = len(group) - 1
     places = [
         place
         for place in range(max(1, len(group) // 2), len(group))
         if place == last or _fits(group[place:])
     ]
-    return max(places, key=lambda place: (group[place].start - group[place - 1].end, place))
+
+    def preferred(place: int) -> tuple[bool, bool, int, int]:
+        before = group[place - 1]
+        clause = _ends(before.text, _CLAUSE_ENDS)
+        sentence = _ends(before.text, _SENTENCE_ENDS) and not _ABBREVIATION.fullmatch(before.text)
+        return sentence, clause, group[place].start - before.end, place
+
+    return max(places, key=preferred)
 
 
 def _timed(cues: Sequence[Cue], total: int) -> list[Cue]:
