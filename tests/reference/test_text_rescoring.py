@@ -19,6 +19,7 @@ from keyframe_asr.evaluation import candidates
 from keyframe_asr.evaluation.candidates import CandidatePool, edit_distance, scored_candidates
 from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.inference import text_rescoring
+from keyframe_asr.inference.display_spelling import displayed_as
 from keyframe_asr.inference.modes import columns_of
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
@@ -79,7 +80,8 @@ def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[st
         if UNKNOWN not in one.tokens:
             text = recognizer.tokenizer.decode(one.tokens)
             spellings.setdefault(text, set()).add(one.tokens)
-            written.append(tuple(pretrained.tokenizer.encode(text)))
+            shown = displayed_as(text, pretrained.tokenizer.decode(written[0]), form)
+            written.append(tuple(pretrained.tokenizer.encode(shown)))
     best: dict[str, float] = {}
     for tokens in written:
         state = decoder.start(vectors, sizes)

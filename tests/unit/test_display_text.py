@@ -20,6 +20,7 @@ from keyframe_asr.decoding.timestamps import segments_of, words
 from keyframe_asr.evaluation.scoring import Scoring
 from keyframe_asr.evaluation.times import TimeErrors
 from keyframe_asr.formats import render
+from keyframe_asr.inference.display_spelling import displayed_as
 from keyframe_asr.inference.joining import RecognisedSegment, join_segments
 from keyframe_asr.inference.normal_texts import with_normal_texts
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
@@ -229,3 +230,24 @@ def test_times_of_words_are_compared_in_the_normal_form() -> None:
     errors = TimeErrors()
     errors.count([Word("HELLO", 0.0, 1.0, 1.0), Word("YOU", 1.0, 2.0, 1.0)], found.normal_words)
     assert len(errors.starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "example", "form", "wanted"),
+    [
+        ("WE SEE IT", "We see it.", "english", "We see it."),
+        ("WE SEE BOB TOO", "We see it, too.", "english", "We see bob, too."),
+        ("HE SAW IT", "We see, it.", "english", "He saw, it."),
+        ("TWENTY TWO", "Twenty-one.", "english", "Twenty-two."),
+        ("IT IS", "IT WAS!", "english", "IT IS!"),
+        ("I SEE IT", "I see.", "english", "I see. it"),
+        ("SEE IT", "I see it - now.", "english", "see it"),
+        ("TWENTY ONE", "Twenty-one.", "english", "Twenty-one."),
+        ("", "We see.", "english", ""),
+        ("WE SEE", "", "english", "WE SEE"),
+        ("今天下雪", "今天，下雨。", "mandarin-english", "今天，下雪。"),
+        ("我用IPHONE打", "我用iPhone 打。", "mandarin-english", "我用iPhone打。"),
+    ],
+)
+def test_spelling(text: str, example: str, form: str, wanted: str) -> None:
+    assert displayed_as(text, example, TEXT_FORMS[form]) == wanted  # type: ignore[index]

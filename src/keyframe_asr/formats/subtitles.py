@@ -127,13 +127,13 @@ def wrapped(words: Sequence[TimedText]) -> list[str]:
     whole = _joined(words)
     if width(whole) <= _limit(whole):
         return [whole]
-    pairs = ((_joined(words[:place]), _joined(words[place:])) for place in range(1, len(words)))
+    pairs = [[_joined(words[:place]), _joined(words[place:])] for place in range(1, len(words))]
     fitting = [pair for pair in pairs if all(width(line) <= _limit(line) for line in pair)]
 
-    def unlike(pair: tuple[str, str]) -> int:
+    def longer(pair: list[str]) -> int:
         return max(map(width, pair)) - PUNCTUATION_COLUMNS * _ends(pair[0], _CLAUSE_ENDS)
 
-    return list(min(fitting, key=unlike)) if fitting else []
+    return min(fitting, key=longer, default=[])
 
 
 def _groups(words: Sequence[TimedText]) -> list[list[TimedText]]:

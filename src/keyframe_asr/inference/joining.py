@@ -8,7 +8,6 @@ slightly, is kept once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -89,10 +88,11 @@ def spoken(tokens: list[Token], separation: Separation, language: str | None = N
 
 def _most_spoken(segments: Sequence[Segment]) -> str | None:
     """Return the language of most seconds of speech."""
-    seconds = Counter[str]()
+    seconds: dict[str, float] = {}
     for segment in segments:
         if segment.language is not None:
-            seconds[segment.language] += segment.end - segment.start
+            before = seconds.get(segment.language, 0.0)
+            seconds[segment.language] = before + segment.end - segment.start
     return max(seconds, key=seconds.__getitem__, default=None)
 
 

@@ -3,7 +3,8 @@
 The candidates are the texts of the CTC's prefix beam search and those of the decoder's own search.
 CTC scores each text in the model's tokens (all paths), the decoder in its own tokens, with the end
 of text. Case and punctuation that the model's text form does not have are the decoder's alone: of
-several spellings of a text, the one that the decoder prefers is written.
+several spellings of a text, the one that the decoder prefers is written. A text of CTC is spelled
+as the decoder's best text is (`inference.display_spelling`).
 
 - The model's tokenizer may divide a text in a way that CTC's search did not: the better score of
   the two counts, and with it the language model and the bonus of its tokens.
@@ -26,6 +27,7 @@ from keyframe_asr.decoding.rescoring import IMPOSSIBLE, scored_by_ctc, token_sco
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.inference.decoder_search import DecoderSearch
+from keyframe_asr.inference.display_spelling import displayed_as
 from keyframe_asr.inference.search import Search
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
@@ -164,12 +166,14 @@ class _Candidates:
         self.written: dict[str, set[Tokens]] = {}
         self.heard: dict[str, set[Tokens]] = {}
         self.known = {one.tokens: one for one in searched}
+        example = pretrained.tokenizer.decode(searched[0].tokens)
         for one in searched:
             text = normalise_text(pretrained.tokenizer.decode(one.tokens), pretrained.form)
             self.written.setdefault(text, set()).add(one.tokens)
         for one in proposals:
             text = normalise_text(pretrained.own.decode(one.tokens), pretrained.form)
-            tokens = tuple(pretrained.tokenizer.encode(text))
+            shown = displayed_as(text, example, pretrained.form)
+            tokens = tuple(pretrained.tokenizer.encode(shown))
             if UNKNOWN not in one.tokens and len(tokens) <= longest:
                 self.written.setdefault(text, set()).add(tokens)
                 self.heard.setdefault(text, set()).add(one.tokens)

@@ -139,7 +139,8 @@ def mixed_text(texts: Sequence[str]) -> str:
     joined = ""
     for text in texts:
         unspaced = is_unspaced(text) or is_wide(joined[-1:])
-        unspaced = unspaced or (joined and is_unspaced(clusters(joined[-8:])[-1]))
+        if joined and not unspaced:
+            unspaced = is_unspaced(clusters(joined[-8:])[-1])
         joined += text if unspaced or not joined else f" {text}"
     return joined
 
