@@ -143,7 +143,11 @@ class TrainingDefinition(StudyDefinition):
     stage_set: list[str] = Field(default_factory=list)
     """KEY=VALUE for every stage of every variant and of the start."""
     compare: DecodeMode = "axe"
-    """Decode mode in which models with keyframes are compared."""
+    """Decode mode in which models are compared; one that lacks it is compared in `ctc`."""
+    modes: list[DecodeMode] = Field(default_factory=list)
+    """Decode modes that are measured; empty: all that a model has."""
+    beam: int | None = Field(default=None, ge=1)
+    """Beam width of the decode modes; `null`: the usual one of each."""
     picture: Literal["variant", "tokens_per_second", "latency"] = "variant"
     """What the picture plots the error rate against."""
     reference: str

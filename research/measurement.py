@@ -20,7 +20,7 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.io.atomic_write import write_whole
 
-DIGESTS = ("weights", "encoder")
+DIGESTS = ("weights", "encoder", "decoder")
 """Keys of settings whose value is None if the weights are not available."""
 
 

@@ -21,7 +21,7 @@ from keyframe_asr.evaluation.metrics import (
     word_errors,
 )
 from keyframe_asr.inference.batch_recognizer import batches_by_length
-from keyframe_asr.inference.options import DecodeMode
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.io.base_model import weight_files
 from keyframe_asr.model.network import KeyframeNetwork
@@ -55,18 +55,20 @@ def recognise(
     modes: Sequence[DecodeMode],
     *,
     as_shipped: bool = False,
+    beam: int | None = None,
 ) -> dict[str, Any]:
     """Recognise recordings, and return error rates (fractions), frames and times.
 
     Compares networks alone, without the speech check, unless `as_shipped`. `unit` is words for
-    English and characters for Mandarin; `errors` are counts per utterance.
+    English and characters for Mandarin; `errors` are counts per utterance. `attended` counts the
+    vectors that a pretrained decoder attends to.
     """
     network = recognizer.network
     if not as_shipped:
         recognizer.speech_check = None
     texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
     seconds = dict.fromkeys(modes, 0.0)
-    frames, keyframes, products = 0, 0, 0.0
+    frames, keyframes, attended, products = 0, 0, 0, 0.0
     sizes = {place: samples.size for place, samples in enumerate(recordings)}
     recognizer.encode([min(recordings, key=len)])  # warm-up
     for batch in batches_by_length(sizes):
@@ -74,13 +76,14 @@ def recognise(
         encoded = recognizer.encode([recordings[place] for place in batch])
         encoding = time.perf_counter() - began
         frames, keyframes = frames + sum(encoded.frames), keyframes + sum(encoded.keyframes)
+        attended += int(encoded.encoded.attended[1].sum())
         products += sum(
             _multiply_adds(network, sizes[place], kept)
             for place, kept in zip(batch, encoded.keyframes, strict=True)
         )
         for mode in modes:
             began = time.perf_counter()
-            found = recognizer.decode(encoded, mode)
+            found = recognizer.decode(encoded, RecognitionOptions(decode=mode, beam=beam))
             seconds[mode] += encoding + time.perf_counter() - began
             for place, one in zip(batch, found, strict=True):
                 texts[mode][place] = one.text
@@ -96,6 +99,7 @@ def recognise(
         "unit": form.unit,
         "frames": frames,
         "keyframes": keyframes,
+        **({} if network.decoder_memory is None else {"attended": attended}),
         "tokens": tokens,
         "multiply_adds_per_second": products / duration,
         "lengths": [len(split_units(text, form)) for text in normal],

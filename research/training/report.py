@@ -161,6 +161,8 @@ class TrainingStudyReport:
         header = ["variant", *(f"{mode} % (95 %)" for mode in modes)]
         header += ["difference, greedy", "CER/WER, greedy", "frames dropped"]
         header += ["at one keyframe a token", "keyframes per token", "units", "tokens a second"]
+        if self._attend:
+            header.append("vectors that the decoder attends to, a second")
         header += [
             "10⁹ multiply-adds a second, without a pretrained encoder",
             "real-time factor",
@@ -181,6 +183,7 @@ class TrainingStudyReport:
         def mean(of: Any) -> float:
             return statistics.fmean(of(run) for run in runs)
 
+        attended = f"{mean(lambda run: run.get('attended', 0) / run['audio_seconds']):.1f}"
         cer, wer = (mean(lambda run, key=key: run["decode"][greedy][key]) for key in ("cer", "wer"))
         return [
             f"{100 * cer:.1f} / {100 * wer:.1f}",
@@ -189,10 +192,17 @@ class TrainingStudyReport:
             f"{mean(lambda run: run['keyframes'] / run['tokens']):.2f}",
             f"{runs[0]['vocabulary']:,}",
             f"{mean(lambda run: run['tokens'] / run['audio_seconds']):.2f}",
+            *([attended] if self._attend else []),
             f"{mean(lambda run: run['multiply_adds_per_second']) / 1e9:.3f}",
             f"{mean(lambda run: run['decode'][greedy]['rtf']):.4f}",
             str(len(runs)),
         ]
+
+    @property
+    def _attend(self) -> bool:
+        """True if the decoders are pretrained: what they attend to is of interest."""
+        runs = [run for one in self._results.variants for run in self._results.trainings(one)]
+        return any("attended" in run for run in runs)
 
     def _missing(self) -> str:
         missing = [one.label for one in self._results.missing]

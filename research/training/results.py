@@ -14,7 +14,7 @@ from research.significance import Difference, difference, rate_interval
 from research.training.study import highest_seed, measurement_name
 
 ALL_FRAMES_MODE = "ctc"
-"""The greedy mode of a model without keyframes, in which it is compared."""
+"""The greedy mode of a model without keyframes, in which it is compared if it has no other."""
 
 Result = Mapping[str, Any]
 
@@ -79,9 +79,8 @@ class TrainingResults:
 
     def greedy(self, variant: VariantConfig) -> str:
         """Return the decode mode in which a variant is compared."""
-        return (
-            ALL_FRAMES_MODE if self.trainings(variant)[0]["keeps_all"] else self.definition.compare
-        )
+        compare = self.definition.compare
+        return compare if compare in self.modes(variant) else ALL_FRAMES_MODE
 
     def modes(self, variant: VariantConfig) -> list[str]:
         """Return the decode modes in which a variant was measured."""

@@ -88,11 +88,14 @@ class TrainingStudy:
         """
         recipe = self.recipe(variant, seed)
         pretrained = recipe.model.pretrained
+        decoder, definition = recipe.model.pretrained_decoder, self.definition
         return {
             "recipe": _described(recipe),
             "encoder": pretrained and self._digest(pretrained.source),
             "start": None if variant.from_nothing else self._start_setting,
             "split": self.definition.split,
+            **({} if decoder is None else {"decoder": self._digest(decoder.source)}),
+            **definition.model_dump(include={"modes", "beam"}, exclude_defaults=True),
         }
 
     def train(self, variant: VariantConfig, seed: int) -> Path:
@@ -136,7 +139,9 @@ class TrainingStudy:
         manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
         cuts = list(load_manifest(str(manifest)))
         recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
-        found = recognise(recognizer, recordings, references, recognizer.modes)
+        modes = self.definition.modes or recognizer.modes
+        beam = self.definition.beam
+        found = recognise(recognizer, recordings, references, modes, beam=beam)
         network = recognizer.network
         frame_seconds = encoder_frame_seconds(network.subsampling.factor)
         ahead = max(network.fusion.offsets) if network.fusion_enabled else 0

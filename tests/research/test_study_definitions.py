@@ -35,6 +35,12 @@ def training_study(name: str) -> TrainingDefinition:
     return study
 
 
+RECORDS = Path(__file__).resolve().parents[2] / "research" / "records"
+MEASURED = [
+    name
+    for name in (*TRAINING, "stress", "stress_longer", "stress_threshold")
+    if (RECORDS / f"{name}.json").is_file()
+]
 STARTED = [name for name in TRAINING if training_study(name).start is not None]
 
 
@@ -102,6 +108,33 @@ def test_what_the_ablation_changes(name: str, in_repository: None) -> None:
     assert [stage.reinitialise for stage in found["head-anew"].stages] == [[], ["head"]]
 
 
+def test_what_a_pretrained_decoder_attends_to(in_repository: None) -> None:
+    """Nothing but the memory differs, and nothing but it and the decoder's attention is trained."""
+    found = recipes("decoder_memory")
+    memories = {
+        name: (one.memory, one.memory_frames, one.positions)
+        for name, recipe in found.items()
+        if (one := recipe.model.pretrained_decoder) is not None
+    }
+    assert memories == {
+        "fused": ("fused", 4, False),
+        "fused-positions": ("fused", 4, True),
+        "neighbours-2": ("neighbours", 2, False),
+        "neighbours-4": ("neighbours", 4, False),
+        "neighbours-8": ("neighbours", 8, False),
+        "encoder2": ("encoder2", 4, False),
+        "all-frames": ("neighbours", 4, False),
+    }
+    stages = [recipe.stages[0] for recipe in found.values()]
+    assert all(stage.trains_decoder_alone and stage.select_by == "loss" for stage in stages)
+    assert [one for one, recipe in found.items() if not recipe.stages[0].keyframes] == [
+        "all-frames"
+    ]
+    measured = TrainingStudy(training_study("decoder_memory"), Path("runs")).measurements(1)
+    assert all(one.setting["modes"] == ["attention"] for one in measured)
+    assert all(one.setting["beam"] == 1 for one in measured)
+
+
 @pytest.mark.parametrize("name", ["units", "english", "future", "ablation_mandarin", "encoder"])
 def test_frozen_encoders_run_once_for_all(name: str, in_repository: None) -> None:
     found = recipes(name).values()
@@ -109,7 +142,7 @@ def test_frozen_encoders_run_once_for_all(name: str, in_repository: None) -> Non
     assert not any(stage.unfreeze_from_layer for recipe in found for stage in recipe.stages)
 
 
-@pytest.mark.parametrize("name", [*TRAINING, "stress", "stress_longer", "stress_threshold"])
+@pytest.mark.parametrize("name", MEASURED)
 def test_shipped_records_are_of_the_settings_of_now(name: str, in_repository: None) -> None:
     """A new key of a recipe or study must not make what was measured before it outdated."""
     record = Record.load(Path("research/records") / f"{name}.json")
@@ -119,7 +152,12 @@ def test_shipped_records_are_of_the_settings_of_now(name: str, in_repository: No
     assert record.outdated(parts) == []
 
 
-@pytest.mark.parametrize("name", STARTED)
+FORGETTING = [
+    name for name in STARTED if (start := training_study(name).start) and start.reinitialise
+]
+
+
+@pytest.mark.parametrize("name", FORGETTING)
 def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None) -> None:
     start = training_study(name).start
     (recipe, *_) = recipes(name).values()

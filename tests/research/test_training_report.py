@@ -13,8 +13,14 @@ from research.measurement import Record
 from research.presentation import GREY
 from research.training.picture import draw
 from research.training.report import TrainingStudyReport
+from research.training.results import TrainingResults
 
-TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
+RECORDS = Path(__file__).resolve().parents[2] / "research" / "records"
+TRAINING = [
+    name
+    for name in shipped_studies()
+    if load_study(name).kind == "training" and (RECORDS / f"{name}.json").is_file()
+]
 
 
 def report(name: str, repository: Path) -> TrainingStudyReport:
@@ -95,3 +101,19 @@ def test_other_modes_are_told_where_they_differ(repository: Path) -> None:
     summary = report("ablation_an4", repository).summary()
     (line,) = (line for line in summary.splitlines() if "`rescore`: all frames, " in line)
     assert line.startswith("- ") and "`rescore`: all frames, **-2.3 (-4." in line
+
+
+def test_a_model_without_keyframes_is_compared_in_the_same_mode_if_it_can() -> None:
+    definition = load_study("decoder_memory")
+    assert isinstance(definition, TrainingDefinition)
+    for decode, expected in (({"ctc": 3, "attention": 1}, "attention"), ({"ctc": 3}, "ctc")):
+        modes = {
+            mode: {"errors": [count, 0], "rate": count / 10, "ci95": [0.0, 1.0]}
+            for mode, count in decode.items()
+        }
+        results = TrainingResults(
+            definition, {"all-frames, seed 1": {"keeps_all": True, "decode": modes}}
+        )
+        (variant,) = results.variants
+        assert results.greedy(variant) == expected
+        assert results.rates(variant) == [10.0 * decode[expected]]

@@ -199,8 +199,7 @@ class StageConfig(Strict):
     pretrained_decoder: DecoderTrainingConfig = DecoderTrainingConfig()
     """What is trained of a pretrained decoder.
 
-    In a stage with a loss on the decoder alone, all else but the pretrained encoder is frozen; with
-    the memory `encoder2`, which is made of it, nothing is.
+    In a stage with a loss on the decoder alone, all else but the pretrained encoder is frozen.
     """
 
     @field_validator("name")

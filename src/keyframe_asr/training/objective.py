@@ -191,11 +191,8 @@ class StageObjective(nn.Module):
 
 
 def trains_decoder_alone(network: KeyframeNetwork, stage: StageConfig) -> bool:
-    """True if a stage trains a pretrained decoder and its memory, and nothing else needs to be."""
-    memory = network.decoder_memory
-    if memory is None or memory.config.memory == "encoder2":
-        return False
-    return stage.trains_decoder_alone
+    """True if a stage trains a pretrained decoder and its memory, and nothing else."""
+    return network.pretrained_decoder is not None and stage.trains_decoder_alone
 
 
 def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
