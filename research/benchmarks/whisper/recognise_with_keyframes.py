@@ -1,9 +1,12 @@
-"""Recognise a list of recordings with a model of this project, one by one or batched, and time it.
+"""Recognise a list of recordings with a model of this project, one by one.
 
-    python -m research.benchmarks.whisper.recognise_with_keyframes MODEL LIST --decode axe
-        --threads 1 [--batched] --out FILE [--language-model FILE.arpa --weight 0.5 --token-bonus 1]
+    python -m research.benchmarks.whisper.recognise_with_keyframes MODEL LIST --threads 1
+        [--options '{"decode": "attention", "beam": 1}']
 
-Output and timing are as in `recognise_with_whisper.py`.
+Options are those of `keyframe_asr.RecognitionOptions`. A model of several languages is told that of
+each recording, as whisper is, unless the options have a `language`: `null` lets it hear which.
+Input and output are those of `recognise_with_faster_whisper.py`. A step is a run of the decoder,
+which may be over several hypotheses; where the decoder does not run, there are no vectors.
 """
 
 from __future__ import annotations
@@ -13,12 +16,52 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import keyframe_asr
 from keyframe_asr import RecognitionOptions
+from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from research.benchmarks.timing import peak_megabytes
+from research.benchmarks.whisper.systems import languages_of
+
+
+class DecoderCounts:
+    """Counts the runs of a network's decoder, and the vectors that it may attend to."""
+
+    def __init__(self, network: KeyframeNetwork) -> None:
+        self.steps, self._vectors = 0, 0
+        encode, decoder = network.encode, network.decoder
+        if decoder is None:
+            return
+        step = decoder.step
+
+        def counted_encode(*given: Any, **named: Any) -> Encoded:
+            encoded = encode(*given, **named)
+            self._vectors += int(encoded.attended[1].sum())
+            return encoded
+
+        def counted_step(*given: Any) -> Any:
+            self.steps += 1
+            return step(*given)
+
+        def counted_forward(*_: object) -> None:
+            self.steps += 1
+
+        # set on the instances, as calls from within reach these, too
+        network.encode = counted_encode  # type: ignore[method-assign]
+        decoder.step = counted_step  # type: ignore[method-assign]
+        decoder.register_forward_hook(counted_forward)
+
+    @property
+    def vectors(self) -> int:
+        """The vectors, if the decoder has run."""
+        return self._vectors if self.steps else 0
+
+    def reset(self) -> None:
+        """Count from 0."""
+        self.steps, self._vectors = 0, 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,32 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("model")
     parser.add_argument("list", type=Path)
-    parser.add_argument("--decode", required=True)
-    parser.add_argument("--batched", action="store_true")
-    parser.add_argument("--language-model", type=Path)
-    parser.add_argument("--weight", type=float, default=0.5)
-    parser.add_argument("--token-bonus", type=float, default=1.0)
+    parser.add_argument("--options", type=json.loads, default={})
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     recognizer = keyframe_asr.load(given.model, "cpu")
-    options = RecognitionOptions(
-        decode=given.decode,
-        language_model=given.language_model,
-        language_model_weight=given.weight,
-        token_bonus=given.token_bonus if given.language_model else 0.0,
-    )
-    paths = given.list.read_text(encoding="utf-8").split("\n")
-    recognizer.transcribe(paths[0], options)
-    started = time.perf_counter()
-    if given.batched:
-        texts = [one.text for one in recognizer.transcribe_batch(paths, options)]
-    else:
-        texts = [recognizer.transcribe(path, options).text for path in paths]
-    seconds = time.perf_counter() - started
-    found = {"texts": texts, "seconds": seconds, "peak_megabytes": peak_megabytes()}
-    given.out.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    counts = DecoderCounts(recognizer.network)
+    several = len(languages_of(recognizer.config)) > 1
+
+    def options_for(language: str) -> RecognitionOptions:
+        told = {"language": language} if several else {}
+        return RecognitionOptions(**(told | given.options))
+
+    recordings = [json.loads(line) for line in given.list.read_text(encoding="utf-8").splitlines()]
+    recognizer.transcribe(recordings[0]["path"], options_for(recordings[0]["language"]))
+    for one in recordings:
+        counts.reset()
+        began = time.perf_counter()
+        text = recognizer.transcribe(one["path"], options_for(one["language"])).text
+        seconds = time.perf_counter() - began
+        row = {"id": one["id"], "text": text, "seconds": seconds, "steps": counts.steps}
+        print(json.dumps(row | {"vectors": counts.vectors}, ensure_ascii=False), flush=True)
+    print(json.dumps({"peak_megabytes": peak_megabytes()}), flush=True)
 
 
 if __name__ == "__main__":

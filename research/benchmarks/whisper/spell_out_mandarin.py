@@ -2,7 +2,7 @@
 
     python spell_out_mandarin.py < TEXT
 
-Runs in the environment of faster-whisper, see `compare.py`.
+Runs in the environment of faster-whisper, see `compare.py`. One line of output for each of input.
 """
 
 from __future__ import annotations
