@@ -60,8 +60,7 @@ def recognise(
     """Recognise recordings, and return error rates (fractions), frames and times.
 
     Compares networks alone, without the speech check, unless `as_shipped`. `unit` is words for
-    English and characters for Mandarin; `errors` are counts per utterance. `attended` counts the
-    vectors that a pretrained decoder attends to.
+    English, characters for Mandarin; `errors` are per utterance; `attended`: a decoder's vectors.
     """
     network = recognizer.network
     if not as_shipped:
