@@ -106,8 +106,7 @@ def own_system(name: str, model: str, options: Sequence[str]) -> System:
     named = {
         key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options)
     }
-    told = {key: value for key, value in named.items() if key != "language"}
-    settings = recognition_settings(model, RecognitionOptions(**told))
+    settings = recognition_settings(model, RecognitionOptions(**named))
     del settings["model"]  # its files have a digest, and so have those of the options
     settings["options"] = _without_folders(settings["options"])
     config = load_model_folder_config(find_model(model) / CONFIG_FILE)
@@ -122,8 +121,8 @@ def own_system(name: str, model: str, options: Sequence[str]) -> System:
 
 def languages_of(config: ModelFolderConfig) -> tuple[str, ...]:
     """The languages of a model, without regions."""
-    tags = getattr(config, "languages", (config.language,))
-    return tuple(dict.fromkeys(one.split("-")[0] for tag in tags for one in tag.split("+")))
+    parts = (one for tag in config.languages for one in tag.split("+"))
+    return tuple(dict.fromkeys(one.split("-")[0] for one in parts))
 
 
 def recognise(system: System, recordings: Sequence[Recording], threads: int = 1) -> Iterator[Row]:
