@@ -210,9 +210,9 @@ def test_model_folder_holds_all(run: Path, model: Path, tmp_path: Path) -> None:
     ]
     assert texts[0] == texts[1] != ""
     assert hearing(tmp_path / "small").transcribe(tones("BAD"), options).text
-    (tmp_path / "delta" / DECODER_TOKENIZER_FILE).unlink()
+    (tmp_path / "small" / DECODER_TOKENIZER_FILE).unlink()
     with pytest.raises(ModelError):
-        load_model_folder(tmp_path / "delta")
+        load_model_folder(tmp_path / "small")
 
 
 def test_quantise_takes_what_is_pretrained(model: Path, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_quantise_takes_what_is_pretrained(model: Path, tmp_path: Path) -> None:
     with safe_open(tmp_path / "small" / WEIGHTS_FILE, "pt") as file:
         kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     parts = {name.split(".")[0] for name, kind in kinds.items() if kind == torch.int8}
-    assert parts == {"pretrained", "decoder"}
+    assert parts == {"pretrained", *DECODER_PARTS}
     assert load_model_folder(tmp_path / "small").decoder_tokenizer is not None
 
 

@@ -1,4 +1,4 @@
-"""`keyframe quantise`: store the weights of a model as 8-bit integers."""
+"""`keyframe quantise`: store a model in less space."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ def quantise(
         "--every-weight",
         help="Quantise all matrices, not only those of the pretrained encoder and decoder.",
     ),
+    decoder_languages: str | None = typer.Option(
+        None,
+        help="Languages, such as en,zh: leave out the tokens of a pretrained decoder that occur in "
+        "no others.",
+    ),
+    decoder_words: Path | None = typer.Option(
+        None,
+        help="Text file: of the tokens of letters, leave out those that none of its words needs.",
+    ),
 ) -> None:
     """Make a model smaller by storing weights as 8-bit integers.
 
@@ -30,10 +39,13 @@ def quantise(
         load_model_folder,
         quantise_model_folder,
     )
+    from keyframe_asr.io.text_file import read_text
+    from keyframe_asr.text.decoder_vocabulary import pruned
 
     folder = find_model(model)
-    network = load_model_folder(folder).network  # refuses a damaged model
-    parts = ("pretrained.",) if network.pretrained_decoder is None else ("pretrained.", "decoder.")
+    stored = load_model_folder(folder)  # refuses a damaged model
+    network, tokenizer = stored.network, stored.decoder_tokenizer
+    parts = ("pretrained.", "decoder.", "decoder_memory.") if tokenizer else ("pretrained.",)
     names = {
         name for name, _ in network.named_parameters() if every_weight or name.startswith(parts)
     }
@@ -42,6 +54,21 @@ def quantise(
             f"{folder}: no pretrained encoder or decoder to quantise; add --every-weight to "
             "quantise all"
         )
-    quantise_model_folder(folder, out, names)
+    vocabulary = None
+    if decoder_languages is not None or decoder_words is not None:
+        if tokenizer is None:
+            raise ModelError(
+                f"{folder}: has no pretrained decoder, whose tokens could be left out; leave out "
+                "--decoder-languages and --decoder-words"
+            )
+        if decoder_languages is None:
+            raise typer.BadParameter(
+                "give the languages, too, such as en", param_hint="--decoder-languages"
+            )
+        languages = [one.strip() for one in decoder_languages.split(",")]
+        advice = "give a text file with words"
+        words = read_text(decoder_words, advice).split() if decoder_words else ()
+        vocabulary = pruned(tokenizer, languages, words)
+    quantise_model_folder(folder, out, names, vocabulary)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
     print(f"{out}: weights are {after:.1f} MB, before {before:.1f} MB")

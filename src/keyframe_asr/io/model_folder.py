@@ -40,10 +40,16 @@ from keyframe_asr.io.model_location import (
     shipped_model,
     shipped_models,
 )
-from keyframe_asr.io.pretrained_decoder import load_decoder_tokenizer
+from keyframe_asr.io.pretrained_decoder import (
+    EMBEDDING,
+    decoder_tokenizer_file,
+    load_decoder_tokenizer,
+    with_vocabulary,
+)
 from keyframe_asr.io.quantisation import stored_parts, with_quantised, without_quantised
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
+from keyframe_asr.text.decoder_vocabulary import Pruned
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
@@ -138,7 +144,7 @@ def save_model_folder(
     trained = {name for name, _ in network.named_parameters()}
     stored = with_quantised(_narrowed(weights, trained), storage.quantised) | taken
     files = {tokenizer.file_name: tokenizer.content(), CARD_FILE: readme.encode()}
-    if decoder_tokenizer is not None:
+    if decoder_tokenizer is not None and not _is_lent(decoder_tokenizer, config, storage):
         files[DECODER_TOKENIZER_FILE] = decoder_tokenizer.content()
     if (own := language_model_file(config)) is not None:
         files[own] = _content(language_model or folder / own, folder)
@@ -147,6 +153,16 @@ def save_model_folder(
         for name, content in files.items():
             (written / name).write_bytes(content)
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
+
+
+def _is_lent(
+    decoder_tokenizer: DecoderTokenizer, config: ModelFolderConfig, storage: Storage
+) -> bool:
+    """True if the base has the same tokenizer of a pretrained decoder, so that it suffices."""
+    if config.base is None or storage.base is None:
+        return False
+    path = decoder_tokenizer_file(find_model(storage.base))
+    return path.is_file() and path.read_bytes() == decoder_tokenizer.content()
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -239,21 +255,45 @@ def copy_model_folder(
         ModelError: the path exists or cannot be written, or the base is missing or another one.
         RecipeError: a `config.yaml` is not valid.
     """
+    weights = (read_stored(source / WEIGHTS_FILE), list[str]()) if standalone else None
+    base = None if standalone or config.base is None else moved_base(config.base, source, folder)
+    whole = config.model_copy(update={"base": base})
+    tokenizer = load_decoder_tokenizer(source, config.model.pretrained_decoder)
+    _copy(source, folder, whole, weights, tokenizer if standalone else None)
+
+
+def _copy(
+    source: Path,
+    folder: Path,
+    config: ModelFolderConfig,
+    weights: tuple[dict[str, Tensor], list[str]] | None,
+    decoder_tokenizer: DecoderTokenizer | None = None,
+) -> None:
+    """Copy a folder with another config and, if given, other weights (and names of the base's)."""
     if folder.exists():
         raise ModelError(f"{folder}: already exists; choose another path")
-    whole = read_stored(source / WEIGHTS_FILE) if standalone else None
-    base = None if standalone or config.base is None else moved_base(config.base, source, folder)
     with replacing_folder(folder, "choose another path", ModelError) as written:
         shutil.copytree(source, written, dirs_exist_ok=True)
-        if whole is not None:
-            write_stored(written / WEIGHTS_FILE, whole, [])
-        save_model_config(written, config.model_copy(update={"base": base}))
+        if weights is not None:
+            write_stored(written / WEIGHTS_FILE, *weights)
+        if decoder_tokenizer is not None:
+            (written / DECODER_TOKENIZER_FILE).write_bytes(decoder_tokenizer.content())
+        save_model_config(written, config)
 
 
-def quantise_model_folder(source: Path, folder: Path, names: Collection[str]) -> None:
+def quantise_model_folder(
+    source: Path, folder: Path, names: Collection[str], vocabulary: Pruned | None = None
+) -> None:
     """Copy a model folder with the weights of these names as 8-bit integers.
 
     Weights that are in a base model stay there, and those that are quantised stay as they are.
+
+    Args:
+        source: folder of the model.
+        folder: path of the copy.
+        names: of the weights.
+        vocabulary: of its pretrained decoder from now on. The rows of its embedding are stored in
+            the copy, even if those of all tokens are in a base model.
 
     Raises:
         ModelError: as `copy_model_folder`.
@@ -261,9 +301,19 @@ def quantise_model_folder(source: Path, folder: Path, names: Collection[str]) ->
     """
     config = load_model_folder_config(source / CONFIG_FILE)
     stored, in_base = read_own(source / WEIGHTS_FILE)
-    copy_model_folder(source, folder, config)
-    with replacing(folder / WEIGHTS_FILE, "choose another path", ModelError) as written:
-        write_stored(written, with_quantised(stored, names), in_base)
+    if vocabulary is not None:
+        every_row = stored_parts(read_stored(source / WEIGHTS_FILE), EMBEDDING)
+        config, rows = with_vocabulary(config, every_row, vocabulary)
+        stored |= rows
+        in_base = [name for name in in_base if name != EMBEDDING]
+    base = None if config.base is None else moved_base(config.base, source, folder)
+    _copy(
+        source,
+        folder,
+        config.model_copy(update={"base": base}),
+        (with_quantised(stored, names), in_base),
+        None if vocabulary is None else vocabulary.tokenizer,
+    )
 
 
 def save_model_config(folder: Path, config: ModelFolderConfig) -> None:

@@ -10,13 +10,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from keyframe_asr.config.model import PretrainedDecoderConfig, load_model_folder_config
+import torch
+from torch import Tensor
+
+from keyframe_asr.config.model import (
+    ModelFolderConfig,
+    PretrainedDecoderConfig,
+    load_model_folder_config,
+)
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.model_location import CONFIG_FILE
+from keyframe_asr.io.base_model import weight_files
+from keyframe_asr.io.model_location import CONFIG_FILE, WEIGHTS_FILE
 from keyframe_asr.io.pretrained_source import find_source, read_config, read_source_weights
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
-from keyframe_asr.text.decoder_vocabulary import with_lost_merges
+from keyframe_asr.text.decoder_vocabulary import Pruned, with_lost_merges
 
 HUGGING_FACE_TOKENIZER = "tokenizer.json"
 
@@ -88,7 +96,20 @@ def load_decoder_tokenizer(
     Raises:
         ModelError: it is missing or cannot be read.
     """
-    return None if config is None else _read(folder / DECODER_TOKENIZER_FILE, config)
+    return None if config is None else _read(decoder_tokenizer_file(folder), config)
+
+
+def decoder_tokenizer_file(folder: Path) -> Path:
+    """Path of the decoder's tokenizer: in the folder of a run or model, or in that of a base model.
+
+    Raises:
+        ModelError: the folder has none, and its base cannot be found or is another one.
+    """
+    own = folder / DECODER_TOKENIZER_FILE
+    if own.is_file():
+        return own
+    places = [file.with_name(own.name) for file in weight_files(folder / WEIGHTS_FILE)]
+    return next((place for place in places if place.is_file()), own)
 
 
 def _read(path: Path, config: PretrainedDecoderConfig) -> DecoderTokenizer:
@@ -100,3 +121,41 @@ def _read(path: Path, config: PretrainedDecoderConfig) -> DecoderTokenizer:
             "again"
         ) from None
     return DecoderTokenizer(content, int((config.architecture or {}).get("vocab_size", 0)))
+
+
+EMBEDDING = "decoder.embed_tokens.weight"
+"""Name of the embedding in a model folder; its rows are the tokens."""
+
+
+def with_vocabulary(
+    config: ModelFolderConfig, stored: dict[str, Tensor], found: Pruned
+) -> tuple[ModelFolderConfig, dict[str, Tensor]]:
+    """Give a model with a pretrained decoder a smaller vocabulary.
+
+    Args:
+        config: of the model folder.
+        stored: what is stored of `EMBEDDING`.
+        found: the vocabulary.
+
+    Returns:
+        The new config, and the kept rows.
+
+    Raises:
+        ModelError: the vocabulary lacks a language of the model.
+    """
+    decoder = config.model.pretrained_decoder
+    assert decoder is not None
+    for language in config.languages:
+        found.tokenizer.prompt(language)
+    rows = torch.tensor(found.kept)
+    sizes = {
+        key: value
+        for key, value in (decoder.architecture or {}).items()
+        if not key.endswith("token_id")  # of the old vocabulary
+    }
+    sizes["vocab_size"] = len(found.kept)
+    changed = decoder.model_copy(update={"architecture": sizes})
+    model = config.model.model_copy(update={"decoder": changed})
+    return config.model_copy(update={"model": model}), {
+        name: tensor.index_select(0, rows).contiguous() for name, tensor in stored.items()
+    }

@@ -23,7 +23,7 @@ OTHER_CODES = {"cmn": "zh", "fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 """Language codes that Whisper writes differently."""
 
 _START, _END = "<|startoftranscript|>", "<|endoftext|>"
-_TASK = ("<|transcribe|>", "<|notimestamps|>")
+_TRANSCRIBE, _NO_TIMES = "<|transcribe|>", "<|notimestamps|>"
 _BROKEN = "\ufffd"
 _LONGEST_CHARACTER = 4
 """Bytes of a character in UTF-8, and so its most tokens."""
@@ -34,6 +34,9 @@ _SYMBOLS = [
     *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))"),
     *("(((", ")))", "[[", "]]", "{{", "}}", "♪♪", "♪♪♪"),
 ]
+_SPACE = "\u0120"
+"""A space, as byte-level BPE writes it."""
+
 _NOTES = "♩♪♫♬♭♮♯"
 _BEGINNINGS = (" -", " '")
 
@@ -68,7 +71,7 @@ class DecoderTokenizer:
         self.vocab_size = vocab_size
         self.end = self._symbol(_END)
         self.start = self._symbol(_START)
-        self._task = tuple(self._symbol(name) for name in _TASK)
+        self._task = tuple(self._symbol(name) for name in self.symbols(())[2:])
 
     def content(self) -> bytes:
         """Serialise the tokenizer."""
@@ -114,13 +117,21 @@ class DecoderTokenizer:
             ModelError: the decoder does not know the language.
         """
         if not self.names_languages:
-            return (self.start, self._task[-1])
+            return (self.start, *self._task)
         return (self.start, self.language_token(language), *self._task)
 
     @property
     def names_languages(self) -> bool:
-        """False for the Whispers for English only, which have no symbols of languages."""
-        return self.vocab_size != ENGLISH_ONLY_SIZE
+        """False for the Whispers for English only, whose prompt has neither language nor task."""
+        has_task = self._tokenizer.token_to_id(_TRANSCRIBE) is not None
+        return has_task and self.vocab_size != ENGLISH_ONLY_SIZE
+
+    def symbols(self, languages: Sequence[str]) -> tuple[str, ...]:
+        """Return the symbols of the prompts for some languages (BCP 47), and the end."""
+        if not self.names_languages:
+            return (_END, _START, _NO_TIMES)
+        named = dict.fromkeys(f"<|{language_code(one)}|>" for one in languages)
+        return (_END, _START, *named, _TRANSCRIBE, _NO_TIMES)
 
     def language_token(self, language: str) -> int:
         """Return the symbol of a language (BCP 47), the first token that the decoder writes.
@@ -154,8 +165,8 @@ class DecoderTokenizer:
                 found.add(ids[0])
         for text in (f"{gap}{one}" for one in _NOTES for gap in ("", " ")):
             first = self._tokenizer.encode(text, add_special_tokens=False).ids[0]
-            if self._tokenizer.decode([first]).strip():
-                found.add(first)
+            if len(self._tokenizer.id_to_token(first).lstrip(_SPACE)) > 1:
+                found.add(first)  # else it begins other characters, too
         return found
 
     def _symbol(self, name: str) -> int:
