@@ -159,6 +159,13 @@ def test_quantised_rows_stay_as_they_are(whole: Path, small: Path, tmp_path: Pat
             assert torch.equal(one.get_tensor(name), two.get_tensor(name))
 
 
+def test_memory_is_never_quantised(whole: Path, tmp_path: Path) -> None:
+    """Its adapter is nearly the identity, whose rows have one large value."""
+    folder = quantised(whole, tmp_path / "all", "--every-weight")
+    scales = {name.split(".")[0] for name in names_in(folder) if name.endswith(SCALE_SUFFIX)}
+    assert {"decoder", "encoder1", "head"} <= scales and "decoder_memory" not in scales
+
+
 def test_it_is_a_source_for_training(small: Path) -> None:
     own = load_model_folder_config(small / CONFIG_FILE).model.pretrained_decoder
     assert own is not None

@@ -16,7 +16,8 @@ def quantise(
     every_weight: bool = typer.Option(
         False,
         "--every-weight",
-        help="Quantise all matrices, not only those of the pretrained encoder and decoder.",
+        help="Quantise all matrices, not only those of the pretrained encoder and decoder; what "
+        "makes the decoder's memory is left out.",
     ),
     decoder_languages: str | None = typer.Option(
         None,
@@ -45,7 +46,7 @@ def quantise(
     folder = find_model(model)
     stored = load_model_folder(folder)  # refuses a damaged model
     network, tokenizer = stored.network, stored.decoder_tokenizer
-    parts = ("pretrained.", "decoder.", "decoder_memory.") if tokenizer else ("pretrained.",)
+    parts = ("pretrained.", "decoder.") if tokenizer else ("pretrained.",)
     names = {
         name for name, _ in network.named_parameters() if every_weight or name.startswith(parts)
     }

@@ -90,7 +90,8 @@ class Storage:
     """How the weights of a model folder are stored."""
 
     quantised: Collection[str] = ()
-    """Weights stored as 8-bit integers; other trained weights are stored as float16."""
+    """Weights stored as 8-bit integers, but for the memory of a pretrained decoder; other trained
+    weights are stored as float16."""
     base: str | Path | None = None
     """Model, by name or folder, whose equal weights are not stored again."""
     standalone: bool = False
@@ -142,7 +143,7 @@ def save_model_folder(
             named = describe_base(storage.base, folder)
             config = config.model_copy(update={"base": named})
     trained = {name for name, _ in network.named_parameters()}
-    stored = with_quantised(_narrowed(weights, trained), storage.quantised) | taken
+    stored = with_quantised(_narrowed(weights, trained), _without_memory(storage.quantised)) | taken
     files = {tokenizer.file_name: tokenizer.content(), CARD_FILE: readme.encode()}
     if decoder_tokenizer is not None and not _is_lent(decoder_tokenizer, config, storage):
         files[DECODER_TOKENIZER_FILE] = decoder_tokenizer.content()
@@ -286,7 +287,8 @@ def quantise_model_folder(
 ) -> None:
     """Copy a model folder with the weights of these names as 8-bit integers.
 
-    Weights that are in a base model stay there, and those that are quantised stay as they are.
+    Weights that are in a base model stay there, and those that are quantised stay as they are. What
+    makes the memory of a pretrained decoder is never quantised.
 
     Args:
         source: folder of the model.
@@ -311,7 +313,7 @@ def quantise_model_folder(
         source,
         folder,
         config.model_copy(update={"base": base}),
-        (with_quantised(stored, names), in_base),
+        (with_quantised(stored, _without_memory(names)), in_base),
         None if vocabulary is None else vocabulary.tokenizer,
     )
 
@@ -346,6 +348,15 @@ def store_decoding(folder: Path, decoding: DecodingConfig, language_model: Path 
 
 def _described(config: ModelFolderConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _without_memory(names: Collection[str]) -> list[str]:
+    """Names of weights without those that make a pretrained decoder's memory.
+
+    The adapter is close to the identity: in steps of a row's largest value, its 1, the others are
+    mostly 0, and the decoder writes other texts.
+    """
+    return [name for name in names if not name.startswith("decoder_memory.")]
 
 
 def _narrowed(weights: dict[str, Tensor], trained: Collection[str]) -> dict[str, Tensor]:
