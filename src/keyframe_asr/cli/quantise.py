@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from keyframe_asr.cli.options import Model
 from keyframe_asr.errors import ModelError
+
+if TYPE_CHECKING:
+    from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
+    from keyframe_asr.text.decoder_vocabulary import Pruned
 
 
 def quantise(
@@ -40,8 +45,6 @@ def quantise(
         load_model_folder,
         quantise_model_folder,
     )
-    from keyframe_asr.io.text_file import read_text
-    from keyframe_asr.text.decoder_vocabulary import pruned
 
     folder = find_model(model)
     stored = load_model_folder(folder)  # refuses a damaged model
@@ -57,19 +60,26 @@ def quantise(
         )
     vocabulary = None
     if decoder_languages is not None or decoder_words is not None:
-        if tokenizer is None:
-            raise ModelError(
-                f"{folder}: has no pretrained decoder, whose tokens could be left out; leave out "
-                "--decoder-languages and --decoder-words"
-            )
-        if decoder_languages is None:
-            raise typer.BadParameter(
-                "give the languages, too, such as en", param_hint="--decoder-languages"
-            )
-        languages = [one.strip() for one in decoder_languages.split(",")]
-        advice = "give a text file with words"
-        words = read_text(decoder_words, advice).split() if decoder_words else ()
-        vocabulary = pruned(tokenizer, languages, words)
+        vocabulary = _vocabulary(folder, tokenizer, decoder_languages, decoder_words)
     quantise_model_folder(folder, out, names, vocabulary)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
     print(f"{out}: weights are {after:.1f} MB, before {before:.1f} MB")
+
+
+def _vocabulary(
+    folder: Path, tokenizer: DecoderTokenizer | None, languages: str | None, words: Path | None
+) -> Pruned:
+    from keyframe_asr.io.text_file import read_text
+    from keyframe_asr.text.decoder_vocabulary import pruned
+
+    if tokenizer is None:
+        raise ModelError(
+            f"{folder}: has no pretrained decoder, whose tokens could be left out; leave out "
+            "--decoder-languages and --decoder-words"
+        )
+    if languages is None:
+        raise typer.BadParameter(
+            "give the languages, too, such as en", param_hint="--decoder-languages"
+        )
+    listed = () if words is None else read_text(words, "give a text file with words").split()
+    return pruned(tokenizer, [one.strip() for one in languages.split(",")], listed)
