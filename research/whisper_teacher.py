@@ -32,7 +32,9 @@ from torch import Tensor
 
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
-from keyframe_asr.text.scripts import is_han, is_unspaced, mixed_text, mixed_words
+from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
+from keyframe_asr.text.decoder_vocabulary import with_lost_merges
+from keyframe_asr.text.scripts import is_han, mixed_text, mixed_words
 
 WINDOW_SECONDS = 28.0
 PAUSE_SECONDS = 0.6
@@ -137,18 +139,15 @@ class Teacher:
     """A whole Whisper of `transformers`."""
 
     def __init__(self, folder: Path, language: str) -> None:
-        from transformers import (
-            WhisperFeatureExtractor,
-            WhisperForConditionalGeneration,
-            WhisperTokenizerFast,
-        )
+        from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
         self.model: Any = WhisperForConditionalGeneration.from_pretrained(folder).eval()
         self.features: Any = WhisperFeatureExtractor.from_pretrained(folder)
-        self.tokenizer: Any = WhisperTokenizerFast.from_pretrained(folder)
+        content = (folder / "tokenizer.json").read_bytes()
+        size = self.model.config.vocab_size
+        self.tokenizer = DecoderTokenizer(with_lost_merges(content), size)
         self.language = language
-        names = ("<|startoftranscript|>", f"<|{language}|>", "<|transcribe|>", "<|notimestamps|>")
-        self.prompt = [int(self.tokenizer.convert_tokens_to_ids(name)) for name in names]
+        self.prompt = self.tokenizer.prompt(language)
 
     @torch.inference_mode()
     def read(self, group: Sequence[Window]) -> Iterator[tuple[Cut, str, Tensor, Tensor]]:
@@ -161,7 +160,7 @@ class Teacher:
             encoder_outputs=heard, language=self.language, task="transcribe", max_new_tokens=200
         )
         for row, window in enumerate(group):
-            hypothesis = self.tokenizer.decode(written[row], skip_special_tokens=True)
+            hypothesis = self.tokenizer.decode(written[row].tolist())
             texts = display_texts([text(cut) for cut in window.cuts], hypothesis)
             memory = heard.last_hidden_state[row : row + 1]
             yield from self._targets(window, texts, memory)
@@ -169,10 +168,7 @@ class Teacher:
     def _targets(
         self, window: Window, texts: list[str], memory: Tensor
     ) -> Iterator[tuple[Cut, str, Tensor, Tensor]]:
-        spelled = [
-            self.tokenizer.encode(one if is_unspaced(one) else f" {one}", add_special_tokens=False)
-            for one in texts
-        ]
+        spelled = [self.tokenizer.encode(one) for one in texts]
         tokens = [*self.prompt, *(token for one in spelled for token in one)]
         hidden = self.model.model.decoder(
             torch.tensor([tokens]), encoder_hidden_states=memory
@@ -182,7 +178,7 @@ class Teacher:
             logits = self.model.proj_out(hidden[place : place + len(own)])
             most = logits.softmax(dim=-1).topk(KEPT, dim=-1)
             place += len(own)
-            end = torch.full((1, KEPT), int(self.tokenizer.eos_token_id))
+            end = torch.full((1, KEPT), self.tokenizer.end)
             nothing = torch.zeros(1, KEPT)
             yield (
                 cut,
