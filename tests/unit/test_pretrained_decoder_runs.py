@@ -140,6 +140,21 @@ def test_decoder_writes_a_text_with_times(model: Path) -> None:
             assert " ".join(shown.split()) == one.text
 
 
+def test_a_model_lists_the_languages_it_was_trained_on(source: Path, tmp_path: Path) -> None:
+    corpus = small_corpus(tmp_path)
+    head, *rows = corpus.read_text().splitlines()
+    spoken = ["Chinese", *["zh", "en", "zh"] * len(rows)]
+    named = [f"{row}\t{one}" for row, one in zip(rows, spoken, strict=False)]
+    corpus.write_text("\n".join([f"{head}\tlanguage", *named]))
+    for chosen, languages in ((None, ["en", "zh"]), ("zh", [])):
+        one = copy.deepcopy(STAGES[1]) | {"epochs": 1}
+        folder = tmp_path / f"run-{chosen}"
+        train(recipe_of(corpus, source, [one], language=chosen), folder, quiet=True)
+        decoder = load_model_folder(folder / "decoder" / "model").config.model.pretrained_decoder
+        assert decoder is not None
+        assert decoder.languages == languages
+
+
 def test_batches_are_decoded_as_alone(model: Path) -> None:
     recognizer = hearing(model)
     sounds = [tones("ABCDEF"), tones("F", 3), tones("CAB", 5)]

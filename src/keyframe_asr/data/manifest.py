@@ -142,6 +142,12 @@ def text(cut: Cut) -> str:
     return cut.supervisions[0].text or ""
 
 
+def in_language(cut: MonoCut, language: str) -> MonoCut:
+    """Return the cut with the language of its supervision; "" if that is unknown."""
+    said = fastcopy(cut.supervisions[0], language=language or None)
+    return fastcopy(cut, supervisions=[said])
+
+
 def keep_written(cut: Cut) -> Cut:
     """Return the cut, whose text stays known as it is written when it is normalised later."""
     said = cut.supervisions[0]

@@ -26,7 +26,14 @@ from keyframe_asr.data.corpora.listed_source import Entry, ListedSource
 from keyframe_asr.data.corpora.listing import SPLITS, Split
 from keyframe_asr.data.corpora.tables import SPLIT_NAMES
 from keyframe_asr.data.feature_store import DURATION_TOLERANCE
-from keyframe_asr.data.manifest import audio_path, check_unique, is_part, left_out, make_cut
+from keyframe_asr.data.manifest import (
+    audio_path,
+    check_unique,
+    in_language,
+    is_part,
+    left_out,
+    make_cut,
+)
 from keyframe_asr.data.recording_lengths import read_lengths
 from keyframe_asr.data.source_listing import Part, parts_of
 from keyframe_asr.errors import AudioError, ManifestError
@@ -201,4 +208,5 @@ def _stated(entry: Entry) -> Cut:
     samples = round((entry.seconds or 0.0) * SAMPLE_RATE)
     # the table does not say how many there are
     place = None if one.channel is None else (one.channel, max(2, one.channel + 1))
-    return make_cut(one.id, one.speaker, one.text, one.audio, samples, channel=place)
+    cut = make_cut(one.id, one.speaker, one.text, one.audio, samples, channel=place)
+    return in_language(cut, one.language)

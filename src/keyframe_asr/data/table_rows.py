@@ -41,6 +41,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "start": ("offset", "start_time"),
     "split": ("subset", "partition"),
     "channel": (),
+    "language": ("lang", "locale"),
 }
 """Usual names of the columns, and other names by which they are recognised."""
 

@@ -147,6 +147,13 @@ class DecoderTokenizer:
             )
         return int(token)
 
+    def knows(self, language: str) -> bool:
+        """Return whether the decoder has a symbol for a language (BCP 47)."""
+        try:
+            return len(self.prompt(language)) > 0
+        except ModelError:
+            return False
+
     @cached_property
     def suppressed(self) -> tuple[int, ...]:
         """Ids that are never part of a text: symbols but the end, timestamps, annotations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from lhotse.cut import Cut
 
 from keyframe_asr.config.calibration import Confidences
-from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.config.model import ModelConfig, ModelFolderConfig
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import text
@@ -27,6 +28,7 @@ from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.training.checkpoint import averaged_weights, load_weights
 from keyframe_asr.training.epoch_data import DataSource
 from keyframe_asr.training.objective import apply_stage
+from keyframe_asr.training.run_data import RunData
 
 MIN_TOKENS = 30
 """Fewest tokens with known times needed to measure the emission delay."""
@@ -65,11 +67,25 @@ def save_stage_model(
         emission_delay_seconds=measure_emission_delay(*measured),
         confidences=measure_confidences(*measured),
         features=recipe.features,
-        model=recipe.model,
+        model=_with_languages(recipe, source.data),
     )
     card = render_card(_card(recipe, stage, folder))
     own = source.data.decoder_tokenizer
     save_model_folder(model_folder(folder), network, tokenizer, config, card, decoder_tokenizer=own)
+
+
+def _with_languages(recipe: Recipe, data: RunData) -> ModelConfig:
+    """The model; a pretrained decoder that chooses no language gets those of the training cuts."""
+    decoder, tokenizer = recipe.model.pretrained_decoder, data.decoder_tokenizer
+    if decoder is None or tokenizer is None or decoder.language or decoder.languages:
+        return recipe.model
+    named = Counter(cut.supervisions[0].language for cuts in data.train for cut in cuts)
+    known = [one for one, _ in named.most_common() if one and tokenizer.knows(one)]
+    several = list(dict.fromkeys([recipe.language, *known]))
+    languages = several if len(several) > 1 else []
+    return recipe.model.model_copy(
+        update={"decoder": decoder.model_copy(update={"languages": languages})}
+    )
 
 
 def model_folder(folder: Path) -> Path:

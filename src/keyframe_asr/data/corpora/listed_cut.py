@@ -6,7 +6,7 @@ from lhotse.cut import MonoCut
 
 from keyframe_asr.audio.reading import AudioLength
 from keyframe_asr.data.corpora.listing import ListedUtterance
-from keyframe_asr.data.manifest import make_cut
+from keyframe_asr.data.manifest import in_language, make_cut
 
 OVERHANG = 0.5
 """Seconds by which a segment may exceed its recording: the times of segments are rounded."""
@@ -34,7 +34,7 @@ def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
     if channel is not None and channel >= length.channels:
         return f"{utterance.audio}: has {length.channels} channels, not channel {channel}, from 0"
     whole = utterance.start == 0 and utterance.end is None
-    return make_cut(
+    cut = make_cut(
         utterance.id,
         utterance.speaker,
         utterance.text,
@@ -44,3 +44,4 @@ def cut_of(utterance: ListedUtterance, length: AudioLength) -> MonoCut | str:
         None if whole else (first, last),
         (channel, length.channels) if channel is not None and length.channels > 1 else None,
     )
+    return in_language(cut, utterance.language)

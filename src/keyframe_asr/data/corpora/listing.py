@@ -40,6 +40,7 @@ class ListedUtterance:
         end: end in the recording, in seconds; None is the end of the recording.
         channel: channel of the recording, counted from 0; None is the mean of all.
         may_be_apart: the recording may also be this channel alone.
+        language: what is spoken, as the corpus names it; "" if it does not.
     """
 
     id: str
@@ -50,6 +51,7 @@ class ListedUtterance:
     end: float | None = None
     channel: int | None = None
     may_be_apart: bool = False
+    language: str = ""
 
 
 @dataclass(frozen=True)

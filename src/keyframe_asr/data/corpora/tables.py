@@ -196,6 +196,7 @@ def _utterance(cells: Mapping[str, str], line: int, table: Path) -> ListedUttera
         start or 0.0,
         end,
         named_channel(cells, where),
+        language=cells.get("language", "").strip(),
     )
 
 
@@ -249,4 +250,5 @@ def _utterance_of(cut: Cut) -> ListedUtterance:
         cut.start,
         end,
         channel=audio_channel(cut),
+        language=cut.supervisions[0].language or "",
     )
