@@ -176,7 +176,9 @@ def test_length_is_bounded_by_the_keyframes(model: Path) -> None:
     audio = recognizer.encode([tones("ABC")])
     found, _ = recognizer.hypotheses(audio, RecognitionOptions("attention", beam=1))
     (heard,), _ = recognizer.hypotheses(audio, "ctc")
-    text = recognizer.tokens_of(recognizer.text_of(heard), "attention")
+    search = recognizer.pretrained
+    assert search is not None
+    text = search.tokenizer.encode(recognizer.text_of(heard))
     bound = min(audio.keyframes[0] * TOKENS_PER_KEYFRAME, math.ceil(TOKENS_PER_HEARD * len(text)))
     longest = WHOLE_WHISPER["max_target_positions"] - 4
     assert len(found[0].tokens) == min(bound + FURTHER_TOKENS, longest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, random_model
+from fixtures.random_pretrained import random_pretrained
 from keyframe_asr.audio.synthetic_noise import (
     KINDS,
     LEVELS_DB,
@@ -27,6 +29,7 @@ from keyframe_asr.evaluation.speech_check_fit import (
     errors_with,
     fit_speech_check,
 )
+from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.inference.speech_check import (
     SpeechRegion,
@@ -37,6 +40,9 @@ from keyframe_asr.inference.speech_check import (
 )
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded
+from keyframe_asr.text.forms import normalise_text
+from keyframe_asr.text.tokenizer import BLANK
+from keyframe_asr.timing import encoder_frame_seconds
 
 NOTHING = SpeechCheckConfig(bias=-1e6, doubt=0.0, agreement=0.0, hesitation=0.0)
 EVERYTHING = SpeechCheckConfig(bias=1e6, doubt=0.0, agreement=0.0, hesitation=0.0)
@@ -83,9 +89,14 @@ def test_only_tokens_of_refused_regions_go() -> None:
     assert non_speech_frames(regions, check) == ((41, 100),)
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("keyframes", [True, False])
-def test_a_check_that_refuses_everything_leaves_no_text_in_any_mode(keyframes: bool) -> None:
+def test_a_check_that_refuses_everything_leaves_no_text_in_any_mode(
+    keyframes: bool, pretrained: bool
+) -> None:
     recognizer = Recognizer(random_model(keyframes), "cpu")
+    if pretrained:
+        recognizer = random_pretrained(keyframes)
     for mode in recognizer.modes:
         recognizer.speech_check = EVERYTHING
         assert recognizer.transcribe(noise(2.0), mode).text
@@ -94,6 +105,57 @@ def test_a_check_that_refuses_everything_leaves_no_text_in_any_mode(keyframes: b
         assert (found.text, found.tokens, found.duration) == ("", [], 2.0)
     if keyframes:
         assert len(recognizer.embed(noise(2.0)).times) == 0
+
+
+@pytest.mark.parametrize("mode", ["attention", "rescore"])
+def test_the_text_of_refused_regions_goes_from_what_a_pretrained_decoder_writes(
+    mode: DecodeMode,
+) -> None:
+    recognizer = random_pretrained()
+    recognizer.speech_check = EVERYTHING
+    options = RecognitionOptions(mode, decoder_weight=1.0)
+    whole = recognizer.transcribe(noise(2.0), options)
+    encoded = recognizer.encode([noise(2.0)])
+    limit = whole.tokens[-1].start
+    first = round(limit / encoder_frame_seconds(recognizer.network.subsampling.factor))
+    audio = replace(encoded, non_speech=(((first, encoded.frames[0]),),))
+    (found,) = recognizer.decode(audio, options)
+    kept = [token for token in whole.tokens if token.start < limit]
+    assert 0 < len(kept) < len(whole.tokens)
+    assert [token.text for token in found.tokens] == [token.text for token in kept]
+    assert found.normal_text == normalise_text(found.text, recognizer.config.text_form)
+
+
+@pytest.mark.parametrize("mode", ["attention", "rescore"])
+def test_a_pretrained_decoder_is_not_run_where_ctc_hears_nothing(mode: DecodeMode) -> None:
+    recognizer = random_pretrained()
+    steps: list[int] = []
+    decoder = recognizer.network.pretrained_decoder
+    assert decoder is not None
+    decoder.layers[0].register_forward_hook(lambda *_: steps.append(1))
+    assert recognizer.transcribe(noise(2.0), mode).text and steps
+    for quiet in (np.zeros(2 * RATE, dtype=np.float32), np.zeros(0, dtype=np.float32)):
+        steps.clear()
+        assert recognizer.transcribe(quiet, mode).text == "" and not steps
+    with torch.no_grad():
+        recognizer.network.inter_ctc.bias[BLANK] = 1e4
+    assert recognizer.transcribe(noise(2.0), mode).text == "" and not steps
+    together = recognizer.recognise([noise(1.0), noise(2.0)], mode)
+    assert [one.text for one in together] == ["", ""] and not steps
+
+
+@pytest.mark.parametrize("mode", ["attention", "rescore"])
+def test_mere_punctuation_is_no_text(mode: DecodeMode) -> None:
+    recognizer = random_pretrained()
+    search = recognizer.pretrained
+    assert search is not None
+    (mark,) = set(search.tokenizer.encode("x!")) - set(search.tokenizer.encode("x"))
+    never = set(range(search.tokenizer.vocab_size)) - {mark, search.tokenizer.end}
+    search.symbols = replace(search.symbols, never=tuple(never))
+    found = recognizer.transcribe(noise(2.0), RecognitionOptions(mode, beam=1, decoder_weight=1.0))
+    assert found.text.strip("!") == found.text
+    if mode == "attention":
+        assert (found.text, found.words, found.language) == ("", [], None)
 
 
 def test_a_recording_is_judged_alike_alone_and_in_a_batch() -> None:

@@ -169,13 +169,15 @@ class Calibrator:
     def _add_batch(self, batch: Sequence[ReadCut], halves: Sequence[int]) -> None:
         normalise = normaliser(self.recognizer.config.text_form)
         texts = [normalise(text(cut.cut)) for cut in batch]
-        targets = [tuple(self.recognizer.tokenizer.encode(reference)) for reference in texts]
         encoded = self.recognizer.encode([cut.samples for cut in batch])
         for mode in self.modes:
             found = self._decoded(encoded, mode)
+            targets = [
+                self.recognizer.target_of(reference, hypothesis)
+                for reference, (hypothesis, _) in zip(texts, found, strict=True)
+            ]
             for row, (hypothesis, _) in enumerate(found):
-                target = self.recognizer.tokens_of(texts[row], mode)
-                right = right_units(target, hypothesis.tokens)
+                right = right_units(targets[row], hypothesis.tokens)
                 self._tokens[mode].add(hypothesis.confidences, right, halves[row])
                 joined = self._joined(hypothesis)
                 spoken = words_of_form(texts[row], self.recognizer.config.text_form)

@@ -184,8 +184,11 @@ class Measurement:
         """Texts of a batch in a mode, in the form of the model."""
         recognizer = self.recognizer
         normalise = normaliser(self._form)
-        targets = [tuple(recognizer.tokens_of(reference, mode)) for reference in references]
         decoded = list(zip(*recognizer.hypotheses(encoded, mode), strict=True))
+        targets = [
+            recognizer.target_of(reference, hypothesis)
+            for reference, (hypothesis, _) in zip(references, decoded, strict=True)
+        ]
         rows = self.confidences.setdefault(mode, [])
         for (hypothesis, _), target in zip(decoded, targets, strict=True):
             right = right_units(target, hypothesis.tokens)

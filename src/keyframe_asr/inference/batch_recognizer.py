@@ -26,6 +26,7 @@ from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import segments_of, timed_tokens
 from keyframe_asr.errors import AudioError, ModelError
 from keyframe_asr.inference.decoder_search import DecoderSearch
+from keyframe_asr.inference.display_spelling import displayed_as
 from keyframe_asr.inference.modes import available_modes, check_mode, decode
 from keyframe_asr.inference.normal_texts import with_normal_texts
 from keyframe_asr.inference.options import (
@@ -253,7 +254,7 @@ class BatchRecognizer:
             words=[word for segment in segments for word in segment.words],
             segments=segments,
             alternatives=self._alternatives(found),
-            language=found.language,
+            language=found.language if text else None,
         )
         form = self.config.text_form
         return with_normal_texts(transcript, form) if found.of_decoder else transcript
@@ -282,11 +283,15 @@ class BatchRecognizer:
             return self.pretrained.tokenizer.decode(hypothesis.tokens)
         return self.tokenizer.decode(hypothesis.tokens)
 
-    def tokens_of(self, text: str, mode: DecodeMode) -> list[int]:
-        """Return the tokens in which a mode writes a text."""
-        if mode in ("attention", "rescore") and self.pretrained is not None:
-            return self.pretrained.tokenizer.encode(text)
-        return self.tokenizer.encode(text)
+    def target_of(self, text: str, found: Hypothesis) -> tuple[int, ...]:
+        """Return the tokens of a text in the model's form, to be compared with a hypothesis.
+
+        What a pretrained decoder displays is compared as it spells it.
+        """
+        if not found.of_decoder or self.pretrained is None:
+            return tuple(self.tokenizer.encode(text))
+        spelled = displayed_as(text, self.text_of(found), self.config.text_form)
+        return tuple(self.pretrained.tokenizer.encode(spelled))
 
     def piece(self, token: int) -> str:
         """Return the display form of a token id."""

@@ -175,7 +175,7 @@ class DecoderSearch:
     def placed(
         self, found: Hypothesis, heard: Hypothesis, bounds: tuple[int, int], language: str
     ) -> Hypothesis:
-        """Add the positions of a text in the decoder's tokens.
+        """Add the positions of a text in the decoder's tokens; mere punctuation is no text.
 
         Args:
             found: the text, and its alternatives.
@@ -188,6 +188,8 @@ class DecoderSearch:
             for token, frame in zip(heard.tokens, heard.positions, strict=True)
             if token != UNKNOWN
         ]
+        if not any(map(str.isalnum, self.tokenizer.decode(found.tokens))):
+            found = replace(found, tokens=(), confidences=())
         positions = positions_by_text(self.tokenizer.pieces(found.tokens), timed, bounds)
         others = tuple(self.placed(one, heard, bounds, language) for one in found.alternatives)
         return replace(
