@@ -251,3 +251,15 @@ def test_times_of_words_are_compared_in_the_normal_form() -> None:
 )
 def test_spelling(text: str, example: str, form: str, wanted: str) -> None:
     assert displayed_as(text, example, TEXT_FORMS[form]) == wanted  # type: ignore[index]
+
+
+def test_hot_words_choose_among_displayed_texts(recognizer: Recognizer, tmp_path: Path) -> None:
+    plain = [one.normal_text for one in recognizer.recognise(SOUNDS, "rescore")]
+    file = tmp_path / "hot.txt"
+    file.write_text("CA\n", encoding="utf-8")
+    options = RecognitionOptions("rescore", hotwords=file, hotword_weight=20.0)
+    found = recognizer.recognise(SOUNDS, options)
+    assert not any("CA" in one for one in plain)
+    assert sum("CA" in one.normal_text for one in found) > 1
+    for one in found:
+        assert one.normal_text == normalise_text(one.text, recognizer.config.text_form)
