@@ -33,7 +33,7 @@ class Transcript:
         alternatives: the n-best texts, best first, if more than one was requested.
         normal: the text in the model's text form; None where `text` is.
         language: tag of the language that a pretrained decoder heard, or was told; that of most
-            speech if it changes. None without such a decoder, or without text.
+            speech if it changes. None where such a decoder was not run.
     """
 
     text: str

@@ -155,7 +155,7 @@ def test_mere_punctuation_is_no_text(mode: DecodeMode) -> None:
     found = recognizer.transcribe(noise(2.0), RecognitionOptions(mode, beam=1, decoder_weight=1.0))
     assert found.text.strip("!") == found.text
     if mode == "attention":
-        assert (found.text, found.words, found.language) == ("", [], None)
+        assert (found.text, found.words) == ("", [])
 
 
 def test_a_recording_is_judged_alike_alone_and_in_a_batch() -> None:

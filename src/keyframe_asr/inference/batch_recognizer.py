@@ -254,7 +254,7 @@ class BatchRecognizer:
             words=[word for segment in segments for word in segment.words],
             segments=segments,
             alternatives=self._alternatives(found),
-            language=found.language if text else None,
+            language=found.language,
         )
         form = self.config.text_form
         return with_normal_texts(transcript, form) if found.of_decoder else transcript
