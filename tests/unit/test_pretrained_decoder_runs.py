@@ -40,7 +40,7 @@ from keyframe_asr.io.model_folder import (
 )
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE
 from keyframe_asr.text.tokenizer import BLANK
-from keyframe_asr.training.objective import DECODER_PARTS, StageObjective
+from keyframe_asr.training.objective import DECODER_PARTS, LANGUAGE_WEIGHT, StageObjective
 from keyframe_asr.training.optimiser import optimiser, peak_of
 from keyframe_asr.training.run import train
 from keyframe_asr.training.validation import validate
@@ -173,6 +173,7 @@ def test_length_is_bounded_by_the_keyframes(model: Path) -> None:
         pretrained.layer_norm.weight.zero_()
         pretrained.layer_norm.bias.fill_(1.0)
         pretrained.embed_tokens.weight[256] = -1e3
+        pretrained.embed_tokens.weight[65] = 1e3  # a letter: punctuation alone would be no text
     audio = recognizer.encode([tones("ABC")])
     found, _ = recognizer.hypotheses(audio, RecognitionOptions("attention", beam=1))
     (heard,), _ = recognizer.hypotheses(audio, "ctc")
@@ -311,6 +312,16 @@ def test_loss_is_the_decoders_own_surprise(corpus: Path, source: Path) -> None:
         chosen = [log_probs[1 + place, token] for place, token in enumerate(text)]
         expected.append(-sum(map(float, chosen)) / len(text))
     assert math.isclose(float(total), sum(expected) / 2, rel_tol=1e-4)
+    heard = tokens.clone()
+    heard[1, 1, 0] = 258
+    with_language, _, _ = objective(
+        features, lengths, own, torch.ones(2).long(), decoder_tokens=heard
+    )
+    surprise = -decoder(torch.tensor([[257]]), torch.tensor([1]), vectors[1:], sizes[1:])[
+        0, 0
+    ].log_softmax(-1)[258]
+    rise = LANGUAGE_WEIGHT * float(surprise) / 2
+    assert math.isclose(float(with_language - total), rise, rel_tol=1e-3)
 
 
 @torch.inference_mode()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from lhotse import CutSet
+from lhotse import CutSet, MonoCut
 from lhotse.cut import Cut
 from safetensors.torch import save_file
 
 from fixtures.errors import refused
 from fixtures.tiny_pretrained import write_whole_whisper
-from keyframe_asr.data.decoder_targets import IGNORED, DecoderTargets
-from keyframe_asr.data.manifest import keep_written, load_manifest, written_text
+from keyframe_asr.data.decoder_targets import IGNORED, DecoderTargets, text_begins
+from keyframe_asr.data.manifest import in_language, keep_written, load_manifest, written_text
 from keyframe_asr.data.soft_targets import SoftTargets
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
@@ -58,6 +59,18 @@ def test_capitals_alone_say_nothing_of_case(
     assert written["a"] == tokenizer.encode("Abc.")
     assert written["b"] == tokenizer.encode("abc")
     assert written["c"] == []
+
+
+def test_the_language_is_a_target_where_the_cut_names_it(
+    cuts: dict[str, Cut], tokenizer: DecoderTokenizer
+) -> None:
+    targets = DecoderTargets(tokenizer, "en", 40)
+    named = DecoderTargets(tokenizer, "en", 40, always=True)
+    chinese = in_language(cast(MonoCut, cuts["a"]), "zh")
+    other = in_language(cast(MonoCut, cuts["a"]), "Chinese")
+    first = [int(one[1, 0]) for one in (targets(chinese), targets(other), named(chinese))]
+    assert first == [tokenizer.language_token("zh"), IGNORED, IGNORED]
+    assert text_begins(targets.batch([chinese, other])[:, 1]) == len(tokenizer.prompt("zh")) - 1
 
 
 def test_steps_after_the_prompt_get_their_distribution(

@@ -120,7 +120,9 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         written = None if self._targets is None else self._targets.batch(list(cuts))
         soft = None
         if written is not None and self._soft_targets is not None:
-            soft = self._soft_targets.batch(list(cuts), written[:, 1], IGNORED)
+            steps = written[:, 1].clone()
+            steps[:, 0] = IGNORED  # the language has no teacher
+            soft = self._soft_targets.batch(list(cuts), steps, IGNORED)
         return Batch(
             tuple(cut.id for cut in cuts),
             pad_sequence(features, batch_first=True),

@@ -19,6 +19,11 @@ IGNORED = -1
 """Target of the tokens of the prompt, and of padding: none."""
 
 
+def text_begins(written: Tensor) -> int:
+    """Return the step of (B, N) targets at which the texts begin: after the language, at step 0."""
+    return 1 + int((written[:, 1:] != IGNORED).any(dim=0).int().argmax())
+
+
 class DecoderTargets:
     """Makes the tokens of cuts.
 
@@ -41,11 +46,15 @@ class DecoderTargets:
         self._longest = longest
 
     def __call__(self, cut: Cut) -> Tensor:
-        """Return (2, N): what the decoder reads, and what it should write after each of these."""
-        prompt = self._prompt_of(cut)
+        """Return (2, N): what the decoder reads, and what it should write after each of these.
+
+        The first target is the language, if the cut names one that the decoder knows, and then
+        those of the text follow after the prompt.
+        """
+        prompt, named = self._prompt_of(cut)
         whole = [*prompt, *self._tokenizer.encode(_cased(written_text(cut))), self._tokenizer.end]
         read, written = whole[:-1][: self._longest], whole[1:][: self._longest]
-        written[: len(prompt) - 1] = [IGNORED] * (len(prompt) - 1)
+        written[int(named) : len(prompt) - 1] = [IGNORED] * (len(prompt) - 1 - int(named))
         return torch.tensor([read, written])
 
     def batch(self, cuts: list[Cut]) -> Tensor:
@@ -54,14 +63,15 @@ class DecoderTargets:
         size = max(row.size(1) for row in rows)
         return torch.stack([pad(row, (0, size - row.size(1)), value=IGNORED) for row in rows])
 
-    def _prompt_of(self, cut: Cut) -> tuple[int, ...]:
+    def _prompt_of(self, cut: Cut) -> tuple[tuple[int, ...], bool]:
+        """The prompt, and whether the decoder should learn to hear its language."""
         language = cut.supervisions[0].language
         if self._always or not language:
-            return self._prompt
+            return self._prompt, False
         try:
-            return self._tokenizer.prompt(language)
+            return self._tokenizer.prompt(language), self._tokenizer.names_languages
         except ModelError:  # manifests also have names such as "Chinese"
-            return self._prompt
+            return self._prompt, False
 
 
 def _cased(text: str) -> str:

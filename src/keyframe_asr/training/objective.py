@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.recipe import StageConfig
-from keyframe_asr.data.decoder_targets import IGNORED
+from keyframe_asr.data.decoder_targets import IGNORED, text_begins
 from keyframe_asr.data.soft_targets import Distributions
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.losses.axe import axe_loss
@@ -21,6 +21,9 @@ from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
+
+LANGUAGE_WEIGHT = 0.2
+"""Weight of the language that a pretrained decoder should hear, against the tokens of its text."""
 
 DECODER_PARTS = ("decoder", "decoder_memory")
 """Parts of a network with a pretrained decoder that a stage may train alone."""
@@ -174,20 +177,37 @@ class StageObjective(nn.Module):
     def _pretrained_decoder_loss(
         self, encoded: Encoded, tokens: Tensor, soft_targets: Distributions | None
     ) -> Tensor:
-        """Loss of the tokens (B, 2, N) after the prompt, which is as long in all utterances."""
+        """Loss of the tokens (B, 2, N) after the prompt, which is as long in all utterances.
+
+        The loss of the language is added for utterances that name theirs.
+        """
         decoder = self.network.pretrained_decoder
         assert decoder is not None, "only its data have such tokens"
         read, written = tokens.unbind(dim=1)
-        known = written != IGNORED
-        lengths = known.sum(dim=1)
-        first = int(known.any(dim=0).int().argmax())
-        logits = decoder(read.clamp(min=0), lengths + first, *encoded.attended)[:, first:]
-        written, smoothing = written[:, first:], self.losses.label_smoothing
+        first = text_begins(written)
+        lengths = (written[:, first:] != IGNORED).sum(dim=1)
+        logits = decoder(read.clamp(min=0), lengths + first, *encoded.attended)
+        language = self._language_loss(logits[:, 0], written[:, 0])
+        logits, written, smoothing = (
+            logits[:, first:],
+            written[:, first:],
+            self.losses.label_smoothing,
+        )
         if soft_targets is None:
-            return label_smoothed_cross_entropy(logits, written, lengths, smoothing)
+            return language + label_smoothed_cross_entropy(logits, written, lengths, smoothing)
         likely, masses = (part[:, first:] for part in soft_targets)
         share = self.losses.distillation
-        return distilled_cross_entropy(logits, written, lengths, likely, masses, share, smoothing)
+        return language + distilled_cross_entropy(
+            logits, written, lengths, likely, masses, share, smoothing
+        )
+
+    @staticmethod
+    def _language_loss(logits: Tensor, languages: Tensor) -> Tensor:
+        """Mean over the batch, 0 for utterances without a language; (B, V) and (B,)."""
+        losses = nn.functional.cross_entropy(
+            logits.float(), languages, ignore_index=IGNORED, reduction="sum"
+        )
+        return LANGUAGE_WEIGHT * losses / len(languages)
 
 
 def trains_decoder_alone(network: KeyframeNetwork, stage: StageConfig) -> bool:

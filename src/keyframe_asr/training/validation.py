@@ -14,7 +14,7 @@ from kaldialign import edit_distance
 
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
-from keyframe_asr.data.decoder_targets import IGNORED
+from keyframe_asr.data.decoder_targets import IGNORED, text_begins
 from keyframe_asr.decoding.beam import BeamConfig, Symbols, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.errors import TrainingError
@@ -187,12 +187,13 @@ class _Sums:
         if decoder is None or batch.decoder_tokens is None:
             return
         targets = batch.decoder_tokens.tolist()
+        first = text_begins(batch.decoder_tokens[:, 1])
         rows: dict[tuple[int, ...], list[int]] = {}
-        for row, (read, written) in enumerate(targets):
-            first = next(place for place, token in enumerate(written) if token != IGNORED)
+        for row, (read, _) in enumerate(targets):
             rows.setdefault(tuple(read[: first + 1]), []).append(row)
         for prompt, places in rows.items():
-            texts = [[token for token in targets[row][1] if token != IGNORED] for row in places]
+            written = [targets[row][1][first:] for row in places]
+            texts = [[token for token in row if token != IGNORED] for row in written]
             chosen = encoded.rows(torch.tensor(places, device=encoded.memory.device))
             limits = TOKENS_PER_KEYFRAME * chosen.keyframes.lengths + FURTHER_TOKENS
             limits = limits.clamp(max=decoder.longest - len(prompt))
