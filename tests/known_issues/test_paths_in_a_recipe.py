@@ -20,7 +20,14 @@ from keyframe_asr.config.recipe_paths import PATH_KEYS
 from keyframe_asr.config.strict import models_in
 from keyframe_asr.training.run import train
 
-NO_PATHS = {"model.decoder.language", "name", "language", "stages.*.name", "stages.*.start_from"}
+NO_PATHS = {
+    "model.decoder.language",
+    "model.decoder.languages",
+    "name",
+    "language",
+    "stages.*.name",
+    "stages.*.start_from",
+}
 
 
 @pytest.fixture
