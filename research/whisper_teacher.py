@@ -15,7 +15,6 @@ has more to say there.
 from __future__ import annotations
 
 import argparse
-import csv
 import difflib
 import os
 import time
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
+from keyframe_asr.io.atomic_write import replacing, write_whole
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 from keyframe_asr.text.decoder_vocabulary import with_lost_merges
 from keyframe_asr.text.scripts import is_han, mixed_text, mixed_words
@@ -96,7 +96,7 @@ def display_texts(transcripts: Sequence[str], written: str) -> list[str]:
         transcripts: what is said in each recording.
         written: what the teacher wrote for all of them together.
     """
-    ours = [mixed_words(one) for one in transcripts]
+    ours = [[word for word in mixed_words(one) if _bare(word)] for one in transcripts]
     flat = [word for several in ours for word in several]
     theirs = _units(written)
     matcher = difflib.SequenceMatcher(
@@ -125,7 +125,7 @@ def _sentence(words: list[str]) -> str:
     bare = last.rstrip(SIGNS)
     end = last[len(bare) : len(bare) + 1]
     if is_han(bare[-1]) or any(is_han(one) for one in "".join(before)):
-        question = end in ("?", "？") if end else False
+        question = end in ("?", "？")
         return mixed_text([*(_wide(word) for word in before), bare + "？" * question])
     words = [*before, bare + (end if end and end in ENDS else ".")]
     return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
@@ -214,9 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = min(len(groups), first + given.batch)
         left = (time.monotonic() - started) / done * (len(groups) - done)
         print(f"{done} of {len(groups)} windows, {left:.0f} s left; {rows[-1][-2]}", flush=True)
-    with (given.out / "manifest.tsv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([COLUMNS, *rows])
-    save_file(targets, given.out / "soft_targets.safetensors")
+    write_whole(
+        given.out / "manifest.tsv", "".join("\t".join(row) + "\n" for row in [COLUMNS, *rows])
+    )
+    with replacing(given.out / "soft_targets.safetensors") as written:
+        save_file(targets, written)
     return 0
 
 

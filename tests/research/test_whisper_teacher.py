@@ -13,7 +13,7 @@ def test_words_stay_and_case_and_punctuation_are_the_teachers() -> None:
 
 def test_what_the_teacher_missed_is_written_plainly() -> None:
     assert display_texts(["I'M HERE", "YES"], "") == ["I'm here.", "Yes."]
-    assert display_texts([""], "Thank you.") == [""]
+    assert display_texts(["", "YES ,"], "Thank you.") == ["", "Yes."]
 
 
 def test_chinese_keeps_only_the_punctuation_inside() -> None:

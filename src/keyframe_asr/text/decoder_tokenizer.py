@@ -150,9 +150,10 @@ class DecoderTokenizer:
     def knows(self, language: str) -> bool:
         """Return whether the decoder has a symbol for a language (BCP 47)."""
         try:
-            return len(self.prompt(language)) > 0
+            self.prompt(language)
         except ModelError:
             return False
+        return True
 
     @cached_property
     def suppressed(self) -> tuple[int, ...]:

@@ -188,11 +188,8 @@ class StageObjective(nn.Module):
         lengths = (written[:, first:] != IGNORED).sum(dim=1)
         logits = decoder(read.clamp(min=0), lengths + first, *encoded.attended)
         language = self._language_loss(logits[:, 0], written[:, 0])
-        logits, written, smoothing = (
-            logits[:, first:],
-            written[:, first:],
-            self.losses.label_smoothing,
-        )
+        logits, written = logits[:, first:], written[:, first:]
+        smoothing = self.losses.label_smoothing
         if soft_targets is None:
             return language + label_smoothed_cross_entropy(logits, written, lengths, smoothing)
         likely, masses = (part[:, first:] for part in soft_targets)
