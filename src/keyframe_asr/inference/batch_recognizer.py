@@ -88,7 +88,7 @@ class BatchRecognizer:
     """
 
     def __init__(self, model: StoredModel, device: str | None = None) -> None:
-        self.device = _device(device)
+        self.device = usable_device(device)
         self.config = model.config
         self.tokenizer = model.tokenizer
         self.network = model.network.float().to(self.device).eval()
@@ -343,7 +343,7 @@ def batches_by_length(
     return batches
 
 
-def _device(name: str | None) -> torch.device:
+def usable_device(name: str | None) -> torch.device:
     """Return the device of this name, which can compute. Default: a GPU if there is one."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:

@@ -16,7 +16,12 @@ import torch
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.alignment import align
-from keyframe_asr.inference.batch_recognizer import AudioInput, BatchRecognizer, read_recording
+from keyframe_asr.inference.batch_recognizer import (
+    AudioInput,
+    BatchRecognizer,
+    read_recording,
+    usable_device,
+)
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
 from keyframe_asr.inference.options import RecognitionOptionsLike
@@ -37,7 +42,8 @@ def load(model: str | Path, device: str | None = None) -> Recognizer:
         ModelError: there is no such model, or it is incomplete or damaged or cannot be fetched.
         RecipeError: its `config.yaml` is not valid.
     """
-    return Recognizer(load_model_folder(find_model(model)), device)
+    on_cpu = usable_device(device).type == "cpu"
+    return Recognizer(load_model_folder(find_model(model), integers=on_cpu), device)
 
 
 @dataclass(frozen=True)

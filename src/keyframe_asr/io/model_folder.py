@@ -26,7 +26,6 @@ from keyframe_asr.io.base_model import (
     moved_base,
     read_own,
     read_stored,
-    read_weights,
     split_from_base,
     weight_files,
     write_stored,
@@ -46,7 +45,12 @@ from keyframe_asr.io.pretrained_decoder import (
     load_decoder_tokenizer,
     with_vocabulary,
 )
-from keyframe_asr.io.quantisation import stored_parts, with_quantised, without_quantised
+from keyframe_asr.io.quantisation import (
+    integer_weights,
+    stored_parts,
+    with_quantised,
+    without_quantised,
+)
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
 from keyframe_asr.text.decoder_vocabulary import Pruned
@@ -206,8 +210,11 @@ def _content(path: Path, folder: Path) -> bytes:
         ) from None
 
 
-def load_model_folder(folder: Path) -> StoredModel:
+def load_model_folder(folder: Path, *, integers: bool = False) -> StoredModel:
     """Load a model folder.
+
+    With `integers`, for recognition on the CPU, a pretrained decoder computes with the integers
+    that are stored, where this torch can. Such a network cannot be trained or saved.
 
     Raises:
         ModelError: a file or the base model is missing or damaged, or does not match the others.
@@ -231,7 +238,10 @@ def load_model_folder(folder: Path) -> StoredModel:
         )
     of_decoder = load_decoder_tokenizer(folder, config.model.pretrained_decoder)
     network = KeyframeNetwork(config.model, config.features.num_mel_bins, config.vocab_size)
-    network.load_state_dict(_checked_weights(folder / WEIGHTS_FILE, network))
+    stored = read_stored(folder / WEIGHTS_FILE)
+    _load_weights(folder / WEIGHTS_FILE, without_quantised(stored), network)
+    if integers:
+        network.use_integers(integer_weights(stored))
     network.keyframes_enabled = config.keyframes
     network.fusion_enabled = config.fusion
     language_model = None if own is None else folder / own
@@ -370,15 +380,14 @@ def _narrowed(weights: dict[str, Tensor], trained: Collection[str]) -> dict[str,
     return stored
 
 
-def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
-    """Load the weights as float32; check their names, shapes and values against the network."""
-    stored = read_weights(path)
+def _load_weights(path: Path, weights: dict[str, Tensor], network: KeyframeNetwork) -> None:
+    """Load weights as float32; check their names, shapes and values against the network."""
     expected = network.state_dict()
-    missing, unknown = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
+    missing, unknown = sorted(expected.keys() - weights), sorted(weights.keys() - expected)
     if missing or unknown:
         problem = f"lacks '{missing[0]}'" if missing else f"has the unknown '{unknown[0]}'"
         raise ModelError(f"{path}: {problem}; it does not match the {CONFIG_FILE} next to it")
-    for name, tensor in stored.items():
+    for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             raise ModelError(
                 f"{path}: '{name}' has the shape {tuple(tensor.shape)}, but {CONFIG_FILE} needs "
@@ -386,4 +395,4 @@ def _checked_weights(path: Path, network: KeyframeNetwork) -> dict[str, Tensor]:
             )
         if not tensor.isfinite().all():
             raise ModelError(f"{path}: '{name}' is not finite; copy the model again")
-    return {name: tensor.to(expected[name].dtype) for name, tensor in stored.items()}
+    network.load_state_dict({name: one.to(expected[name].dtype) for name, one in weights.items()})

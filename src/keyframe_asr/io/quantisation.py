@@ -54,3 +54,12 @@ def without_quantised(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 def stored_parts(stored: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Return what is stored of one weight: itself and, if it is quantised, its scales."""
     return {one: stored[one] for one in (name, name + SCALE_SUFFIX) if one in stored}
+
+
+def integer_weights(stored: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the matrices that are stored as integers, with their scales."""
+    return {
+        name: (weight, stored[name + SCALE_SUFFIX])
+        for name, weight in stored.items()
+        if name + SCALE_SUFFIX in stored and weight.dim() == 2
+    }

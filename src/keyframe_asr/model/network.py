@@ -8,6 +8,7 @@ modules of the Conformer layers, only on their output; optionally self-condition
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,7 @@ from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder_memory import DecoderMemory
 from keyframe_asr.model.fusion import FrameFusion
+from keyframe_asr.model.integer_linear import IntegerWeight, integers_supported
 from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.subsampling import (
@@ -197,6 +199,22 @@ class KeyframeNetwork(nn.Module):
             source = features[..., -self.pretrained.dim :]  # of its last layer
         attended = self.decoder_memory(source, lengths, keyframes)
         return replace(found, decoder_memory=attended)
+
+    def use_integers(self, weights: Mapping[str, IntegerWeight]) -> None:
+        """Let the pretrained decoder compute with integers, for recognition on the CPU.
+
+        Args:
+            weights: by name; those of other parts are not used, and none where this torch cannot
+                multiply integers.
+        """
+        prefix = "decoder."
+        of_decoder = {
+            name.removeprefix(prefix): weight
+            for name, weight in weights.items()
+            if name.startswith(prefix)
+        }
+        if of_decoder and self.pretrained_decoder is not None and integers_supported():
+            self.pretrained_decoder.use_integers(of_decoder)
 
     def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if features.size(1) == 0:  # convolutions need at least one frame

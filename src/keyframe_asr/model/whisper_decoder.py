@@ -6,7 +6,7 @@ the names of `transformers`. Deviation from the original: the memory has any len
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,13 @@ from keyframe_asr.config.model import PretrainedDecoderConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.model.attention import attend, merge_heads, split_heads
 from keyframe_asr.model.decoder import DecoderState, KeyValue
+from keyframe_asr.model.integer_linear import (
+    IntegerEmbedding,
+    IntegerLinear,
+    IntegerWeight,
+    joined,
+    use_integers,
+)
 from keyframe_asr.model.masks import attention_mask
 
 SIZES = (
@@ -44,6 +51,7 @@ class WhisperDecoder(nn.Module):
         sizes = _sizes(config)
         self.dim, self.vocab_size = sizes["d_model"], sizes["vocab_size"]
         self.longest = sizes["max_target_positions"]
+        self.embed_tokens: nn.Embedding | IntegerEmbedding
         self.embed_tokens = nn.Embedding(self.vocab_size, self.dim)
         self.embed_positions = nn.Embedding(self.longest, self.dim)
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
@@ -95,6 +103,20 @@ class WhisperDecoder(nn.Module):
         hidden, state = self._run(tokens if tokens.dim() == 2 else tokens.unsqueeze(1), state)
         return self._logits(hidden[:, -1]).float().log_softmax(dim=-1), state
 
+    def read_tree(self, tokens: Tensor, before: Tensor, memory: Tensor) -> Tensor:
+        """Logits (N, V) of the token after each of a tree of texts.
+
+        Args:
+            tokens: (N,).
+            before: (N, N) True for the tokens on the path to each, itself included.
+            memory: (M, D), one for all.
+        """
+        sizes = torch.tensor([len(memory)], device=memory.device)
+        state = self.start(memory.unsqueeze(0), sizes)
+        positions = self.embed_positions.weight[before.sum(dim=1) - 1]
+        hidden, _ = self._run(tokens.unsqueeze(0), state, positions, before)
+        return self._logits(hidden)[0]
+
     def trained_parts(self, cross_attention_only: bool, first: int = 1) -> Iterator[nn.Module]:
         """The modules that a stage trains: of the layers from number `first` (from 1) on.
 
@@ -115,17 +137,36 @@ class WhisperDecoder(nn.Module):
         if not cross_attention_only:
             yield self.layer_norm
 
+    def use_integers(self, weights: Mapping[str, IntegerWeight]) -> None:
+        """Compute with these weights, for recognition; see `integer_linear.use_integers`."""
+        for number, layer in enumerate(self._layers):
+            layer.self_attn.join(weights, f"layers.{number}.self_attn")
+        use_integers(self, weights)
+        if (weight := weights.get("embed_tokens.weight")) is not None:
+            self.embed_tokens = IntegerEmbedding(weight)
+
     @property
     def _layers(self) -> Sequence[_Layer]:
         return cast("Sequence[_Layer]", list(self.layers))
 
-    def _run(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Normalised output (B, N, D) of the last layer for tokens (B, N), and the next state."""
+    def _run(
+        self,
+        tokens: Tensor,
+        state: DecoderState,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, DecoderState]:
+        """Normalised output (B, N, D) of the last layer for tokens (B, N), and the next state.
+
+        Positions (N, D) and mask (N, N) are those of one text, unless given.
+        """
         size, before = tokens.size(1), state.length
-        positions = self.embed_positions.weight[before : before + size]
+        if positions is None:
+            positions = self.embed_positions.weight[before : before + size]
         hidden = self.dropout(self.embed_tokens(tokens) + positions)
         # without earlier tokens, attention is simply causal, for which it needs no mask
-        mask = tokens.new_ones(size, before + size).tril(before).bool() if before else None
+        if mask is None and before:
+            mask = tokens.new_ones(size, before + size).tril(before).bool()
         grown = []
         for layer, past, memory in zip(self._layers, state.past, state.memory, strict=True):
             hidden, past = layer(hidden, mask, past, memory, state.memory_mask)
@@ -134,6 +175,9 @@ class WhisperDecoder(nn.Module):
         return self.layer_norm(hidden), after
 
     def _logits(self, hidden: Tensor) -> Tensor:
+        if isinstance(self.embed_tokens, IntegerEmbedding):
+            logits: Tensor = self.embed_tokens.output(hidden)
+            return logits
         return nn.functional.linear(hidden, self.embed_tokens.weight)
 
 
@@ -145,14 +189,35 @@ class _Attention(nn.Module):
         self.k_proj = nn.Linear(dim, dim, bias=False)
         self.v_proj = nn.Linear(dim, dim)
         self.out_proj = nn.Linear(dim, dim)
+        self.joint: IntegerLinear | None = None
+
+    def join(self, weights: Mapping[str, IntegerWeight], prefix: str) -> None:
+        """Make one layer of integers of those that have the same input, if all have integers."""
+        names = [f"{prefix}.{kind}_proj.weight" for kind in "qkv"]
+        if not all(name in weights for name in names):
+            return
+        bias = torch.cat((self.q_proj.bias, torch.zeros_like(self.q_proj.bias), self.v_proj.bias))
+        self.joint = IntegerLinear(joined([weights[name] for name in names]), bias)
+        del self.q_proj, self.k_proj, self.v_proj
+
+    def query(self, tokens: Tensor) -> Tensor:
+        """Queries (B, H, N, D / H) of tokens (B, N, D)."""
+        return split_heads(self.q_proj(tokens), self.heads)
+
+    def query_key_value(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, H, N, D / H), of the same tokens (B, N, D)."""
+        if self.joint is None:
+            return self.query(tokens), *self.keys_and_values(tokens)
+        query, key, value = self.joint(tokens).chunk(3, dim=-1)
+        heads = self.heads
+        return split_heads(query, heads), split_heads(key, heads), split_heads(value, heads)
 
     def keys_and_values(self, frames: Tensor) -> KeyValue:
         """Keys and values, each (B, H, N, D / H), of frames (B, N, D)."""
         key, value = self.k_proj(frames), self.v_proj(frames)
         return split_heads(key, self.heads), split_heads(value, self.heads)
 
-    def forward(self, tokens: Tensor, attended: KeyValue, mask: Tensor | None) -> Tensor:
-        query = split_heads(self.q_proj(tokens), self.heads)
+    def forward(self, query: Tensor, attended: KeyValue, mask: Tensor | None) -> Tensor:
         output: Tensor = self.out_proj(merge_heads(attend(query, *attended, mask)))
         return output
 
@@ -179,13 +244,12 @@ class _Layer(nn.Module):
         memory: KeyValue,
         memory_mask: Tensor,
     ) -> tuple[Tensor, KeyValue]:
-        normal = self.self_attn_layer_norm(tokens)
-        key, value = self.self_attn.keys_and_values(normal)
+        query, key, value = self.self_attn.query_key_value(self.self_attn_layer_norm(tokens))
         if past[0].size(2):
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
-        tokens = tokens + self.dropout(self.self_attn(normal, (key, value), mask))
-        normal = self.encoder_attn_layer_norm(tokens)
-        tokens = tokens + self.dropout(self.encoder_attn(normal, memory, memory_mask))
+        tokens = tokens + self.dropout(self.self_attn(query, (key, value), mask))
+        query = self.encoder_attn.query(self.encoder_attn_layer_norm(tokens))
+        tokens = tokens + self.dropout(self.encoder_attn(query, memory, memory_mask))
         hidden = self.fc2(gelu(self.fc1(self.final_layer_norm(tokens))))
         return tokens + self.dropout(hidden), (key, value)
 
