@@ -150,12 +150,12 @@ def _extend(
 ) -> tuple[_Beams, DecoderState]:
     """Extend every hypothesis by one token and keep the best `size` of each utterance."""
     batch, size, length = beams.tokens.shape
-    log_probs = _constrained(log_probs.view(batch, size, -1), beams, config.symbols)
+    tokens, log_probs = _continuations(log_probs, beams, config.symbols)
     totals = beams.scores.unsqueeze(2) + log_probs
     ranked = _normalised(totals, beams, config) if config.length_normalised else totals
-    _, best = ranked.flatten(1).topk(size, dim=1)
-    parent, token = best // log_probs.shape[2], best % log_probs.shape[2]
-    added = log_probs.flatten(1).gather(1, best)
+    best = ranked.flatten(1).topk(size, dim=1).indices
+    parent = best // tokens.shape[2]
+    token, added = tokens.flatten(1).gather(1, best), log_probs.flatten(1).gather(1, best)
     picked = parent.unsqueeze(2).expand(-1, -1, length)
     extended = _Beams(
         beams.utterance,
@@ -169,18 +169,24 @@ def _extend(
     return extended, state.select_past((offset + parent).flatten())
 
 
-def _constrained(log_probs: Tensor, beams: _Beams, symbols: Symbols) -> Tensor:
-    """Mask forbidden tokens in log-probabilities (B, S, V).
+def _continuations(log_probs: Tensor, beams: _Beams, symbols: Symbols) -> tuple[Tensor, Tensor]:
+    """The best next tokens (B, S, C) of each hypothesis, and their log-probabilities.
 
-    A hypothesis at its limit can only end; a finished one repeats the end at no cost.
+    There are as many as hypotheses, which is enough. A hypothesis at its limit can only end; a
+    finished one repeats the end at no cost.
     """
-    at_limit = (beams.limit <= beams.tokens.shape[2])[:, None, None]
-    is_end = torch.arange(log_probs.shape[2], device=log_probs.device) == symbols.end
-    forbidden = torch.zeros_like(is_end)
-    forbidden[list(symbols.never)] = True
-    allowed = log_probs.masked_fill(forbidden | (at_limit & ~is_end), -torch.inf)
-    stay = torch.zeros_like(allowed).masked_fill(~is_end, -torch.inf)
-    return torch.where(beams.finished.unsqueeze(2), stay, allowed)
+    batch, size, length = beams.tokens.shape
+    log_probs = log_probs.view(batch, size, -1)
+    end = log_probs[:, :, symbols.end].masked_fill(beams.finished, 0.0)
+    allowed = log_probs.index_fill(
+        2, log_probs.new_tensor(symbols.never, dtype=torch.long), -torch.inf
+    )
+    best, tokens = allowed.topk(min(size, log_probs.shape[2]), dim=2)
+    over = beams.finished | (beams.limit <= length).unsqueeze(1)
+    tokens = tokens.masked_fill(over.unsqueeze(2), symbols.end)
+    best = best.masked_fill(over.unsqueeze(2), -torch.inf)
+    best[:, :, 0] = torch.where(over, end, best[:, :, 0])
+    return tokens, best
 
 
 def _normalised(totals: Tensor, beams: _Beams, config: BeamConfig) -> Tensor:

@@ -68,7 +68,7 @@ class _Column:
 
 @torch.inference_mode()
 def prefix_beam(
-    source: Columns, size: int, fusion: ShallowFusion = _NO_FUSION
+    source: Columns, size: int, fusion: ShallowFusion = _NO_FUSION, *, timed: bool = True
 ) -> list[list[Hypothesis]]:
     """Find the n-best hypotheses of a CTC or a length head.
 
@@ -76,6 +76,7 @@ def prefix_beam(
         source: log-probabilities of B utterances; no columns yield one empty hypothesis.
         size: beam size and maximum number of hypotheses returned.
         fusion: scorers added to the search, on the device of `source`.
+        timed: find positions and confidences, too.
 
     Returns:
         The hypotheses of each utterance, best first, with summed scores; ties in any order.
@@ -94,7 +95,8 @@ def prefix_beam(
         parents.append(parent)
         tokens.append(token)
     spelled, counts = _spell(parents, tokens, batch, size, log_probs.device)
-    return _ranked(beams, spelled, counts, fusion, Columns(log_probs, lengths, source.collapse))
+    timing = Columns(log_probs, lengths, source.collapse) if timed else None
+    return _ranked(beams, spelled, counts, fusion, timing)
 
 
 def _labels_only(log_probs: Tensor) -> Tensor:
@@ -261,9 +263,9 @@ def _ranked(
     spelled: Tensor,
     counts: Tensor,
     fusion: ShallowFusion,
-    source: Columns,
+    source: Columns | None,
 ) -> list[list[Hypothesis]]:
-    """The prefixes of nonzero probability as hypotheses, best first, with token positions."""
+    """The prefixes of nonzero probability as hypotheses, best first, with positions in `source`."""
     batch, size = beams.last.shape
     ending = fusion.finish(beams.states.flatten(0, 1)).view(batch, size)
     external = beams.external + ending
@@ -273,8 +275,11 @@ def _ranked(
     row, rank = (~scores.gather(1, order).isneginf()).nonzero(as_tuple=True)
     place = order[row, rank]
     tokens, numbers = spelled[row, place], counts[row, place]
-    columns = best_paths(source, tokens, numbers, row).positions
-    sure = source.log_probs[row.unsqueeze(1), columns, tokens].exp() if tokens.numel() else tokens
+    columns = sure = tokens[:, :0]
+    if source is not None:
+        columns = best_paths(source, tokens, numbers, row).positions
+        if tokens.numel():
+            sure = source.log_probs[row.unsqueeze(1), columns, tokens].exp()
     results: list[list[Hypothesis]] = [[] for _ in range(batch)]
     values = (row, numbers, tokens, scores[row, place], columns, sure, external[row, place])
     for owner, count, ids, score, found, confidences, added in zip(

@@ -23,7 +23,8 @@ import torch
 
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.prefix_beam import prefix_beam
-from keyframe_asr.decoding.rescoring import IMPOSSIBLE, scored_by_ctc, token_scores
+from keyframe_asr.decoding.prefix_tree import tree_scores
+from keyframe_asr.decoding.rescoring import IMPOSSIBLE, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.inference.decoder_search import DecoderSearch
@@ -81,7 +82,7 @@ def rescored_texts(
         search: beam of both searches, weight of the decoder, and number of hypotheses.
         fusion: language model and hot words over the model's tokens.
     """
-    proposals = prefix_beam(ctc, search.beam, fusion)
+    proposals = prefix_beam(ctc, search.beam, fusion, timed=False)
     languages = pretrained.languages_of(decoder, encoded, search.language)
     candidates = scored_texts(
         pretrained, decoder, encoded, ctc, proposals, search.beam, fusion, languages
@@ -204,23 +205,19 @@ def _add_scores(
     rows: Sequence[_Candidates],
     languages: Sequence[str],
 ) -> None:
-    """Let the decoder score the spellings that its search did not find, equal lengths together."""
-    wanted = [(place, tokens) for place, row in enumerate(rows) for tokens in row.unknown]
-    wanted.sort(key=lambda one: (len(one[1]), one))
+    """Let the decoder score the spellings that its search did not find."""
     vectors, lengths = encoded.attended
-    while wanted:
-        widest = (len(pretrained.symbols.prompt) + len(wanted[-1][1])) * decoder.vocab_size
-        size = max(1, MOST_LOGITS // widest)
-        wanted, part = wanted[:-size], wanted[-size:]
-        owners = torch.tensor([place for place, _ in part], device=vectors.device)
-        texts = [Hypothesis(tokens) for _, tokens in part]
-        prompts = [pretrained.prompts[languages[place]] for place, _ in part]
-        scored = token_scores(
-            decoder, vectors[owners], lengths[owners], texts, pretrained.symbols, prompts
-        )
-        for (place, tokens), scores in zip(part, scored, strict=True):
-            sure = tuple(scores[:-1].exp().tolist())
-            rows[place].known[tokens] = Hypothesis(tokens, float(scores.sum()), confidences=sure)
+    for place, row in enumerate(rows):
+        symbols = replace(pretrained.symbols, prompt=pretrained.prompts[languages[place]])
+        memory, wanted = vectors[place, : lengths[place]], row.unknown
+        while wanted:
+            widest = (len(symbols.prompt) + max(map(len, wanted))) * decoder.vocab_size
+            size = max(1, MOST_LOGITS // widest)
+            part, wanted = wanted[:size], wanted[size:]
+            scored = tree_scores(decoder, memory, part, symbols)
+            for tokens, scores in zip(part, scored, strict=True):
+                sure = tuple(scores[:-1].exp().tolist())
+                row.known[tokens] = Hypothesis(tokens, float(scores.sum()), confidences=sure)
 
 
 def _placed(
