@@ -20,11 +20,15 @@ from keyframe_asr.decoding.lm.building import build_language_model
 from keyframe_asr.decoding.lm.packed import write_packed
 from keyframe_asr.decoding.scorers import ShallowFusion, Weighted
 from keyframe_asr.errors import ManifestError, ModelError
-from keyframe_asr.evaluation.candidates import CandidatePool, Scored, scored_candidates
+from keyframe_asr.evaluation.candidates import (
+    DECODER_BEAM,
+    CandidatePool,
+    Scored,
+    scored_candidates,
+)
 from keyframe_asr.evaluation.tuning import TUNED_MODES, WIDER_BEAM, Tuned, options_of, tune
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.search import DEFAULT_BEAM
 from keyframe_asr.text.forms import normalise_text
 
 COLUMNS = "utt_id\tspeaker\tduration_s\tpath\ttext\tsplit\n"
@@ -74,7 +78,7 @@ def test_the_mode_that_hears_best_becomes_the_default(folder, recognizer) -> Non
     assert {row.mode for row in tuned.rows} == set(TUNED_MODES)
 
 
-@pytest.mark.parametrize(("mode", "beam"), [("attention", 1), ("rescore", DEFAULT_BEAM)])
+@pytest.mark.parametrize(("mode", "beam"), [("attention", 1), ("rescore", DECODER_BEAM)])
 def test_modes_of_a_pretrained_decoder_can_become_the_default(folder, mode, beam) -> None:
     recognizer = random_pretrained()
     options = RecognitionOptions(mode, beam=beam)
@@ -94,6 +98,16 @@ def test_equally_good_settings_stay_the_fast_ones(folder, recognizer) -> None:
     tuned = tune(recognizer, str(folder / "axe.tsv"))
     assert (tuned.decoding.mode, tuned.decoding.greedy) == ("axe", "axe")
     assert tuned.chosen.search == SearchConfig(beam=1) and tuned.chosen.rate == 0
+
+
+def test_a_favoured_mode_wins_unless_another_is_better(folder, recognizer) -> None:
+    assert tune(recognizer, str(folder / "axe.tsv"), favoured="joint").decoding.mode == "axe"
+    axe, ctc = ((folder / f"{mode}.tsv").read_text().splitlines() for mode in ("axe", "ctc"))
+    halves = [(axe, ctc)[place % 2][place] for place in range(len(axe))]
+    (folder / "halves.tsv").write_text("\n".join(halves))
+    for mode in ("axe", "ctc"):
+        found = tune(recognizer, str(folder / "halves.tsv"), favoured=mode)
+        assert found.decoding.mode == found.chosen.mode == mode
 
 
 def test_the_wider_beam_is_tried_in_the_two_best_modes(folder, recognizer) -> None:

@@ -27,6 +27,7 @@ from keyframe_asr.config.decoding import DecodingConfig, GreedyMode, SearchConfi
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.evaluation.candidates import (
+    DECODER_BEAM,
     CandidatePool,
     Counts,
     Scored,
@@ -51,6 +52,9 @@ LEAST_GAIN = 0.001
 
 MOST_SECONDS = 1500.0
 """Audio that is used of longer development data, spread evenly: its encodings stay in memory."""
+
+MOST_DECODED_SECONDS = 300.0
+"""The same for a model with a pretrained decoder, whose searches are slow."""
 
 WIDER_BEAM = 20
 """Beam that is tried in addition to the usual one in the best modes."""
@@ -143,6 +147,7 @@ def tune(
     name: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
     encode: Encode | None = None,
+    favoured: DecodeMode | None = None,
 ) -> Tuned:
     """Choose the default mode of a model, and the search of each mode, on development data.
 
@@ -155,6 +160,7 @@ def tune(
         name: of the data, for `DecodingConfig.chosen_on`. Default: the file name of the manifest.
         progress: called with (done, total) in per cent.
         encode: runs the encoders of the model; None is `recognizer.encode`.
+        favoured: becomes the default mode unless another makes fewer errors, not by chance.
 
     Raises:
         ManifestError: the data cannot be read, or have no text.
@@ -167,8 +173,10 @@ def tune(
     language_model = language_model or recognizer.language_model
     run_encoders = encode or (lambda batch: recognizer.encode([one.samples for one in batch]))
     tuning = _Tuning(recognizer, found, language_model, progress, run_encoders)
-    tuning.read(_spread(cuts), name)
-    return tuning.run(name)
+    tuning.read(
+        _spread(cuts, MOST_DECODED_SECONDS if recognizer.pretrained else MOST_SECONDS), name
+    )
+    return tuning.run(name, favoured)
 
 
 @dataclass
@@ -221,7 +229,7 @@ class _Tuning:
         self.batches.append(audio)
         self.references += references
 
-    def run(self, name: str) -> Tuned:
+    def run(self, name: str, favoured: DecodeMode | None = None) -> Tuned:
         """Choose, from what was read."""
         self._pool = CandidatePool(self._scored)
         greedy = [self._decoded(mode, SearchConfig(beam=1)) for mode in self.greedy_modes]
@@ -233,13 +241,15 @@ class _Tuning:
             chosen[mode] = self._preferred([*(row for row in greedy if row.mode == mode), *rows])
         for mode in sorted(chosen, key=lambda mode: _rank(chosen[mode]))[:WIDENED_MODES]:
             narrow = chosen[mode]
-            if narrow.search.beam != 1:
+            if narrow.search.beam != 1 and not self._is_slow(mode):
                 wider = narrow.search.model_copy(update={"beam": WIDER_BEAM})
                 chosen[mode] = self._preferred([narrow, self._decoded(mode, wider)])
         best = min(chosen.values(), key=_rank)
         if not self._gains(best.errors, best_greedy.errors):
             best = best_greedy
             chosen[best.mode] = best
+        if favoured in chosen and not self._gains(best.errors, chosen[favoured].errors):
+            best = chosen[favoured]
         self._progress(2 * HALF)
         searches = {mode: row.search for mode, row in chosen.items()}
         uses = any(search.language_model for search in searches.values())
@@ -258,9 +268,9 @@ class _Tuning:
 
     def _searches(self, mode: DecodeMode) -> list[SearchConfig]:
         """Return the searches of a mode that are worth decoding, the plainer first."""
+        plain = SearchConfig(beam=DECODER_BEAM if self._is_slow(mode) else DEFAULT_BEAM)
         if mode == "attention":
-            return [SearchConfig(beam=1), SearchConfig(beam=DEFAULT_BEAM)]
-        plain = SearchConfig(beam=DEFAULT_BEAM)
+            return [SearchConfig(beam=1), plain]
         without = self._weighed(mode, plain, _grid(mode, plain))
         found = [] if mode in GREEDY_MODES else [without]
         if self.language_model is not None:
@@ -270,6 +280,10 @@ class _Tuning:
                 # both, because a search with high weights may lose what ranking again finds
                 found += [usual] if weighed == usual else [usual, weighed]
         return found
+
+    def _is_slow(self, mode: DecodeMode) -> bool:
+        """True if a pretrained decoder searches in this mode."""
+        return self.recognizer.pretrained is not None and mode in ("attention", "rescore")
 
     def _weighed(
         self, mode: DecodeMode, usual: SearchConfig, grid: dict[tuple[int, ...], SearchConfig]
@@ -375,8 +389,8 @@ def _grid(mode: DecodeMode, usual: SearchConfig) -> dict[tuple[int, ...], Search
     }
 
 
-def _spread(cuts: Sequence[Cut]) -> list[Cut]:
-    """Return at most `MOST_SECONDS` of the cuts, spread evenly."""
+def _spread(cuts: Sequence[Cut], most: float) -> list[Cut]:
+    """Return at most so many seconds of the cuts, spread evenly."""
     seconds = sum(cut.duration for cut in cuts)
-    step = max(1.0, seconds / MOST_SECONDS)
+    step = max(1.0, seconds / most)
     return [cuts[int(place * step)] for place in range(int(len(cuts) / step))]

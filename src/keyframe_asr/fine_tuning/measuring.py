@@ -102,6 +102,15 @@ def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def measured_modes(recognizer: Recognizer) -> tuple[DecodeMode, ...]:
+    """The modes of a model; of the two in which a pretrained decoder, which is slow, writes, the
+    one that CTC corrects, and the default."""
+    if recognizer.pretrained is None:
+        return recognizer.modes
+    default = recognizer.default_mode
+    return tuple(one for one in recognizer.modes if one != "attention" or one == default)
+
+
 class Measurement:
     """Recognises recordings with one model; the outputs of a pretrained encoder are stored.
 
@@ -144,7 +153,7 @@ class Measurement:
         name: str,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Recognised:
-        """Recognise recordings in every mode of the model, as it decodes by default.
+        """Recognise recordings in the modes of the model, as it decodes by default.
 
         Args:
             cuts: the recordings.
@@ -157,7 +166,7 @@ class Measurement:
         if self._store is not None:
             self._store.prepare(cuts, say)
         recognizer = self.recognizer
-        form, modes = self._form, recognizer.modes
+        form, modes = self._form, measured_modes(recognizer)
         found = Recognised([], [], {mode: [] for mode in modes}, recognizer.default_mode, form)
         for mode in modes:
             recognizer.prepare(mode)
