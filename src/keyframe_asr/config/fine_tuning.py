@@ -34,7 +34,7 @@ class FineTuningPlan(Strict):
     pretrained_learning_rate: float = Field(default=5e-5, gt=0)
     """Peak rate of these layers."""
     losses: LossConfig = LossConfig(inter_ctc=0.5, head=0.3, head_loss="axe", decoder=0.2)
-    """Losses of the stage."""
+    """Losses of the stage; a pretrained decoder has none, and stays as it is."""
     batch_seconds: float = Field(gt=0)
     """Seconds of audio per batch."""
     accumulate: int = Field(default=1, ge=1)

@@ -16,7 +16,7 @@ from lhotse.cut import Cut
 
 from keyframe_asr.config.text_choices import Digits
 from keyframe_asr.config.text_form import TextForm
-from keyframe_asr.data.manifest import text
+from keyframe_asr.data.manifest import keep_written, text
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.text.numbers import changed_number, has_digits
 from keyframe_asr.text.tokenizer import Tokenizer
@@ -144,7 +144,9 @@ def fit_texts(
                 if cut.id not in (some := examples.setdefault(symbol, [])):
                     some.append(cut.id)
         else:
-            fitted.append(cut.map_supervisions(lambda one: one.transform_text(normalise)))
+            # a pretrained decoder learns the text as it is written
+            kept = keep_written(cut)
+            fitted.append(kept.map_supervisions(lambda one: one.transform_text(normalise)))
     ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     lost = tuple(Lost(one, counts[one], tuple(examples[one][:EXAMPLES])) for one in ranked)
     return Fitted(CutSet.from_cuts(fitted), lost, left_out)

@@ -149,8 +149,13 @@ def in_language(cut: MonoCut, language: str) -> MonoCut:
 
 
 def keep_written(cut: Cut) -> Cut:
-    """Return the cut, whose text stays known as it is written when it is normalised later."""
+    """Return the cut, whose text stays known as it is written when it is normalised later.
+
+    A cut whose text was normalised after an earlier call keeps what that call kept.
+    """
     said = cut.supervisions[0]
+    if _WRITTEN in (said.custom or {}):
+        return cut
     custom = {**(said.custom or {}), _WRITTEN: said.text or ""}
     return fastcopy(cut, supervisions=[fastcopy(said, custom=custom)])
 

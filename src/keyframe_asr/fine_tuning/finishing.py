@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from lhotse.cut import Cut
 
-from keyframe_asr.data.manifest import text
+from keyframe_asr.data.manifest import text, written_text
 from keyframe_asr.decoding.confidence import fit_scaling
 from keyframe_asr.decoding.lm.building import build_language_model
 from keyframe_asr.decoding.lm.packed import write_packed
 from keyframe_asr.decoding.lm.scoring import Unit
 from keyframe_asr.evaluation.calibration import TOLERANCE
 from keyframe_asr.evaluation.speech_check_fit import loosened_speech_check
-from keyframe_asr.evaluation.tuning import tune
+from keyframe_asr.evaluation.tuning import TUNED_MODES, tune
 from keyframe_asr.fine_tuning.measuring import Measurement, Recognised, say
 from keyframe_asr.fine_tuning.preparing import Prepared
 from keyframe_asr.inference.recognizer import load
@@ -161,6 +161,8 @@ def _tune(prepared: Prepared, folder: Path, dev: Sequence[Cut], progress: Progre
         name="the development set",
         progress=lambda done, total: progress("choosing how to decode", done, total),
         encode=Measurement(recognizer, prepared.folder / ENCODINGS).encode,
+        modes=[mode for mode in TUNED_MODES if mode in recognizer.modes],
+        favoured="rescore" if _learns_to_display(prepared) else None,
     )
     tuned = choose(language_model=path)
     earlier = prepared.stored.language_model
@@ -169,6 +171,20 @@ def _tune(prepared: Prepared, folder: Path, dev: Sequence[Cut], progress: Progre
         if choose(language_model=earlier, modes=[mode]).chosen.rate < tuned.chosen.rate:
             tuned = min(tuned, choose(language_model=earlier), key=lambda one: one.chosen.rate)
     store_decoding(folder, tuned.decoding, tuned.language_model)
+
+
+def _learns_to_display(prepared: Prepared) -> bool:
+    """True if most texts have case or punctuation, which only a pretrained decoder writes."""
+    if prepared.config.model.pretrained_decoder is None:
+        return False
+    shown = [written_text(cut) for cut in prepared.speech.train]
+    plain = [text(cut) for cut in prepared.speech.train]
+    displayed = [
+        one not in (one.lower(), one.upper())
+        or "".join(one.lower().split()) != "".join(other.lower().split())
+        for one, other in zip(shown, plain, strict=True)
+    ]
+    return 2 * sum(displayed) > len(displayed)
 
 
 def _calibrated(

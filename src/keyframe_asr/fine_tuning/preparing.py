@@ -19,9 +19,16 @@ from keyframe_asr.config.text_form import default_form
 from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import TrainingError
+from keyframe_asr.fine_tuning.language import in_its_language
 from keyframe_asr.fine_tuning.options import FineTuneOptions
 from keyframe_asr.fine_tuning.recipe import Manifests, fine_tuning_recipe
-from keyframe_asr.fine_tuning.replay import DEFAULT_SHARE, Replay, draw_replay, open_replay
+from keyframe_asr.fine_tuning.replay import (
+    DEFAULT_SHARE,
+    Replay,
+    draw_replay,
+    is_manifest,
+    open_replay,
+)
 from keyframe_asr.fine_tuning.speech import (
     Speech,
     fitting,
@@ -109,12 +116,14 @@ def prepare(
     source = find_model(model)
     stored = load_model_folder(source)
     form = stored.config.text_form
-    language = options.language or stored.config.language
+    heard = gather_speech(train, dev, say, progress)
+    stored, heard, language = in_its_language(
+        stored, heard, options.language, say, replays=is_manifest(options.replay)
+    )
     if options.vocabulary == "new":
         form = default_form(language) if options.language else form
     elif options.vocabulary == "extend":
         form = without_alphabet(form)
-    heard = gather_speech(train, dev, say, progress)
     tokenizer = stored.tokenizer
     if options.vocabulary == "new":
         tokenizer = new_tokenizer(form, texts_in_form(heard.train, form))

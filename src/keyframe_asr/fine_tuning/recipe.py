@@ -81,8 +81,8 @@ def _stages(
     config: ModelFolderConfig, plan: FineTuningPlan, options: FineTuneOptions
 ) -> list[dict[str, Any]]:
     losses = plan.losses.model_dump()
-    if config.model.decoder is None:
-        losses["decoder"] = 0.0
+    if config.model.decoder is None or config.model.pretrained_decoder is not None:
+        losses["decoder"] = 0.0  # a pretrained one would cost more than it gains
     all_frames = losses | {"head_loss": "ctc"}
     stage: dict[str, Any] = {
         "name": STAGE,

@@ -45,6 +45,11 @@ class Replay:
     held_out: CutSet
 
 
+def is_manifest(source: str | None) -> bool:
+    """True if a value of `replay` names recordings."""
+    return source not in (None, NO_REPLAY, SYNTHETIC)
+
+
 def open_replay(
     source: str | None, language: str, form: TextForm, tokenizer: Tokenizer, own: Iterable[Cut]
 ) -> list[Cut] | SyntheticCorpus | None:

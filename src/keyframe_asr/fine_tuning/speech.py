@@ -16,6 +16,7 @@ from keyframe_asr.data.holding_out import describe_division, train_and_dev
 from keyframe_asr.data.manifest import audio_path, save_manifest, text
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import KeyframeError, ManifestError
+from keyframe_asr.text.numbers import has_digits
 from keyframe_asr.text.tokenizer import Tokenizer
 
 FEWEST = 10
@@ -110,7 +111,7 @@ def fitting(
     for name, one in zip(names, fitted, strict=True):
         _check(name, one)
         if one.line:
-            say(f"{name}: {one.line}" + ("; see --vocabulary" if one.lost else ""))
+            say(f"{name}: {one.line}" + (f"; {_advice(one)}" if one.lost else ""))
     if len(fitted[0].cuts) < FEWEST:
         raise ManifestError(
             f"{names[0]}: {len(fitted[0].cuts)} recordings are too few to fine-tune; give at least "
@@ -131,11 +132,18 @@ def save_speech(cuts: Iterable[Cut], path: Path) -> Path:
 def _check(name: str, fitted: Fitted) -> None:
     lost = len(fitted.left_out)
     if lost > MOST_LEFT_OUT * (lost + len(fitted.cuts)):
-        advice = (
-            "for another language or script give --language and --vocabulary new, to add letters "
-            "--vocabulary extend"
-        )
-        raise ManifestError(f"{name}: {fitted.line}; {advice if fitted.lost else 'add the texts'}")
+        advice = _advice(fitted) if fitted.lost else "add the texts"
+        raise ManifestError(f"{name}: {fitted.line}; {advice}")
+
+
+def _advice(fitted: Fitted) -> str:
+    """What to do about the symbols that the model cannot spell."""
+    if any(has_digits(one.symbol) for one in fitted.lost):
+        return "write numbers in words, as they are spoken"
+    return (
+        "for another language or script give --language and --vocabulary new, to add letters "
+        "--vocabulary extend"
+    )
 
 
 def _without_shared(train: CutSet, dev: CutSet, say: Say) -> CutSet:
