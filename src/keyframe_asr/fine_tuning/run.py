@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,9 @@ from keyframe_asr.fine_tuning.preparing import (
 )
 from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
 from keyframe_asr.fine_tuning.report import comparison_report
+from keyframe_asr.inference.batch_recognizer import usable_device
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.training.checkpoint import STATE_FILE
 from keyframe_asr.training.log import START_IS_KEPT, read_log
@@ -143,7 +145,7 @@ def _before(
         known = {name: Recognised(**values, form=form) for name, values in stored.items()}
         _check_unchanged(known, sets, prepared.folder)
         return known
-    recognizer = Recognizer(prepared.stored)
+    recognizer = _recognizer(prepared)
     form = prepared.config.text_form
     measurement = Measurement(recognizer, prepared.folder / ENCODINGS, form)
     found = recognise_sets(measurement, sets, "before", progress)
@@ -152,6 +154,15 @@ def _before(
         del one["form"]
     save_report(described, path)
     return found
+
+
+def _recognizer(prepared: Prepared) -> Recognizer:
+    """The model as it was; it computes with the integers of a pretrained decoder, as in use."""
+    stored = prepared.stored
+    if stored.decoder_tokenizer is not None and usable_device(None).type == "cpu":
+        loaded = load_model_folder(prepared.source, integers=True)
+        stored = replace(loaded, config=stored.config)
+    return Recognizer(stored)
 
 
 def _check_unchanged(
