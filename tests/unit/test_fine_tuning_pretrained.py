@@ -70,7 +70,9 @@ def table(corpus: Path, path: Path, texts: dict[str, str], end: str = "") -> Pat
 
 
 def test_texts_name_the_language(corpus: Path, model: Path, tmp_path: Path) -> None:
-    found = prepared(model, corpus)
+    said: list[str] = []
+    found = prepared(model, corpus, said)
+    assert any("en" in line.split() or "en;" in line.split() for line in said)
     assert found.config.language == decoder_of(found).language == "en"
     assert found.config.languages == ("en",)
     assert found.stored.config.languages == ("en",)

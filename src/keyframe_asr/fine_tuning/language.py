@@ -59,6 +59,7 @@ def in_its_language(
         speech = Speech(*(_named(cuts, known) for cuts in (speech.train, speech.dev)))
         heard = {cut.supervisions[0].language for cut in speech.train}
         known = [one for one in known if one in heard]
+        say(f"language, by the texts: {', '.join(known)}; --language names another")
     single = known[0] if len(known) == 1 else None
     chosen = decoder.model_copy(update={"language": single, "languages": known})
     model = config.model.model_copy(update={"decoder": decoder if replays else chosen})
