@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ def test_digits_are_told(corpus: Path, model: Path, tmp_path: Path) -> None:
     found = prepared(model, some, said)
     assert 0 < len(found.speech.train) < len(load_source(f"{corpus}:train").cuts)
     assert not any("vocabulary" in line for line in said)
+    prepared(model, table(corpus, tmp_path / "both.tsv", {"FE": "7", "CF": "S", "EC": "S"}), said)
+    assert any("vocabulary" in line and "7" in line for line in said)
     with refused(ManifestError, "7"):
         prepared(model, table(corpus, tmp_path / "all.tsv", dict.fromkeys("ABCDEF", "7")))
 
@@ -152,7 +155,9 @@ def test_what_is_fine_tuned(corpus: Path, model: Path, tmp_path: Path) -> None:
     held = {name.removesuffix(".row_scale") for name in load_file(done.model / WEIGHTS_FILE)}
     assert changed <= held < set(before)
     assert not {name.split(".")[0] for name in held} & {*DECODER_PARTS, "pretrained"}
-    wider = options(overrides=[*FAST, "stages.0.losses.decoder=0.2"])
+    again = fine_tune(done.model, corpus, out=tmp_path / "again", options=options())
+    assert load(again.model).pretrained is not None  # its tokenizer is that of the base's base
+    wider = replace(chosen, overrides=[*FAST, "stages.0.losses.decoder=0.2"])
     more = fine_tune(model, corpus, out=tmp_path / "more", options=wider)
     trained = {name.split(".")[0] for name in load_file(more.model / WEIGHTS_FILE)}
-    assert trained >= {*DECODER_PARTS} or more.report["start_is_kept"]
+    assert trained >= {*DECODER_PARTS}

@@ -138,12 +138,15 @@ def _check(name: str, fitted: Fitted) -> None:
 
 def _advice(fitted: Fitted) -> str:
     """What to do about the symbols that the model cannot spell."""
-    if any(has_digits(one.symbol) for one in fitted.lost):
-        return "write numbers in words, as they are spoken"
-    return (
-        "for another language or script give --language and --vocabulary new, to add letters "
-        "--vocabulary extend"
-    )
+    numbers = any(has_digits(one.symbol) for one in fitted.lost)
+    letters = any(one.symbol.strip() and not has_digits(one.symbol) for one in fitted.lost)
+    found = ["write numbers in words, as they are spoken"] if numbers else []
+    if letters or not numbers:  # the space around a number counts as lost with it
+        found.append(
+            "for another language or script give --language and --vocabulary new, to add letters "
+            "--vocabulary extend"
+        )
+    return "; ".join(found)
 
 
 def _without_shared(train: CutSet, dev: CutSet, say: Say) -> CutSet:

@@ -83,7 +83,7 @@ def source_tokenizer(config: PretrainedDecoderConfig) -> DecoderTokenizer:
     """
     folder = find_source(config.source)
     is_own = (folder / CONFIG_FILE).is_file()
-    path = folder / (DECODER_TOKENIZER_FILE if is_own else HUGGING_FACE_TOKENIZER)
+    path = decoder_tokenizer_file(folder) if is_own else folder / HUGGING_FACE_TOKENIZER
     found = _read(path, config)
     return DecoderTokenizer(with_lost_merges(found.content()), found.vocab_size)
 
