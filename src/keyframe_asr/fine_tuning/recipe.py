@@ -82,7 +82,7 @@ def _stages(
 ) -> list[dict[str, Any]]:
     losses = plan.losses.model_dump()
     if config.model.decoder is None or config.model.pretrained_decoder is not None:
-        losses["decoder"] = 0.0  # a pretrained one would cost more than it gains
+        losses["decoder"] = 0.0  # training a pretrained one doubles time and size
     all_frames = losses | {"head_loss": "ctc"}
     stage: dict[str, Any] = {
         "name": STAGE,
