@@ -143,6 +143,10 @@ def test_the_language_model_can_be_left_out(folder: Path) -> None:
 def test_greedy_decoding_has_no_search(folder: Path) -> None:
     assert searched(folder, greedy=True).used == {} and searched(folder, greedy=True).mode == "ctc"
     assert searched(folder, greedy=True, decode="axe").used == {}
+    assert searched(folder, greedy=True, decode="attention").used == {"beam": 1}
+    config = config_with(STORED.model_copy(update={"greedy": "attention"}))
+    found = search_of(RecognitionOptions(greedy=True), config, None)
+    assert (found.mode, found.used) == ("attention", {"beam": 1})
 
 
 def test_a_default_mode_must_support_what_is_given(folder: Path) -> None:

@@ -127,7 +127,7 @@ def _print(tuned: Tuned, name: str) -> None:
 def search_text(row: Row) -> str:
     """Describe the search of a row in a few words."""
     search = row.search
-    if row.mode in ("axe", "ctc") and search.beam == 1:
+    if search.beam == 1:
         return "greedy"
     parts = [f"beam {search.beam}"]
     if row.mode == "joint":

@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from keyframe_asr.config.strict import Strict
 
 StoredMode = Literal["axe", "ctc", "attention", "rescore", "joint"]
-GreedyMode = Literal["axe", "ctc"]
+GreedyMode = Literal["axe", "ctc", "attention"]
 
 
 class SearchConfig(Strict):
     """Search of one decode mode; fields as in `RecognitionOptions`."""
 
     beam: int | None = Field(default=None, ge=1, le=500)
-    """Beam width; 1 in `axe` and `ctc` is greedy. `null`: as narrow as the mode allows."""
+    """Beam width; 1 in `axe`, `ctc` and `attention` is greedy. `null`: as narrow as possible."""
     language_model: bool = False
     """Use the language model of the model folder."""
     language_model_weight: float = Field(default=0.3, ge=0, le=1000)

@@ -39,6 +39,7 @@ from keyframe_asr.evaluation.scoring import ReadCut, read_batches
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
 from keyframe_asr.inference.options import (
     DECODE_MODES,
+    FRAME_MODES,
     GREEDY_MODES,
     DecodeMode,
     RecognitionOptions,
@@ -209,7 +210,9 @@ class _Tuning:
 
     @property
     def greedy_modes(self) -> list[DecodeMode]:
-        return [mode for mode in GREEDY_MODES if mode in self.recognizer.modes]
+        """Modes of the model that decode well without a search: `attention` if pretrained."""
+        known = GREEDY_MODES if self.recognizer.pretrained else FRAME_MODES
+        return [mode for mode in known if mode in self.recognizer.modes]
 
     def read(self, cuts: Sequence[Cut], name: str) -> None:
         """Encode the data, and score candidates."""
@@ -270,9 +273,9 @@ class _Tuning:
         """Return the searches of a mode that are worth decoding, the plainer first."""
         plain = SearchConfig(beam=DECODER_BEAM if self._is_slow(mode) else DEFAULT_BEAM)
         if mode == "attention":
-            return [SearchConfig(beam=1), plain]
+            return [plain] if mode in self.greedy_modes else [SearchConfig(beam=1), plain]
         without = self._weighed(mode, plain, _grid(mode, plain))
-        found = [] if mode in GREEDY_MODES else [without]
+        found = [] if mode in FRAME_MODES else [without]
         if self.language_model is not None:
             usual = plain.model_copy(update=USUAL)
             weighed = self._weighed(mode, usual, _grid(mode, usual))
@@ -357,7 +360,7 @@ def options_of(
     mode: DecodeMode, search: SearchConfig, language_model: Path | None
 ) -> RecognitionOptions:
     """Return the options that give this search with any model."""
-    if mode in GREEDY_MODES and search.beam == 1:
+    if mode in FRAME_MODES and search.beam == 1:
         return RecognitionOptions(mode, greedy=True)
     return RecognitionOptions(
         mode,

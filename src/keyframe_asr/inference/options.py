@@ -18,7 +18,10 @@ DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
 
 VoiceActivity = Literal["auto", "silero", "loudness"]
 
-GREEDY_MODES: tuple[DecodeMode, ...] = ("axe", "ctc")
+FRAME_MODES: tuple[DecodeMode, ...] = ("axe", "ctc")
+"""Modes that choose one token per frame or keyframe; a beam is only needed for a language model."""
+
+GREEDY_MODES: tuple[DecodeMode, ...] = (*FRAME_MODES, "attention")
 """Modes that can decode without a search."""
 
 SHORTEST_LIMIT = 1.0
@@ -124,9 +127,9 @@ class RecognitionOptions:
 
     Attributes:
         decode: decode mode; without a stored one, the model's greedy mode.
-        greedy: decode without search and language model: in the model's greedy mode, `axe` or
-            `ctc`, or in `decode` if that is given.
-        beam: beam width, at most 500; 1 is greedy in `axe` and `ctc`, and leaves the model's own
+        greedy: decode without search and language model: in the model's greedy mode, `axe`, `ctc`
+            or `attention`, or in `decode` if that is given.
+        beam: beam width, at most 500; 1 is greedy in these modes, and leaves the model's own
             language model out. Without a stored one, `axe` and `ctc` decode greedily unless
             `nbest`, language model, hot words or token bonus need a search, and searches use 10;
             always at least `nbest`.

@@ -12,7 +12,7 @@ from keyframe_asr.config.decoding import SearchConfig
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.errors import OptionError
 from keyframe_asr.inference.options import (
-    GREEDY_MODES,
+    FRAME_MODES,
     DecodeMode,
     RecognitionOptions,
     unsupported_by_attention,
@@ -29,7 +29,7 @@ class Search:
 
     Attributes:
         mode: decode mode.
-        beam: beam width; 1 in `axe` and `ctc` is greedy.
+        beam: beam width; 1 in `axe`, `ctc` and `attention` is greedy.
         nbest: number of hypotheses, at most `beam`.
         language_model: its file, if any.
         language_model_weight: its weight.
@@ -58,7 +58,7 @@ class Search:
     @property
     def used(self) -> dict[str, object]:
         """The fields that matter to the mode, besides the mode and what the user alone can add."""
-        if self.mode in GREEDY_MODES and self.beam == 1:
+        if self.mode in FRAME_MODES and self.beam == 1:
             return {}
         found: dict[str, object] = {"beam": self.beam}
         if self.language_model is not None:
@@ -117,7 +117,9 @@ def search_of(
     needs_search = bool(language_model or options.hotwords or bonus or options.nbest > 1)
     return Search(
         mode=mode,
-        beam=options.beam or _beam(mode, stored, needs_search, options.nbest),
+        beam=1
+        if options.greedy
+        else options.beam or _beam(mode, stored, needs_search, options.nbest),
         nbest=options.nbest,
         language_model=language_model,
         language_model_weight=_given(options.language_model_weight, stored.language_model_weight),
@@ -148,9 +150,9 @@ def _known_language(given: str | None, config: ModelFolderConfig) -> str | None:
 
 def _beam(mode: DecodeMode, stored: SearchConfig, needs_search: bool, nbest: int) -> int:
     """Return the beam width if none is given."""
-    usual = 1 if mode in GREEDY_MODES else DEFAULT_BEAM
+    usual = 1 if mode in FRAME_MODES else DEFAULT_BEAM
     # a first pass whose language model is left out finds no more with a beam
-    only_for_it = stored.language_model and not needs_search and mode in GREEDY_MODES
+    only_for_it = stored.language_model and not needs_search and mode in FRAME_MODES
     beam = usual if only_for_it else stored.beam or usual
     return max(DEFAULT_BEAM if beam == 1 and needs_search else beam, nbest)
 
