@@ -1,6 +1,8 @@
-"""Make the model from which the bilingual training starts, out of `english-l2` and `mandarin`.
+"""Make the model from which `english-mandarin` is trained, out of `english-l2` and `mandarin`.
 
     python -m research.bilingual_start --encoder ../shared/models/whisper-base-encoder --out FOLDER
+
+Both models shipped before and lie in `models/` (`research/README.md` tells how they get there).
 
 - Its encoder is whisper-base as published plus what the two fine-tunings changed in its upper
   layers (task arithmetic, arXiv 2212.04089): all of the Mandarin one, half of the English one.
@@ -19,14 +21,17 @@ from safetensors.torch import load_file
 
 from keyframe_asr.config.text_form import TEXT_FORMS
 from keyframe_asr.fine_tuning.vocabulary import extended, start_with
-from keyframe_asr.io.model_folder import StoredModel, load_model_folder, shipped_model
+from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.text.tokenizer import MixedTokenizer
 
 ENCODER = "pretrained.encoder."
 FINE_TUNED = ("layers.3", "layers.4", "layers.5", "layer_norm")
 """What both trainings changed in Whisper's encoder; the rest is frozen in both."""
 
-SHARES = {"mandarin": 1.0, "english-l2": 0.5}
+MODELS = Path("models")
+ENGLISH, MANDARIN = MODELS / "english-l2", MODELS / "mandarin"
+
+SHARES = {MANDARIN: 1.0, ENGLISH: 0.5}
 """Of each model's change, in the merged encoder."""
 
 
@@ -35,17 +40,11 @@ def merge_encoders(network: torch.nn.Module, published: Path) -> None:
     original = load_file(published / "model.safetensors")
     merged = {name: weight.float() for name, weight in original.items()}
     for model, share in SHARES.items():
-        tuned = _shipped(model).network.state_dict()
+        tuned = load_model_folder(model).network.state_dict()
         for name, weight in original.items():
             if name.startswith(FINE_TUNED):
                 merged[name] += share * (tuned[ENCODER + name] - weight.float())
     network.load_state_dict({ENCODER + name: one for name, one in merged.items()}, strict=False)
-
-
-def _shipped(name: str) -> StoredModel:
-    folder = shipped_model(name)
-    assert folder is not None, name
-    return load_model_folder(folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--encoder", type=Path, required=True, help="folder of whisper-base")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
     given = parser.parse_args(arguments)
-    start = _shipped("english-l2")
-    characters = _shipped("mandarin").tokenizer
+    start = load_model_folder(ENGLISH)
+    characters = load_model_folder(MANDARIN).tokenizer
     letters = [characters.piece(token) for token in range(3, characters.vocab_size)]
     tokenizer = extended(MixedTokenizer(start.tokenizer.content()), letters)
     config = start.config.model_copy(

