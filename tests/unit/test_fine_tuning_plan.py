@@ -75,6 +75,8 @@ def test_the_recipe_has_the_network_of_the_model_it_starts_from() -> None:
     decoder = recipe.model.pretrained_decoder
     known = shipped.model.pretrained_decoder
     assert decoder is not None and known is not None
-    decoder = decoder.model_copy(update={"source": known.source, "architecture": known.architecture})
+    decoder = decoder.model_copy(
+        update={"source": known.source, "architecture": known.architecture}
+    )
     found = recipe.model.model_copy(update={"pretrained": pretrained, "decoder": decoder})
     assert found == shipped.model
