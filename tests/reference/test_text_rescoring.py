@@ -172,7 +172,7 @@ def test_silence_has_no_text(recognizer: Recognizer) -> None:
 
 def test_candidates_are_ranked_as_they_are_decoded(recognizer: Recognizer) -> None:
     """Candidates are scored once for tuning, and give the texts that each weight gives."""
-    form, beam = recognizer.config.text_form, candidates.PROPOSING_BEAM
+    form, beam = recognizer.config.text_form, candidates.DECODER_BEAM
     audio = recognizer.encode(SOUNDS)
     references = [split_units("ABCDEF", form)] * len(SOUNDS)
     scored = scored_candidates(recognizer, audio, references, ShallowFusion())
@@ -183,6 +183,7 @@ def test_candidates_are_ranked_as_they_are_decoded(recognizer: Recognizer) -> No
         texts = [normalise_text(one.text, form) for one in recognizer.decode(audio, given)]
         wanted = [edit_distance(references[0], split_units(text, form)) for text in texts]
         assert pool.errors("rescore", search).tolist() == wanted
+    beam = candidates.PROPOSING_BEAM
     given = RecognitionOptions("ctc", beam=beam)
     texts = [normalise_text(one.text, form) for one in recognizer.decode(audio, given)]
     wanted = [edit_distance(references[0], split_units(text, form)) for text in texts]

@@ -168,7 +168,7 @@ def _scored_texts(
         return {}
     encoded = audio.encoded.rows(torch.tensor(kept, device=audio.encoded.memory.device))
     ctc = columns_of(network, encoded, "ctc")
-    searches = [prefix_beam(ctc, PROPOSING_BEAM, each) for each in proposing]
+    searches = [prefix_beam(ctc, DECODER_BEAM, each) for each in proposing]
     proposals = [[one for several in row for one in several] for row in zip(*searches, strict=True)]
     decoder = network.pretrained_decoder
     texts = scored_texts(
