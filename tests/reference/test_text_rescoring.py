@@ -71,9 +71,10 @@ def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[st
     symbols, form = pretrained.symbols, recognizer.config.text_form
     vectors, sizes = encoded.attended
     heard = pretrained.heard(encoded)
-    limit = pretrained._limits(encoded, heard, pretrained.longest(decoder))
+    fewest, most = pretrained._lengths(encoded, heard, pretrained.longest(decoder))
     config = BeamConfig(BEAM, symbols=symbols)
-    searched = attention_beam(decoder, vectors, sizes, limit, config, BEAM)[0].alternatives
+    (best,) = attention_beam(decoder, vectors, sizes, most, config, BEAM, fewest=fewest)
+    searched = best.alternatives
     written = [one.tokens for one in searched]
     spellings: dict[str, set[tuple[int, ...]]] = {}
     for one in prefix_beam(ctc, BEAM, ShallowFusion(token_bonus=BONUS))[0]:

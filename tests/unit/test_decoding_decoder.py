@@ -89,6 +89,16 @@ def test_output_is_bounded_by_the_limit_and_holds_no_special_ids(decoder, memory
         assert not {0, END} & set(one.tokens)
 
 
+def test_no_text_is_shorter_than_it_may_be(decoder, memory) -> None:
+    limits, fewest = torch.tensor([5, 4, 3, 0, 0]), torch.tensor([4, 4, 0, 0, 0])
+    config = BeamConfig(10)
+    found = attention_beam(decoder, *memory, limits, config, fewest=fewest)
+    free = attention_beam(decoder, *memory, limits, config)
+    assert all(4 <= len(one.tokens) <= 5 for one in found[:2])
+    assert min(len(one.tokens) for one in free[:2]) < 4
+    assert found[2:] == free[2:]
+
+
 def test_no_utterance_at_all(decoder) -> None:
     nothing = torch.zeros(0, dtype=torch.long)
     assert attention_beam(decoder, torch.zeros(0, 3, DIM), nothing, nothing, BeamConfig(10)) == []

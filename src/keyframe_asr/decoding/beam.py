@@ -61,6 +61,7 @@ class _Beams:
     Attributes:
         utterance: (B,) index of each utterance in the caller's batch.
         limit: (B,) maximum number of tokens of each utterance.
+        fewest: (B,) minimum number of tokens.
         tokens: (B, S, N) tokens so far, padded with the end of sentence.
         token_scores: (B, S, N) log-probability of each token.
         scores: (B, S) sums of log-probabilities.
@@ -69,6 +70,7 @@ class _Beams:
 
     utterance: Tensor
     limit: Tensor
+    fewest: Tensor
     tokens: Tensor
     token_scores: Tensor
     scores: Tensor
@@ -78,6 +80,7 @@ class _Beams:
         return _Beams(
             self.utterance[rows],
             self.limit[rows],
+            self.fewest[rows],
             self.tokens[rows],
             self.token_scores[rows],
             self.scores[rows],
@@ -93,6 +96,7 @@ def attention_beam(
     config: BeamConfig,
     nbest: int = 1,
     prompts: Tensor | None = None,
+    fewest: Tensor | None = None,
 ) -> list[Hypothesis]:
     """Find the most probable token sequence of each utterance under the decoder.
 
@@ -104,6 +108,7 @@ def attention_beam(
         config: beam size, scoring and special tokens.
         nbest: number of hypotheses stored as `alternatives` of the best, if more than one.
         prompts: (B, P) tokens before each text; None: the prompt of the special tokens.
+        fewest: (B,) minimum number of tokens, at most `limits`; None: 0.
 
     Returns:
         One hypothesis per utterance, without positions; the score includes the end of sentence.
@@ -112,7 +117,8 @@ def attention_beam(
     chosen = ((limits > 0) & (memory_lengths > 0)).nonzero().squeeze(1)
     if not len(chosen):
         return results
-    beams = _begin(chosen, limits[chosen], config.size)
+    least = torch.zeros_like(limits) if fewest is None else fewest
+    beams = _begin(chosen, limits[chosen], least[chosen], config.size)
     state = decoder.start(memory[chosen], memory_lengths[chosen])
     if prompts is None:
         one = torch.tensor([config.symbols.prompt], device=memory.device)
@@ -135,14 +141,14 @@ def attention_beam(
         log_probs, state = decoder.step(beams.tokens[:, :, -1].flatten(), state)
 
 
-def _begin(utterance: Tensor, limit: Tensor, size: int) -> _Beams:
+def _begin(utterance: Tensor, limit: Tensor, fewest: Tensor, size: int) -> _Beams:
     """One empty hypothesis per utterance; the other beam entries have probability zero."""
     batch, device = len(utterance), utterance.device
     scores = torch.full((batch, size), -torch.inf, device=device)
     scores[:, 0] = 0.0
     nothing = torch.empty(batch, size, 0, device=device)
     finished = torch.zeros(batch, size, dtype=torch.bool, device=device)
-    return _Beams(utterance, limit, nothing.long(), nothing, scores, finished)
+    return _Beams(utterance, limit, fewest, nothing.long(), nothing, scores, finished)
 
 
 def _extend(
@@ -160,6 +166,7 @@ def _extend(
     extended = _Beams(
         beams.utterance,
         beams.limit,
+        beams.fewest,
         torch.cat((beams.tokens.gather(1, picked), token.unsqueeze(2)), dim=2),
         torch.cat((beams.token_scores.gather(1, picked), added.unsqueeze(2)), dim=2),
         totals.flatten(1).gather(1, best),
@@ -172,8 +179,8 @@ def _extend(
 def _continuations(log_probs: Tensor, beams: _Beams, symbols: Symbols) -> tuple[Tensor, Tensor]:
     """The best next tokens (B, S, C) of each hypothesis, and their log-probabilities.
 
-    There are as many as hypotheses, which is enough. A hypothesis at its limit can only end; a
-    finished one repeats the end at no cost.
+    There are as many as hypotheses, which is enough. A hypothesis that is too short cannot end,
+    one at its limit can only end, and a finished one repeats the end at no cost.
     """
     batch, size, length = beams.tokens.shape
     log_probs = log_probs.view(batch, size, -1)
@@ -181,6 +188,8 @@ def _continuations(log_probs: Tensor, beams: _Beams, symbols: Symbols) -> tuple[
     allowed = log_probs.index_fill(
         2, log_probs.new_tensor(symbols.never, dtype=torch.long), -torch.inf
     )
+    if (short := beams.fewest > length).any():
+        allowed[short, :, symbols.end] = -torch.inf
     best, tokens = allowed.topk(min(size, log_probs.shape[2]), dim=2)
     over = beams.finished | (beams.limit <= length).unsqueeze(1)
     tokens = tokens.masked_fill(over.unsqueeze(2), symbols.end)

@@ -7,7 +7,6 @@ allow, so the decoder cannot loop for long, and where CTC hears nothing it is no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -35,6 +34,10 @@ punctuation."""
 
 FURTHER_TOKENS = 4
 """Tokens beyond both bounds, for short texts."""
+
+LEAST_OF_HEARD = 0.8
+"""Fewest tokens per token of CTC's text: a decoder that was trained on single sentences would end
+after the first of several."""
 
 
 class DecoderSearch:
@@ -110,10 +113,12 @@ class DecoderSearch:
 
         `languages` are those of the utterances.
         """
-        limits = self._limits(encoded, heard, self.longest(decoder))
+        fewest, limits = self._lengths(encoded, heard, self.longest(decoder))
         config = BeamConfig(search.beam, search.length_normalised, self.symbols)
         prompts = torch.tensor([self.prompts[one] for one in languages], device=limits.device)
-        return attention_beam(decoder, *encoded.attended, limits, config, search.nbest, prompts)
+        return attention_beam(
+            decoder, *encoded.attended, limits, config, search.nbest, prompts, fewest
+        )
 
     def longest(self, decoder: WhisperDecoder) -> int:
         """Return the most tokens of a text."""
@@ -155,15 +160,23 @@ class DecoderSearch:
         )
         return joined, texts
 
-    def _limits(self, encoded: Encoded, heard: Sequence[Hypothesis], longest: int) -> Tensor:
-        """Most tokens (B,) of each text."""
+    def _lengths(
+        self, encoded: Encoded, heard: Sequence[Hypothesis], longest: int
+    ) -> tuple[Tensor, Tensor]:
+        """Fewest and most tokens (B,) of each text."""
         keyframes = encoded.keyframes.lengths
-        texts = [self.tokenizer.encode(self.own.decode(one.tokens)) for one in heard]
-        by_text = [math.ceil(TOKENS_PER_HEARD * len(text)) for text in texts]
-        bounds = torch.minimum(
-            keyframes * TOKENS_PER_KEYFRAME, torch.tensor(by_text, device=keyframes.device)
+        texts = [self.own.decode(one.tokens) for one in heard]
+        as_heard, lower = (
+            torch.tensor(
+                [len(self.tokenizer.encode(one)) for one in several], device=keyframes.device
+            )
+            for several in (texts, map(str.lower, texts))
         )
-        return (bounds + FURTHER_TOKENS).clamp(max=longest)
+        bounds = torch.minimum(
+            keyframes * TOKENS_PER_KEYFRAME, (TOKENS_PER_HEARD * as_heard).ceil().long()
+        )
+        most = (bounds + FURTHER_TOKENS).clamp(max=longest)
+        return torch.minimum((LEAST_OF_HEARD * lower).long(), most), most
 
     def bounds(self, encoded: Encoded) -> list[tuple[int, int]]:
         """Return the first and last keyframe of each utterance."""
