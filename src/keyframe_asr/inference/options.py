@@ -255,9 +255,7 @@ class RecognitionOptions:
 
 def unsupported_by_attention(name: str) -> OptionError:
     """Return the error of a field of `fused` with decode mode `attention`."""
-    return OptionError(
-        name, "not supported by decode mode 'attention'; use joint, rescore, ctc or axe"
-    )
+    return OptionError(name, "not supported by decode mode 'attention'; use rescore, ctc or axe")
 
 
 RecognitionOptionsLike: TypeAlias = RecognitionOptions | DecodeMode | None
