@@ -2,7 +2,8 @@
 
 The decoder writes the text by attending to the keyframes; CTC says when each token is spoken
 (`decoding.text_positions`). The text cannot be much longer than that of CTC, nor than the keyframes
-allow, so the decoder cannot loop for long, and where CTC hears nothing it is not run.
+allow, so the decoder cannot loop for long; nor much shorter, so it does not end after the first of
+several sentences. Where CTC hears nothing it is not run.
 """
 
 from __future__ import annotations
