@@ -145,7 +145,7 @@ class TrainingDefinition(StudyDefinition):
     compare: DecodeMode = "axe"
     """Decode mode in which models are compared; one that lacks it is compared in `ctc`."""
     modes: list[DecodeMode] = Field(default_factory=list)
-    """Decode modes that are measured; empty: all that a model has."""
+    """Decode modes that are measured, of those that a model has; empty: all of them."""
     beam: int | None = Field(default=None, ge=1)
     """Beam width of the decode modes; `null`: the usual one of each."""
     picture: Literal["variant", "tokens_per_second", "latency"] = "variant"

@@ -139,7 +139,8 @@ class TrainingStudy:
         manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
         cuts = list(load_manifest(str(manifest)))
         recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
-        modes = self.definition.modes or recognizer.modes
+        wanted = self.definition.modes or recognizer.modes
+        modes = [mode for mode in recognizer.modes if mode in wanted]
         beam = self.definition.beam
         found = recognise(recognizer, recordings, references, modes, beam=beam)
         network = recognizer.network

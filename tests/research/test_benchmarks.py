@@ -12,7 +12,7 @@ import torch
 from fixtures.tone_corpus import MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
-from research.benchmarks import axe, timing, train
+from research.benchmarks import axe, networks, timing, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -82,3 +82,24 @@ def test_training_is_measured_with_and_without_keyframes() -> None:
         assert 0 <= found["figures"][f"share of time waiting for data, {name}"] < 1
         assert found["figures"][f"hours of audio an hour, {name}"] > 0
     assert found["figures"]["peak memory in GiB"] > 0
+
+
+def test_networks_are_measured_on_the_same_input() -> None:
+    small = parse_config(ModelConfig, MODEL, "model")
+    contestants = {
+        "fast": networks.Contestant(small, keyframes=True),
+        networks.ALL_FRAMES: networks.Contestant(small, keyframes=False),
+    }
+    found = networks.measure(contestants, rounds=2, seconds=(1.0, 2.0), batch_seconds=4.0)
+    assert list(found) == ["recognition, 1 s", "recognition, 2 s", "training step"]
+    for measured in found.values():
+        fast, every = (measured["seconds"][name] for name in contestants)
+        assert measured["ratio"] == pytest.approx(fast["median"] / every["median"])
+        assert fast["minimum"] > 0
+        assert measured["rounds"] == 2
+        for kind in ("ratios", "processor ratios"):
+            assert list(measured[kind]) == ["fast"]
+            ratios = measured[kind]["fast"]
+            assert 0 < ratios["minimum"] <= ratios["median"] <= ratios["maximum"]
+    products = found["recognition, 2 s"]["multiply_adds"]
+    assert products["fast"] < products["all frames"]

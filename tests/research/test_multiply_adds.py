@@ -22,6 +22,7 @@ from keyframe_asr.model.network import KeyframeNetwork
 from research.multiply_adds import MultiplyAddsCounter
 
 BINS, VOCABULARY, FRAMES, TOKENS = 20, 50, 83, 5
+FAST_AND_PAPER = ("aishell1_fast", "aishell1")
 
 
 def model(fusion: FusionConfig, subsampling: SubsamplingConfig, **encoder: object) -> ModelConfig:
@@ -89,3 +90,20 @@ def test_figures_that_are_told_are_counted_alike(repository: Path) -> None:
         for name, kept in (("all frames", None), ("keyframes", tokens)):
             found = counter.count(frames, kept, fused=kept is not None)
             assert asdict(found) | {"total": found.total} == row[name]["multiply_adds"]
+
+
+@pytest.mark.parametrize("seconds", [5, 30])
+def test_the_fast_recipe_has_a_third_of_the_cost(repository: Path, seconds: int) -> None:
+    """With the characters per second of AISHELL-1, against the paper's network on all frames."""
+    characters, vocabulary = 2.9, 4233
+    recipes = [load_recipe(repository / f"recipes/{name}.yaml") for name in FAST_AND_PAPER]
+    fast, paper = (
+        MultiplyAddsCounter(KeyframeNetwork(one.model, one.features.num_mel_bins, vocabulary))
+        for one in recipes
+    )
+    with_keyframes = fast.count(100 * seconds, round(characters * seconds), fused=True)
+    assert with_keyframes.total <= 0.30 * paper.count(100 * seconds, None, fused=False).total
+    # not by a smaller network: as many layers, as wide, with the same decoder
+    encoders = [one.model.encoder for one in recipes]
+    assert encoders[0].model_copy(update={"keyframe_layer": 6}) == encoders[1]
+    assert recipes[0].model.decoder == recipes[1].model.decoder
