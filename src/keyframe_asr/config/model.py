@@ -46,10 +46,29 @@ class PretrainedConfig(Strict):
     layers: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
     """Layers whose outputs are used; 0 is the input of the first layer. Empty: the last layer.
 
-    With several layers, uses a learned weighted sum. Layers above the highest are not built.
+    With several layers, uses a learned weighted sum. Layers above the highest are not built, unless
+    they run on keyframes.
     """
+    keyframe_layer: int | None = Field(default=None, ge=1)
+    """Layers above this one run on keyframes only; `null`: all layers run on all frames.
+
+    The inter-CTC then hears the outputs of this layer, which must be the highest in `layers`.
+    """
+    keyframe_window: int = Field(default=4, ge=1, le=50)
+    """With `keyframe_layer`: number of its outputs (50 per second) of which each keyframe is a
+    learned mean."""
     architecture: dict[str, Any] | None = None
     """The source's `config.json`; `null` in a recipe, filled in when training starts."""
+
+    @model_validator(mode="after")
+    def _check_keyframe_layer(self) -> PretrainedConfig:
+        layer = self.keyframe_layer
+        if layer is not None and self.layers and max(self.layers) != layer:
+            raise ValueError(
+                f"keyframe_layer is {layer}, but the highest of layers is {max(self.layers)}; "
+                f"end layers with {layer}, or leave them out"
+            )
+        return self
 
 
 class SubsamplingConfig(Strict):
@@ -160,9 +179,11 @@ class PretrainedDecoderConfig(Strict):
     """
     memory: Literal["fused", "neighbours", "encoder2"] = "fused"
     """What the decoder attends to: one learned mean per keyframe of the pretrained encoder's
-    outputs around it, these outputs themselves, or the output of encoder 2."""
+    outputs around it, these outputs themselves, or the output of encoder 2. If the encoder's upper
+    layers run on keyframes, `fused` is their output."""
     memory_frames: int = Field(default=4, ge=1, le=50)
-    """Number of the pretrained encoder's outputs (50 per second) around each keyframe."""
+    """Number of the pretrained encoder's outputs (50 per second) around each keyframe; not used if
+    its upper layers run on keyframes."""
     positions: bool = False
     """Add the times of the memory's vectors, in sinusoids of a learned scale that starts at 0."""
     language: LanguageTag | None = None
@@ -227,10 +248,15 @@ class ModelConfig(Strict):
                 f"{needs} model.pretrained of family 'whisper'; add that encoder, or set "
                 "decoder.memory: encoder2"
             )
+        if encoder.keyframe_layer is not None and decoder.memory == "neighbours":
+            raise ValueError(
+                "decoder.memory 'neighbours' needs the encoder's last layer on all frames, but "
+                f"pretrained.keyframe_layer is {encoder.keyframe_layer}; set decoder.memory: fused"
+            )
         if encoder.architecture is None:
             return self
         last = encoder.architecture.get("encoder_layers")
-        if encoder.layers and max(encoder.layers) != last:
+        if encoder.keyframe_layer is None and encoder.layers and max(encoder.layers) != last:
             raise ValueError(
                 f"{needs} the encoder's last layer, but pretrained.layers is {encoder.layers}; "
                 f"add {last}"

@@ -42,7 +42,8 @@ _LARGEST = float(np.finfo(np.float16).max)
 class EncodedStore:
     """Outputs (T, width) of `encoder` for cuts, read from disk if they have been computed before.
 
-    The weights of the encoder must not change while the store is in use.
+    The weights that the outputs depend on must not change while the store is in use; those of layers
+    that run on keyframes may.
     """
 
     pre_encoded = True
@@ -183,7 +184,7 @@ def _digest(encoder: PretrainedEncoder, level: float | None) -> str:
     if level is not None:
         described.append(level)
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
+    for name, tensor in sorted(encoder.lower_state().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.numpy().data)

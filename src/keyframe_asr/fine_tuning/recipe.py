@@ -118,5 +118,7 @@ def _first_trained(
         return None
     architecture = pretrained.architecture or {}
     total = architecture.get("encoder_layers") or architecture.get("num_hidden_layers") or 1
-    used = max(pretrained.layers, default=int(total))
+    used = int(total)
+    if pretrained.layers and pretrained.keyframe_layer is None:
+        used = max(pretrained.layers)
     return max(0, used + 1 - plan.trained_layers)

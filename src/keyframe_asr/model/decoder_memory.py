@@ -2,8 +2,9 @@
 
 Whisper's decoder (arXiv 2212.04356) was trained on the outputs of its own encoder, 50 per second.
 `fused` gives it one vector per keyframe, a mean of the outputs around the keyframe with learned
-weights; `neighbours` gives it these outputs themselves, each once; `encoder2` the output of encoder
-2 through a linear layer. An adapter follows, which starts as the identity.
+weights, or the output of the encoder's upper layers if they run on keyframes; `neighbours` gives it
+these outputs themselves, each once; `encoder2` the output of encoder 2 through a linear layer. An
+adapter follows, which starts as the identity.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.model import PretrainedDecoderConfig
+from keyframe_asr.model.keyframe_layers import outputs_around, weighted_mean
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
 
 LONGEST_PERIOD = 10_000.0
@@ -28,15 +30,23 @@ class DecoderMemory(nn.Module):
         width: width of the vectors it is made of: of the pretrained encoder, or of encoder 2.
         dim: width D of the decoder.
         outputs_per_frame: outputs of the pretrained encoder per encoder frame.
+        of_keyframes: the vectors are one per keyframe already.
     """
 
     def __init__(
-        self, config: PretrainedDecoderConfig, width: int, dim: int, outputs_per_frame: int
+        self,
+        config: PretrainedDecoderConfig,
+        width: int,
+        dim: int,
+        outputs_per_frame: int,
+        *,
+        of_keyframes: bool,
     ) -> None:
         super().__init__()
         self.config = config
         self.outputs_per_frame = outputs_per_frame
-        if config.memory == "fused":
+        self.of_keyframes = of_keyframes
+        if config.memory == "fused" and not of_keyframes:
             self.score = nn.Linear(width, 1, bias=False)
             self.offset_bias = nn.Parameter(torch.zeros(config.memory_frames))
             nn.init.zeros_(self.score.weight)
@@ -53,8 +63,8 @@ class DecoderMemory(nn.Module):
         """Make the memory of a batch.
 
         Args:
-            outputs: (B, T, width) of the pretrained encoder at 50 Hz; with `encoder2` (B, K, width)
-                of encoder 2.
+            outputs: (B, T, width) of the pretrained encoder at 50 Hz; (B, K, width) if they are of
+                keyframes.
             output_lengths: (B,).
             keyframes: index (B, K) in encoder frames.
 
@@ -62,12 +72,14 @@ class DecoderMemory(nn.Module):
             Vectors (B, M, D), and how many of them belong to each utterance (B,).
         """
         centres = (keyframes.index + 0.5) * self.outputs_per_frame - 0.5
-        if self.config.memory == "encoder2":
+        if self.of_keyframes:
             vectors, lengths = outputs, keyframes.lengths
         else:
             if outputs.size(1) == 0:  # there is nothing to take an output from
                 outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
-            places, inside = self._window(keyframes, output_lengths)
+            places, inside = outputs_around(
+                keyframes, output_lengths, self.config.memory_frames, self.outputs_per_frame
+            )
             if self.config.memory == "fused":
                 vectors, lengths = self._fused(outputs, places, inside), keyframes.lengths
             else:
@@ -77,21 +89,10 @@ class DecoderMemory(nn.Module):
             adapted = adapted + self.position_scale * _sinusoids(centres, adapted.size(-1))
         return adapted, lengths
 
-    def _window(self, keyframes: Keyframes, output_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Places (B, K, W) of the outputs around each keyframe, and which of them exist."""
-        size, step = self.config.memory_frames, self.outputs_per_frame
-        offsets = torch.arange(size, device=keyframes.index.device) + (step - size) // 2
-        places = keyframes.index.unsqueeze(-1) * step + offsets
-        inside = (places >= 0) & (places < output_lengths.view(-1, 1, 1))
-        return places, inside & keyframes.mask.unsqueeze(-1)
-
     def _fused(self, outputs: Tensor, places: Tensor, inside: Tensor) -> Tensor:
         around = gather_frames(outputs, places, inside)
         scores = self.score(around).squeeze(-1) + self.offset_bias
-        # not -inf: a padded keyframe has no output inside, and a softmax over only -inf is NaN
-        scores = scores.masked_fill(~inside, torch.finfo(scores.dtype).min)
-        fused: Tensor = (scores.softmax(dim=-1).unsqueeze(-1) * around).sum(dim=2)
-        return fused
+        return weighted_mean(around, scores, inside)
 
 
 def _each_once(outputs: Tensor, places: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:

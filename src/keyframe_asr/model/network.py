@@ -21,6 +21,7 @@ from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder_memory import DecoderMemory
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.integer_linear import IntegerWeight, integers_supported
+from keyframe_asr.model.keyframe_layers import KeyframeLayers
 from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.subsampling import (
@@ -91,8 +92,9 @@ class KeyframeNetwork(nn.Module):
     """The encoders, both heads and the attention decoder, which may be a pretrained one.
 
     The input is fbank, or the input of a pretrained encoder, whose outputs are then normalised,
-    summed over layers and subsampled in place of fbank. `keyframes_enabled` and `fusion_enabled`
-    are set by the training stage or the stored model. The parameters are the same in all cases, so
+    summed over layers and subsampled in place of fbank. Its upper layers may run on keyframes; their
+    output is then added to the input of encoder 2. `keyframes_enabled` and `fusion_enabled` are set
+    by the training stage or the stored model. The parameters are the same in all cases, so
     each stage can start from the weights of the previous stage.
     """
 
@@ -106,6 +108,7 @@ class KeyframeNetwork(nn.Module):
         self.policy = SelectionPolicy(config.keyframes.keep, config.keyframes.blank_threshold)
         self.pretrained: PretrainedEncoder | None = None
         self.layer_sum: LayerSum | None = None
+        self.keyframe_layers: KeyframeLayers | None = None
         self.subsampling: ConvolutionalSubsampling | EncodingSubsampling
         if config.pretrained is None:
             self.normalisation = GlobalNormalisation(num_mel_bins)
@@ -123,6 +126,14 @@ class KeyframeNetwork(nn.Module):
         self.fusion = FrameFusion(encoder.dim, config.fusion)
         self.encoder2 = ConformerEncoder(encoder.layers - encoder.keyframe_layer, encoder)
         self.head = nn.Linear(encoder.dim, vocab_size)
+        if self.pretrained is not None and self.pretrained.keyframe_layer is not None:
+            assert config.pretrained is not None
+            self.keyframe_layers = KeyframeLayers(
+                self.pretrained.dim,
+                encoder.dim,
+                config.pretrained.keyframe_window,
+                self.subsampling.factor // PRETRAINED_STEP,
+            )
         self.decoder: AttentionDecoder | WhisperDecoder | None = None
         self.decoder_memory: DecoderMemory | None = None
         if isinstance(config.decoder, PretrainedDecoderConfig):
@@ -189,6 +200,9 @@ class KeyframeNetwork(nn.Module):
             fused = self.fusion(frames, frame_lengths, keyframes)
         elif self.keyframes_enabled:
             fused = keyframes.gather(frames)
+        upper = self._upper(features, lengths, keyframes)
+        if upper is not None and self.keyframe_layers is not None:
+            fused = fused + self.keyframe_layers.projection(upper)
         memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
         head_log_probs = self.head(memory).float().log_softmax(dim=-1)
         found = Encoded(inter_log_probs, frame_lengths, keyframes, memory, head_log_probs)
@@ -196,7 +210,7 @@ class KeyframeNetwork(nn.Module):
             return found
         source = memory
         if self.decoder_memory.config.memory != "encoder2" and self.pretrained is not None:
-            source = features[..., -self.pretrained.dim :]  # of its last layer
+            source = features[..., -self.pretrained.dim :] if upper is None else upper
         attended = self.decoder_memory(source, lengths, keyframes)
         return replace(found, decoder_memory=attended)
 
@@ -225,6 +239,14 @@ class KeyframeNetwork(nn.Module):
         frames, frame_lengths = self.subsampling(features, lengths)
         return self.input_dropout(frames), frame_lengths
 
+    def _upper(self, features: Tensor, lengths: Tensor, keyframes: Keyframes) -> Tensor | None:
+        """The output of the pretrained encoder's layers that run on keyframes, if there are any."""
+        if self.keyframe_layers is None or self.pretrained is None:
+            return None
+        highest = features[..., -self.pretrained.dim :]
+        upper: Tensor = self.keyframe_layers(self.pretrained, highest, lengths, keyframes)
+        return upper
+
     def _build_on_pretrained(self, pretrained: PretrainedEncoder) -> None:
         self.pretrained = pretrained
         self.normalisation = GlobalNormalisation(pretrained.width)
@@ -242,7 +264,10 @@ class KeyframeNetwork(nn.Module):
             width = self.pretrained.dim
         outputs = self.subsampling.factor // PRETRAINED_STEP
         self.decoder = decoder
-        self.decoder_memory = DecoderMemory(config, width, decoder.dim, outputs)
+        of_keyframes = config.memory == "encoder2" or self.keyframe_layers is not None
+        self.decoder_memory = DecoderMemory(
+            config, width, decoder.dim, outputs, of_keyframes=of_keyframes
+        )
 
     def _positions(self, keyframes: Keyframes) -> Tensor:
         if self.config.keyframes.positions == "source":

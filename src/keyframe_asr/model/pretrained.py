@@ -1,8 +1,9 @@
 """Interface of pretrained speech encoders below the network's own layers.
 
-A `PretrainedEncoder` maps features of its own front end to outputs of its layers at 50 Hz. Each
-family is one file. All of them are independent of padding, never use dropout (frozen outputs are
-computed once and stored), and can be frozen by layer.
+A `PretrainedEncoder` maps features of its own front end to outputs of its layers at 50 Hz. Its
+upper layers may run later, on keyframes only. Each family is one file. All of them are independent
+of padding, never use dropout (frozen outputs are computed once and stored), and can be frozen by
+layer.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class PretrainedEncoder(nn.Module, ABC):
             layer; the last layer's output includes the encoder's final norm.
         dim: width of the output of one layer.
         width: width of the output of `forward`: the chosen layers concatenated.
+        keyframe_layer: the layers above this one run on keyframes; None: there are none.
         architecture: the configuration it was built from.
     """
 
@@ -37,6 +39,8 @@ class PretrainedEncoder(nn.Module, ABC):
     def __init__(self, config: PretrainedConfig, layers: int, dim: int) -> None:
         super().__init__()
         self.chosen = chosen_layers(config, layers)
+        self.keyframe_layer = config.keyframe_layer
+        self.built = max(self.chosen) if self.keyframe_layer is None else layers
         self.dim = dim
         self.width = dim * len(self.chosen)
         self.architecture = dict(config.architecture or {})
@@ -44,6 +48,19 @@ class PretrainedEncoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features (B, T, F) of lengths (B,) to outputs (B, N, width) of lengths (B,)."""
+
+    @abstractmethod
+    def upper(self, vectors: Tensor, places: Tensor, lengths: Tensor) -> Tensor:
+        """Run the layers above `keyframe_layer`, and the final norm, on keyframes.
+
+        Args:
+            vectors: (B, K, dim) outputs of `keyframe_layer`, or means of them.
+            places: (B, K) number of the output, 50 per second, at which each keyframe lies.
+            lengths: (B,) keyframes per utterance.
+
+        Returns:
+            (B, K, dim); anything past the length.
+        """
 
     @abstractmethod
     def encoder_layers(self) -> Iterator[nn.Module]:
@@ -75,6 +92,24 @@ class PretrainedEncoder(nn.Module, ABC):
         for module in (*layers[layer - 1 :], *self.final_modules()):
             module.requires_grad_(True)
 
+    def is_frozen(self, unfreeze_from: int | None) -> bool:
+        """True if `forward` uses no layer that is trained from this number on."""
+        upper = self.keyframe_layer
+        return unfreeze_from is None or (upper is not None and unfreeze_from > upper)
+
+    def lower_state(self) -> dict[str, Tensor]:
+        """The weights that `forward` depends on, by name."""
+        if self.keyframe_layer is None:
+            return self.state_dict()
+        layers = list(self.encoder_layers())[self.keyframe_layer :]
+        others = {
+            id(weight)
+            for module in (*layers, *self.final_modules())
+            for weight in module.state_dict(keep_vars=True).values()
+        }
+        state = self.state_dict(keep_vars=True)
+        return {name: value for name, value in state.items() if id(value) not in others}
+
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Stay in evaluation mode: dropout and masking are never used."""
         super().train(False)
@@ -102,9 +137,15 @@ def chosen_layers(config: PretrainedConfig, layers: int) -> tuple[int, ...]:
     """Numbers of the layers chosen by a recipe, ascending; `layers` is the encoder's total.
 
     Raises:
-        ModelError: the encoder has no such layer.
+        ModelError: the encoder has no such layer, or none above `keyframe_layer`.
     """
-    wanted = config.layers or [layers]
+    upper = config.keyframe_layer
+    if upper is not None and upper >= layers:
+        raise ModelError(
+            f"'{config.source}' has {layers} layers, but model.pretrained.keyframe_layer is "
+            f"{upper}, which leaves none for the keyframes; choose 1 to {layers - 1}"
+        )
+    wanted = config.layers or [layers if upper is None else upper]
     if max(wanted) > layers:
         raise ModelError(
             f"'{config.source}' has {layers} layers, but model.pretrained.layers asks for "

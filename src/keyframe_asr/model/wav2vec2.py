@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.config.model import PretrainedConfig
 from keyframe_asr.errors import ModelError
+from keyframe_asr.model.masks import attention_mask
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
 
@@ -33,11 +34,11 @@ class Wav2Vec2Encoder(PretrainedEncoder):
             ) from None
         total = architecture.num_hidden_layers
         super().__init__(config, total, architecture.hidden_size)
-        architecture.num_hidden_layers = max(self.chosen)
+        architecture.num_hidden_layers = self.built
         self._total_layers = total
         encoder: Any = Wav2Vec2Model(architecture)
         # in pre-norm layers, the final norm belongs to the original last layer only
-        if architecture.do_stable_layer_norm and max(self.chosen) < total:
+        if architecture.do_stable_layer_norm and self.built < total:
             encoder.encoder.layer_norm = nn.Identity()
         self.encoder = encoder
 
@@ -49,6 +50,17 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         ]
         sizes = torch.tensor([len(output) for output in outputs], device=lengths.device)
         return pad_sequence(outputs, batch_first=True), sizes
+
+    def upper(self, vectors: Tensor, places: Tensor, lengths: Tensor) -> Tensor:
+        """See `PretrainedEncoder`."""
+        layers = self.encoder.encoder
+        mask = attention_mask(lengths, vectors.size(1))
+        mask = mask.expand(-1, -1, vectors.size(1), -1)
+        for layer in layers.layers[max(self.chosen) :]:
+            vectors = layer(vectors, attention_mask=mask)
+        if self.encoder.config.do_stable_layer_norm:
+            vectors = layers.layer_norm(vectors)
+        return vectors
 
     def encoder_layers(self) -> Iterator[nn.Module]:
         """See `PretrainedEncoder`."""
@@ -72,7 +84,7 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         if not norm_first:
             hidden = layers.layer_norm(hidden)
         outputs = [hidden] if 0 in self.chosen else []
-        for number, layer in enumerate(layers.layers, start=1):
+        for number, layer in enumerate(layers.layers[: max(self.chosen)], start=1):
             hidden = layer(hidden)
             if number in self.chosen:
                 last = norm_first and number == self._total_layers

@@ -37,10 +37,10 @@ class WhisperEncoder(PretrainedEncoder):
             raise ModelError(f"'{config.source}': not a Whisper configuration: {error}") from None
         total = architecture.encoder_layers
         super().__init__(config, total, architecture.d_model)
-        architecture.encoder_layers = max(self.chosen)
+        architecture.encoder_layers = self.built
         self._total_layers = total
         encoder: Any = modeling_whisper.WhisperEncoder(architecture)
-        if max(self.chosen) < total:
+        if self.built < total:
             encoder.layer_norm = nn.Identity()
         self.encoder = encoder
 
@@ -67,6 +67,16 @@ class WhisperEncoder(PretrainedEncoder):
         whole = encoded.view(batch, -1, self.width)
         return whole[:, : -(-frames // STRIDE)], _output_lengths(lengths)
 
+    def upper(self, vectors: Tensor, places: Tensor, lengths: Tensor) -> Tensor:
+        """See `PretrainedEncoder`. Keyframes attend to those of their own window of 30 s."""
+        mask = attention_mask(lengths, vectors.size(1))
+        window = places // (self.window // STRIDE)
+        mask = mask & (window[:, None, :, None] == window[:, None, None, :])
+        for layer in self.encoder.layers[max(self.chosen) :]:
+            vectors = layer(vectors, mask)
+        normed: Tensor = self.encoder.layer_norm(vectors)
+        return normed
+
     def encoder_layers(self) -> Iterator[nn.Module]:
         """See `PretrainedEncoder`."""
         return iter(self.encoder.layers)
@@ -87,7 +97,7 @@ class WhisperEncoder(PretrainedEncoder):
         outside = ~length_mask(_output_lengths(lengths), hidden.size(1)).unsqueeze(-1)
         mask = attention_mask(_output_lengths(lengths), hidden.size(1))
         outputs = [hidden] if 0 in self.chosen else []
-        for number, layer in enumerate(self.encoder.layers, start=1):
+        for number, layer in enumerate(self.encoder.layers[: max(self.chosen)], start=1):
             hidden = layer(hidden, mask)
             if number in self.chosen:
                 last = number == self._total_layers

@@ -98,7 +98,7 @@ class StageData:
         The outputs of a frozen pretrained encoder are computed once, at every speed; if
         augmentation changes the samples, in every epoch.
         """
-        if encoder is None or self._stage.unfreeze_from_layer is not None:
+        if encoder is None or not encoder.is_frozen(self._stage.unfreeze_from_layer):
             return
         if self._source.augmentation.changes_samples:
             log.warning(
