@@ -31,7 +31,7 @@ class MultiplyAdds:
     subsampling: int
     encoder1: int
     inter_ctc: int
-    """Includes self-conditioning, if any."""
+    """Includes self-conditioning, if any, of the frames around the keyframes."""
     fusion: int
     encoder2: int
     head: int
@@ -75,7 +75,7 @@ class Growth:
 
 
 class MultiplyAddsCounter:
-    """Counts multiply-adds of one network, without its pretrained encoder and decoder."""
+    """Counts multiply-adds of one network, without its pretrained encoder and its decoder."""
 
     def __init__(self, network: KeyframeNetwork) -> None:
         dim, device = network.inter_ctc.in_features, str(network.inter_ctc.weight.device)
@@ -83,15 +83,13 @@ class MultiplyAddsCounter:
         self._encoder1 = Growth.of(
             lambda frames, every: network.encoder1(frames, every.lengths, every.index), dim, device
         )
-        self._inter_ctc = Growth.of(
-            lambda frames, every: (
-                network.inter_ctc(frames)
-                if conditioning is None
-                else conditioning(network.inter_ctc(frames))
-            ),
-            dim,
-            device,
-        )
+        self._inter_ctc = Growth.of(lambda frames, every: network.inter_ctc(frames), dim, device)
+        self._conditioning = Growth(0, 0)
+        if conditioning is not None:
+            self._conditioning = Growth.of(
+                lambda frames, every: conditioning(frames), network.vocab_size, device
+            )
+        self._window = len(network.fusion.offsets)
         self._fusion = Growth.of(
             lambda frames, every: network.fusion(frames, every.lengths, every), dim, device
         )
@@ -115,10 +113,11 @@ class MultiplyAddsCounter:
         """
         encoded, subsampling = self._subsampled(frames)
         kept = encoded if keyframes is None else keyframes
+        conditioned = min(encoded, kept * (self._window if fused else 1))
         return MultiplyAdds(
             subsampling=subsampling,
             encoder1=self._encoder1(encoded),
-            inter_ctc=self._inter_ctc(encoded),
+            inter_ctc=self._inter_ctc(encoded) + self._conditioning(conditioned),
             fusion=self._fusion(kept) if fused else 0,
             encoder2=self._encoder2(kept),
             head=self._head(kept),
@@ -131,6 +130,30 @@ class MultiplyAddsCounter:
         with _counting() as counter:
             encoded, _ = self._subsampling(features, lengths)
         return encoded.size(1), counter.get_total_flops() // 2
+
+
+def pretrained_multiply_adds(
+    network: KeyframeNetwork, features: int, keyframes: int
+) -> tuple[int, int]:
+    """Multiply-adds of a pretrained encoder on one utterance: on all frames, and on keyframes.
+
+    Args:
+        network: a network with a pretrained encoder.
+        features: length of the encoder's input: mel frames of 10 ms, or samples.
+        keyframes: number of keyframes that its upper layers run on, if it has such layers.
+    """
+    encoder, upper = network.pretrained, network.keyframe_layers
+    assert encoder is not None
+    width = encoder.architecture.get("num_mel_bins", 1)
+    with _counting() as below:
+        outputs, lengths = encoder(torch.zeros(1, features, width), torch.tensor([features]))
+    if upper is None:
+        return below.get_total_flops() // 2, 0
+    every = Keyframes.all_frames(torch.tensor([keyframes]), keyframes)
+    with _counting() as above:
+        vectors = upper(encoder, outputs[..., -encoder.dim :], lengths, every)
+        upper.projection(vectors)
+    return below.get_total_flops() // 2, above.get_total_flops() // 2
 
 
 @contextmanager

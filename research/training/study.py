@@ -240,6 +240,8 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
 
+LATER_ENCODER_KEYS: dict[str, Any] = {"keyframe_layer": None, "keyframe_window": 4}
+
 LATER_STAGE_KEYS: dict[str, Any] = {
     "reinitialise": [],
     "start_counts": False,
@@ -263,6 +265,10 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     if described["model"]["decoder"] is not None:
         described["model"]["decoder"] = _without(
             described["model"]["decoder"], {"kind": "transformer"}
+        )
+    if described["model"]["pretrained"] is not None:
+        described["model"]["pretrained"] = _without(
+            described["model"]["pretrained"], LATER_ENCODER_KEYS
         )
     described["stages"] = [
         _without(stage | {"losses": _without(stage["losses"], LATER_LOSS_KEYS)}, LATER_STAGE_KEYS)

@@ -11,6 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from fixtures.tiny_pretrained import WHISPER, pretrained_config
 from keyframe_asr.config.model import (
     EncoderConfig,
     FusionConfig,
@@ -19,7 +20,7 @@ from keyframe_asr.config.model import (
 )
 from keyframe_asr.config.recipe import load_recipe
 from keyframe_asr.model.network import KeyframeNetwork
-from research.multiply_adds import MultiplyAddsCounter
+from research.multiply_adds import MultiplyAddsCounter, pretrained_multiply_adds
 
 BINS, VOCABULARY, FRAMES, TOKENS = 20, 50, 83, 5
 FAST_AND_PAPER = ("aishell1_fast", "aishell1")
@@ -57,6 +58,25 @@ def test_the_pieces_are_the_whole(config: ModelConfig, keyframes: bool) -> None:
         FRAMES, TOKENS if keyframes else None, fused=keyframes
     )
     assert 2 * found.total == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("layer", [None, 1, 2])
+def test_a_pretrained_encoder_is_counted_below_and_above_the_keyframes(layer: int | None) -> None:
+    encoder = pretrained_config(WHISPER, keyframe_layer=layer)
+    config = model(FusionConfig(), SubsamplingConfig(channels=8)).model_copy(
+        update={"pretrained": encoder}
+    )
+    torch.manual_seed(0)
+    network = KeyframeNetwork(config, BINS, VOCABULARY).eval()
+    network.keyframes_enabled = network.fusion_enabled = True
+    network.inter_ctc.bias.data[0] = 30.0
+    features, length = torch.randn(1, FRAMES, 80), torch.tensor([FRAMES])
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network.encode(features, length, torch.tensor([TOKENS]))
+    below, above = pretrained_multiply_adds(network, FRAMES, TOKENS)
+    own = MultiplyAddsCounter(network).count((FRAMES + 1) // 2, TOKENS, fused=True)
+    assert 2 * (below + above + own.total) == counter.get_total_flops()
+    assert (above > 0) == (layer is not None)
 
 
 def test_a_layer_by_hand() -> None:

@@ -12,6 +12,7 @@ from fixtures.errors import refused
 from fixtures.tone_corpus import MEL_BINS, MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 
 VOCABULARY = 7
@@ -178,3 +179,33 @@ def test_self_conditioning_tells_encoder_2_what_the_inter_ctc_says() -> None:
     with torch.no_grad():
         plain.inter_ctc.bias[3] += 5.0
     assert encode(plain, 40).memory.equal(memory)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", ["attention", "static", "concat"])
+def test_posteriors_are_added_where_encoder_2_looks(fused: bool, kind: str) -> None:
+    """Added to all frames, they give the same."""
+    torch.manual_seed(8)
+    changes = {"encoder": MODEL["encoder"] | {"self_conditioning": True}, "fusion": {"kind": kind}}
+    config = parse_config(ModelConfig, MODEL | changes, "model")
+    network = KeyframeNetwork(config, MEL_BINS, VOCABULARY).eval()
+    network.keyframes_enabled, network.fusion_enabled = True, fused
+    network.inter_ctc.bias.data[0] = 1.0
+    encoded = encode(network, 300, 83, 0, 9)
+    assert 0 < 3 * encoded.keyframes.index.size(1) < encoded.inter_log_probs.size(1)
+    every = Keyframes.all_frames(encoded.frame_lengths, encoded.inter_log_probs.size(1))
+    conditioning = network.conditioning
+    assert conditioning is not None
+    frames = torch.randn(4, encoded.inter_log_probs.size(1), config.encoder.dim)
+    everywhere = frames + conditioning(encoded.inter_log_probs.exp())
+    somewhere = network._conditioned(
+        frames, encoded.inter_log_probs, encoded.keyframes, conditioning
+    )
+    sees = network.fusion if fused else lambda x, _, keyframes: keyframes.gather(x)
+    torch.testing.assert_close(
+        sees(somewhere, encoded.frame_lengths, encoded.keyframes),
+        sees(everywhere, encoded.frame_lengths, encoded.keyframes),
+    )
+    assert (somewhere == frames).all(dim=-1).any()
+    whole = network._conditioned(frames, encoded.inter_log_probs, every, conditioning)
+    torch.testing.assert_close(whole, everywhere)

@@ -63,7 +63,7 @@ def quantise(
         vocabulary = _vocabulary(folder, tokenizer, decoder_languages, decoder_words)
     quantise_model_folder(folder, out, names, vocabulary)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
-    print(f"{out}: weights are {after:.1f} MB, before {before:.1f} MB")
+    print(f"{out}: weights are {after:.3g} MB, before {before:.3g} MB")
 
 
 def _vocabulary(

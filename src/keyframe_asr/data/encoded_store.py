@@ -42,8 +42,8 @@ _LARGEST = float(np.finfo(np.float16).max)
 class EncodedStore:
     """Outputs (T, width) of `encoder` for cuts, read from disk if they have been computed before.
 
-    The weights that the outputs depend on must not change while the store is in use; those of layers
-    that run on keyframes may.
+    The weights that the outputs depend on must not change while the store is in use; those of
+    layers that run on keyframes may.
     """
 
     pre_encoded = True

@@ -22,7 +22,12 @@ from keyframe_asr.model.decoder_memory import DecoderMemory
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.integer_linear import IntegerWeight, integers_supported
 from keyframe_asr.model.keyframe_layers import KeyframeLayers
-from keyframe_asr.model.keyframes import Keyframes, SelectionPolicy, select_keyframes
+from keyframe_asr.model.keyframes import (
+    Keyframes,
+    SelectionPolicy,
+    gather_frames,
+    select_keyframes,
+)
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.subsampling import (
     ConvolutionalSubsampling,
@@ -92,9 +97,9 @@ class KeyframeNetwork(nn.Module):
     """The encoders, both heads and the attention decoder, which may be a pretrained one.
 
     The input is fbank, or the input of a pretrained encoder, whose outputs are then normalised,
-    summed over layers and subsampled in place of fbank. Its upper layers may run on keyframes; their
-    output is then added to the input of encoder 2. `keyframes_enabled` and `fusion_enabled` are set
-    by the training stage or the stored model. The parameters are the same in all cases, so
+    summed over layers and subsampled in place of fbank. Its upper layers may run on keyframes;
+    their output is then added to the input of encoder 2. `keyframes_enabled` and `fusion_enabled`
+    are set by the training stage or the stored model. The parameters are the same in all cases, so
     each stage can start from the weights of the previous stage.
     """
 
@@ -116,7 +121,7 @@ class KeyframeNetwork(nn.Module):
                 num_mel_bins, encoder.dim, config.subsampling
             )
         else:
-            self._build_on_pretrained(build_pretrained(config.pretrained))
+            self._build_on_pretrained(config.pretrained)
         self.input_dropout = nn.Dropout(encoder.dropout)
         self.encoder1 = ConformerEncoder(encoder.keyframe_layer, encoder, encoder.attention_window)
         self.inter_ctc = nn.Linear(encoder.dim, vocab_size)
@@ -126,14 +131,6 @@ class KeyframeNetwork(nn.Module):
         self.fusion = FrameFusion(encoder.dim, config.fusion)
         self.encoder2 = ConformerEncoder(encoder.layers - encoder.keyframe_layer, encoder)
         self.head = nn.Linear(encoder.dim, vocab_size)
-        if self.pretrained is not None and self.pretrained.keyframe_layer is not None:
-            assert config.pretrained is not None
-            self.keyframe_layers = KeyframeLayers(
-                self.pretrained.dim,
-                encoder.dim,
-                config.pretrained.keyframe_window,
-                self.subsampling.factor // PRETRAINED_STEP,
-            )
         self.decoder: AttentionDecoder | WhisperDecoder | None = None
         self.decoder_memory: DecoderMemory | None = None
         if isinstance(config.decoder, PretrainedDecoderConfig):
@@ -194,7 +191,7 @@ class KeyframeNetwork(nn.Module):
         if self.keyframes_enabled:
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
         if self.conditioning is not None:
-            frames = frames + self.conditioning(inter_log_probs.exp().to(frames.dtype))
+            frames = self._conditioned(frames, inter_log_probs, keyframes, self.conditioning)
         fused = frames
         if self.fusion_enabled:
             fused = self.fusion(frames, frame_lengths, keyframes)
@@ -239,6 +236,29 @@ class KeyframeNetwork(nn.Module):
         frames, frame_lengths = self.subsampling(features, lengths)
         return self.input_dropout(frames), frame_lengths
 
+    def _conditioned(
+        self, frames: Tensor, log_probs: Tensor, keyframes: Keyframes, projection: nn.Linear
+    ) -> Tensor:
+        """Add the projected posteriors to the frames (B, U, D) that encoder 2 will see.
+
+        Those are the frames of the windows around the keyframes; the others are dropped.
+        """
+        offsets = self.fusion.offsets if self.fusion_enabled else (0,)
+        size = frames.size(1)
+        count = keyframes.index.size(1) * len(offsets)
+        if not self.keyframes_enabled or count >= size:
+            every: Tensor = projection(log_probs.exp().to(frames.dtype))
+            return frames + every
+        places = keyframes.index.unsqueeze(-1) + torch.tensor(offsets, device=frames.device)
+        inside = (places >= 0) & (places < size) & keyframes.mask.unsqueeze(-1)
+        seen = torch.zeros(len(frames), size + 1, dtype=torch.bool, device=frames.device)
+        seen = seen.scatter(1, places.masked_fill(~inside, size).flatten(1), True)[:, :size]
+        first = (~seen).int().argsort(dim=1, stable=True)[:, :count]
+        real = seen.gather(1, first)
+        added: Tensor = projection(gather_frames(log_probs, first, real).exp().to(frames.dtype))
+        rows = first.unsqueeze(-1).expand_as(added)
+        return frames.scatter_add(1, rows, added.masked_fill(~real.unsqueeze(-1), 0.0))
+
     def _upper(self, features: Tensor, lengths: Tensor, keyframes: Keyframes) -> Tensor | None:
         """The output of the pretrained encoder's layers that run on keyframes, if there are any."""
         if self.keyframe_layers is None or self.pretrained is None:
@@ -247,14 +267,21 @@ class KeyframeNetwork(nn.Module):
         upper: Tensor = self.keyframe_layers(self.pretrained, highest, lengths, keyframes)
         return upper
 
-    def _build_on_pretrained(self, pretrained: PretrainedEncoder) -> None:
-        self.pretrained = pretrained
+    def _build_on_pretrained(self, config: PretrainedConfig) -> None:
+        pretrained = self.pretrained = build_pretrained(config)
         self.normalisation = GlobalNormalisation(pretrained.width)
         if len(pretrained.chosen) > 1:
             self.layer_sum = LayerSum(len(pretrained.chosen))
         self.subsampling = EncodingSubsampling(
             pretrained.dim, self.config.encoder.dim, self.config.subsampling
         )
+        if config.keyframe_layer is not None:
+            self.keyframe_layers = KeyframeLayers(
+                pretrained.dim,
+                self.config.encoder.dim,
+                config.keyframe_window,
+                self.subsampling.factor // PRETRAINED_STEP,
+            )
 
     def _build_pretrained_decoder(self, config: PretrainedDecoderConfig) -> None:
         decoder = WhisperDecoder(config)

@@ -29,6 +29,7 @@ class PretrainedEncoder(nn.Module, ABC):
             layer; the last layer's output includes the encoder's final norm.
         dim: width of the output of one layer.
         width: width of the output of `forward`: the chosen layers concatenated.
+        built: number of layers that were built; those above the ones needed are not.
         keyframe_layer: the layers above this one run on keyframes; None: there are none.
         architecture: the configuration it was built from.
     """
