@@ -1,8 +1,8 @@
 """Degrade speech for measurements: noise, reverberation, speed, telephone, clipping.
 
-Training does not use these distortions; its augmentation is in `keyframe_asr.data.augment`. Random
-choices depend on the name of the utterance alone, so that every system gets the same input, with
-the same noise at every level. Samples beyond full scale are only clipped by `clipping`.
+Augmentation of training data is in `keyframe_asr.data.augment`. Random choices depend on the name
+of the utterance alone, so that every system gets the same input, with the same noise at every
+level. Samples beyond full scale are only clipped by `clipping`.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soxr
-from scipy import signal
 
 from keyframe_asr.audio.noise import excerpt, mix
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.audio.rooms import reverberate, simulate_room
+from keyframe_asr.audio.telephone import telephone
 from keyframe_asr.data.augment import Draws
 from keyframe_asr.timing import SAMPLE_RATE
 from research.definition import StressName
 
 ROOMS = 5
 """Number of simulated rooms per decay time."""
-
-TELEPHONE_RATE = 8_000
-TELEPHONE_LOWEST = 300.0
-"""Lower edge of the band in Hz; the upper edge is the level."""
 
 
 class Distortion:
@@ -68,17 +64,6 @@ class Distortion:
             return telephone(samples, self._level)
         limit = float(np.abs(samples).max()) * 10 ** (-self._level / 20)
         return _as_float32(np.clip(samples, -limit, limit))
-
-
-def telephone(samples: Samples, highest: float) -> Samples:
-    """Simulate an 8 kHz telephone line that passes 300 Hz to `highest` Hz; samples (S,)."""
-    narrow = soxr.resample(samples.astype(np.float64), SAMPLE_RATE, TELEPHONE_RATE)
-    band = signal.butter(
-        6, (TELEPHONE_LOWEST, highest), "bandpass", fs=TELEPHONE_RATE, output="sos"
-    )
-    wide = soxr.resample(signal.sosfilt(band, narrow), TELEPHONE_RATE, SAMPLE_RATE)
-    missing = max(0, samples.size - wide.size)  # resampling may round the length down
-    return _as_float32(np.pad(wide, (0, missing))[: samples.size])
 
 
 def _as_float32(samples: npt.NDArray[np.floating]) -> Samples:

@@ -235,6 +235,7 @@ class TrainingStudy:
 
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "features": {"level": None},
+    "augment": {"telephone": None},
     "data": {"statistics": "train", "soft_targets": []},
     "tokenizer": {"of_model": None},
 }

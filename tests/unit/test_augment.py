@@ -195,6 +195,23 @@ def test_rooms_differ_and_follow_from_the_seed() -> None:
     assert len({one.tobytes() for one in heard(first)}) == 3, "as many as there are rooms"
 
 
+# Telephone lines.
+
+
+def test_telephone_speech_is_what_the_line_passes() -> None:
+    always = WaveformAugmentation(config_of(telephone={"probability": 1.0}), 1)
+    assert always.enabled
+    noise = np.random.default_rng(3).normal(size=32_000).astype(np.float32)
+    heard = always(noise, np.random.default_rng(1))
+    assert heard.shape == noise.shape and heard.dtype == np.float32
+    spectrum = np.abs(np.fft.rfft(heard)) ** 2
+    hertz = np.fft.rfftfreq(noise.size, 1 / 16_000)
+    passed = (hertz > 400) & (hertz < 3200)
+    assert spectrum[passed].mean() > 300 * spectrum[(hertz < 150) | (hertz > 4200)].mean()
+    never = WaveformAugmentation(config_of(telephone={"probability": 0.0}), 1)
+    assert never(noise, np.random.default_rng(1)) is noise
+
+
 # Volume.
 
 

@@ -59,6 +59,13 @@ class ReverberationConfig(Strict):
         return self
 
 
+class TelephoneConfig(Strict):
+    """Utterances as over a telephone line: 8 kHz, 300 Hz to 3.4 kHz."""
+
+    probability: Probability = 0.2
+    """Fraction of utterances that are changed."""
+
+
 class VolumeConfig(Strict):
     """Random changes of volume."""
 
@@ -90,8 +97,10 @@ class AugmentConfig(Strict):
     """Reverberation; `null`: none."""
     noise: NoiseConfig | None = None
     """Added noise; `null`: none."""
+    telephone: TelephoneConfig | None = None
+    """Telephone speech; `null`: none."""
     volume: VolumeConfig | None = None
-    """Changes of volume; `null`: none. Applied last: reverberation, noise, volume."""
+    """Changes of volume; `null`: none. Applied last: reverberation, noise, telephone, volume."""
     non_speech: NonSpeechConfig | None = None
     """Noise as training examples with empty text; `null`: none."""
     spec_augment: Probability = 0.9

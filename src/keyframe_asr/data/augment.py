@@ -1,9 +1,9 @@
 """Augmentation of training data.
 
-Applied in this order: speed perturbation, reverberation, noise, volume, SpecAugment. Non-speech
-examples with empty text can be added to the utterances of the manifest. The SNR of noise refers to
-the reverberant utterance, which has the same power as the dry one. Samples beyond full scale are
-not clipped, because features do not need it and clipping would add another distortion.
+Applied in this order: speed perturbation, reverberation, noise, telephone, volume, SpecAugment.
+Non-speech examples with empty text can be added to the utterances of the manifest. The SNR of noise
+refers to the reverberant utterance, which has the same power as the dry one. Samples beyond full
+scale are not clipped, because features do not need it and clipping would add another distortion.
 
 Every random draw depends only on the seed of the recipe, the stage, the epoch, the kind of
 augmentation and the name of the utterance. It does not depend on the batch, on the process that
@@ -30,6 +30,7 @@ from torch import Tensor
 from keyframe_asr.audio.noise import excerpt, find_recordings, mix
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.audio.rooms import read_response, reverberate, simulate_room
+from keyframe_asr.audio.telephone import telephone
 from keyframe_asr.config.augment import AugmentConfig, NonSpeechConfig, ReverberationConfig
 from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import audio_path, make_cut
@@ -127,7 +128,7 @@ class Augmentation:
 
 
 class WaveformAugmentation:
-    """Reverberation, noise and volume perturbation of samples.
+    """Reverberation, noise, telephone lines and volume perturbation of samples.
 
     Impulse responses are simulated and read once, on construction.
 
@@ -149,7 +150,8 @@ class WaveformAugmentation:
     def enabled(self) -> bool:
         """True if any augmentation is enabled."""
         config = self._config
-        return any(one is not None for one in (config.reverberation, config.noise, config.volume))
+        kinds = (config.reverberation, config.noise, config.telephone, config.volume)
+        return any(one is not None for one in kinds)
 
     def __call__(self, samples: Samples, generator: np.random.Generator) -> Samples:
         """Return augmented samples (S,) at 16 kHz; the input is not modified.
@@ -157,13 +159,16 @@ class WaveformAugmentation:
         Raises:
             AudioError: a noise recording cannot be read.
         """
-        room, noise, volume = self._config.reverberation, self._config.noise, self._config.volume
+        room, noise = self._config.reverberation, self._config.noise
+        line, volume = self._config.telephone, self._config.volume
         if room is not None and generator.random() < room.probability:
             samples = reverberate(samples, self._rooms[generator.integers(len(self._rooms))])
         if noise is not None and generator.random() < noise.probability:
             recording = read_audio(self._noises[generator.integers(len(self._noises))])
             added = excerpt(recording, samples.size, generator)
             samples = mix(samples, added, generator.uniform(*noise.snr_db))
+        if line is not None and generator.random() < line.probability:
+            samples = telephone(samples)
         if volume is not None and generator.random() < volume.probability:
             gain = 10 ** (generator.uniform(*volume.gain_db) / 20)
             samples = (samples * gain).astype(np.float32)

@@ -104,7 +104,7 @@ class StageData:
             log.warning(
                 f"stage '{self._stage.name}': the frozen encoder runs in every epoch, because "
                 "augment changes its input; its outputs are cached only without noise, non_speech, "
-                "reverberation and volume"
+                "reverberation, telephone and volume"
             )
             return
         store = EncodedStore(self._source.features, encoder, self._source.encodings)
