@@ -101,6 +101,15 @@ def test_recordings_in_both_languages_keep_both(corpus: Path, model: Path, tmp_p
     assert named.supervisions[0].language == "zh"
 
 
+def test_a_development_set_in_another_language_is_refused(
+    corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    others = write_corpus(tmp_path / "others", {"train": random_texts(6, 3)})
+    dev = table(others, tmp_path / "mandarin.tsv", dict.fromkeys("ABCDEF", "你"))
+    with refused(OptionError, "language", "development", "zh", "en"):
+        prepare(model, str(corpus), str(dev), tmp_path / "out", options(), [].append)
+
+
 def test_the_decoder_learns_texts_as_they_are_written(
     corpus: Path, model: Path, tmp_path: Path
 ) -> None:

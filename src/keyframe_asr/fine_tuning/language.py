@@ -45,7 +45,8 @@ def in_its_language(
         The model, the recordings (each with its language if there are several), and the tag.
 
     Raises:
-        OptionError: the model has several languages, and the texts do not tell.
+        OptionError: the model has several languages, and the texts do not tell, or those for
+            development are in another than those for training.
     """
     config, tokenizer = stored.config, stored.decoder_tokenizer
     decoder = config.model.pretrained_decoder
@@ -56,8 +57,16 @@ def in_its_language(
         say(f"the model's decoder does not write '{unknown[0]}'; it is left out")
         return _without_decoder(stored, given or known[0]), speech, given or known[0]
     if len(known) > 1:
-        speech = Speech(*(_named(cuts, known) for cuts in (speech.train, speech.dev)))
-        heard = {cut.supervisions[0].language for cut in speech.train}
+        train, usual = _named(speech.train, known)
+        dev, _ = _named(speech.dev, known, usual)
+        speech = Speech(train, dev)
+        heard, others = ({cut.supervisions[0].language for cut in cuts} for cuts in (train, dev))
+        if others - heard:
+            raise OptionError(
+                "language",
+                f"the development set is in {', '.join(sorted(others - heard))}, the training set "
+                f"in {', '.join(sorted(heard))}; give a development set in its language",
+            )
         known = [one for one in known if one in heard]
         say(f"language, by the texts: {', '.join(known)}; --language names another")
     single = known[0] if len(known) == 1 else None
@@ -80,18 +89,21 @@ def _without_decoder(stored: StoredModel, language: str) -> StoredModel:
     return replace(stored, network=network.eval(), config=config, decoder_tokenizer=None)
 
 
-def _named(cuts: CutSet, languages: Sequence[str]) -> CutSet:
-    """Name the language of each recording that does not name one of these."""
+def _named(cuts: CutSet, languages: Sequence[str], usual: str | None = None) -> tuple[CutSet, str]:
+    """Name the language of each recording that does not name one of these.
+
+    Those whose text does not tell get the usual language, by default that of most others.
+    """
     found = {cut.id: _language_of(cut, languages) for cut in cuts}
     counted = Counter(one for one in found.values() if one is not None)
-    if not counted:
+    if not counted and usual is None:
         raise OptionError(
             "language",
             f"the texts do not tell which of {', '.join(languages)} they are; give one of them, "
             "or another language with vocabulary new",
         )
-    usual = counted.most_common(1)[0][0]
-    return CutSet.from_cuts(in_language(cut, found[cut.id] or usual) for cut in cuts)
+    usual = usual or counted.most_common(1)[0][0]
+    return CutSet.from_cuts(in_language(cut, found[cut.id] or usual) for cut in cuts), usual
 
 
 def _language_of(cut: Cut, languages: Sequence[str]) -> str | None:
