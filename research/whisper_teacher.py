@@ -5,7 +5,8 @@
 Whisper hears up to 28 seconds of one speaker at a time, which costs as much as one recording does.
 Where it wrote a word of the transcript, its case and the punctuation after it are taken over; the
 words stay those of the transcript. Then it is given this text, and its most probable tokens at each
-step are kept: what a decoder on keyframes can learn from the one on all frames.
+step are kept: what a decoder on keyframes can learn from the one on all frames. With `--decoder
+MODEL` they are written in the tokens of that model's decoder, which may have fewer.
 
 `FOLDER` receives `manifest.tsv`, whose texts are in display form, and `soft_targets.safetensors`,
 which `data.soft_targets` of a recipe reads. The end of a text has no soft target, since the teacher
@@ -32,6 +33,8 @@ from torch import Tensor
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.manifest import audio_path, load_manifest, speaker, text
 from keyframe_asr.io.atomic_write import replacing, write_whole
+from keyframe_asr.io.model_folder import load_model_folder
+from keyframe_asr.io.model_location import find_model
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 from keyframe_asr.text.decoder_vocabulary import with_lost_merges
 from keyframe_asr.text.scripts import is_han, mixed_text, mixed_words
@@ -135,6 +138,37 @@ def _wide(word: str) -> str:
     return word.translate(str.maketrans(",.?!;:", "，。？！；："))
 
 
+class SmallerVocabulary:
+    """Writes soft targets in the tokens of a decoder that has a part of the teacher's.
+
+    Args:
+        teacher: tokens of the teacher.
+        decoder: tokens of the decoder.
+    """
+
+    def __init__(self, teacher: DecoderTokenizer, decoder: DecoderTokenizer) -> None:
+        self._teacher, self._decoder = teacher, decoder
+        self._ids = torch.full((max(teacher.vocabulary.values()) + 1,), -1)
+        for name, token in teacher.vocabulary.items():
+            self._ids[token] = decoder.vocabulary.get(name, -1)
+
+    def __call__(
+        self, shown: str, tokens: Tensor, probabilities: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return tokens and probabilities (N, K); those that the decoder lacks get none.
+
+        None if the decoder splits the text otherwise.
+        """
+        if self._ids[self._teacher.encode(shown)].tolist() != self._decoder.encode(shown):
+            return None
+        found = self._ids[tokens.long()]
+        lacking = found < 0
+        return (
+            found.masked_fill(lacking, 0).int(),
+            probabilities.masked_fill(lacking, 0.0),
+        )
+
+
 class Teacher:
     """A whole Whisper of `transformers`."""
 
@@ -195,9 +229,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("manifests", nargs="+", help="recordings and their transcripts")
     parser.add_argument("--language", required=True, help="language of the recordings, such as en")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--decoder", help="model with the decoder that will learn from them")
     parser.add_argument("--batch", type=int, default=4, help="windows read at once")
     given = parser.parse_args(arguments)
     teacher = Teacher(given.model, given.language)
+    smaller = None
+    if given.decoder is not None:
+        other = load_model_folder(find_model(given.decoder)).decoder_tokenizer
+        if other is None:
+            parser.error(f"{given.decoder}: has no pretrained decoder")
+        smaller = SmallerVocabulary(teacher.tokenizer, other)
     every = [cut for one in given.manifests for cut in load_manifest(one)]
     groups = list(windows(every))
     given.out.mkdir(parents=True, exist_ok=True)
@@ -209,8 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path = os.path.relpath(audio_path(cut), given.out)
             row = (cut.id, speaker(cut), f"{cut.duration:.3f}", path, shown, given.language)
             rows.append(row)
-            targets[f"{cut.id}.tokens"] = tokens
-            targets[f"{cut.id}.probabilities"] = probabilities
+            found = (
+                (tokens, probabilities)
+                if smaller is None
+                else smaller(shown, tokens, probabilities)
+            )
+            if found is not None:
+                targets[f"{cut.id}.tokens"], targets[f"{cut.id}.probabilities"] = found
         done = min(len(groups), first + given.batch)
         left = (time.monotonic() - started) / done * (len(groups) - done)
         print(f"{done} of {len(groups)} windows, {left:.0f} s left; {rows[-1][-2]}", flush=True)

@@ -79,7 +79,7 @@ def test_steps_after_the_prompt_get_their_distribution(
     tokens, probabilities = torch.tensor([[7, 8], [9, 3]]), torch.tensor([[0.5, 0.25], [0.0, 0.0]])
     file = tmp_path / "soft.safetensors"
     save_file({"a.tokens": tokens.int(), "a.probabilities": probabilities.half()}, file)
-    soft = SoftTargets([str(file)])
+    soft = SoftTargets([str(file)], 300)
     targets = torch.tensor([[IGNORED, 7, 256, IGNORED], [IGNORED, 5, 6, 256]])
     found, masses = soft.batch([cuts["a"], cuts["b"]], targets, IGNORED)
     assert found.shape == masses.shape == (2, 4, 2)
@@ -94,4 +94,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "soft.safetensors").write_bytes(b"nothing")
     for file in (tmp_path / "soft.safetensors", tmp_path / "none.safetensors"):
         with refused(ManifestError, str(file)):
-            SoftTargets([str(file)])
+            SoftTargets([str(file)], 300)
+
+
+def test_a_file_for_other_tokens_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "soft.safetensors"
+    tokens = torch.tensor([[7, 300]]).int()
+    save_file({"a.tokens": tokens, "a.probabilities": torch.ones(1, 2).half()}, file)
+    SoftTargets([str(file)], 301)
+    with refused(ManifestError, str(file), 300):
+        SoftTargets([str(file)], 300)

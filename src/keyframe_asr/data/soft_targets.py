@@ -25,19 +25,31 @@ Distributions = tuple[Tensor, Tensor]
 class SoftTargets:
     """Reads the soft targets of cuts from files.
 
+    Args:
+        files: their paths.
+        vocab_size: number of the decoder's tokens.
+
     Raises:
-        ManifestError: a file cannot be read.
+        ManifestError: a file cannot be read, or has other tokens.
     """
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], vocab_size: int) -> None:
         self._stored: dict[str, Tensor] = {}
         for file in files:
             try:
-                self._stored |= load_file(file)
+                stored = load_file(file)
             except (OSError, SafetensorError) as error:
                 raise ManifestError(
                     f"data.soft_targets: {file}: cannot be read: {error}; write it again"
                 ) from None
+            tokens = [one for name, one in stored.items() if name.endswith(".tokens")]
+            largest = max((int(one.max()) for one in tokens if one.numel()), default=0)
+            if largest >= vocab_size:
+                raise ManifestError(
+                    f"data.soft_targets: {file}: has token {largest}, but the recipe's decoder has "
+                    f"{vocab_size} tokens; write it for the tokens of that decoder"
+                )
+            self._stored |= stored
 
     def batch(self, cuts: Sequence[Cut], targets: Tensor, ignored: int) -> Distributions:
         """Return the distributions of the steps of several cuts.

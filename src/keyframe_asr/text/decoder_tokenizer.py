@@ -156,9 +156,15 @@ class DecoderTokenizer:
         return True
 
     @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Ids of all tokens, symbols included, by what `tokenizer.json` calls them."""
+        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return found
+
+    @cached_property
     def suppressed(self) -> tuple[int, ...]:
         """Ids that are never part of a text: symbols but the end, timestamps, annotations."""
-        names: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        names = self.vocabulary
         words: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=False)
         symbols = {token for name, token in names.items() if _is_symbol(name)}
         unused = set(range(self.vocab_size)) - set(names.values())

@@ -129,14 +129,18 @@ def load_run_data(
         name: alignable(name, cuts[name], tokenizer, recipe, fastest, log.warning)
         for name in dict.fromkeys(names)
     }
+    decoder_tokenizer = load_decoder_tokenizer(folder, recipe.model.pretrained_decoder)
+    soft_targets = None
+    if recipe.data.soft_targets and decoder_tokenizer is not None:
+        soft_targets = SoftTargets(recipe.data.soft_targets, decoder_tokenizer.vocab_size)
     return RunData(
         tuple(train[name] for name in names),
         alignable(dev_name, cuts[dev_name], tokenizer, recipe, 1.0, log.warning),
         tokenizer,
         mean,
         inverse_std,
-        load_decoder_tokenizer(folder, recipe.model.pretrained_decoder),
-        SoftTargets(recipe.data.soft_targets) if recipe.data.soft_targets else None,
+        decoder_tokenizer,
+        soft_targets,
     )
 
 
