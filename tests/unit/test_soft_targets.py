@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from fixtures.errors import refused
 from fixtures.tiny_pretrained import write_whole_whisper
+from keyframe_asr.data.augment import at_speed
 from keyframe_asr.data.decoder_targets import IGNORED, DecoderTargets, text_begins
 from keyframe_asr.data.manifest import in_language, keep_written, load_manifest, written_text
 from keyframe_asr.data.soft_targets import SoftTargets
@@ -86,6 +87,10 @@ def test_steps_after_the_prompt_get_their_distribution(
     assert found[0].tolist() == [[0, 0], [7, 8], [9, 3], [0, 0]]
     assert masses[0, 1].tolist() == [0.5, 0.25]
     assert not masses[1].any()
+    faster = at_speed(cuts["a"], 1.1)
+    assert faster.supervisions[0].id != "a"
+    again, _ = soft.batch([faster], targets[:1], IGNORED)
+    assert again.tolist() == found[:1].tolist()
     with refused(ManifestError, "'a'", 2, 3):
         soft.batch([cuts["a"]], targets[1:], IGNORED)
 

@@ -7,6 +7,7 @@ the teacher says nothing have probabilities of 0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,10 @@ from keyframe_asr.errors import ManifestError
 
 Distributions = tuple[Tensor, Tensor]
 """Tokens and probabilities, (B, N, K)."""
+
+
+_AT_SPEED = re.compile(r"_sp\d[\d.]*$")
+"""What lhotse adds to the name of an utterance whose speed it changes."""
 
 
 class SoftTargets:
@@ -70,7 +75,7 @@ class SoftTargets:
         return torch.stack([row[0] for row in wide]), torch.stack([row[1] for row in wide])
 
     def _row(self, cut: Cut, known: Tensor) -> Distributions:
-        name = cut.supervisions[0].id
+        name = _AT_SPEED.sub("", cut.supervisions[0].id)
         tokens = self._stored.get(f"{name}.tokens")
         probabilities = self._stored.get(f"{name}.probabilities")
         if tokens is None or probabilities is None:
