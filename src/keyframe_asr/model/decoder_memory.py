@@ -30,7 +30,7 @@ class DecoderMemory(nn.Module):
         width: width of the vectors it is made of: of the pretrained encoder, or of encoder 2.
         dim: width D of the decoder.
         outputs_per_frame: outputs of the pretrained encoder per encoder frame.
-        of_keyframes: the vectors are one per keyframe already.
+        of_keyframes: the vectors are one per keyframe already, as those of encoder 2 are.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class DecoderMemory(nn.Module):
         dim: int,
         outputs_per_frame: int,
         *,
-        of_keyframes: bool,
+        of_keyframes: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
         self.outputs_per_frame = outputs_per_frame
-        self.of_keyframes = of_keyframes
-        if config.memory == "fused" and not of_keyframes:
+        self.of_keyframes = of_keyframes or config.memory == "encoder2"
+        if config.memory == "fused" and not self.of_keyframes:
             self.score = nn.Linear(width, 1, bias=False)
             self.offset_bias = nn.Parameter(torch.zeros(config.memory_frames))
             nn.init.zeros_(self.score.weight)

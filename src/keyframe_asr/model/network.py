@@ -291,7 +291,7 @@ class KeyframeNetwork(nn.Module):
             width = self.pretrained.dim
         outputs = self.subsampling.factor // PRETRAINED_STEP
         self.decoder = decoder
-        of_keyframes = config.memory == "encoder2" or self.keyframe_layers is not None
+        of_keyframes = self.keyframe_layers is not None
         self.decoder_memory = DecoderMemory(
             config, width, decoder.dim, outputs, of_keyframes=of_keyframes
         )

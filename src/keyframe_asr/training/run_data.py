@@ -130,9 +130,6 @@ def load_run_data(
         for name in dict.fromkeys(names)
     }
     decoder_tokenizer = load_decoder_tokenizer(folder, recipe.model.pretrained_decoder)
-    soft_targets = None
-    if recipe.data.soft_targets and decoder_tokenizer is not None:
-        soft_targets = SoftTargets(recipe.data.soft_targets, decoder_tokenizer.vocab_size)
     return RunData(
         tuple(train[name] for name in names),
         alignable(dev_name, cuts[dev_name], tokenizer, recipe, 1.0, log.warning),
@@ -140,8 +137,14 @@ def load_run_data(
         mean,
         inverse_std,
         decoder_tokenizer,
-        soft_targets,
+        _soft_targets(recipe.data, decoder_tokenizer),
     )
+
+
+def _soft_targets(data: DataConfig, tokenizer: DecoderTokenizer | None) -> SoftTargets | None:
+    if not data.soft_targets or tokenizer is None:
+        return None
+    return SoftTargets(data.soft_targets, tokenizer.vocab_size)
 
 
 def train_name(recipe: Recipe) -> str:
