@@ -122,13 +122,10 @@ def load_run_data(
         stored = load_statistics(folder)
         mean, inverse_std = torch.tensor(stored["mean"]), torch.tensor(stored["inverse_std"])
     names = [_joined(stage.manifests) or common for stage in recipe.stages]
+    speed, train = max(recipe.augment.speeds), dict[str, CutSet]()
     for name in dict.fromkeys(names):
         _name_long(name, cuts[name], recipe, log.warning)
-    fastest = max(recipe.augment.speeds)
-    train = {
-        name: alignable(name, cuts[name], tokenizer, recipe, fastest, log.warning)
-        for name in dict.fromkeys(names)
-    }
+        train[name] = alignable(name, cuts[name], tokenizer, recipe, speed, log.warning)
     decoder_tokenizer = load_decoder_tokenizer(folder, recipe.model.pretrained_decoder)
     return RunData(
         tuple(train[name] for name in names),
