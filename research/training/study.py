@@ -250,7 +250,7 @@ LATER_STAGE_KEYS: dict[str, Any] = {
     "pretrained_decoder": DecoderTrainingConfig().model_dump(),
 }
 
-LATER_LOSS_KEYS: dict[str, Any] = {"distillation": 0.5}
+LATER_LOSS_KEYS: dict[str, Any] = {"distillation": 0.5, "teacher": 0.0}
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
@@ -263,6 +263,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     del described["features"]["band"]
     for section, neutral in LATER_KEYS.items():
         described[section] = _without(described[section], neutral)
+    described = _without(described, {"teacher": None})
     if described["model"]["decoder"] is not None:
         described["model"]["decoder"] = _without(
             described["model"]["decoder"], {"kind": "transformer"}

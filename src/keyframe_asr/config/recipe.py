@@ -13,10 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from keyframe_asr.config.augment import AugmentConfig
-from keyframe_asr.config.model import (
-    FeaturesConfig,
-    ModelConfig,
-)
+from keyframe_asr.config.model import FeaturesConfig, ModelConfig
 from keyframe_asr.config.recipe_paths import absolute, from_folder
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 from keyframe_asr.config.text_form import LanguageTag, NamedTextForm, TextForm, default_form
@@ -90,6 +87,8 @@ class LossConfig(Strict):
     """Share of the soft targets, where there are some, in the decoder's cross entropy."""
     skip_target_penalty: float = Field(default=2.0, gt=0)
     """δ of AXE (arXiv 2004.01655)."""
+    teacher: float = Field(default=0.0, ge=0)
+    """Weight of the distances to the recipe's teacher on all frames."""
 
 
 class EndsWhen(Strict):
@@ -300,6 +299,9 @@ class Recipe(Strict):
     """Features."""
     model: ModelConfig = ModelConfig()
     """The network."""
+    teacher: str | None = None
+    """Folder or name of a model with the same pretrained encoder and tokenizer, but without
+    `keyframe_layer`; `losses.teacher` pulls inter-CTC and upper layers towards its outputs."""
     augment: AugmentConfig = AugmentConfig()
     """Augmentation of training data."""
     training: TrainingConfig = TrainingConfig()
@@ -324,6 +326,13 @@ class Recipe(Strict):
                 raise ValueError(
                     f"stage '{stage.name}' has unfreeze_from_layer, but model.pretrained is null; "
                     "remove unfreeze_from_layer or add a pretrained encoder"
+                )
+            encoder = self.model.pretrained
+            has_upper = encoder is not None and encoder.keyframe_layer is not None
+            if stage.losses.teacher > 0 and not (has_upper and self.teacher):
+                raise ValueError(
+                    f"stage '{stage.name}' has losses.teacher, which needs teacher and "
+                    "model.pretrained.keyframe_layer; set both, or losses.teacher: 0"
                 )
             _check_reinitialised(stage, self.model)
             pretrained = self.model.pretrained_decoder

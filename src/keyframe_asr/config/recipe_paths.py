@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
-NAMES = ("model.pretrained.source", "model.decoder.source", "tokenizer.of_model")
+NAMES = ("model.pretrained.source", "model.decoder.source", "tokenizer.of_model", "teacher")
 """May also be the name of a model."""
 
 PATH_KEYS = (

@@ -74,25 +74,30 @@ class DecoderMemory(nn.Module):
         centres = (keyframes.index + 0.5) * self.outputs_per_frame - 0.5
         if self.of_keyframes:
             vectors, lengths = outputs, keyframes.lengths
+        elif self.config.memory == "fused":
+            vectors, lengths = self.fused(outputs, output_lengths, keyframes), keyframes.lengths
         else:
-            if outputs.size(1) == 0:  # there is nothing to take an output from
-                outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
-            places, inside = outputs_around(
-                keyframes, output_lengths, self.config.memory_frames, self.outputs_per_frame
-            )
-            if self.config.memory == "fused":
-                vectors, lengths = self._fused(outputs, places, inside), keyframes.lengths
-            else:
-                vectors, centres, lengths = _each_once(outputs, places, inside)
+            around = self._around(outputs, output_lengths, keyframes)
+            vectors, centres, lengths = _each_once(*around)
         adapted: Tensor = self.adapter(vectors)
         if self.config.positions:
             adapted = adapted + self.position_scale * _sinusoids(centres, adapted.size(-1))
         return adapted, lengths
 
-    def _fused(self, outputs: Tensor, places: Tensor, inside: Tensor) -> Tensor:
+    def fused(self, outputs: Tensor, output_lengths: Tensor, keyframes: Keyframes) -> Tensor:
+        """The mean (B, K, width) of the outputs around each keyframe; arguments as in `forward`."""
+        outputs, places, inside = self._around(outputs, output_lengths, keyframes)
         around = gather_frames(outputs, places, inside)
         scores = self.score(around).squeeze(-1) + self.offset_bias
         return weighted_mean(around, scores, inside)
+
+    def _around(
+        self, outputs: Tensor, output_lengths: Tensor, keyframes: Keyframes
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if outputs.size(1) == 0:  # there is nothing to take an output from
+            outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
+        size, step = self.config.memory_frames, self.outputs_per_frame
+        return outputs, *outputs_around(keyframes, output_lengths, size, step)
 
 
 def _each_once(outputs: Tensor, places: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -55,6 +55,8 @@ class Encoded:
             keyframes are off.
         decoder_memory: vectors (B, M, D) that a pretrained decoder attends to, and their numbers
             (B,); None for another decoder, which attends to the output of encoder 2.
+        upper: (B, K, W) output of the pretrained encoder's layers that run on keyframes; None if
+            there are none.
     """
 
     inter_log_probs: Tensor
@@ -63,6 +65,7 @@ class Encoded:
     memory: Tensor
     head_log_probs: Tensor
     decoder_memory: tuple[Tensor, Tensor] | None = None
+    upper: Tensor | None = None
 
     @property
     def attended(self) -> tuple[Tensor, Tensor]:
@@ -79,6 +82,7 @@ class Encoded:
             self.memory[chosen],
             self.head_log_probs[chosen],
             None if memory is None else (memory[0][chosen], memory[1][chosen]),
+            None if self.upper is None else self.upper[chosen],
         )
 
     def detach(self) -> Encoded:
@@ -90,6 +94,7 @@ class Encoded:
             memory=self.memory.detach(),
             head_log_probs=self.head_log_probs.detach(),
             decoder_memory=None if memory is None else (memory[0].detach(), memory[1]),
+            upper=None if self.upper is None else self.upper.detach(),
         )
 
 
@@ -139,6 +144,11 @@ class KeyframeNetwork(nn.Module):
             self.decoder = AttentionDecoder(encoder.dim, vocab_size, config.decoder)
 
     @property
+    def outputs_per_frame(self) -> int:
+        """Outputs of a pretrained encoder per encoder frame."""
+        return self.subsampling.factor // PRETRAINED_STEP
+
+    @property
     def own_decoder(self) -> AttentionDecoder | None:
         """The decoder, if its tokens are the model's own."""
         return self.decoder if isinstance(self.decoder, AttentionDecoder) else None
@@ -183,11 +193,8 @@ class KeyframeNetwork(nn.Module):
             raise ValueError("features are pre-encoded, but the network has no pretrained encoder")
         if self.pretrained is not None and not pre_encoded:
             features, lengths = self.pretrained(features, lengths)
-        frames, frame_lengths = self._subsample(features, lengths)
-        every_frame = Keyframes.all_frames(frame_lengths, frames.size(1))
-        frames = self.encoder1(frames, frame_lengths, every_frame.index)
-        inter_log_probs = self.inter_ctc(frames).float().log_softmax(dim=-1)
-        keyframes = every_frame
+        frames, frame_lengths, inter_log_probs = self.lower(features, lengths)
+        keyframes = Keyframes.all_frames(frame_lengths, frames.size(1))
         if self.keyframes_enabled:
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
         if self.conditioning is not None:
@@ -202,7 +209,9 @@ class KeyframeNetwork(nn.Module):
             fused = fused + self.keyframe_layers.projection(upper)
         memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
         head_log_probs = self.head(memory).float().log_softmax(dim=-1)
-        found = Encoded(inter_log_probs, frame_lengths, keyframes, memory, head_log_probs)
+        found = Encoded(
+            inter_log_probs, frame_lengths, keyframes, memory, head_log_probs, upper=upper
+        )
         if self.decoder_memory is None:
             return found
         source = memory
@@ -210,6 +219,21 @@ class KeyframeNetwork(nn.Module):
             source = features[..., -self.pretrained.dim :] if upper is None else upper
         attended = self.decoder_memory(source, lengths, keyframes)
         return replace(found, decoder_memory=attended)
+
+    def lower(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run subsampling, encoder 1 and the inter-CTC.
+
+        Args:
+            features: (B, T, F) fbank, or outputs of the pretrained encoder.
+            lengths: (B,).
+
+        Returns:
+            Frames (B, U, D), their lengths (B,), and log-probabilities (B, U, V).
+        """
+        frames, frame_lengths = self._subsample(features, lengths)
+        every_frame = Keyframes.all_frames(frame_lengths, frames.size(1))
+        frames = self.encoder1(frames, frame_lengths, every_frame.index)
+        return frames, frame_lengths, self.inter_ctc(frames).float().log_softmax(dim=-1)
 
     def use_integers(self, weights: Mapping[str, IntegerWeight]) -> None:
         """Let the pretrained decoder compute with integers, for recognition on the CPU.
@@ -280,7 +304,7 @@ class KeyframeNetwork(nn.Module):
                 pretrained.dim,
                 self.config.encoder.dim,
                 config.keyframe_window,
-                self.subsampling.factor // PRETRAINED_STEP,
+                self.outputs_per_frame,
             )
 
     def _build_pretrained_decoder(self, config: PretrainedDecoderConfig) -> None:
@@ -289,11 +313,10 @@ class KeyframeNetwork(nn.Module):
         width = self.config.encoder.dim
         if config.memory != "encoder2" and self.pretrained is not None:
             width = self.pretrained.dim
-        outputs = self.subsampling.factor // PRETRAINED_STEP
         self.decoder = decoder
         of_keyframes = self.keyframe_layers is not None
         self.decoder_memory = DecoderMemory(
-            config, width, decoder.dim, outputs, of_keyframes=of_keyframes
+            config, width, decoder.dim, self.outputs_per_frame, of_keyframes=of_keyframes
         )
 
     def _positions(self, keyframes: Keyframes) -> Tensor:

@@ -93,6 +93,10 @@ class PretrainedEncoder(nn.Module, ABC):
         for module in (*layers[layer - 1 :], *self.final_modules()):
             module.requires_grad_(True)
 
+    def divide_at(self, layer: int) -> None:
+        """Let `forward` end at this layer, although the others were built; `upper` runs them."""
+        self.chosen, self.width, self.keyframe_layer = (layer,), self.dim, layer
+
     def is_frozen(self, unfreeze_from: int | None) -> bool:
         """True if `forward` uses no layer that is trained from this number on."""
         upper = self.keyframe_layer

@@ -23,6 +23,7 @@ from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.resuming import continues
 from keyframe_asr.training.stage_model import model_folder, save_stage_model
 from keyframe_asr.training.step import Updater, autocast_type
+from keyframe_asr.training.teacher import FullFrameTeacher
 from keyframe_asr.training.validation import (
     Validation,
     check_collapse,
@@ -42,6 +43,7 @@ class Run:
     Attributes:
         folder: folder of the run.
         trains_on: True if the last finished stage gets more epochs.
+        teacher: hears all frames; None if the recipe has none.
     """
 
     recipe: Recipe
@@ -52,6 +54,7 @@ class Run:
     processes: Processes
     log: TrainingLog
     trains_on: bool = False
+    teacher: FullFrameTeacher | None = None
 
 
 def train_stages(run: Run) -> dict[str, Validation]:
@@ -99,7 +102,7 @@ class _StageRun:
         self._stage = run.recipe.stages[state.stage]
         self._data = StageData(run.source, state.stage)
         updates = self._stage.epochs * self._data.update_count
-        self._objective = StageObjective(run.network, self._stage)
+        self._objective = StageObjective(run.network, self._stage, run.teacher)
         self._updater = Updater(
             run.processes, self._objective, self._stage, run.recipe.training, updates
         )

@@ -21,6 +21,7 @@ from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.training.teacher import FullFrameTeacher, teacher_losses
 
 LANGUAGE_WEIGHT = 0.2
 """Weight of the language that a pretrained decoder should hear, against the tokens of its text."""
@@ -46,13 +47,28 @@ class StageObjective(nn.Module):
             each epoch. Outputs from a store are already masked.
     """
 
-    def __init__(self, network: KeyframeNetwork, stage: StageConfig) -> None:
+    def __init__(
+        self,
+        network: KeyframeNetwork,
+        stage: StageConfig,
+        teacher: FullFrameTeacher | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.teacher = teacher if stage.losses.teacher > 0 else None
         self.masking: Masking | None = None
         self.losses = stage.losses
         self.trains_decoder_alone = trains_decoder_alone(network, stage)
         apply_stage(network, stage)
+        encoder = network.pretrained
+        if self.teacher is None or encoder is None:
+            return
+        if encoder.is_frozen(stage.unfreeze_from_layer) and not self.teacher.hears_like(encoder):
+            raise TrainingError(
+                f"stage '{stage.name}': the teacher's lower layers are not those of the network, "
+                "which the stage does not train; name the model that they are from, or unfreeze "
+                "them"
+            )
 
     def forward(
         self,
@@ -81,6 +97,7 @@ class StageObjective(nn.Module):
             Total loss, its parts, and the encodings. Only the total has a gradient, so that
             wrappers see which weights it does not depend on.
         """
+        heard = features, feature_lengths, pre_encoded
         if self.training and self.network.pretrained is not None and not pre_encoded:
             features, feature_lengths = self._masked_encodings(features, feature_lengths, names)
             pre_encoded = True
@@ -103,10 +120,15 @@ class StageObjective(nn.Module):
                 values["decoder"] = self._pretrained_decoder_loss(
                     encoded, decoder_tokens, soft_targets
                 )
+        if self.teacher is not None:
+            log_probs, vectors = self.teacher(*heard[:2], encoded.keyframes, pre_encoded=heard[2])
+            values |= teacher_losses(encoded, log_probs, vectors, token_lengths)
         weights = {
             "inter_ctc": config.inter_ctc,
             "head": config.head,
             "decoder": config.decoder,
+            "teacher_ctc": config.teacher,
+            "teacher_vectors": config.teacher,
         }
         total = LossParts(values, weights).total
         parts = {name: value.detach() for name, value in values.items()}
