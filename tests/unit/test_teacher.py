@@ -83,6 +83,14 @@ def test_distances_by_hand() -> None:
     assert float(found["teacher_vectors"]) == pytest.approx(0.25, rel=1e-4)
 
 
+def test_lower_layers_may_have_been_rounded() -> None:
+    teacher, pupil = FullFrameTeacher(network(None), 2, 4), network(2).pretrained
+    assert pupil is not None and teacher.hears_like(pupil)
+    assert teacher.hears_like(pupil.half().float())
+    next(pupil.encoder_layers()).fc1.weight.data.mul_(1.05)
+    assert not teacher.hears_like(pupil)
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_corpus(tmp_path_factory.mktemp("teacher") / "corpus")
