@@ -148,7 +148,8 @@ class SmallerVocabulary:
 
     def __init__(self, teacher: DecoderTokenizer, decoder: DecoderTokenizer) -> None:
         self._teacher, self._decoder = teacher, decoder
-        self._ids = torch.full((max(teacher.vocabulary.values()) + 1,), -1)
+        size = max(teacher.vocab_size, max(teacher.vocabulary.values()) + 1)
+        self._ids = torch.full((size,), -1)
         for name, token in teacher.vocabulary.items():
             self._ids[token] = decoder.vocabulary.get(name, -1)
 

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from lhotse import CutSet, MonoCut
 from lhotse.cut import Cut
+from lhotse.utils import fastcopy
 from safetensors.torch import save_file
 
 from fixtures.errors import refused
@@ -87,6 +88,10 @@ def test_steps_after_the_prompt_get_their_distribution(
     assert found[0].tolist() == [[0, 0], [7, 8], [9, 3], [0, 0]]
     assert masses[0, 1].tolist() == [0.5, 0.25]
     assert not masses[1].any()
+    twin = fastcopy(cuts["b"], supervisions=[fastcopy(cuts["b"].supervisions[0], id="b_sp2")])
+    save_file({"b_sp2.tokens": tokens.int(), "b_sp2.probabilities": probabilities.half()}, file)
+    exact, _ = SoftTargets([str(file)], 300).batch([twin], targets[:1], IGNORED)
+    assert exact.tolist() == found[:1].tolist()
     faster = at_speed(cuts["a"], 1.1)
     assert faster.supervisions[0].id != "a"
     again, _ = soft.batch([faster], targets[:1], IGNORED)

@@ -18,6 +18,8 @@ from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError, RecipeError, TrainingError
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.training.checkpoint import load_weights
+from keyframe_asr.training.plan import plan_recipe
 from keyframe_asr.training.run import train
 from keyframe_asr.training.teacher import FullFrameTeacher, teacher_losses
 
@@ -64,9 +66,9 @@ def test_a_teacher_tells_what_the_whole_network_hears() -> None:
 
 @torch.inference_mode()
 def test_distances_by_hand() -> None:
-    pupil = network(2)
-    pupil.keyframes_enabled = pupil.fusion_enabled = True
-    encoded = pupil(torch.randn(2, 150, 80), torch.tensor([150, 77]))
+    student = network(2)
+    student.keyframes_enabled = student.fusion_enabled = True
+    encoded = student(torch.randn(2, 150, 80), torch.tensor([150, 77]))
     assert encoded.upper is not None
     nothing = teacher_losses(encoded, encoded.inter_log_probs, encoded.upper, torch.tensor([4, 0]))
     assert [float(one) for one in nothing.values()] == [0.0, 0.0]
@@ -84,11 +86,11 @@ def test_distances_by_hand() -> None:
 
 
 def test_lower_layers_may_have_been_rounded() -> None:
-    teacher, pupil = FullFrameTeacher(network(None), 2, 4), network(2).pretrained
-    assert pupil is not None and teacher.hears_like(pupil)
-    assert teacher.hears_like(pupil.half().float())
-    next(pupil.encoder_layers()).fc1.weight.data.mul_(1.05)
-    assert not teacher.hears_like(pupil)
+    teacher, student = FullFrameTeacher(network(None), 2, 4), network(2).pretrained
+    assert student is not None and teacher.hears_like(student)
+    assert teacher.hears_like(student.half().float())
+    next(student.encoder_layers()).fc1.weight.data.mul_(1.05)
+    assert not teacher.hears_like(student)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,10 @@ def recipe(table: Path, source: Path, stages: list[dict[str, Any]], **changes: A
     described = {"family": "whisper", "source": str(source), "keyframe_layer": layer}
     data["model"] = MODEL | {"pretrained": described, "decoder": None}
     return parse_config(Recipe, data | {"augment": AUGMENT} | changes, "tones")
+
+
+def load_overridden(one: Recipe, change: str) -> Recipe:
+    return parse_config(Recipe, one.model_dump(mode="json"), "tones", [change])
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +135,12 @@ def test_a_network_comes_closer_to_its_teacher(
     assert len(epochs) == 3
     for part in ("loss_teacher_ctc", "loss_teacher_vectors"):
         assert epochs[-1][part] < epochs[0][part]
-    weights = (tmp_path / "run" / "taught" / "averaged.safetensors").read_bytes()
-    assert b"teacher" not in weights[:100_000]  # it is no part of the model
+    weights = load_weights(tmp_path / "run" / "taught" / "averaged.safetensors")
+    assert not any("teacher" in name for name in weights)  # it is no part of the model
+    resumed = tmp_path / "resumed"
+    train(taught, resumed, ["stages.0.epochs=2"], quiet=True)
+    train(taught, resumed, ["stages.0.epochs=3"], resume=True, quiet=True)
+    assert (resumed / "taught" / "model" / "model.safetensors").is_file()
 
 
 def test_a_teacher_that_cannot_teach_is_named(
@@ -140,17 +150,42 @@ def test_a_teacher_that_cannot_teach_is_named(
         recipe(corpus, source, [LEARNING], teacher=str(teacher))
     with refused(RecipeError, "taught", "teacher"):
         recipe(corpus, source, [LEARNING], keyframe_layer=2)
-    with refused(ModelError, str(tmp_path / "none")):
-        none = str(tmp_path / "none")
-        train(
-            recipe(corpus, source, [LEARNING], keyframe_layer=2, teacher=none),
-            tmp_path / "a",
-            quiet=True,
-        )
+    none = recipe(corpus, source, [LEARNING], keyframe_layer=2, teacher=str(tmp_path / "none"))
+    level = {"features": {"num_mel_bins": 16, "level": -15.0}}
+    other_level = recipe(
+        corpus, source, [LEARNING], keyframe_layer=2, teacher=str(teacher), **level
+    )
+    deeper = write_source(tmp_path / "deeper", WHISPER | {"encoder_layers": 4})
+    other_size = recipe(corpus, deeper, [LEARNING], keyframe_layer=2, teacher=str(teacher))
+    factor = load_overridden(
+        recipe(corpus, source, [LEARNING], keyframe_layer=2, teacher=str(teacher)),
+        "model.subsampling.factor=8",
+    )
+    for wrong, said in (
+        (none, str(tmp_path / "none")),
+        (other_level, "level"),
+        (other_size, "encoder"),
+        (factor, "factor"),
+    ):
+        with refused(ModelError, said):
+            plan_recipe(wrong, tmp_path)
+        with refused(ModelError, said):
+            train(wrong, tmp_path / "run", quiet=True)
+        assert not (tmp_path / "run").exists()
+    unused = [LEARNING | {"losses": LEARNING["losses"] | {"teacher": 0.0}}]
+    plan_recipe(recipe(corpus, source, unused, teacher=str(tmp_path / "none")), tmp_path)
+
+
+def test_a_teacher_must_know_the_tokens_and_the_layers_below(
+    corpus: Path, source: Path, teacher: Path, tmp_path: Path
+) -> None:
+    pieces = {"kind": "sentencepiece", "vocab_size": 12, "model_type": "bpe"}
+    tokens = recipe(
+        corpus, source, [LEARNING], keyframe_layer=2, teacher=str(teacher), tokenizer=pieces
+    )
+    with refused(ModelError, "tokenizer", str(teacher)):
+        train(tokens, tmp_path / "a", quiet=True)
     other = write_source(tmp_path / "other", WHISPER | {"encoder_ffn_dim": 32})
+    lower = recipe(corpus, other, [LEARNING], keyframe_layer=2, teacher=str(teacher))
     with refused(TrainingError, "taught", "lower layers"):
-        train(
-            recipe(corpus, other, [LEARNING], keyframe_layer=2, teacher=str(teacher)),
-            tmp_path / "b",
-            quiet=True,
-        )
+        train(lower, tmp_path / "b", quiet=True)

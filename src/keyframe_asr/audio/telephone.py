@@ -21,6 +21,8 @@ HIGHEST = 3400.0
 
 def telephone(samples: Samples, highest: float = HIGHEST) -> Samples:
     """Simulate an 8 kHz line that passes 300 Hz to `highest` Hz; samples (S,) at 16 kHz."""
+    if samples.size == 0:
+        return samples
     narrow = soxr.resample(samples.astype(np.float64), SAMPLE_RATE, TELEPHONE_RATE)
     band = signal.butter(6, (LOWEST, highest), "bandpass", fs=TELEPHONE_RATE, output="sos")
     wide = soxr.resample(signal.sosfilt(band, narrow), TELEPHONE_RATE, SAMPLE_RATE)

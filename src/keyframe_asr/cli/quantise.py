@@ -63,7 +63,8 @@ def quantise(
         vocabulary = _vocabulary(folder, tokenizer, decoder_languages, decoder_words)
     quantise_model_folder(folder, out, names, vocabulary)
     before, after = ((place / WEIGHTS_FILE).stat().st_size / 1e6 for place in (folder, out))
-    print(f"{out}: weights are {after:.3g} MB, before {before:.3g} MB")
+    digits = 1 if after >= 0.1 else 4  # beside a base model there may be next to nothing
+    print(f"{out}: weights are {after:.{digits}f} MB, before {before:.{digits}f} MB")
 
 
 def _vocabulary(

@@ -75,7 +75,9 @@ class SoftTargets:
         return torch.stack([row[0] for row in wide]), torch.stack([row[1] for row in wide])
 
     def _row(self, cut: Cut, known: Tensor) -> Distributions:
-        name = _AT_SPEED.sub("", cut.supervisions[0].id)
+        name = cut.supervisions[0].id
+        if f"{name}.tokens" not in self._stored:
+            name = _AT_SPEED.sub("", name)
         tokens = self._stored.get(f"{name}.tokens")
         probabilities = self._stored.get(f"{name}.probabilities")
         if tokens is None or probabilities is None:

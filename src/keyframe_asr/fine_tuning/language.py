@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from lhotse import CutSet
@@ -45,8 +45,8 @@ def in_its_language(
         The model, the recordings (each with its language if there are several), and the tag.
 
     Raises:
-        OptionError: the model has several languages, and the texts do not tell, or those for
-            development are in another than those for training.
+        OptionError: the model has several languages, and the texts do not tell, or most of those
+            for development are in another than those for training.
     """
     config, tokenizer = stored.config, stored.decoder_tokenizer
     decoder = config.model.pretrained_decoder
@@ -58,15 +58,8 @@ def in_its_language(
         return _without_decoder(stored, given or known[0]), speech, given or known[0]
     if len(known) > 1:
         train, usual = _named(speech.train, known)
-        dev, _ = _named(speech.dev, known, usual)
-        speech = Speech(train, dev)
-        heard, others = ({cut.supervisions[0].language for cut in cuts} for cuts in (train, dev))
-        if others - heard:
-            raise OptionError(
-                "language",
-                f"the development set is in {', '.join(sorted(others - heard))}, the training set "
-                f"in {', '.join(sorted(heard))}; give a development set in its language",
-            )
+        heard = {cut.supervisions[0].language for cut in train}
+        speech = Speech(train, _in_one_of(speech.dev, known, heard, usual))
         known = [one for one in known if one in heard]
         say(f"language, by the texts: {', '.join(known)}; --language names another")
     single = known[0] if len(known) == 1 else None
@@ -104,6 +97,24 @@ def _named(cuts: CutSet, languages: Sequence[str], usual: str | None = None) -> 
         )
     usual = usual or counted.most_common(1)[0][0]
     return CutSet.from_cuts(in_language(cut, found[cut.id] or usual) for cut in cuts), usual
+
+
+def _in_one_of(dev: CutSet, languages: Sequence[str], heard: Collection[str], usual: str) -> CutSet:
+    """Name the languages of the development set, which must be those of the training set.
+
+    Single recordings in others count as the usual one; if most are, there is a mistake.
+    """
+    named, _ = _named(dev, languages, usual)
+    others = [cut for cut in named if cut.supervisions[0].language not in heard]
+    if 2 * len(others) > len(named):
+        found = sorted({cut.supervisions[0].language for cut in others})
+        raise OptionError(
+            "language",
+            f"the development set is in {', '.join(found)}, the training set in "
+            f"{', '.join(sorted(heard))}; give a development set in its language",
+        )
+    wrong = {cut.id for cut in others}
+    return CutSet.from_cuts(in_language(cut, usual) if cut.id in wrong else cut for cut in named)
 
 
 def _language_of(cut: Cut, languages: Sequence[str]) -> str | None:

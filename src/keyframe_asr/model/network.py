@@ -273,7 +273,8 @@ class KeyframeNetwork(nn.Module):
         if not self.keyframes_enabled or count >= size:
             every: Tensor = projection(log_probs.exp().to(frames.dtype))
             return frames + every
-        places = keyframes.index.unsqueeze(-1) + torch.tensor(offsets, device=frames.device)
+        window = torch.arange(offsets[0], offsets[-1] + 1, device=frames.device)
+        places = keyframes.index.unsqueeze(-1) + window
         inside = (places >= 0) & (places < size) & keyframes.mask.unsqueeze(-1)
         seen = torch.zeros(len(frames), size + 1, dtype=torch.bool, device=frames.device)
         seen = seen.scatter(1, places.masked_fill(~inside, size).flatten(1), True)[:, :size]

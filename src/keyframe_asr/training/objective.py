@@ -66,8 +66,8 @@ class StageObjective(nn.Module):
         if encoder.is_frozen(stage.unfreeze_from_layer) and not self.teacher.hears_like(encoder):
             raise TrainingError(
                 f"stage '{stage.name}': the teacher's lower layers are not those of the network, "
-                "which the stage does not train; name the model that they are from, or unfreeze "
-                "them"
+                "which the stage does not train; name the model that they are from (no quantised "
+                "copy), or unfreeze them"
             )
 
     def forward(

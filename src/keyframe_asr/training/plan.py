@@ -28,6 +28,7 @@ from keyframe_asr.training.log import TrainingLog
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.run_data import load_run_data
 from keyframe_asr.training.run_recipe import complete_recipe
+from keyframe_asr.training.teacher import check_teacher
 
 PROBE_SECONDS = (4, 8)
 """Durations of the two noise utterances used to measure memory."""
@@ -90,9 +91,11 @@ def plan_recipe(
     Raises:
         ManifestError, AudioError, RecipeError: the data or tokenizer cannot be used.
         TrainingError: `initial` cannot be used.
+        ModelError: the teacher cannot be used.
     """
     start = None if initial is None else find_weights(initial)
     recipe = with_architecture(complete_recipe(recipe))
+    check_teacher(recipe)
     features = FeatureStore(front_end(recipe.features, recipe.model.pretrained), keep=False)
     with TrainingLog(scratch, quiet=True) as log:
         data = load_run_data(recipe, scratch, None, log, resume=False)

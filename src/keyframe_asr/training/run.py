@@ -21,7 +21,6 @@ from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.io.malloc import keep_freed_memory
 from keyframe_asr.io.pretrained_decoder import load_decoder
-from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.training.checkpoint import STATE_FILE, Checkpoints, Progress, load_progress
 from keyframe_asr.training.curves import draw_curves
@@ -46,7 +45,7 @@ from keyframe_asr.training.run_recipe import (
     store_recipe,
 )
 from keyframe_asr.training.stage_model import model_folder
-from keyframe_asr.training.teacher import FullFrameTeacher, load_teacher
+from keyframe_asr.training.teacher import check_teacher, has_teacher, load_teacher
 from keyframe_asr.training.validation import Validation
 
 FEW_HOURS = 10.0
@@ -128,6 +127,7 @@ def train(
     check_folders(recipe.augment)
     resuming = _is_resumed(folder, resume)
     recipe = with_architecture(complete_recipe(recipe))
+    check_teacher(recipe)
     start = _find_start(recipe, resuming, initial, reinitialise)
     processes = Processes()
     processes.write(lambda: _make_folder(folder))
@@ -262,20 +262,20 @@ def _prepare_run(
     augmentation = Augmentation(recipe.augment, recipe.seed)
     source = DataSource(recipe, data, features, augmentation, processes, encodings)
     checkpoints = Checkpoints(folder, processes)
-    teacher = _teacher(recipe, network, data, processes)
-    shared = recipe, folder, network, source, checkpoints, processes, log
-    return Run(*shared, resumed.trains_on, teacher)
-
-
-def _teacher(
-    recipe: Recipe, network: KeyframeNetwork, data: RunData, processes: Processes
-) -> FullFrameTeacher | None:
-    pretrained = recipe.model.pretrained
-    if recipe.teacher is None or pretrained is None or pretrained.keyframe_layer is None:
-        return None
-    layer, window = pretrained.keyframe_layer, pretrained.keyframe_window
-    teacher = load_teacher(recipe.teacher, layer, window, network, data.tokenizer)
-    return teacher.to(processes.device)
+    teacher = None
+    if has_teacher(recipe):
+        teacher = load_teacher(recipe, data.tokenizer).to(processes.device)
+    return Run(
+        recipe,
+        folder,
+        network,
+        source,
+        checkpoints,
+        processes,
+        log,
+        trains_on=resumed.trains_on,
+        teacher=teacher,
+    )
 
 
 def _warn_of_little_data(data: RunData, log: TrainingLog) -> None:

@@ -139,8 +139,13 @@ def load_run_data(
 
 
 def _soft_targets(data: DataConfig, tokenizer: DecoderTokenizer | None) -> SoftTargets | None:
-    if not data.soft_targets or tokenizer is None:
+    if not data.soft_targets:
         return None
+    if tokenizer is None:
+        raise RecipeError(
+            "data.soft_targets is for a pretrained decoder, which the recipe does not have; remove "
+            "it, or set model.decoder.kind: pretrained"
+        )
     return SoftTargets(data.soft_targets, tokenizer.vocab_size)
 
 

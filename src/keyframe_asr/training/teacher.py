@@ -10,9 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
+from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.model_folder import load_model_folder
-from keyframe_asr.io.model_location import find_model
+from keyframe_asr.io.model_location import CONFIG_FILE, find_model
 from keyframe_asr.model.decoder_memory import DecoderMemory
 from keyframe_asr.model.keyframe_layers import outputs_around, weighted_mean
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
@@ -27,10 +29,13 @@ _NOTHING = 1e-8
 class FullFrameTeacher(nn.Module):
     """A model that hears all frames; never trained.
 
+    It shares stored outputs of the lower layers with the student, and their masks. Where the
+    student's encoder runs in training, it hears the utterance itself, without masks.
+
     Args:
         network: its network, with a pretrained encoder.
-        layer: the layer after which the pupil drops frames.
-        window: number of outputs of which the pupil's keyframes are means.
+        layer: the layer after which the student drops frames.
+        window: number of outputs of which the student's keyframes are means.
     """
 
     def __init__(self, network: KeyframeNetwork, layer: int, window: int) -> None:
@@ -49,8 +54,8 @@ class FullFrameTeacher(nn.Module):
         Args:
             features: (B, T, F) of the front end, or with `pre_encoded` outputs of the layer.
             lengths: (B,).
-            keyframes: those of the pupil.
-            pre_encoded: `features` are outputs of the layer after which the pupil drops frames.
+            keyframes: those of the student.
+            pre_encoded: `features` are outputs of the layer after which the student drops frames.
 
         Returns:
             Log-probabilities (B, U, V) of the CTC, and vectors (B, K, W): the means of the last
@@ -68,7 +73,10 @@ class FullFrameTeacher(nn.Module):
         return log_probs, self._vectors(outputs, lengths, keyframes)
 
     def hears_like(self, encoder: PretrainedEncoder) -> bool:
-        """True if the layers on all frames are those of another encoder, to float16's precision."""
+        """True if the layers on all frames are an encoder's, but for rounding to float16.
+
+        Those of a quantised copy are not.
+        """
         assert self.network.pretrained is not None
         own, other = self.network.pretrained.lower_state(), encoder.lower_state()
         return own.keys() == other.keys() and all(
@@ -92,40 +100,63 @@ class FullFrameTeacher(nn.Module):
         return weighted_mean(around, around.new_zeros(inside.shape), inside)
 
 
-def load_teacher(
-    model: str, layer: int, window: int, pupil: KeyframeNetwork, tokenizer: Tokenizer
-) -> FullFrameTeacher:
-    """Load a teacher.
-
-    Args:
-        model: its folder or name.
-        layer: as in `FullFrameTeacher`.
-        window: as in `FullFrameTeacher`.
-        pupil: the network that learns.
-        tokenizer: the tokens of the pupil.
+def check_teacher(recipe: Recipe) -> None:
+    """Refuse a teacher that cannot teach the network of a recipe, before anything is computed.
 
     Raises:
-        ModelError: the model cannot be read, or cannot teach the pupil.
+        ModelError: there is no such model, or it hears something else than the network.
+        RecipeError: its `config.yaml` is invalid.
     """
-    stored = load_model_folder(find_model(model))
-    network, encoder, other = stored.network, stored.network.pretrained, pupil.pretrained
-    same = [tokenizer.piece(one) for one in range(tokenizer.vocab_size)] == [
-        stored.tokenizer.piece(one) for one in range(stored.tokenizer.vocab_size)
-    ]
+    if not has_teacher(recipe):
+        return
+    assert recipe.teacher is not None and recipe.model.pretrained is not None
+    config = load_model_folder_config(find_model(recipe.teacher) / CONFIG_FILE)
+    own, other = recipe.model.pretrained, config.model.pretrained
     why = ""
-    if encoder is None or other is None or type(encoder) is not type(other):
-        why = "has no pretrained encoder of the same family"
-    elif encoder.keyframe_layer is not None or encoder.built != other.built:
-        why = "does not run the same layers of its encoder on all frames"
-    elif encoder.dim != other.dim or len(encoder.chosen) > 1:
-        why = "has an encoder of another width, or uses several of its layers"
-    elif network.subsampling.factor != pupil.subsampling.factor:
-        why = "has another subsampling"
-    elif not same:
-        why = "has another tokenizer"
+    if other is None or other.family != own.family or _size(other) != _size(own):
+        why = "does not have the same pretrained encoder"
+    elif other.keyframe_layer is not None or other.layers not in ([], [_size(own)[0]]):
+        why = "does not use the last layer of its encoder on all frames"
+    elif config.model.subsampling.factor != recipe.model.subsampling.factor:
+        why = "has another model.subsampling.factor"
+    elif config.features.level != recipe.features.level:
+        why = f"hears recordings at features.level {config.features.level}"
     if why:
-        raise ModelError(f"teacher '{model}': {why}; name a model that the recipe's was made from")
-    return FullFrameTeacher(network, layer, window)
+        raise ModelError(f"teacher '{recipe.teacher}': {why}; name another, or leave it out")
+
+
+def has_teacher(recipe: Recipe) -> bool:
+    """True if a stage learns from the teacher."""
+    return any(stage.losses.teacher > 0 for stage in recipe.stages)
+
+
+def load_teacher(recipe: Recipe, tokenizer: Tokenizer) -> FullFrameTeacher:
+    """Load the teacher of a recipe that has one.
+
+    Raises:
+        ModelError: the model cannot be read, or has other tokens than the tokenizer.
+    """
+    pretrained = recipe.model.pretrained
+    assert recipe.teacher is not None and pretrained is not None
+    assert pretrained.keyframe_layer is not None, "the recipe requires it"
+    stored = load_model_folder(find_model(recipe.teacher))
+    if _pieces(stored.tokenizer) != _pieces(tokenizer):
+        raise ModelError(
+            f"teacher '{recipe.teacher}': has another tokenizer; set tokenizer.of_model: "
+            f"{recipe.teacher}, or name another teacher"
+        )
+    return FullFrameTeacher(stored.network, pretrained.keyframe_layer, pretrained.keyframe_window)
+
+
+def _pieces(tokenizer: Tokenizer) -> list[str]:
+    return [tokenizer.piece(token) for token in range(tokenizer.vocab_size)]
+
+
+def _size(config: PretrainedConfig) -> tuple[int, int]:
+    """Number of layers, and width."""
+    described = config.architecture or {}
+    layers = described.get("encoder_layers") or described.get("num_hidden_layers") or 0
+    return int(layers), int(described.get("d_model") or described.get("hidden_size") or 0)
 
 
 def teacher_losses(
