@@ -113,13 +113,10 @@ class StageObjective(nn.Module):
             )
         if config.head > 0 and config.head_loss != "none":
             values["head"] = self._head_loss(encoded, tokens, token_lengths)
-        if config.decoder > 0:
-            if decoder_tokens is None:
-                values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
-            else:
-                values["decoder"] = self._pretrained_decoder_loss(
-                    encoded, decoder_tokens, soft_targets
-                )
+        if config.decoder > 0 and decoder_tokens is None:
+            values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
+        elif config.decoder > 0 and decoder_tokens is not None:
+            values["decoder"] = self._pretrained_decoder_loss(encoded, decoder_tokens, soft_targets)
         if self.teacher is not None:
             log_probs, vectors = self.teacher(*heard[:2], encoded.keyframes, pre_encoded=heard[2])
             values |= teacher_losses(encoded, log_probs, vectors, token_lengths)
