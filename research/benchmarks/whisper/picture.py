@@ -58,7 +58,8 @@ def _draw_speakers(axes: Axes, one: Mapping[str, Any], before: str, after: str) 
 def _draw_lengths(axes: Axes, one: Mapping[str, Any], names: Sequence[str]) -> None:
     lengths = np.array(one["lengths"])
     order = np.argsort(lengths, kind="stable")
-    ends = np.searchsorted(np.cumsum(lengths[order]), np.linspace(0, lengths.sum(), PARTS + 1))
+    bounds = np.linspace(0, lengths.sum(), PARTS + 1)[1:-1]
+    ends = [0, *np.searchsorted(np.cumsum(lengths[order]), bounds), len(order)]
     groups = [order[start:end] for start, end in pairwise(ends)]
     groups = [group for group in groups if len(group)]
     for number, name in enumerate(names):
