@@ -10,7 +10,7 @@ import torch
 
 from fixtures.errors import refused
 from fixtures.tiny_pretrained import (
-    STABLE_WAV2VEC2,
+    ARCHITECTURES,
     WAV2VEC2,
     WHISPER,
     pretrained_config,
@@ -28,8 +28,6 @@ from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork, build_pretrained
 from keyframe_asr.training.checkpoint import load_weights
 from keyframe_asr.training.run import train
-
-ARCHITECTURES = {"whisper": WHISPER, "wav2vec2": WAV2VEC2, "stable": STABLE_WAV2VEC2}
 
 
 def some_features(architecture: dict[str, Any], frames: int, seed: int = 1) -> torch.Tensor:

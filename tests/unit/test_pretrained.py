@@ -18,6 +18,7 @@ from fixtures.command_line import lacking
 from fixtures.errors import refused
 from fixtures.random_model import random_model
 from fixtures.tiny_pretrained import (
+    ARCHITECTURES,
     STABLE_WAV2VEC2,
     WAV2VEC2,
     WHISPER,
@@ -39,7 +40,6 @@ from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
 from keyframe_asr.model.whisper import WhisperEncoder
 
-ARCHITECTURES = {"whisper": WHISPER, "wav2vec2": WAV2VEC2, "stable": STABLE_WAV2VEC2}
 LOCAL_WHISPER = Path("models") / "whisper-base-encoder"
 
 

@@ -60,6 +60,13 @@ class PretrainedConfig(Strict):
     architecture: dict[str, Any] | None = None
     """The source's `config.json`; `null` in a recipe, filled in when training starts."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Number of layers and width of the source; 0 where `architecture` does not tell."""
+        known = self.architecture or {}
+        layers = known.get("encoder_layers") or known.get("num_hidden_layers") or 0
+        return int(layers), int(known.get("d_model") or known.get("hidden_size") or 0)
+
     @model_validator(mode="after")
     def _check_keyframe_layer(self) -> PretrainedConfig:
         layer = self.keyframe_layer

@@ -116,9 +116,7 @@ def _first_trained(
         return options.unfreeze_from_layer
     if plan.trained_layers == 0:
         return None
-    architecture = pretrained.architecture or {}
-    total = architecture.get("encoder_layers") or architecture.get("num_hidden_layers") or 1
-    used = int(total)
+    used = pretrained.size[0] or 1
     if pretrained.layers and pretrained.keyframe_layer is None:
         used = max(pretrained.layers)
     return max(0, used + 1 - plan.trained_layers)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.model import PretrainedDecoderConfig
-from keyframe_asr.model.keyframe_layers import outputs_around, weighted_mean
-from keyframe_asr.model.keyframes import Keyframes, gather_frames
+from keyframe_asr.model.keyframe_layers import mean_around, outputs_around
+from keyframe_asr.model.keyframes import Keyframes, distinct_frames, gather_frames
 
 LONGEST_PERIOD = 10_000.0
 """Of the sinusoids, as in Whisper's encoder."""
@@ -77,8 +77,11 @@ class DecoderMemory(nn.Module):
         elif self.config.memory == "fused":
             vectors, lengths = self.fused(outputs, output_lengths, keyframes), keyframes.lengths
         else:
-            around = self._around(outputs, output_lengths, keyframes)
-            vectors, centres, lengths = _each_once(*around)
+            if outputs.size(1) == 0:  # there is nothing to take an output from
+                outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
+            size, step = self.config.memory_frames, self.outputs_per_frame
+            around = outputs_around(keyframes, output_lengths, size, step)
+            vectors, centres, lengths = _each_once(outputs, *around)
         adapted: Tensor = self.adapter(vectors)
         if self.config.positions:
             adapted = adapted + self.position_scale * _sinusoids(centres, adapted.size(-1))
@@ -86,29 +89,14 @@ class DecoderMemory(nn.Module):
 
     def fused(self, outputs: Tensor, output_lengths: Tensor, keyframes: Keyframes) -> Tensor:
         """The mean (B, K, width) of the outputs around each keyframe; arguments as in `forward`."""
-        outputs, places, inside = self._around(outputs, output_lengths, keyframes)
-        around = gather_frames(outputs, places, inside)
-        scores = self.score(around).squeeze(-1) + self.offset_bias
-        return weighted_mean(around, scores, inside)
-
-    def _around(
-        self, outputs: Tensor, output_lengths: Tensor, keyframes: Keyframes
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if outputs.size(1) == 0:  # there is nothing to take an output from
-            outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
-        size, step = self.config.memory_frames, self.outputs_per_frame
-        return outputs, *outputs_around(keyframes, output_lengths, size, step)
+        weights = self.score, self.offset_bias
+        return mean_around(outputs, output_lengths, keyframes, self.outputs_per_frame, *weights)
 
 
 def _each_once(outputs: Tensor, places: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs (B, M, width) at these places, without repetition, their places and numbers."""
-    size = outputs.size(1)
-    kept = torch.zeros(len(outputs), size + 1, dtype=torch.bool, device=outputs.device)
-    kept = kept.scatter(1, places.masked_fill(~inside, size).flatten(1), True)[:, :size]
-    lengths = kept.sum(dim=1)
-    most = max(1, int(lengths.max())) if len(lengths) else 1
-    first = (~kept).int().argsort(dim=1, stable=True)[:, :most]
-    return gather_frames(outputs, first, kept.gather(1, first)), first, lengths
+    index, real = distinct_frames(places, inside, outputs.size(1))
+    return gather_frames(outputs, index, real), index, real.sum(dim=1)
 
 
 def _sinusoids(places: Tensor, dim: int) -> Tensor:

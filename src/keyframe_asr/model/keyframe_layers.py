@@ -38,6 +38,29 @@ def weighted_mean(around: Tensor, scores: Tensor, inside: Tensor) -> Tensor:
     return (scores.softmax(dim=-1).unsqueeze(-1) * around).sum(dim=2)
 
 
+def mean_around(
+    outputs: Tensor,
+    output_lengths: Tensor,
+    keyframes: Keyframes,
+    step: int,
+    score: nn.Linear,
+    offset_bias: Tensor,
+) -> Tensor:
+    """The learned mean (B, K, D) of the outputs around each keyframe.
+
+    Args:
+        outputs: (B, T, D).
+        output_lengths: (B,).
+        keyframes: index (B, K) in encoder frames.
+        step: outputs per encoder frame.
+        score: maps an output to its score.
+        offset_bias: (W,) added to the scores of the W outputs around a keyframe.
+    """
+    places, inside = outputs_around(keyframes, output_lengths, len(offset_bias), step)
+    around = gather_frames(outputs, places, inside)
+    return weighted_mean(around, score(around).squeeze(-1) + offset_bias, inside)
+
+
 class KeyframeLayers(nn.Module):
     """Runs the upper layers of a pretrained encoder on keyframes, for the layers that follow.
 
@@ -52,7 +75,6 @@ class KeyframeLayers(nn.Module):
 
     def __init__(self, width: int, dim: int, size: int, outputs_per_frame: int) -> None:
         super().__init__()
-        self.size = size
         self.outputs_per_frame = outputs_per_frame
         self.score = nn.Linear(width, 1, bias=False)
         self.offset_bias = nn.Parameter(torch.zeros(size))
@@ -78,12 +100,8 @@ class KeyframeLayers(nn.Module):
         Returns:
             (B, K, width); anything past the number of keyframes.
         """
-        if outputs.size(1) == 0:  # there is nothing to take an output from
-            outputs = outputs.new_zeros(outputs.size(0), 1, outputs.size(2))
-        places, inside = outputs_around(
-            keyframes, output_lengths, self.size, self.outputs_per_frame
+        step = self.outputs_per_frame
+        vectors = mean_around(
+            outputs, output_lengths, keyframes, step, self.score, self.offset_bias
         )
-        around = gather_frames(outputs, places, inside)
-        scores = self.score(around).squeeze(-1) + self.offset_bias
-        vectors = weighted_mean(around, scores, inside)
-        return encoder.upper(vectors, keyframes.index * self.outputs_per_frame, keyframes.lengths)
+        return encoder.upper(vectors, keyframes.index * step, keyframes.lengths)

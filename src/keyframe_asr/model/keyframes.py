@@ -155,6 +155,26 @@ def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     return gathered.view(*index.shape, dim).masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
+def distinct_frames(
+    places: Tensor, inside: Tensor, size: int, most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The frames (B, M) that occur among `places`, ascending and each once, and which are real.
+
+    Args:
+        places: (B, ...) frame indices below `size` where `inside` (B, ...) holds.
+        inside: the mask of the places that count.
+        size: number of frames.
+        most: M; None: the largest number of distinct frames, at least 1, which synchronises.
+    """
+    batch = len(places)
+    seen = torch.zeros(batch, size + 1, dtype=torch.bool, device=places.device)
+    seen = seen.scatter(1, places.masked_fill(~inside, size).flatten(1), True)[:, :size]
+    if most is None:
+        most = max(1, int(seen.sum(dim=1).max())) if batch else 1
+    index = (~seen).int().argsort(dim=1, stable=True)[:, :most]
+    return index, seen.gather(1, index)
+
+
 def _as_tensor(integers: Tensor | Sequence[int], like: Tensor) -> Tensor:
     if isinstance(integers, Tensor):
         return integers

@@ -25,6 +25,7 @@ from keyframe_asr.model.keyframe_layers import KeyframeLayers
 from keyframe_asr.model.keyframes import (
     Keyframes,
     SelectionPolicy,
+    distinct_frames,
     gather_frames,
     select_keyframes,
 )
@@ -276,12 +277,9 @@ class KeyframeNetwork(nn.Module):
         window = torch.arange(offsets[0], offsets[-1] + 1, device=frames.device)
         places = keyframes.index.unsqueeze(-1) + window
         inside = (places >= 0) & (places < size) & keyframes.mask.unsqueeze(-1)
-        seen = torch.zeros(len(frames), size + 1, dtype=torch.bool, device=frames.device)
-        seen = seen.scatter(1, places.masked_fill(~inside, size).flatten(1), True)[:, :size]
-        first = (~seen).int().argsort(dim=1, stable=True)[:, :count]
-        real = seen.gather(1, first)
-        added: Tensor = projection(gather_frames(log_probs, first, real).exp().to(frames.dtype))
-        rows = first.unsqueeze(-1).expand_as(added)
+        index, real = distinct_frames(places, inside, size, count)
+        added: Tensor = projection(gather_frames(log_probs, index, real).exp().to(frames.dtype))
+        rows = index.unsqueeze(-1).expand_as(added)
         return frames.scatter_add(1, rows, added.masked_fill(~real.unsqueeze(-1), 0.0))
 
     def _upper(self, features: Tensor, lengths: Tensor, keyframes: Keyframes) -> Tensor | None:

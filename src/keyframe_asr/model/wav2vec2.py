@@ -55,7 +55,6 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         """See `PretrainedEncoder`."""
         layers = self.encoder.encoder
         mask = attention_mask(lengths, vectors.size(1))
-        mask = mask.expand(-1, -1, vectors.size(1), -1)
         for layer in layers.layers[max(self.chosen) :]:
             vectors = layer(vectors, attention_mask=mask)
         if self.encoder.config.do_stable_layer_norm:

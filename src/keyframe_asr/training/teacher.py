@@ -10,12 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
+from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.io.model_location import CONFIG_FILE, find_model
-from keyframe_asr.model.decoder_memory import DecoderMemory
 from keyframe_asr.model.keyframe_layers import outputs_around, weighted_mean
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
 from keyframe_asr.model.masks import length_mask
@@ -92,7 +91,7 @@ class FullFrameTeacher(nn.Module):
 
     def _vectors(self, outputs: Tensor, lengths: Tensor, keyframes: Keyframes) -> Tensor:
         memory = self.network.decoder_memory
-        if isinstance(memory, DecoderMemory) and memory.config.memory == "fused":
+        if memory is not None and memory.config.memory == "fused":
             return memory.fused(outputs, lengths, keyframes)  # the decoder knows these
         step = self.network.outputs_per_frame
         places, inside = outputs_around(keyframes, lengths, self._window, step)
@@ -113,9 +112,9 @@ def check_teacher(recipe: Recipe) -> None:
     config = load_model_folder_config(find_model(recipe.teacher) / CONFIG_FILE)
     own, other = recipe.model.pretrained, config.model.pretrained
     why = ""
-    if other is None or other.family != own.family or _size(other) != _size(own):
+    if other is None or other.family != own.family or other.size != own.size:
         why = "does not have the same pretrained encoder"
-    elif other.keyframe_layer is not None or other.layers not in ([], [_size(own)[0]]):
+    elif other.keyframe_layer is not None or other.layers not in ([], [own.size[0]]):
         why = "does not use the last layer of its encoder on all frames"
     elif config.model.subsampling.factor != recipe.model.subsampling.factor:
         why = "has another model.subsampling.factor"
@@ -150,13 +149,6 @@ def load_teacher(recipe: Recipe, tokenizer: Tokenizer) -> FullFrameTeacher:
 
 def _pieces(tokenizer: Tokenizer) -> list[str]:
     return [tokenizer.piece(token) for token in range(tokenizer.vocab_size)]
-
-
-def _size(config: PretrainedConfig) -> tuple[int, int]:
-    """Number of layers, and width."""
-    described = config.architecture or {}
-    layers = described.get("encoder_layers") or described.get("num_hidden_layers") or 0
-    return int(layers), int(described.get("d_model") or described.get("hidden_size") or 0)
 
 
 def teacher_losses(
