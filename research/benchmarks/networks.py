@@ -103,7 +103,7 @@ def _recognition(
         counted = MultiplyAddsCounter(network).count(frames, kept, fused=one.keyframes)
         products[name] = counted.total
     setting = {"V": VOCABULARY, "seconds": seconds, "tokens a second": TOKENS_PER_SECOND}
-    return _compared("recognition", setting, runs, rounds) | {"multiply_adds": products}
+    return compared("recognition", setting, runs, rounds) | {"multiply_adds": products}
 
 
 def _training(
@@ -121,7 +121,7 @@ def _training(
     }
     runs = {name: partial(_steps, network, batches) for name, network in networks.items()}
     setting = {"V": VOCABULARY, "seconds a batch": batch_seconds, "batches a round": BATCHES}
-    return _compared("training step", setting, runs, rounds)
+    return compared("training step", setting, runs, rounds)
 
 
 def _steps(network: SteppedNetwork, batches: Sequence[RandomBatch]) -> None:
@@ -129,7 +129,7 @@ def _steps(network: SteppedNetwork, batches: Sequence[RandomBatch]) -> None:
         network.step(batch)
 
 
-def _compared(
+def compared(
     target: str, setting: Mapping[str, Any], runs: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, Any]:
     """Run the contestants in turn, and return the comparison and both kinds of ratios."""

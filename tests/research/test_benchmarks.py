@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fixtures.tiny_pretrained import WHISPER, pretrained_config
 from fixtures.tone_corpus import MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
-from research.benchmarks import axe, networks, timing, train
+from research.benchmarks import axe, keyframe_layer, networks, timing, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -103,3 +104,20 @@ def test_networks_are_measured_on_the_same_input() -> None:
             assert 0 < ratios["minimum"] <= ratios["median"] <= ratios["maximum"]
     products = found["recognition, 2 s"]["multiply_adds"]
     assert products["fast"] < products["all frames"]
+
+
+def test_layers_on_keyframes_are_measured_against_layers_on_all_frames() -> None:
+    models = {
+        name: parse_config(
+            ModelConfig,
+            MODEL | {"pretrained": pretrained_config(WHISPER, keyframe_layer=layer).model_dump()},
+            "model",
+        )
+        for name, layer in ((networks.ALL_FRAMES, None), ("inside", 1))
+    }
+    found = keyframe_layer.measure(models, 9, rounds=2, seconds=(1.0, 2.0))
+    assert list(found) == ["recognition, 1 s", "recognition, 2 s"]
+    for measured in found.values():
+        assert list(measured["ratios"]) == ["inside"]
+        assert measured["ratios"]["inside"]["minimum"] > 0
+        assert measured["multiply_adds"]["inside"] < measured["multiply_adds"]["all frames"]
