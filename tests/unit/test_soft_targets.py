@@ -23,7 +23,7 @@ from keyframe_asr.data.soft_targets import SoftTargets
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 
-TEXTS = {"a": "Abc.", "b": "ABC", "c": ""}
+TEXTS = {"a": "Abc.", "b": "ABC", "c": "", "d": "播放ABC"}
 
 
 @pytest.fixture
@@ -61,6 +61,7 @@ def test_capitals_alone_say_nothing_of_case(
     assert written["a"] == tokenizer.encode("Abc.")
     assert written["b"] == tokenizer.encode("abc")
     assert written["c"] == []
+    assert written["d"] == tokenizer.encode("播放ABC")  # Han characters have no case
 
 
 def test_the_language_is_a_target_where_the_cut_names_it(

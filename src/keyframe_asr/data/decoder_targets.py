@@ -75,4 +75,6 @@ class DecoderTargets:
 
 
 def _cased(text: str) -> str:
-    return text.lower() if text.isupper() else text
+    # not `text.isupper()`, which is also true of Han characters with a word in capitals among them
+    capitals_only = all(one.isupper() for one in text if one.isalpha())
+    return text.lower() if capitals_only else text
