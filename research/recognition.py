@@ -23,6 +23,7 @@ from keyframe_asr.evaluation.metrics import (
 from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.base_model import weight_files
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.forms import normaliser
@@ -62,7 +63,7 @@ def recognise(
     Compares networks alone, without the speech check, unless `as_shipped`. `unit` is words for
     English, characters for Mandarin; `errors` are per utterance; `attended`: a decoder's vectors.
     """
-    network = recognizer.network
+    network = module_of(recognizer.network)
     if not as_shipped:
         recognizer.speech_check = None
     texts: dict[str, list[str]] = {mode: [""] * len(recordings) for mode in modes}
@@ -75,7 +76,7 @@ def recognise(
         encoded = recognizer.encode([recordings[place] for place in batch])
         encoding = time.perf_counter() - began
         frames, keyframes = frames + sum(encoded.frames), keyframes + sum(encoded.keyframes)
-        attended += int(encoded.encoded.attended[1].sum())
+        attended += int(encoded.encoded.attended_lengths.sum())
         products += sum(
             _multiply_adds(network, sizes[place], kept)
             for place, kept in zip(batch, encoded.keyframes, strict=True)

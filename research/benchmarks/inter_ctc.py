@@ -17,6 +17,7 @@ from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.evaluation.report import machine
 from keyframe_asr.inference.recognizer import load
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.model_folder import find_model
 from research.benchmarks.timing import argument_parser, show
 from research.recognition import recognise
@@ -33,7 +34,7 @@ def measure(models: list[str], manifest: str) -> tuple[dict[str, Errors], list[i
     lengths: list[int] = []
     for model in models:
         recognizer = load(find_model(model), "cpu")
-        network = recognizer.network
+        network = module_of(recognizer.network)
         top = recognizer.modes[0]
         result = recognise(recognizer, recordings, references, [top])
         found["top"].append(result["decode"][top]["errors"])

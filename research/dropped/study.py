@@ -22,9 +22,10 @@ from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.batch_recognizer import batches_by_length
+from keyframe_asr.inference.network import EncodedBatch
 from keyframe_asr.inference.recognizer import Recognizer, load
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.losses import axe_align
-from keyframe_asr.model.network import Encoded
 from keyframe_asr.text.forms import normaliser
 from research.definition import DroppedDefinition
 from research.dropped.probes import classify, explained
@@ -117,7 +118,8 @@ class DroppedStudy:
 
     def _collect(self, device: str | None, manifest: str) -> Examples:
         recognizer = load(self.definition.model, device)
-        if not recognizer.network.keyframes_enabled or not recognizer.network.fusion_enabled:
+        network = module_of(recognizer.network)
+        if not network.keyframes_enabled or not network.fusion_enabled:
             raise ModelError(
                 f"model '{self.definition.model}' has no keyframes with fusion, which this study "
                 "needs; use a model with both"
@@ -152,18 +154,17 @@ def _of_batch(
         [torch.tensor(one, dtype=torch.long) for one in tokens], batch_first=True
     )
     sizes = torch.tensor([len(one) for one in tokens])
-    device = encoded.memory.device
-    aligned = axe_align(
-        encoded.head_log_probs, targets.to(device), encoded.keyframes.lengths, sizes.to(device)
-    )
-    position, skipped = aligned.position.cpu(), aligned.skipped.cpu()
-    index, memory = encoded.keyframes.index.cpu(), encoded.memory.cpu()
+    head, kept_frames = map(torch.from_numpy, (encoded.head_log_probs, encoded.keyframe_lengths))
+    aligned = axe_align(head, targets, kept_frames, sizes)
+    position, skipped = aligned.position, aligned.skipped
+    index, memory = map(torch.from_numpy, (encoded.keyframes, encoded.memory))
+    factor = module_of(recognizer.network).subsampling.factor
     compute = front_end(recognizer.config.features, recognizer.config.model.pretrained)
     rows = []
     for row, place in enumerate(places):
         own = (position[row] >= 0) & ~skipped[row] & (torch.arange(position.size(1)) < sizes[row])
         chosen = position[row][own]
-        frames, kept = int(encoded.frame_lengths[row]), int(encoded.keyframes.lengths[row])
+        frames, kept = int(encoded.frame_lengths[row]), int(kept_frames[row])
         at = index[row][chosen]
         first = seen["encoder 1"][row]
         generator = np.random.default_rng([place, 7])
@@ -183,7 +184,7 @@ def _of_batch(
                     target: _shifted(targets[row], int(sizes[row]), shift)[own]
                     for target, shift in TARGETS.items()
                 },
-                _sound(compute(recordings[row]), at * recognizer.network.subsampling.factor),
+                _sound(compute(recordings[row]), at * factor),
                 torch.full((len(at),), place),
             )
         )
@@ -192,9 +193,9 @@ def _of_batch(
 
 def _encoded(
     recognizer: Recognizer, recordings: list[Samples]
-) -> tuple[Encoded, dict[str, Tensor]]:
+) -> tuple[EncodedBatch, dict[str, Tensor]]:
     """Return the network's output, the output of encoder 1, and input and output of fusion."""
-    network = recognizer.network
+    network = module_of(recognizer.network)
     seen: dict[str, Tensor] = {}
 
     def encoder1(module: Any, given: Any, output: Tensor) -> None:

@@ -13,6 +13,7 @@ from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import KeyframeError, RecipeError
 from keyframe_asr.inference.recognizer import Recognizer, load
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.model_folder import find_model
 from research.definition import (
     StressDefinition,
@@ -111,7 +112,7 @@ class StressStudy:
             == (source.model, source.variant, blank_threshold)
         ]
         recognizer = self._recognizer(source)
-        network = recognizer.network
+        network = module_of(recognizer.network)
         trained = network.policy
         if blank_threshold is not None:
             network.policy = replace(trained, blank_threshold=blank_threshold)

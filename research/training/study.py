@@ -24,7 +24,7 @@ from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import load_manifest, text
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.inference.recognizer import load
-from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.training.run import train
 from research.definition import TrainingDefinition, VariantConfig
 from research.measurement import Measurement
@@ -143,8 +143,8 @@ class TrainingStudy:
         modes = [mode for mode in recognizer.modes if mode in wanted]
         beam = self.definition.beam
         found = recognise(recognizer, recordings, references, modes, beam=beam)
-        network = recognizer.network
-        frame_seconds = encoder_frame_seconds(network.subsampling.factor)
+        network = module_of(recognizer.network)
+        frame_seconds = recognizer.network.frame_seconds
         ahead = max(network.fusion.offsets) if network.fusion_enabled else 0
         return found | {
             "keeps_all": not network.keyframes_enabled,

@@ -1,6 +1,9 @@
-"""Time constants of the front end and of progress, with units."""
+"""Time constants of the front end and of progress, with units; frames of a text."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 SAMPLE_RATE = 16_000
 """Samples per second of all audio after reading."""
@@ -22,3 +25,8 @@ SECONDS_BETWEEN_LINES = 15.0
 def encoder_frame_seconds(subsampling_factor: int) -> float:
     """Seconds between consecutive encoder frames: 0.04 at a subsampling factor of 4."""
     return subsampling_factor * FRAME_SHIFT_MS / 1000
+
+
+def frames_needed(tokens: Sequence[object]) -> int:
+    """Minimum number of frames of a CTC: one per token, plus a blank between equal neighbours."""
+    return len(tokens) + sum(first == second for first, second in pairwise(tokens))

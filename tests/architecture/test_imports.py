@@ -23,6 +23,7 @@ from architecture.source_tree import (
 
 FORBIDDEN = {
     "keyframe_asr.runtime": ("torch", "lhotse", "accelerate", "keyframe_asr.model"),
+    "keyframe_asr.decoding": ("torch", "lhotse", "keyframe_asr.model", "keyframe_asr.losses"),
     "keyframe_asr.losses": (
         "keyframe_asr.model",
         "keyframe_asr.text",
@@ -126,6 +127,32 @@ def test_start_without_heavy_modules(arguments: list[str]) -> None:
     assert result.stdout.splitlines()[-1] == "loaded: []"
     if arguments:
         assert "Usage" in result.stdout
+
+
+def test_decoding_and_recognition_do_not_load_torch() -> None:
+    """They work on arrays; `inference.torch_network` alone computes with torch."""
+    modules = [
+        name
+        for path in source_files()
+        if is_within(name := module_name(path, SOURCE), "keyframe_asr.decoding")
+    ]
+    modules += ["keyframe_asr.audio.arrays", "keyframe_asr.audio.voice_activity"]
+    modules += ["keyframe_asr.inference.many", "keyframe_asr.inference.recognizer"]
+    assert "keyframe_asr.decoding.lm.scoring" in modules
+    program = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def forbidden_imports(root: Path, package: str, forbidden: tuple[str, ...]) -> list[str]:

@@ -12,6 +12,7 @@ from fixtures.errors import refused
 from fixtures.random_model import random_model, save_random_model
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.torch_network import TorchNetwork
 
 ABSENT = ["meta", "cuda:99", "cuda:-1", "rubbish", "cpu:x", "hpu", "vulkan"]
 ABSENT += [] if torch.backends.mps.is_available() else ["mps"]
@@ -31,4 +32,5 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
 
 def test_a_device_that_is_there_is_used() -> None:
     for device in (None, "cpu", "cpu:0"):
-        assert Recognizer(random_model(), device).device.type in ("cpu", "cuda")
+        network = Recognizer(random_model(), device).network
+        assert isinstance(network, TorchNetwork) and network.device.type in ("cpu", "cuda")

@@ -23,6 +23,7 @@ from keyframe_asr.config.model import (
 )
 from keyframe_asr.data.manifest import audio_path, load_manifest
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import END, CharacterTokenizer
@@ -103,11 +104,11 @@ def network_output(recognizer: Recognizer, features: list[Tensor], garbage: int)
     padding = torch.arange(padded.shape[1]) >= lengths[:, None]
     padded[padding] = 50.0
     with torch.inference_mode():
-        return recognizer.network.encode(padded, lengths)
+        return module_of(recognizer.network).encode(padded, lengths)
 
 
 def decoder_logits(recognizer: Recognizer, encoded: Encoded) -> Tensor:
-    decoder = recognizer.network.decoder
+    decoder = module_of(recognizer.network).decoder
     assert decoder is not None
     prefix = torch.tensor([[END, 3, 5, 4, 4, 9]]).expand(len(encoded.frame_lengths), -1)
     sizes = torch.full((len(prefix),), prefix.shape[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,8 +154,8 @@ def test_which_tokens_tell_where_words_begin(name: TextFormName, kind: str, expe
 def test_hot_words_of_two_languages(text: str, times: int) -> None:
     tokenizer = tokenizer_of("mandarin-english", "mixed")
     phrase = "LOVE YOU"
-    scorer = HotwordScorer({phrase: 2.0}, tokenizer, True, torch.device("cpu"))
-    score = ShallowFusion((scorer,)).score([tokenizer.encode(text)], torch.device("cpu"))
+    scorer = HotwordScorer({phrase: 2.0}, tokenizer, True)
+    score = ShallowFusion((scorer,)).score([tokenizer.encode(text)])
     assert float(score[0]) == pytest.approx(2.0 * times * len(tokenizer.encode(phrase)))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from keyframe_asr.decoding.axe_alignment import axe_positions
+from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.losses import axe_align, axe_loss
 from reference.axe import all_alignments, axe_brute_force, axe_reference
 
@@ -64,6 +66,23 @@ def test_value_gradient_and_path_equal_the_twin(seed: int, penalty: float) -> No
         aligned = {j for name, j in taken if name == "align"}
         assert set(alignment.prediction_aligned[place].nonzero().flatten().tolist()) == aligned
     assert unique > CASES_PER_SEED // 10 or penalty == 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_decoding_finds_the_alignment_of_the_loss(seed: int) -> None:
+    log_probs, targets, input_lengths, target_lengths = random_batch(seed, CASES_PER_SEED, 9, 8, 6)
+    head = Columns(log_probs.numpy(), input_lengths.numpy(), collapse=False)
+    found = axe_positions(head, targets.numpy(), target_lengths.numpy())
+    wanted = axe_align(log_probs, targets, input_lengths, target_lengths)
+    np.testing.assert_array_equal(found, wanted.position.numpy())
+
+
+def test_decoding_aligns_nothing_with_nothing() -> None:
+    head = Columns(np.zeros((2, 0, 4)), np.array([0, 0]), collapse=False)
+    none = np.array([0, 0])
+    assert axe_positions(head, np.zeros((2, 3), dtype=np.int64), none).tolist() == [[-1] * 3] * 2
+    head = Columns(np.zeros((2, 5, 4)), np.array([5, 2]), collapse=False)
+    assert axe_positions(head, np.zeros((2, 0), dtype=np.int64), none).shape == (2, 0)
 
 
 @pytest.mark.parametrize("blank", [0, 3])

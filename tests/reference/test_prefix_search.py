@@ -37,16 +37,16 @@ class Bigrams:
     """A toy scorer whose state is the last token; its matrix is random."""
 
     def __init__(self, vocabulary: int, generator: torch.Generator) -> None:
-        self.matrix = torch.randn(vocabulary, vocabulary, generator=generator)
+        self.matrix = torch.randn(vocabulary, vocabulary, generator=generator).numpy()
         self.start = (2,)
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return self.matrix[states[:, 0], tokens], tokens.unsqueeze(1)
+    def extend(self, states: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.matrix[states[:, 0], tokens], tokens[:, None]
 
-    def upper_bound(self, states: Tensor) -> Tensor:
-        return self.matrix[states[:, 0]].amax(dim=1)
+    def upper_bound(self, states: np.ndarray) -> np.ndarray:
+        return self.matrix[states[:, 0]].max(axis=1)
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: np.ndarray) -> np.ndarray:
         return self.matrix[states[:, 0], 2]
 
     def external(self, tokens: Tokens, ended: bool) -> float:
@@ -73,7 +73,7 @@ def random_batch(seed: int) -> tuple[Tensor, Tensor]:
 def search(
     collapse: bool, log_probs: Tensor, lengths: Tensor, size: int, fusion: ShallowFusion = NO_FUSION
 ) -> list[list[Hypothesis]]:
-    return prefix_beam(Columns(log_probs, lengths, collapse), size, fusion)
+    return prefix_beam(Columns(log_probs.numpy(), lengths.numpy(), collapse), size, fusion)
 
 
 def assert_same(found: list[Hypothesis], wanted: list[tuple[Tokens, float]]) -> None:
@@ -102,11 +102,11 @@ def test_the_same_as_a_dictionary_of_prefixes(collapse: bool, fused: bool, size:
 def language_model(words: bool) -> Scorer:
     texts = [["AB", "C"], ["A", "AB", "CA"], ["C", "C", "BA"], ["AB", "C"]]
     units = texts if words else [list("▁".join(text)) for text in texts]
-    return language_model_scorer(estimate(units), LETTERS, True, 0.7, torch.device("cpu"))
+    return language_model_scorer(estimate(units), LETTERS, True, 0.7)
 
 
 def hot_words() -> Scorer:
-    return HotwordScorer({"AB": 1.0, "CA B": 0.8, "C": -0.3}, LETTERS, True, torch.device("cpu"))
+    return HotwordScorer({"AB": 1.0, "CA B": 0.8, "C": -0.3}, LETTERS, True)
 
 
 @BOTH
@@ -120,16 +120,16 @@ def test_real_scorers_rule_out_nothing_that_a_dictionary_keeps(
     fusion = ShallowFusion((scorer,), BONUS)
 
     @cache
-    def after(tokens: Tokens) -> tuple[float, Tensor]:
+    def after(tokens: Tokens) -> tuple[float, np.ndarray]:
         if not tokens:
-            return 0.0, torch.tensor([fusion.start])
+            return 0.0, np.array([fusion.start])
         total, states = after(tokens[:-1])
-        added, states = fusion.extend(states, torch.tensor([tokens[-1]]))
-        return total + float(added), states
+        added, states = fusion.extend(states, np.array([tokens[-1]]))
+        return total + float(added[0]), states
 
     def external(tokens: Tokens, ended: bool) -> float:
         total, states = after(tokens)
-        return total + float(fusion.finish(states)) if ended else total
+        return total + float(fusion.finish(states)[0]) if ended else total
 
     for seed in range(6):
         generator = torch.Generator().manual_seed(seed)

@@ -11,6 +11,7 @@ from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.rescoring import IMPOSSIBLE, rescore, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
+from keyframe_asr.inference.torch_network import TorchDecoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.text.tokenizer import END
 from reference.prefix_search import every_sentence
@@ -23,14 +24,15 @@ def test_the_score_is_that_of_all_paths_and_of_the_decoder(weight: float) -> Non
     torch.manual_seed(1)
     decoder = AttentionDecoder(8, 6, DecoderConfig(layers=1, heads=2, feed_forward=16)).eval()
     decoder.requires_grad_(False)
-    columns = Columns((2 * torch.randn(2, 4, 6)).log_softmax(-1), torch.tensor([4, 3]), True)
+    log_probs = (2 * torch.randn(2, 4, 6)).log_softmax(-1).numpy()
+    columns = Columns(log_probs, np.array([4, 3]), True)
     memory, lengths = torch.randn(2, 5, 8), torch.tensor([5, 2])
     sentences = [(), (3,), (3, 3), (4, 5, 4), (5, 3), (3, 3, 3)]
     candidates = [[Hypothesis(one) for one in (*sentences, (3,))] for _ in range(2)]
     scored = scored_by_ctc(columns, candidates, ShallowFusion(token_bonus=BONUS))
-    results = rescore(decoder, memory, lengths, scored, 1 - weight, nbest=9)
+    results = rescore(TorchDecoder(decoder, memory, lengths), scored, 1 - weight, nbest=9)
     for row, found in enumerate(results):
-        heard = columns.log_probs[row, : columns.lengths[row]].double().numpy()
+        heard = log_probs[row, : columns.lengths[row]].astype(np.float64)
         paths = dict(every_sentence(heard, collapse=True))
         wanted = {}
         for tokens in sentences:
@@ -47,5 +49,5 @@ def test_the_score_is_that_of_all_paths_and_of_the_decoder(weight: float) -> Non
 
 
 def test_nothing_to_choose_from() -> None:
-    columns = Columns(torch.zeros(2, 4, 6), torch.tensor([4, 3]), True)
+    columns = Columns(np.zeros((2, 4, 6)), np.array([4, 3]), True)
     assert scored_by_ctc(columns, [[], []], ShallowFusion()) == [[], []]

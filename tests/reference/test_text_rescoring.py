@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 from fixtures.random_model import noise
 from fixtures.random_pretrained import random_pretrained
@@ -60,20 +59,19 @@ def every_path(log_probs: np.ndarray, tokens: tuple[int, ...]) -> float:
     return max(IMPOSSIBLE, float(np.logaddexp.reduce(before[-2:])))
 
 
-@torch.inference_mode()
 def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[str, float]:
     """Every text that one of the searches proposes, in the model's form, with its score."""
-    pretrained, decoder = recognizer.pretrained, recognizer.network.pretrained_decoder
-    assert pretrained is not None and decoder is not None
+    pretrained = recognizer.pretrained
+    assert pretrained is not None
     encoded = recognizer.encode([sound]).encoded
+    decoder = recognizer.network.decoder(encoded)
     ctc = columns_of(recognizer.network, encoded, "ctc")
-    log_probs = ctc.log_probs[0].double().numpy()
+    log_probs = ctc.log_probs[0].astype(np.float64)
     symbols, form = pretrained.symbols, recognizer.config.text_form
-    vectors, sizes = encoded.attended
     heard = pretrained.heard(encoded)
     fewest, most = pretrained._lengths(encoded, heard, pretrained.longest(decoder))
     config = BeamConfig(BEAM, symbols=symbols)
-    (best,) = attention_beam(decoder, vectors, sizes, most, config, BEAM, fewest=fewest)
+    (best,) = attention_beam(decoder, most, config, BEAM, fewest=fewest)
     searched = best.alternatives
     written = [one.tokens for one in searched]
     spellings: dict[str, set[tuple[int, ...]]] = {}
@@ -85,12 +83,11 @@ def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[st
             written.append(tuple(pretrained.tokenizer.encode(shown)))
     best: dict[str, float] = {}
     for tokens in written:
-        state = decoder.start(vectors, sizes)
-        steps, state = decoder.step(torch.tensor([symbols.prompt]), state)
+        steps, state = decoder.start(np.array([0])).step(np.array([symbols.prompt]))
         total = 0.0
         for token in (*tokens, symbols.end):
             total += float(steps[0, token])
-            steps, state = decoder.step(torch.tensor([token]), state)
+            steps, state = state.step(np.array([token]))
         text = normalise_text(pretrained.tokenizer.decode(tokens), form)
         ways = spellings.get(text, set()) | {tuple(recognizer.tokenizer.encode(text))}
         score = max(

@@ -24,9 +24,8 @@ from keyframe_asr.data.checks.rules import MIN_VALUES, outliers
 from keyframe_asr.data.checks.run import check_manifests
 from keyframe_asr.data.manifest import load_manifest, save_manifest
 from keyframe_asr.errors import ManifestError
-from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.tokenizer import CharacterTokenizer, train_tokenizer
-from keyframe_asr.timing import SAMPLE_RATE
+from keyframe_asr.timing import SAMPLE_RATE, frames_needed
 
 TEXTS = {
     "train": ["AB", "BC", "CD", "DE", "EF", "FA"] * 4,

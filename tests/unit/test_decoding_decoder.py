@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from keyframe_asr.config.model import DecoderConfig
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis
 from keyframe_asr.decoding.rescoring import rescore
+from keyframe_asr.inference.torch_network import TorchDecoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.text.tokenizer import END
 
@@ -45,14 +47,20 @@ def sentence_scores(
     return [float(log_probs[step, token]) for step, token in enumerate((*tokens, END))]
 
 
+def search(
+    decoder: AttentionDecoder, memory: tuple[Tensor, Tensor], limits: list[int], config: BeamConfig
+) -> list[Hypothesis]:
+    return attention_beam(TorchDecoder(decoder, *memory), np.array(limits), config)
+
+
 @pytest.mark.parametrize("normalised", [False, True])
 def test_a_wide_beam_finds_the_best_of_all_sentences(decoder, memory, normalised) -> None:
-    limits = torch.tensor([3, 2, 1, 0, 0])
-    found = attention_beam(decoder, *memory, limits, BeamConfig(200, normalised))
+    limits = [3, 2, 1, 0, 0]
+    found = search(decoder, memory, limits, BeamConfig(200, normalised))
     assert found[3:] == [EMPTY, EMPTY]
     for row in range(3):
         best, best_score, best_parts = (), -math.inf, []
-        for size in range(int(limits[row]) + 1):
+        for size in range(limits[row] + 1):
             for tokens in itertools.product(REAL, repeat=size):
                 parts = sentence_scores(decoder, memory[0][row], memory[1][row], tokens)
                 score = sum(parts) / (len(parts) if normalised else 1)
@@ -68,41 +76,39 @@ def test_a_wide_beam_finds_the_best_of_all_sentences(decoder, memory, normalised
 @pytest.mark.parametrize("size", [1, 3])
 def test_the_search_of_one_utterance_ignores_the_others(decoder, memory, size, normalised) -> None:
     frames, lengths = memory
-    limits = torch.tensor([7, 3, 1, 5, 0])
+    limits = [7, 3, 1, 5, 0]
     config = BeamConfig(size, normalised)
-    together = attention_beam(decoder, frames, lengths, limits, config)
+    together = search(decoder, memory, limits, config)
     for row in range(4):
         only = slice(row, row + 1)
-        (alone,) = attention_beam(
-            decoder, frames[only, : lengths[row]], lengths[only], limits[only], config
-        )
+        own = frames[only, : lengths[row]], lengths[only]
+        (alone,) = search(decoder, own, limits[only], config)
         assert alone.tokens == together[row].tokens
         assert alone.score == pytest.approx(together[row].score, abs=1e-4)
 
 
 def test_output_is_bounded_by_the_limit_and_holds_no_special_ids(decoder, memory) -> None:
-    limits = torch.tensor([2, 3, 1, 4, 5])
-    for one, limit in zip(
-        attention_beam(decoder, *memory, limits, BeamConfig(10)), limits, strict=True
-    ):
+    limits = [2, 3, 1, 4, 5]
+    found = search(decoder, memory, limits, BeamConfig(10))
+    for one, limit in zip(found, limits, strict=True):
         assert len(one.tokens) <= limit
         assert not {0, END} & set(one.tokens)
 
 
 def test_no_text_is_shorter_than_it_may_be(decoder, memory) -> None:
-    limits, fewest = torch.tensor([5, 4, 3, 0, 0]), torch.tensor([4, 4, 0, 0, 0])
-    config = BeamConfig(10)
-    found = attention_beam(decoder, *memory, limits, config, fewest=fewest)
-    free = attention_beam(decoder, *memory, limits, config)
+    limits, fewest = np.array([5, 4, 3, 0, 0]), np.array([4, 4, 0, 0, 0])
+    config, attending = BeamConfig(10), TorchDecoder(decoder, *memory)
+    found = attention_beam(attending, limits, config, fewest=fewest)
+    free = attention_beam(attending, limits, config)
     assert all(4 <= len(one.tokens) <= 5 for one in found[:2])
     assert min(len(one.tokens) for one in free[:2]) < 4
     assert found[2:] == free[2:]
 
 
 def test_no_utterance_at_all(decoder) -> None:
-    nothing = torch.zeros(0, dtype=torch.long)
-    assert attention_beam(decoder, torch.zeros(0, 3, DIM), nothing, nothing, BeamConfig(10)) == []
-    assert rescore(decoder, torch.zeros(0, 3, DIM), nothing, [], 0.5) == []
+    nobody = torch.zeros(0, 3, DIM), torch.zeros(0, dtype=torch.long)
+    assert search(decoder, nobody, [], BeamConfig(10)) == []
+    assert rescore(TorchDecoder(decoder, *nobody), [], 0.5) == []
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
@@ -116,7 +122,7 @@ def test_rescoring_takes_the_best_interpolated_score(decoder, memory, weight) ->
         ],
         [Hypothesis((5,), -0.3, (2,), (0.7,)), Hypothesis((4, 4), -0.4, (0, 1), (0.5, 0.5))],
     ]
-    found = rescore(decoder, frames[:2], lengths[:2], candidates, weight)
+    found = rescore(TorchDecoder(decoder, frames[:2], lengths[:2]), candidates, weight)
     for row, several in enumerate(candidates):
         scores = {}
         for one in several:
@@ -129,4 +135,5 @@ def test_rescoring_takes_the_best_interpolated_score(decoder, memory, weight) ->
 
 
 def test_rescoring_nothing_gives_nothing(decoder, memory) -> None:
-    assert rescore(decoder, *memory, [[], [], [], [], []], 0.5) == [EMPTY] * 5
+    attending = TorchDecoder(decoder, *memory)
+    assert rescore(attending, [[], [], [], [], []], 0.5) == [EMPTY] * 5

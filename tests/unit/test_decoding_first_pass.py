@@ -6,8 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY
@@ -17,11 +15,11 @@ from keyframe_asr.decoding.viterbi import Columns
 A, B, C = 3, 4, 5
 
 
-def spiky(labels: list[list[int]], vocab_size: int = 6, probability: float = 0.9) -> Tensor:
+def spiky(labels: list[list[int]], vocab_size: int = 6, probability: float = 0.9) -> np.ndarray:
     """Log-probabilities (B, K, V) whose best labels are these."""
     rest = (1 - probability) / (vocab_size - 1)
-    one_hot = torch.nn.functional.one_hot(torch.tensor(labels), vocab_size).float()
-    return (one_hot * (probability - rest) + rest).log()
+    one_hot = np.eye(vocab_size, dtype=np.float32)[np.array(labels)]
+    return np.log(one_hot * (probability - rest) + rest)
 
 
 def collapsed(path: tuple[int, ...]) -> tuple[int, ...]:
@@ -33,7 +31,7 @@ def kept(path: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def test_aligned_drops_blanks_and_keeps_repeats() -> None:
-    (found,) = greedy_aligned(spiky([[A, A, 0, B, 2, A]]), torch.tensor([6]))
+    (found,) = greedy_aligned(spiky([[A, A, 0, B, 2, A]]), np.array([6]))
     assert found.tokens == (A, A, B, A)
     assert found.positions == (0, 1, 3, 5)
     assert found.confidences == pytest.approx([0.9] * 4)
@@ -41,7 +39,7 @@ def test_aligned_drops_blanks_and_keeps_repeats() -> None:
 
 
 def test_ctc_collapses_repeats_unless_a_blank_lies_between() -> None:
-    (found,) = greedy_ctc(spiky([[A, A, 0, A, B, B, 0]]), torch.tensor([7]))
+    (found,) = greedy_ctc(spiky([[A, A, 0, A, B, B, 0]]), np.array([7]))
     assert found.tokens == (A, A, B)
     assert found.positions == (0, 3, 4)
 
@@ -49,7 +47,7 @@ def test_ctc_collapses_repeats_unless_a_blank_lies_between() -> None:
 def test_ctc_token_lies_at_the_peak_of_its_run() -> None:
     log_probs = spiky([[0, A, A, A, 0]], probability=0.6)
     log_probs[0, 2] = spiky([[A]], probability=0.99)[0, 0]
-    (found,) = greedy_ctc(log_probs, torch.tensor([5]))
+    (found,) = greedy_ctc(log_probs, np.array([5]))
     assert found.positions == (2,)
     assert found.confidences == pytest.approx([0.99])
 
@@ -57,22 +55,22 @@ def test_ctc_token_lies_at_the_peak_of_its_run() -> None:
 @pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
 def test_padding_is_never_read(decode) -> None:
     log_probs = spiky([[A, B, C], [A, B, C], [A, B, C]])
-    log_probs[1, 1:] = torch.nan
-    found = decode(log_probs, torch.tensor([3, 1, 0]))
+    log_probs[1, 1:] = np.nan
+    found = decode(log_probs, np.array([3, 1, 0]))
     assert [one.tokens for one in found] == [(A, B, C), (A,), ()]
     assert found[2] == EMPTY
 
 
 @pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
 def test_no_columns_at_all(decode) -> None:
-    assert decode(torch.zeros(2, 0, 6), torch.tensor([0, 0])) == [EMPTY, EMPTY]
+    assert decode(np.zeros((2, 0, 6)), np.array([0, 0])) == [EMPTY, EMPTY]
 
 
 @pytest.mark.parametrize("decode", [greedy_aligned, greedy_ctc])
 def test_greedy_equals_the_best_path(decode) -> None:
-    generator = torch.Generator().manual_seed(1)
-    log_probs = torch.randn(200, 9, 5, generator=generator).log_softmax(-1)
-    lengths = torch.randint(0, 10, (200,), generator=generator)
+    rng = np.random.default_rng(1)
+    log_probs = np.log(rng.dirichlet(np.ones(5), (200, 9)))
+    lengths = rng.integers(0, 10, 200)
     spell = collapsed if decode is greedy_ctc else kept
     for row, length, found in zip(log_probs, lengths, decode(log_probs, lengths), strict=True):
         path = tuple(row[: int(length)].argmax(-1).tolist())
@@ -83,11 +81,11 @@ def test_greedy_equals_the_best_path(decode) -> None:
 @pytest.mark.parametrize("collapse", [True, False])
 def test_n_best_of_a_padded_batch(collapse: bool) -> None:
     log_probs = spiky([[A, 0, B], [A, 0, B]])
-    log_probs[1, 1:] = torch.nan
-    found = prefix_beam(Columns(log_probs, torch.tensor([3, 1]), collapse), size=4)
+    log_probs[1, 1:] = np.nan
+    found = prefix_beam(Columns(log_probs, np.array([3, 1]), collapse), size=4)
     assert found[0][0].tokens == (A, B)
     assert found[0][0].positions == (0, 2)
     assert len(found[0]) == 4
     assert found[1][0].tokens == (A,)
-    nothing = Columns(log_probs, torch.tensor([0, 0]), collapse)
+    nothing = Columns(log_probs, np.array([0, 0]), collapse)
     assert prefix_beam(nothing, size=4) == [[EMPTY], [EMPTY]]

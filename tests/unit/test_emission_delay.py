@@ -16,6 +16,7 @@ from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.timestamps import timed_tokens
 from keyframe_asr.inference.recognizer import load
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.model_folder import shipped_models
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import CharacterTokenizer
@@ -35,7 +36,9 @@ def test_the_shipped_model_stores_the_delay_that_is_measured(tmp_path: Path) -> 
     recognizer = load("demo")
     store = FeatureStore(Fbank(recognizer.config.features), keep=False)
     cuts = load_manifest(manifests["dev"])
-    measured = measure_emission_delay(recognizer.network, recognizer.tokenizer, store, cuts)
+    measured = measure_emission_delay(
+        module_of(recognizer.network), recognizer.tokenizer, store, cuts
+    )
     assert measured == pytest.approx(recognizer.config.emission_delay_seconds, abs=0.05)
 
 

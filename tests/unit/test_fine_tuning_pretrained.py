@@ -19,6 +19,7 @@ from keyframe_asr.data.manifest import audio_path, in_language, load_manifest, t
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import ManifestError, OptionError
 from keyframe_asr.fine_tuning.preparing import Prepared, prepare, write_start
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.model_folder import WEIGHTS_FILE, load_model_folder, save_model_folder
 from keyframe_asr.training.objective import DECODER_PARTS
 
@@ -38,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert recognizer.pretrained is not None
     folder = tmp_path_factory.mktemp("model") / "model"
     config = recognizer.config.model_copy(update={"language": "zh"})
-    parts = recognizer.network, recognizer.tokenizer, config, ""
+    parts = module_of(recognizer.network), recognizer.tokenizer, config, ""
     save_model_folder(folder, *parts, decoder_tokenizer=recognizer.pretrained.tokenizer)
     return folder
 
@@ -142,7 +143,7 @@ def test_a_decoder_that_does_not_know_the_language_is_left_out(
     done = fine_tune(model, corpus, out=tmp_path / "out", options=chosen)
     recognizer = load(done.model)
     assert recognizer.config.language == "de"
-    assert recognizer.network.decoder is None and recognizer.pretrained is None
+    assert module_of(recognizer.network).decoder is None and recognizer.pretrained is None
     assert list(done.report["dev"]["decode"]) == ["axe", "ctc"]
 
 

@@ -15,6 +15,7 @@ from keyframe_asr.inference import batch_recognizer
 from keyframe_asr.inference.batch_recognizer import batches_by_length, read_recording
 from keyframe_asr.inference.options import DECODE_MODES
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.tokenizer import BLANK, END
 
@@ -75,8 +76,8 @@ def test_almost_nothing_is_no_crash(keyframes: bool, samples: int) -> None:
 @pytest.mark.parametrize("keyframes", [True, False])
 def test_silence_is_empty_even_for_a_network_that_hears_text_everywhere(keyframes: bool) -> None:
     recognizer = build(keyframes)
-    recognizer.network.inter_ctc.bias.data[BLANK] = -20.0
-    recognizer.network.head.bias.data[BLANK] = -20.0
+    module_of(recognizer.network).inter_ctc.bias.data[BLANK] = -20.0
+    module_of(recognizer.network).head.bias.data[BLANK] = -20.0
     for mode in recognizer.modes:
         assert recognizer.transcribe(np.zeros(RATE, dtype=np.float32), mode) == Transcript(
             "", [], 1.0, recognizer.transcribe(np.zeros(RATE, dtype=np.float32)).frame_reduction
@@ -85,7 +86,7 @@ def test_silence_is_empty_even_for_a_network_that_hears_text_everywhere(keyframe
 
 def test_without_a_spike_the_one_keyframe_makes_no_text(recognizer, noise) -> None:
     deaf = build(keyframes=True)
-    deaf.network.inter_ctc.bias.data[BLANK] = 100.0
+    module_of(deaf.network).inter_ctc.bias.data[BLANK] = 100.0
     encoded = deaf.encode([noise])
     assert encoded.keyframes == (1,)
     for mode in deaf.modes:
@@ -94,9 +95,9 @@ def test_without_a_spike_the_one_keyframe_makes_no_text(recognizer, noise) -> No
 
 def test_decoder_is_not_asked_where_the_head_is_silent(noise) -> None:
     recognizer = build(keyframes=True)
-    recognizer.network.head.bias.data[BLANK] = 100.0
-    assert recognizer.network.decoder is not None
-    recognizer.network.decoder.output.bias.data[END] = -100.0
+    module_of(recognizer.network).head.bias.data[BLANK] = 100.0
+    assert module_of(recognizer.network).decoder is not None
+    module_of(recognizer.network).decoder.output.bias.data[END] = -100.0
     for mode in ("axe", "attention", "rescore"):
         assert recognizer.transcribe(noise, mode).text == ""
     assert recognizer.transcribe(noise, "ctc").text != ""

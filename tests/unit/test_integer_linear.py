@@ -15,6 +15,7 @@ from fixtures.random_pretrained import random_pretrained
 from fixtures.tone_corpus import tones
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.model_folder import StoredModel, load_model_folder, save_model_folder
 from keyframe_asr.io.quantisation import dequantise, quantise
 from keyframe_asr.model import integer_linear
@@ -121,7 +122,10 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert made.pretrained is not None
     folder = tmp_path_factory.mktemp("models")
     stored = StoredModel(
-        made.network, made.tokenizer, made.config, decoder_tokenizer=made.pretrained.tokenizer
+        module_of(made.network),
+        made.tokenizer,
+        made.config,
+        decoder_tokenizer=made.pretrained.tokenizer,
     )
     save(stored, folder / "whole")
     done = keyframe("quantise", folder / "whole", "--out", folder / "small")
@@ -163,7 +167,7 @@ def test_texts_are_those_of_float32(quantised: Path) -> None:
         keyframe_asr.load(quantised, "cpu"),
         keyframe_asr.Recognizer(load_model_folder(quantised), "cpu"),
     )
-    assert [integer_layers(one.network) > 0 for one in models] == [True, False]
+    assert [integer_layers(module_of(one.network)) > 0 for one in models] == [True, False]
     sounds = [tones("BAD"), tones("CAFE"), tones("A")]
     for one in options:
         together, whole = (model.transcribe_batch(sounds, one) for model in models)
@@ -183,7 +187,7 @@ def test_without_the_engine_floats_are_used(
     monkeypatch.setattr(integer_linear.torch.ops, "quantized", Dropped())
     assert not integers_supported()
     found = keyframe_asr.load(quantised, "cpu")
-    assert integer_layers(found.network) == 0
+    assert integer_layers(module_of(found.network)) == 0
     assert found.transcribe(tones("BAD"), RecognitionOptions("attention", beam=1)).text
 
 

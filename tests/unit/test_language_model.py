@@ -8,8 +8,8 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
 from fixtures.errors import refused
 from keyframe_asr.config.recipe import TokenizerConfig
@@ -33,7 +33,6 @@ from keyframe_asr.errors import ModelError
 from keyframe_asr.text.tokenizer import CharacterTokenizer, Tokenizer, train_tokenizer
 from reference.ngram import entries, log10
 
-CPU = torch.device("cpu")
 NATURAL = math.log(10)
 
 
@@ -123,14 +122,14 @@ def test_a_public_reader_agrees(model, tmp_path: Path) -> None:
 
 
 def test_batched_lookup_walks_through_sentences_like_the_file(model) -> None:
-    table = NgramTable(model, CPU)
+    table = NgramTable(model)
     generator = random.Random(1)
     known = [word for word in model.words if word not in (START, STOP)]
     texts = [generator.choices([*known, "NEVER-SEEN"], k=9) for _ in range(200)]
-    states = torch.full((200,), table.start)
+    states = np.full(200, table.start)
     for place in range(9):
         ids = [table.word_ids.get(text[place], table.unknown) for text in texts]
-        scores, states = table.advance(states, torch.tensor(ids))
+        scores, states = table.advance(states, np.array(ids))
         wanted = [log10(model, (START, *text[:place]), text[place]) * NATURAL for text in texts]
         assert scores.tolist() == pytest.approx(wanted, abs=1e-4)
 
@@ -172,10 +171,10 @@ def test_a_sentence_costs_what_its_units_cost(unit, whole: bool, pieces: Tokeniz
     training = [" ".join(words) for words in sentences()]
     model = estimate([split_units(text, unit, tokenizer) for text in training])
     assert unit_of(model, spaced=True) in (unit, "character")
-    scorer = language_model_scorer(model, tokenizer, True, 0.5, CPU)
+    scorer = language_model_scorer(model, tokenizer, True, 0.5)
     generator = random.Random(2)
     texts = [" ".join(generator.choices(["A", "ABC", "BA", "DD", "DABC"], k=k)) for k in range(9)]
-    found = ShallowFusion((scorer,), 0.25).score([tokenizer.encode(text) for text in texts], CPU)
+    found = ShallowFusion((scorer,), 0.25).score([tokenizer.encode(text) for text in texts])
     for text, score in zip(texts, found.tolist(), strict=True):
         units = split_units(text, unit, tokenizer)
         wanted = 0.5 * NATURAL * log10_of(model, units) + 0.25 * len(tokenizer.encode(text))
@@ -198,17 +197,17 @@ def test_no_token_scores_more_than_the_bound(
     if not proper:
         weights = [replace(ngrams, weights=ngrams.weights + 1.5) for ngrams in model.orders]
         model = replace(model, orders=tuple(weights))
-    scorer = language_model_scorer(model, tokenizer, True, 0.5, CPU)
-    states = torch.tensor(scorer.start).expand(tokenizer.vocab_size, -1)
-    generator = torch.Generator().manual_seed(1)
-    every = torch.arange(tokenizer.vocab_size)
+    scorer = language_model_scorer(model, tokenizer, True, 0.5)
+    states = np.array([scorer.start] * tokenizer.vocab_size)
+    rng = np.random.default_rng(1)
+    every = np.arange(tokenizer.vocab_size)
     nearest = math.inf
     for _ in range(200):
         bound = scorer.upper_bound(states)
         added, after = scorer.extend(states, every)
         assert bool((added <= bound + 1e-4).all())
         nearest = min(nearest, float((bound - added).min()))
-        states = after[torch.randint(len(after), (len(after),), generator=generator)]
+        states = after[rng.integers(len(after), size=len(after))]
     if proper:
         assert nearest < 4.0  # so that it rules something out
 
@@ -234,12 +233,12 @@ def test_an_ngram_whose_beginning_is_missing_changes_nothing(tmp_path: Path) -> 
     path.write_text(lines, encoding="utf-8")
     model = read_arpa(path)
     assert ("A", "B") in model and ("B", "A") not in model and ("A", "C") not in model
-    table = NgramTable(model, CPU)
+    table = NgramTable(model)
     a, b = table.word_ids["A"], table.word_ids["B"]
-    states, total = torch.tensor([0]), []
+    states, total = np.array([0]), []
     for word in (b, a, b, a):  # B; B A backs off; A B; A B A
-        scores, states = table.advance(states, torch.tensor([word]))
-        total.append(float(scores) / NATURAL)
+        scores, states = table.advance(states, np.array([word]))
+        total.append(float(scores[0]) / NATURAL)
     assert total == pytest.approx([-0.6, -0.2 - 0.5, -0.3, -0.1], abs=1e-5)
 
 
@@ -251,37 +250,37 @@ def test_an_ngram_listed_twice_is_refused(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     with refused(ModelError, "'B'"):
-        NgramTable(read_arpa(path), CPU)
+        NgramTable(read_arpa(path))
 
 
 def test_a_negative_weight_is_refused(model) -> None:
     with refused(ValueError, "weight", 0):
-        language_model_scorer(model, CharacterTokenizer("ABCD "), True, -0.1, CPU)
+        language_model_scorer(model, CharacterTokenizer("ABCD "), True, -0.1)
 
 
 def test_a_word_is_scored_however_it_is_spelled(pieces: Tokenizer) -> None:
     model = estimate(sentences())
-    scorer = language_model_scorer(model, pieces, True, 1.0, CPU)
+    scorer = language_model_scorer(model, pieces, True, 1.0)
     ids = {pieces.piece(token): token for token in range(pieces.vocab_size)}
     letters = [ids[letter] for letter in "▁ABC▁BA"]
-    (found,) = ShallowFusion((scorer,)).score([letters], CPU).tolist()
+    (found,) = ShallowFusion((scorer,)).score([letters]).tolist()
     assert found == pytest.approx(log10_of(model, ["ABC", "BA"]) * NATURAL, abs=1e-4)
 
 
 def test_words_in_another_case_are_no_model(pieces: Tokenizer) -> None:
     model = estimate([["abc", "ba"], ["ba"]])
     with refused(ModelError):
-        language_model_scorer(model, pieces, True, 1.0, CPU)
+        language_model_scorer(model, pieces, True, 1.0)
 
 
 def test_words_are_no_model_for_text_without_spaces() -> None:
     model = estimate([["今天", "天气"], ["天气", "好"]])
     with refused(ModelError, "--unit character"):
-        language_model_scorer(model, CharacterTokenizer("今天气好"), False, 1.0, CPU)
+        language_model_scorer(model, CharacterTokenizer("今天气好"), False, 1.0)
     characters = estimate([list("今天天气"), list("天气好")])
-    scorer = language_model_scorer(characters, CharacterTokenizer("今天气好"), False, 1.0, CPU)
+    scorer = language_model_scorer(characters, CharacterTokenizer("今天气好"), False, 1.0)
     tokens = CharacterTokenizer("今天气好").encode("今天好")
-    (found,) = ShallowFusion((scorer,)).score([tokens], CPU).tolist()
+    (found,) = ShallowFusion((scorer,)).score([tokens]).tolist()
     assert found == pytest.approx(log10_of(characters, list("今天好")) * NATURAL, abs=1e-4)
 
 

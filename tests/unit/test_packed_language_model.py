@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load, save
 
 import keyframe_asr
@@ -213,7 +212,7 @@ def test_other_versions_and_other_files_are_refused(packed: Path, tmp_path: Path
 
 def test_a_search_reads_packed_models_by_their_first_bytes(tmp_path: Path) -> None:
     recognizer = keyframe_asr.load("an4-small")
-    files = ScorerFiles(recognizer.config, recognizer.tokenizer, torch.device("cpu"))
+    files = ScorerFiles(recognizer.config, recognizer.tokenizer)
     model = estimate(sentences(300))
     write_packed(model, tmp_path / "model.any")
     write_arpa(model, tmp_path / "model.arpa")
@@ -221,7 +220,7 @@ def test_a_search_reads_packed_models_by_their_first_bytes(tmp_path: Path) -> No
     scores = []
     for name in ("model.any", "model.arpa"):
         search = Search("ctc", 4, language_model=tmp_path / name, language_model_weight=0.5)
-        scores.append(files.fusion(search).score(tokens, torch.device("cpu")))
+        scores.append(files.fusion(search).score(tokens))
     assert scores[0].tolist() == pytest.approx(scores[1].tolist(), abs=0.3)
     assert scores[0].std() > 1
 

@@ -30,6 +30,7 @@ from keyframe_asr.inference.decoder_search import (
 )
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.io.model_folder import (
     WEIGHTS_FILE,
@@ -102,7 +103,7 @@ def hearing(model: Path) -> Recognizer:
     """The model, made to hear something everywhere: its CTC has trained for seconds only."""
     recognizer = keyframe_asr.load(model)
     with torch.no_grad():
-        recognizer.network.inter_ctc.bias[BLANK] -= 1e4
+        module_of(recognizer.network).inter_ctc.bias[BLANK] -= 1e4
     return recognizer
 
 
@@ -167,7 +168,7 @@ def test_batches_are_decoded_as_alone(model: Path) -> None:
 
 def test_length_is_bounded_by_the_keyframes(model: Path) -> None:
     recognizer = hearing(model)
-    pretrained = recognizer.network.pretrained_decoder
+    pretrained = module_of(recognizer.network).pretrained_decoder
     assert pretrained is not None
     with torch.no_grad():  # a decoder that never ends
         pretrained.layer_norm.weight.zero_()
@@ -190,7 +191,7 @@ def test_no_text_without_keyframes(model: Path) -> None:
     silence = np.zeros(16_000, dtype=np.float32)
     assert recognizer.transcribe(silence, RecognitionOptions("attention")).text == ""
     with torch.no_grad():
-        recognizer.network.inter_ctc.bias[BLANK] = 1e4
+        module_of(recognizer.network).inter_ctc.bias[BLANK] = 1e4
     sound = recognizer.transcribe(tones("ABC"), RecognitionOptions("attention", nbest=2))
     assert sound.text == ""
 

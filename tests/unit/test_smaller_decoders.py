@@ -18,6 +18,7 @@ from keyframe_asr import FineTuneOptions, fine_tune
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.io.hub_upload import prepared_upload
 from keyframe_asr.io.model_folder import (
     CONFIG_FILE,
@@ -39,7 +40,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     search = recognizer.pretrained
     assert search is not None
     stored = StoredModel(
-        recognizer.network,
+        module_of(recognizer.network),
         recognizer.tokenizer,
         recognizer.config,
         decoder_tokenizer=search.tokenizer,

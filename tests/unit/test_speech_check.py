@@ -29,6 +29,7 @@ from keyframe_asr.evaluation.speech_check_fit import (
     errors_with,
     fit_speech_check,
 )
+from keyframe_asr.inference.network import EncodedBatch
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer, load
 from keyframe_asr.inference.speech_check import (
@@ -38,17 +39,17 @@ from keyframe_asr.inference.speech_check import (
     speech_regions,
     speech_score,
 )
+from keyframe_asr.inference.torch_network import TorchNetwork, encoded_batch, module_of
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import BLANK
-from keyframe_asr.timing import encoder_frame_seconds
 
 NOTHING = SpeechCheckConfig(bias=-1e6, doubt=0.0, agreement=0.0, hesitation=0.0)
 EVERYTHING = SpeechCheckConfig(bias=1e6, doubt=0.0, agreement=0.0, hesitation=0.0)
 
 
-def encoded_with(spikes: list[int], frames: int, sure: float) -> Encoded:
+def encoded_with(spikes: list[int], frames: int, sure: float) -> EncodedBatch:
     """One recording of labels blank, A, B: A at each spike, all heads as sure of what they say."""
     inter = torch.full((1, frames, 3), (1 - sure) / 2)
     inter[0, :, 0] = sure
@@ -56,21 +57,22 @@ def encoded_with(spikes: list[int], frames: int, sure: float) -> Encoded:
     index = torch.tensor([spikes])
     head = inter[:, spikes].log()
     keyframes = Keyframes(index, torch.tensor([len(spikes)]))
-    return Encoded(inter.log(), torch.tensor([frames]), keyframes, head, head)
+    return encoded_batch(Encoded(inter.log(), torch.tensor([frames]), keyframes, head, head))
 
 
 def test_regions_cover_the_recording_and_part_at_pauses() -> None:
     network = random_model().network
     encoded = encoded_with([10, 20, 60, 61], 100, 0.9)
-    (found,) = speech_regions(network, encoded, 0.04)
+    (found,) = speech_regions(TorchNetwork(network, "cpu"), encoded)
     assert [(one.first, one.stop, one.keyframes) for one in found] == [(0, 41, 2), (41, 100, 2)]
-    (whole,) = speech_regions(network, encoded, 0.02)
+    network.subsampling.factor = 2
+    (whole,) = speech_regions(TorchNetwork(network, "cpu"), encoded)
     assert [(one.first, one.stop) for one in whole] == [(0, 100)]
 
 
 def test_statistics_by_hand() -> None:
-    network = random_model().network
-    ((found,),) = speech_regions(network, encoded_with([50, 60], 200, 0.8), 0.04)
+    network = TorchNetwork(random_model().network, "cpu")
+    ((found,),) = speech_regions(network, encoded_with([50, 60], 200, 0.8))
     entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.1))
     doubt, agreement, hesitation = found.statistics
     assert doubt == pytest.approx(np.log(entropy * 61 / 2 + 0.01), abs=1e-4)  # 25 frames around
@@ -117,7 +119,7 @@ def test_the_text_of_refused_regions_goes_from_what_a_pretrained_decoder_writes(
     whole = recognizer.transcribe(noise(2.0), options)
     encoded = recognizer.encode([noise(2.0)])
     limit = whole.tokens[-1].start
-    first = round(limit / encoder_frame_seconds(recognizer.network.subsampling.factor))
+    first = round(limit / recognizer.network.frame_seconds)
     audio = replace(encoded, non_speech=(((first, encoded.frames[0]),),))
     (found,) = recognizer.decode(audio, options)
     kept = [token for token in whole.tokens if token.start < limit]
@@ -130,7 +132,7 @@ def test_the_text_of_refused_regions_goes_from_what_a_pretrained_decoder_writes(
 def test_a_pretrained_decoder_is_not_run_where_ctc_hears_nothing(mode: DecodeMode) -> None:
     recognizer = random_pretrained()
     steps: list[int] = []
-    decoder = recognizer.network.pretrained_decoder
+    decoder = module_of(recognizer.network).pretrained_decoder
     assert decoder is not None
     decoder.layers[0].register_forward_hook(lambda *_: steps.append(1))
     assert recognizer.transcribe(noise(2.0), mode).text and steps
@@ -138,7 +140,7 @@ def test_a_pretrained_decoder_is_not_run_where_ctc_hears_nothing(mode: DecodeMod
         steps.clear()
         assert recognizer.transcribe(quiet, mode).text == "" and not steps
     with torch.no_grad():
-        recognizer.network.inter_ctc.bias[BLANK] = 1e4
+        module_of(recognizer.network).inter_ctc.bias[BLANK] = 1e4
     assert recognizer.transcribe(noise(2.0), mode).text == "" and not steps
     together = recognizer.recognise([noise(1.0), noise(2.0)], mode)
     assert [one.text for one in together] == ["", ""] and not steps
@@ -170,7 +172,7 @@ def test_a_recording_is_judged_alike_alone_and_in_a_batch() -> None:
 
 
 def _regions(recognizer: Recognizer, sounds: list[np.ndarray]) -> list[list[SpeechRegion]]:
-    return speech_regions(recognizer.network, recognizer.encode(sounds).encoded, 0.04)
+    return speech_regions(recognizer.network, recognizer.encode(sounds).encoded)
 
 
 def heard(agreement: float, right: bool, speech: bool, half: int = 0) -> RecognisedRecording:

@@ -189,8 +189,7 @@ def test_a_weighted_scorer_is_the_scorer_times_its_weight(folder, recognizer) ->
     sentences = [(3, 4, 5), (), (2, 2)]
     plain = recognizer.fusion(options).scorers[0]
     one, other = (
-        ShallowFusion((scorer,)).score(sentences, recognizer.device)
-        for scorer in (plain, Weighted(plain, 0.25))
+        ShallowFusion((scorer,)).score(sentences) for scorer in (plain, Weighted(plain, 0.25))
     )
     assert other.tolist() == pytest.approx((0.25 * one).tolist())
 

@@ -22,6 +22,7 @@ import torch
 
 import keyframe_asr
 from keyframe_asr import RecognitionOptions
+from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from research.benchmarks.timing import peak_megabytes
 from research.benchmarks.whisper.systems import languages_of
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     recognizer = keyframe_asr.load(given.model, "cpu")
-    counts = DecoderCounts(recognizer.network)
+    counts = DecoderCounts(module_of(recognizer.network))
     several = len(languages_of(recognizer.config)) > 1
 
     def options_for(language: str) -> RecognitionOptions:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soxr
-import torch
 
 from keyframe_asr.audio.byte_source import AudioFile, name_of
 from keyframe_asr.audio.reading import Samples
@@ -73,7 +73,8 @@ def _checked_rate(rate: Any) -> int:
 
 def _floats(samples: object) -> npt.NDArray[np.float32]:
     """Return samples of any shape and accepted type as float32."""
-    if isinstance(samples, torch.Tensor):
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is not None and isinstance(samples, torch.Tensor):
         # NumPy has no bfloat16
         floats = samples.float() if samples.is_floating_point() else samples
         samples = floats.detach().cpu().numpy()

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from keyframe_asr.audio.level import RunningLevel
 from keyframe_asr.audio.reading import Samples
@@ -61,6 +60,8 @@ class SileroDetector:
     knows_speech = True
 
     def __init__(self) -> None:
+        import torch  # takes seconds, and only this detector needs it
+
         threads = torch.get_num_threads()
         from silero_vad import load_silero_vad
 
@@ -68,15 +69,17 @@ class SileroDetector:
         self._network: Any = load_silero_vad()
         self._level = RunningLevel(HOP, DETECTION_SECONDS)
 
-    @torch.inference_mode()
     def push(self, samples: Samples) -> Scores:
         """Return scores (S // HOP,); the network keeps the state."""
         gain = 10 ** (
             (DETECTION_LEVEL - np.maximum(self._level.push(samples), FLOOR_DECIBELS)) / 20
         )
         scaled = np.clip(samples.reshape(-1, HOP) * gain[:, None], -1, 1).astype(np.float32)
-        windows = torch.from_numpy(scaled)
-        scores = [self._network(window, SAMPLE_RATE).item() for window in windows]
+        import torch
+
+        with torch.inference_mode():
+            windows = torch.from_numpy(scaled)
+            scores = [self._network(window, SAMPLE_RATE).item() for window in windows]
         return np.array(scores, dtype=np.float32)
 
 

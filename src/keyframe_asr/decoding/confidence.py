@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import kaldialign
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import expit, logit
 
 from keyframe_asr.config.calibration import ConfidenceConfig
 from keyframe_asr.decoding.hypothesis import Hypothesis
@@ -35,7 +32,8 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 def scaled(confidences: Array | Sequence[float], scaling: ConfidenceConfig) -> Array:
     """Confidences (N,) in [0, 1] after scaling their log-odds."""
-    return np.asarray(expit(_log_odds(confidences) / scaling.temperature + scaling.offset))
+    odds = _log_odds(confidences) / scaling.temperature + scaling.offset
+    return np.asarray(np.exp(-np.logaddexp(0.0, -odds)))  # the logistic function
 
 
 def with_scaling(hypothesis: Hypothesis, scaling: ConfidenceConfig | None) -> Hypothesis:
@@ -59,6 +57,8 @@ def fit_scaling(confidences: Array, right: npt.NDArray[np.bool_]) -> ConfidenceC
     """
     if len(right) < FEWEST_TOKENS:
         return ConfidenceConfig()
+    from scipy.optimize import minimize  # recognition does without
+
     odds = _log_odds(confidences)
     count, hits = len(right), int(right.sum())
     target = np.where(right, (hits + 1) / (hits + 2), 1 / (count - hits + 2))
@@ -76,6 +76,8 @@ def fit_scaling(confidences: Array, right: npt.NDArray[np.bool_]) -> ConfidenceC
 
 def right_units(reference: Sequence[UnitT], hypothesis: Sequence[UnitT]) -> list[bool]:
     """For each unit of the hypothesis, True if it is aligned with an equal reference unit."""
+    import kaldialign  # recognition does without
+
     gap = ""  # not equal to any unit
     pairs = kaldialign.align(list(map(str, reference)), list(map(str, hypothesis)), gap)
     return [expected == found for expected, found in pairs if found != gap]
@@ -83,4 +85,4 @@ def right_units(reference: Sequence[UnitT], hypothesis: Sequence[UnitT]) -> list
 
 def _log_odds(confidences: Array | Sequence[float]) -> Array:
     kept = np.clip(np.asarray(confidences, dtype=np.float64), CERTAIN, 1 - CERTAIN)
-    return np.asarray(logit(kept))
+    return np.asarray(np.log(kept) - np.log1p(-kept))

@@ -7,15 +7,14 @@ et al., 2006): it collapses repeats, then drops blanks.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import Bools, Floats, Integers, inside_lengths, run_peaks
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.model.masks import run_peaks
 from keyframe_asr.text.tokenizer import BLANK, END
 
 
-def greedy_aligned(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
+def greedy_aligned(log_probs: Floats, lengths: Integers) -> list[Hypothesis]:
     """Decode a length head: best label of each column, without ε and end of sentence.
 
     Args:
@@ -23,12 +22,10 @@ def greedy_aligned(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
         lengths: (B,) valid columns of each utterance; 0 yields an empty hypothesis.
     """
     best, labels, valid = _best_labels(log_probs, lengths)
-    kept = valid & (labels != BLANK) & (labels != END)
-    columns = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
-    return _gather(kept, columns, labels, best, _path_scores(best, valid))
+    return _gather(valid & (labels != BLANK) & (labels != END), labels, best, valid)
 
 
-def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
+def greedy_ctc(log_probs: Floats, lengths: Integers) -> list[Hypothesis]:
     """Decode CTC: best label of each frame, repeats collapsed, blank and end of sentence dropped.
 
     Position and confidence of a token are those of the most probable frame of its run.
@@ -39,36 +36,30 @@ def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
     """
     best, labels, valid = _best_labels(log_probs, lengths)
     frames = labels.shape[1]
-    starts = torch.ones_like(valid)
+    starts = np.ones_like(valid)
     starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    run = starts.long().cumsum(1) - 1
-    columns = torch.arange(frames, device=labels.device).expand_as(labels)
-    chosen = columns == run_peaks(best, run, valid, frames).gather(1, run)
-    kept = chosen & (labels != BLANK) & (labels != END)
-    return _gather(kept, columns, labels, best, _path_scores(best, valid))
+    run = starts.cumsum(axis=1) - 1
+    peaks = np.take_along_axis(run_peaks(best, run, valid, frames), run, axis=1)
+    chosen = np.arange(frames) == peaks
+    return _gather(chosen & (labels != BLANK) & (labels != END), labels, best, valid)
 
 
-def _best_labels(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _best_labels(log_probs: Floats, lengths: Integers) -> tuple[Floats, Integers, Bools]:
     """Log-probability and id of the best label (B, K), and the mask of valid columns (B, K)."""
-    best, labels = log_probs.max(dim=-1)
-    columns = torch.arange(labels.shape[1], device=labels.device)
-    return best, labels, columns < lengths.to(labels.device).unsqueeze(1)
+    labels = log_probs.argmax(axis=-1)
+    best = np.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+    return best, labels, inside_lengths(lengths, labels.shape[1])
 
 
-def _path_scores(best: Tensor, valid: Tensor) -> list[float]:
-    scores: list[float] = best.masked_fill(~valid, 0.0).sum(dim=1).tolist()
-    return scores
-
-
-def _gather(
-    kept: Tensor, columns: Tensor, labels: Tensor, best: Tensor, scores: list[float]
-) -> list[Hypothesis]:
-    """One hypothesis per row from the kept columns, with one transfer per tensor."""
-    counts = kept.sum(dim=1).tolist()
-    tokens, positions, confidences = (
-        values[kept].cpu().split(counts) for values in (labels, columns, best.exp())
-    )
-    return [
-        Hypothesis(tuple(t.tolist()), score, tuple(p.tolist()), tuple(c.tolist()))
-        for t, p, c, score in zip(tokens, positions, confidences, scores, strict=True)
-    ]
+def _gather(kept: Bools, labels: Integers, best: Floats, valid: Bools) -> list[Hypothesis]:
+    """One hypothesis per row from the kept columns; its score is that of the whole path."""
+    scores = np.where(valid, best, 0.0).sum(axis=1, dtype=np.float64)
+    found = []
+    for row, score in enumerate(scores.tolist()):
+        (columns,) = np.nonzero(kept[row])
+        sure = np.exp(best[row, columns])
+        tokens = labels[row, columns]
+        found.append(
+            Hypothesis(tuple(tokens.tolist()), score, tuple(columns.tolist()), tuple(sure.tolist()))
+        )
+    return found

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.scorers import SparseTable
 from keyframe_asr.text.tokenizer import Tokenizer
 from keyframe_asr.text.trie import BOUNDARY, ROOT, Pieces, Trie, surfaces
@@ -31,20 +31,13 @@ class _Move:
 class HotwordScorer:
     """Scorer that adds the bonus of hotwords. State: node of the automaton."""
 
-    def __init__(
-        self,
-        phrases: Mapping[str, float],
-        tokenizer: Tokenizer,
-        spaced: bool,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, phrases: Mapping[str, float], tokenizer: Tokenizer, spaced: bool) -> None:
         """Build the automaton and its token tables.
 
         Args:
             phrases: in the recogniser's normal form, with the bonus per token (natural log).
             tokenizer: of the recogniser.
             spaced: True if spaces separate words.
-            device: device of the searches.
         """
         bonuses = {
             phrase: bonus * len(tokenizer.encode(phrase)) for phrase, bonus in phrases.items()
@@ -57,20 +50,19 @@ class HotwordScorer:
             for begins, letters in zip(pieces.begins, pieces.letters, strict=True)
         ]
         moves = automaton.unusual(pieces, usual)
-        self._table = SparseTable(list(moves), tokenizer.vocab_size, device)
+        self._table = SparseTable(list(moves), tokenizer.vocab_size)
         none = [_Move(ROOT, 0.0)]
-        self._targets, self._earned = _tensors([*moves.values()] or none, device)
-        self._usual_targets, self._usual_earned = _tensors(usual, device)
+        self._targets, self._earned = _arrays([*moves.values()] or none)
+        self._usual_targets, self._usual_earned = _arrays(usual)
         nodes = range(len(automaton.children))
         boundaries = [automaton.boundary_of(node) for node in nodes]
-        self._boundary_targets, self._boundary_earned = _tensors(boundaries, device)
+        self._boundary_targets, self._boundary_earned = _arrays(boundaries)
         begins = [spaced and begin for begin in pieces.begins]
-        self._begins = torch.tensor(begins, device=device)
-        self._bare = torch.tensor(  # word boundaries without letters
-            [begin and not letters for begin, letters in zip(begins, pieces.letters, strict=True)],
-            device=device,
+        self._begins = np.array(begins)
+        self._bare = np.array(  # word boundaries without letters
+            [begin and not letters for begin, letters in zip(begins, pieces.letters, strict=True)]
         )
-        self._potential = torch.tensor(automaton.potential, device=device)
+        self._potential = np.array(automaton.potential)
         earned = max(float(self._earned.max()), float(self._usual_earned.max()))
         self._upper_bound = earned + float(self._boundary_earned.max() + self._potential.max())
         self._spaced = spaced
@@ -80,34 +72,34 @@ class HotwordScorer:
         """State at the beginning of a word if spaces separate words, else the root."""
         return (self._start,)
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Integers, tokens: Integers) -> tuple[Floats, Integers]:
         """See `Scorer`."""
         before = states[:, 0]
         begins = self._begins[tokens]
-        earned = torch.where(begins, self._boundary_earned[before], 0.0)
-        node = torch.where(begins, self._boundary_targets[before], before)
+        earned = np.where(begins, self._boundary_earned[before], 0.0)
+        node = np.where(begins, self._boundary_targets[before], before)
         place, there = self._table.find(node, tokens)
-        target = torch.where(there, self._targets[place], self._usual_targets[tokens])
-        bonus = torch.where(there, self._earned[place], self._usual_earned[tokens])
+        target = np.where(there, self._targets[place], self._usual_targets[tokens])
+        bonus = np.where(there, self._earned[place], self._usual_earned[tokens])
         bare = self._bare[tokens]
-        target = torch.where(bare, node, target)
-        earned = earned + bonus.masked_fill(bare, 0.0)
-        return earned + self._potential[target] - self._potential[before], target.unsqueeze(1)
+        target = np.where(bare, node, target)
+        earned = earned + np.where(bare, 0.0, bonus)
+        return earned + self._potential[target] - self._potential[before], target[:, None]
 
-    def upper_bound(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Integers) -> Floats:
         """See `Scorer`."""
         return self._upper_bound - self._potential[states[:, 0]]
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Integers) -> Floats:
         """See `Scorer`. The end of a sentence ends a word; partial matches lose their bonus."""
         node = states[:, 0]
         earned = self._boundary_earned[node] if self._spaced else 0.0
         return earned - self._potential[node]
 
 
-def _tensors(moves: Iterable[_Move], device: torch.device) -> tuple[Tensor, Tensor]:
+def _arrays(moves: Iterable[_Move]) -> tuple[Integers, Floats]:
     targets, earned = zip(*((move.target, move.earned) for move in moves), strict=True)
-    return torch.tensor(targets, device=device), torch.tensor(earned, device=device)
+    return np.array(targets), np.array(earned)
 
 
 class _Automaton(Trie):

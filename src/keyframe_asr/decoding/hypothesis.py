@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import Integers, inside_lengths
 from keyframe_asr.text.tokenizer import BLANK
 
 
@@ -50,12 +51,10 @@ EMPTY = Hypothesis()
 """The hypothesis without tokens."""
 
 
-def padded(
-    sequences: Sequence[Sequence[int]], device: torch.device, fill: int = BLANK
-) -> tuple[Tensor, Tensor]:
+def padded(sequences: Sequence[Sequence[int]], fill: int = BLANK) -> tuple[Integers, Integers]:
     """Token ids (N, L), padded with `fill` to the longest sequence, and lengths (N,)."""
-    lengths = [len(sequence) for sequence in sequences]
-    longest = max(lengths, default=0)
-    rows = [[*sequence, *[fill] * (longest - len(sequence))] for sequence in sequences]
-    ids = torch.tensor(rows, dtype=torch.long, device=device).reshape(len(rows), longest)
-    return ids, torch.tensor(lengths, dtype=torch.long, device=device)
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    longest = int(lengths.max(initial=0))
+    ids = np.full((len(sequences), longest), fill, dtype=np.int64)
+    ids[inside_lengths(lengths, longest)] = list(chain.from_iterable(sequences))
+    return ids, lengths

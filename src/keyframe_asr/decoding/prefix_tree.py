@@ -7,33 +7,25 @@ those before it on its path (tree attention, arXiv 2305.09781).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.decoding.beam import Symbols
+from keyframe_asr.decoding.decoder import BatchDecoder, TokenTree
 
 Tokens = tuple[int, ...]
 
 
-class TreeDecoder(Protocol):
-    """A decoder that reads a tree of tokens."""
-
-    def read_tree(self, tokens: Tensor, before: Tensor, memory: Tensor) -> Tensor:
-        """Logits (N, V) after each of N tokens, whose paths (N, N) include themselves."""
-        ...
-
-
 def tree_scores(
-    decoder: TreeDecoder, memory: Tensor, texts: Sequence[Tokens], symbols: Symbols
-) -> list[Tensor]:
+    decoder: BatchDecoder, row: int, texts: Sequence[Tokens], symbols: Symbols
+) -> list[Floats]:
     """Log-probabilities (L + 1,) of the tokens and the end, for each text.
 
     Args:
-        decoder: in evaluation mode.
-        memory: (M, D) of the utterance.
-        texts: without prompt and end.
+        decoder: of a batch.
+        row: utterance of the texts.
+        texts: without prompt and end, at least one.
         symbols: prompt and end.
     """
     nodes: dict[Tokens, int] = {}
@@ -42,15 +34,16 @@ def tree_scores(
         whole = (*symbols.prompt, *text)
         prefixes = [whole[: size + 1] for size in range(len(whole))]
         paths.append([nodes.setdefault(prefix, len(nodes)) for prefix in prefixes])
-    before = torch.zeros(len(nodes), len(nodes), dtype=torch.bool)
-    for prefix, node in nodes.items():
-        before[node, [nodes[prefix[: size + 1]] for size in range(len(prefix))]] = True
-    tokens = torch.tensor([prefix[-1] for prefix in nodes], device=memory.device)
-    logits = decoder.read_tree(tokens, before.to(memory.device), memory).float()
-    total = logits.logsumexp(dim=1)
-    found = []
-    for text, path in zip(texts, paths, strict=True):
-        at = torch.tensor(path[len(symbols.prompt) - 1 :], device=memory.device)
-        following = torch.tensor((*text, symbols.end), device=memory.device)
-        found.append((logits[at, following] - total[at]).cpu())
-    return found
+    before = np.zeros((len(nodes), len(nodes)), dtype=np.bool_)
+    for path in paths:
+        for size, node in enumerate(path):
+            before[node, path[: size + 1]] = True
+    scored = [path[len(symbols.prompt) - 1 :] for path in paths]
+    tree = TokenTree(
+        tokens=np.array([prefix[-1] for prefix in nodes]),
+        before=before,
+        nodes=np.concatenate(scored),
+        following=np.concatenate([(*text, symbols.end) for text in texts]),
+    )
+    ends = np.cumsum([len(path) for path in scored])
+    return np.split(decoder.score_tree(row, tree), ends[:-1])

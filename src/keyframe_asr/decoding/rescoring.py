@@ -15,16 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.decoding.beam import Symbols
+from keyframe_asr.decoding.decoder import BatchDecoder
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
-from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.text.tokenizer import BLANK
 
 IMPOSSIBLE = -1e6
@@ -34,9 +33,7 @@ _OWN_SYMBOLS = Symbols()
 
 
 def rescore(
-    decoder: AttentionDecoder,
-    memory: Tensor,
-    memory_lengths: Tensor,
+    decoder: BatchDecoder,
     candidates: list[list[Hypothesis]],
     weight: float,
     nbest: int = 1,
@@ -44,9 +41,7 @@ def rescore(
     """Select the best candidate of each utterance by the scores of decoder and first pass.
 
     Args:
-        decoder: in evaluation mode.
-        memory: (B, K, D) output of encoder 2.
-        memory_lengths: (B,).
+        decoder: of a batch of B utterances.
         candidates: hypotheses of each utterance; none yields an empty hypothesis.
         weight: of the decoder, in [0, 1]; 0 uses the first pass only, 1 the decoder only.
         nbest: number of hypotheses stored as `alternatives` of the best, if more than one.
@@ -58,13 +53,12 @@ def rescore(
     hypotheses = [hypothesis for several in candidates for hypothesis in several]
     owners = [row for row, several in enumerate(candidates) for _ in several]
     ranked: list[list[Hypothesis]] = [[] for _ in candidates]
-    rows = torch.tensor(owners, dtype=torch.long, device=memory.device)
-    scored = token_scores(decoder, memory[rows], memory_lengths[rows], hypotheses)
+    scored = token_scores(decoder, owners, hypotheses)
     for owner, hypothesis, scores in zip(owners, hypotheses, scored, strict=True):
         external = hypothesis.external
         first_pass = hypothesis.score - external
         score = weight * float(scores.sum()) + (1 - weight) * first_pass + external
-        confidences = tuple(scores[:-1].exp().tolist())
+        confidences = tuple(np.exp(scores[:-1]).tolist())
         ranked[owner].append(replace(hypothesis, score=score, confidences=confidences))
     for several in ranked:
         several.sort(key=lambda hypothesis: -hypothesis.score)
@@ -85,70 +79,57 @@ def scored_by_ctc(
     flat = [tokens for row in several for tokens in row]
     rows = [place for place, row in enumerate(several) for _ in row]
     scores = _ctc_scores(ctc, rows, flat).tolist()
-    external = fusion.score(flat, ctc.log_probs.device).tolist()
+    external = fusion.score(flat).tolist()
     scored: list[list[Hypothesis]] = [[] for _ in candidates]
     for row, tokens, score, added in zip(rows, flat, scores, external, strict=True):
         scored[row].append(Hypothesis(tokens, score + added, external=added))
     return scored
 
 
-class ParallelDecoder(Protocol):
-    """A decoder that reads whole texts at once."""
-
-    def __call__(
-        self, prefix: Tensor, prefix_lengths: Tensor, memory: Tensor, memory_lengths: Tensor
-    ) -> Tensor:
-        """Logits (B, N, V) of the token after each token of the prefixes (B, N)."""
-        ...
-
-
 def token_scores(
-    decoder: ParallelDecoder,
-    memory: Tensor,
-    lengths: Tensor,
-    hypotheses: list[Hypothesis],
+    decoder: BatchDecoder,
+    rows: Sequence[int],
+    hypotheses: Sequence[Hypothesis],
     symbols: Symbols = _OWN_SYMBOLS,
-    prompts: Sequence[tuple[int, ...]] = (),
-) -> list[Tensor]:
+) -> list[Floats]:
     """Log-probabilities (L + 1,) of the tokens and the end of sentence, per hypothesis.
 
-    `prompts` has the prompt of each hypothesis, all of the same length as that of `symbols`, which
-    is used without them.
+    `rows` are the utterances of the hypotheses.
     """
     if not hypotheses:
         return []
-    every = prompts or [symbols.prompt] * len(hypotheses)
-    texts = [
-        (*prompt, *one.tokens, symbols.end) for prompt, one in zip(every, hypotheses, strict=True)
-    ]
-    whole, sizes = padded(texts, memory.device, symbols.end)
-    prefix, following, sizes = whole[:, :-1], whole[:, 1:], sizes - 1
-    logits = decoder(prefix, sizes, memory, lengths)
-    scores = logits.float().log_softmax(dim=-1).gather(2, following.unsqueeze(2)).squeeze(2).cpu()
-    first = len(symbols.prompt) - 1
-    return [row[first:size] for row, size in zip(scores, sizes.tolist(), strict=True)]
-
-
-def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Tensor:
-    """Log-probability (N,) of each sentence, summed over its paths.
-
-    The vocabulary of each sentence is reduced to its own tokens, because N copies of the full
-    log-probabilities would not fit into memory.
-    """
-    device = ctc.log_probs.device
-    if not sentences:
-        return torch.zeros(0, device=device)
-    labels, _ = padded([(BLANK, *one) for one in sentences], device)
-    targets, sizes = padded([[one.index(it) + 1 for it in one] for one in sentences], device)
-    column = torch.arange(ctc.log_probs.shape[1], device=device).unsqueeze(1)
-    row = torch.tensor(rows, device=device)[:, None, None]
-    reduced = ctc.log_probs.float()[row, column, labels.unsqueeze(1)]
-    found = -torch.nn.functional.ctc_loss(
-        reduced.transpose(0, 1),
-        targets,
-        ctc.lengths[rows],
-        sizes,
-        blank=0,
-        reduction="none",
+    whole, sizes = padded(
+        [(*symbols.prompt, *one.tokens, symbols.end) for one in hypotheses], symbols.end
     )
-    return found.clamp(min=IMPOSSIBLE)
+    scores = decoder.score(np.array(rows), whole[:, :-1], whole[:, 1:])
+    first = len(symbols.prompt) - 1
+    return [row[first : size - 1] for row, size in zip(scores, sizes.tolist(), strict=True)]
+
+
+def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Floats:
+    """Log-probability (N,) of each sentence, summed over its paths (the forward algorithm).
+
+    States are those of `decoding.viterbi`. Their log-probabilities are relative to the best state
+    of each sentence, which keeps the precision of long sums.
+    """
+    if not sentences:
+        return np.zeros(0)
+    tokens, sizes = padded(sentences)
+    lengths, row = ctc.lengths[rows], np.array(rows)[:, None]
+    labels = np.full((len(sentences), 2 * tokens.shape[1] + 1), BLANK, dtype=np.int64)
+    labels[:, 1::2] = tokens
+    may_skip = (labels[:, 2:] != labels[:, :-2]) & (labels[:, 2:] != BLANK)
+    skipping = np.where(may_skip, 0.0, -np.inf)
+    score = np.full(labels.shape, -np.inf)
+    score[:, 0] = 0.0  # initial state; leads to the first blank or the first token
+    for column in range(int(lengths.max())):
+        grown = score.copy()
+        np.logaddexp(grown[:, 1:], score[:, :-1], out=grown[:, 1:])
+        np.logaddexp(grown[:, 2:], score[:, :-2] + skipping, out=grown[:, 2:])
+        grown += ctc.log_probs[row, column, labels]
+        score = np.where((column < lengths)[:, None], grown, score)
+    ends = np.stack((np.maximum(2 * sizes - 1, 0), 2 * sizes), axis=1)
+    last = np.take_along_axis(score, ends, axis=1)
+    last[sizes == 0, 0] = -np.inf  # there is only one end
+    found: Floats = np.maximum(np.logaddexp(last[:, 0], last[:, 1]), IMPOSSIBLE)
+    return found

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import Bools, Floats, Integers
 from keyframe_asr.decoding.hypothesis import padded
 
 
@@ -24,13 +24,13 @@ class Scorer(Protocol):
     def start(self) -> tuple[int, ...]:
         """State before the first token."""
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Integers, tokens: Integers) -> tuple[Floats, Integers]:
         """Scores (N,) and next states (N, W) of hypotheses in states (N, W) followed by tokens."""
 
-    def upper_bound(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Integers) -> Floats:
         """Upper bounds (N,) of the score of any single token after these states."""
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Integers) -> Floats:
         """Scores (N,) of ending in these states."""
 
 
@@ -46,16 +46,16 @@ class Weighted:
         """See `Scorer`."""
         return self.scorer.start
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Integers, tokens: Integers) -> tuple[Floats, Integers]:
         """See `Scorer`."""
         scores, following = self.scorer.extend(states, tokens)
         return self.weight * scores, following
 
-    def upper_bound(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Integers) -> Floats:
         """See `Scorer`."""
         return self.weight * self.scorer.upper_bound(states)
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Integers) -> Floats:
         """See `Scorer`."""
         return self.weight * self.scorer.finish(states)
 
@@ -72,64 +72,65 @@ class ShallowFusion:
         """State before the first token: the concatenated states of the scorers."""
         return tuple(number for scorer in self.scorers for number in scorer.start)
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Integers, tokens: Integers) -> tuple[Floats, Integers]:
         """Scores (N,) and next states (N, W) of states (N, W) followed by tokens (N,)."""
-        scores = torch.full(tokens.shape, self.token_bonus, device=tokens.device)
+        scores: Floats = np.full(tokens.shape, self.token_bonus)
         following = []
         for scorer, own in zip(self.scorers, self._split(states), strict=True):
             added, after = scorer.extend(own, tokens)
             scores = scores + added
             following.append(after)
-        return scores, torch.cat(following, dim=1) if following else states
+        return scores, np.concatenate(following, axis=1) if following else states
 
-    def upper_bound(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Integers) -> Floats:
         """Upper bounds (N,) of the score of any token after states (N, W), for pruning."""
-        bound = torch.full((len(states),), self.token_bonus, device=states.device)
+        bound: Floats = np.full(len(states), self.token_bonus)
         for scorer, own in zip(self.scorers, self._split(states), strict=True):
             bound = bound + scorer.upper_bound(own)
         return bound
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Integers) -> Floats:
         """Scores (N,) of hypotheses that end in states (N, W)."""
-        scores = torch.zeros(len(states), device=states.device)
+        scores: Floats = np.zeros(len(states))
         for scorer, own in zip(self.scorers, self._split(states), strict=True):
             scores = scores + scorer.finish(own)
         return scores
 
-    def score(self, sentences: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    def score(self, sentences: Sequence[Sequence[int]]) -> Floats:
         """Scores (N,) of complete token sequences, including the end of sentence."""
-        tokens, lengths = padded(sentences, device)
-        states = torch.tensor(self.start, dtype=torch.long, device=device)
-        states = states.expand(len(sentences), -1)
-        total = torch.zeros(len(sentences), device=device)
+        tokens, lengths = padded(sentences)
+        states = np.tile(np.array(self.start, dtype=np.int64), (len(sentences), 1))
+        total: Floats = np.zeros(len(sentences))
         for place in range(tokens.shape[1]):
-            added, after = self.extend(states, tokens[:, place])
             inside = place < lengths
-            total = total + added.masked_fill(~inside, 0.0)
-            states = torch.where(inside.unsqueeze(1), after, states)
+            added, after = self.extend(states, tokens[:, place])
+            total = total + np.where(inside, added, 0.0)
+            states = np.where(inside[:, None], after, states)
         return total + self.finish(states)
 
-    def _split(self, states: Tensor) -> list[Tensor]:
-        widths = [len(scorer.start) for scorer in self.scorers]
-        return list(states.split(widths, dim=1)) if widths else []
+    def _split(self, states: Integers) -> list[Integers]:
+        found, first = [], 0
+        for scorer in self.scorers:
+            found.append(states[:, first : first + len(scorer.start)])
+            first += len(scorer.start)
+        return found
 
 
 class SparseTable:
     """Index of (row, column) pairs of integers, looked up by bisection in a sorted array."""
 
-    def __init__(
-        self, pairs: Sequence[tuple[int, int]] | Tensor, columns: int, device: torch.device
-    ) -> None:
+    def __init__(self, pairs: Sequence[tuple[int, int]] | Integers, columns: int) -> None:
         """Index pairs (N, 2) with columns in 0 to `columns` - 1; of equal pairs the first wins."""
-        row, column = torch.as_tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
+        row, column = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
+        keys = row * columns + column
         self._columns = columns
-        self._keys, order = (row * columns + column).sort(stable=True)
-        self._keys, self._order = self._keys.to(device), order.to(device)
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
 
-    def find(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def find(self, rows: Integers, columns: Integers) -> tuple[Integers, Bools]:
         """Index of each pair in the list the table was built from, and whether it is there."""
         keys = rows * self._columns + columns
         if not len(self._keys):
-            return torch.zeros_like(keys), torch.zeros_like(keys, dtype=torch.bool)
-        place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
+            return np.zeros_like(keys), np.zeros(keys.shape, dtype=np.bool_)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return self._order[place], self._keys[place] == keys

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from keyframe_asr.model.masks import run_peaks
+from keyframe_asr.decoding.arrays import Floats, Integers, inside_lengths, run_peaks
 from keyframe_asr.text.tokenizer import BLANK
 
 
@@ -27,8 +26,8 @@ class Columns:
     `lengths` (B,) is the number of valid columns; padding may have any value.
     """
 
-    log_probs: Tensor
-    lengths: Tensor
+    log_probs: Floats
+    lengths: Integers
     collapse: bool
 
 
@@ -44,14 +43,13 @@ class BestPaths:
         scores: (N,) log-probability of the path; -inf if there are too few columns for the tokens.
     """
 
-    states: Tensor
-    positions: Tensor
-    scores: Tensor
+    states: Integers
+    positions: Integers
+    scores: Floats
 
 
-@torch.no_grad()
 def best_paths(
-    source: Columns, tokens: Tensor, counts: Tensor, rows: Tensor | None = None
+    source: Columns, tokens: Integers, counts: Integers, rows: Integers | None = None
 ) -> BestPaths:
     """Align token sequences with columns.
 
@@ -62,51 +60,61 @@ def best_paths(
         rows: (N,) utterance of each sequence; default: one sequence per utterance.
     """
     log_probs = source.log_probs
-    rows = torch.arange(len(tokens), device=log_probs.device) if rows is None else rows
+    rows = np.arange(len(tokens)) if rows is None else rows
     number, longest = tokens.shape
-    inside = torch.arange(longest, device=tokens.device) < counts.unsqueeze(1)
-    labels = tokens.new_full((number, 2 * longest + 1), BLANK)
-    labels[:, 1::2] = tokens.masked_fill(~inside, BLANK)
+    inside = inside_lengths(counts, longest)
+    labels = np.full((number, 2 * longest + 1), BLANK, dtype=np.int64)
+    labels[:, 1::2] = np.where(inside, tokens, BLANK)
     states, scores = _search(source, rows, labels, counts)
-    column = torch.arange(log_probs.shape[1], device=states.device)
-    emitted = log_probs[rows.unsqueeze(1), column, labels.gather(1, states)]
-    valid = (column < source.lengths[rows].unsqueeze(1)) & ~scores.isneginf().unsqueeze(1)
-    speaks = valid & (states % 2 == 1)
-    # columns that emit blank are collected in an extra run, dropped afterwards
-    owner = (states // 2).masked_fill(~speaks, longest)
-    positions = run_peaks(emitted, owner, speaks, longest + 1)[:, :longest]
-    found = inside & ~scores.isneginf().unsqueeze(1)
-    return BestPaths(states, positions.masked_fill(~found, 0), scores)
+    column = np.arange(log_probs.shape[1])
+    emitted = log_probs[rows[:, None], column, np.take_along_axis(labels, states, axis=1)]
+    possible = scores[:, None] > -np.inf
+    speaks = (column < source.lengths[rows][:, None]) & possible & (states % 2 == 1)
+    # columns that emit blank are left out, whatever run they are counted to
+    positions = run_peaks(emitted, np.minimum(states // 2, longest), speaks, longest + 1)
+    found = inside & possible
+    return BestPaths(states, np.where(found, positions[:, :longest], 0), scores)
 
 
-def _search(source: Columns, rows: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _search(
+    source: Columns, rows: Integers, labels: Integers, counts: Integers
+) -> tuple[Integers, Floats]:
     """States (N, T) and scores (N,) of the best paths through states with labels (N, S)."""
     number, states = labels.shape
-    lengths = source.lengths[rows]
-    is_token = torch.arange(states, device=labels.device) % 2 == 1
-    may_stay = torch.ones_like(is_token) if source.collapse else ~is_token
-    may_skip = is_token.repeat(number, 1)
-    may_skip[:, :2] = False
+    columns, lengths = source.log_probs.shape[1], source.lengths[rows]
+    searched = int(lengths.max(initial=0))
+    is_token = np.arange(states) % 2 == 1
+    may_skip = np.tile(is_token[2:], (number, 1))
     if source.collapse:
-        may_skip[:, 2:] &= labels[:, 2:] != labels[:, :-2]
-    score = source.log_probs.new_full((number, states), -torch.inf)
+        may_skip &= labels[:, 2:] != labels[:, :-2]
+    skipping = np.where(may_skip, 0.0, -np.inf).astype(source.log_probs.dtype)
+    score = np.full((number, states), -np.inf, dtype=source.log_probs.dtype)
     score[:, 0] = 0.0  # initial state; leads to the first blank or the first token
-    back: list[Tensor] = []
-    for column in range(source.log_probs.shape[1]):
-        shifted = torch.nn.functional.pad(score, (2, 0), value=-torch.inf)
-        one = shifted[:, 1:-1]
-        two = shifted[:, :-2].masked_fill(~may_skip, -torch.inf)
-        stay = score.masked_fill(~may_stay, -torch.inf)
-        best, step = torch.stack((stay, one, two)).max(dim=0)
-        grown = best + source.log_probs[rows.unsqueeze(1), column, labels]
-        active = (column < lengths).unsqueeze(1)
-        score = torch.where(active, grown, score)
-        back.append(step.to(torch.int8).masked_fill(~active, 0))
-    ends = torch.stack(((2 * counts - 1).clamp(min=0), 2 * counts), dim=1)
-    total, final = score.gather(1, ends).max(dim=1)
-    state = ends.gather(1, final.unsqueeze(1)).squeeze(1)
-    path = [state.new_empty(number)] * len(back)
-    for column in reversed(range(len(back))):
+    back = np.zeros((searched, number, states), dtype=np.int8)
+    row = rows[:, None]
+    shortest = int(lengths.min(initial=searched))
+    for column in range(searched):
+        best = score.copy() if source.collapse else np.where(is_token, -np.inf, score)
+        step = back[column]
+        moved = score[:, :-1] > best[:, 1:]
+        step[:, 1:] = moved
+        np.maximum(best[:, 1:], score[:, :-1], out=best[:, 1:])
+        two = score[:, :-2] + skipping
+        step[:, 2:][two > best[:, 2:]] = 2
+        np.maximum(best[:, 2:], two, out=best[:, 2:])
+        best += source.log_probs[row, column, labels]
+        if column >= shortest:
+            over = column >= lengths
+            step[over], best[over] = 0, score[over]
+        score = best
+    ends = np.stack((np.maximum(2 * counts - 1, 0), 2 * counts), axis=1)
+    last = np.take_along_axis(score, ends, axis=1)
+    final = last.argmax(axis=1)
+    state = ends[np.arange(number), final]
+    path = np.empty((columns, number), dtype=np.int64)
+    path[searched:] = state
+    sequence = np.arange(number)
+    for column in reversed(range(searched)):
         path[column] = state
-        state = state - back[column].gather(1, state.unsqueeze(1)).squeeze(1).long()
-    return torch.stack(path, dim=1) if path else labels.new_empty(number, 0), total
+        state = state - back[column, sequence, state]
+    return path.T, last.max(axis=1, initial=-np.inf)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from keyframe_asr.audio.synthetic_noise import NonSpeech
 from keyframe_asr.config.calibration import ConfidenceConfig, Confidences, SpeechCheckConfig
@@ -36,7 +35,6 @@ from keyframe_asr.inference.speech_check import speech_regions
 from keyframe_asr.results import Token, Word
 from keyframe_asr.text.forms import normaliser, words_of_form
 from keyframe_asr.text.tokenizer import SentencePieceTokenizer
-from keyframe_asr.timing import encoder_frame_seconds
 
 TOLERANCE = 0.002
 """Default of the additional token errors per reference token that the speech check may cause."""
@@ -105,7 +103,7 @@ class Calibrator:
         self._speech: list[RecognisedRecording] = []
         self._sounds: list[RecognisedRecording] = []
         self._delays = EmissionDelays()
-        self._seconds = encoder_frame_seconds(recognizer.network.subsampling.factor)
+        self._seconds = recognizer.network.frame_seconds
         self._tokens: dict[DecodeMode, _Confidences] = {mode: _Confidences() for mode in modes}
         self._words: dict[DecodeMode, _Confidences] = {mode: _Confidences() for mode in modes}
 
@@ -197,7 +195,6 @@ class Calibrator:
         pairs = zip(hypothesis.tokens, hypothesis.confidences, strict=True)
         return words([Token(tokenizer.piece(token), 0, 0, value) for token, value in pairs])
 
-    @torch.inference_mode()
     def _decoded(
         self, encoded: EncodedAudio, mode: DecodeMode
     ) -> list[tuple[Hypothesis, Sequence[int]]]:
@@ -211,7 +208,7 @@ class Calibrator:
         targets: Sequence[tuple[int, ...]],
         halves: Sequence[int],
     ) -> list[RecognisedRecording]:
-        regions = speech_regions(self.recognizer.network, encoded.encoded, self._seconds)
+        regions = speech_regions(self.recognizer.network, encoded.encoded)
         return [
             RecognisedRecording(
                 half=halves[row],

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import kaldialign
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from keyframe_asr.config.decoding import SearchConfig, StoredMode
 from keyframe_asr.decoding.hypothesis import Hypothesis
@@ -99,7 +98,6 @@ def _mixed(first: Floats, second: Floats, weight: float) -> Floats:
         return np.nan_to_num(weight * first + (1 - weight) * second, nan=-np.inf)
 
 
-@torch.inference_mode()
 def scored_candidates(
     recognizer: Recognizer,
     audio: EncodedAudio,
@@ -126,14 +124,13 @@ def scored_candidates(
     of_head = _proposed([prefix_beam(head, PROPOSING_BEAM, each) for each in fusions], heard)
     rows = [list({**one, **other}) for one, other in zip(of_ctc, of_head, strict=True)]
     flat = [Hypothesis(tokens) for row in rows for tokens in row]
-    owners = torch.tensor([row for row, several in enumerate(rows) for _ in several])
-    owners = owners.to(encoded.memory.device)
-    external = fusion.score([one.tokens for one in flat], encoded.memory.device).tolist()
+    owners = [row for row, several in enumerate(rows) for _ in several]
+    external = fusion.score([one.tokens for one in flat]).tolist()
     by_ctc = scored_by_ctc(ctc, [[Hypothesis(one) for one in row] for row in rows], ShallowFusion())
     decoded = [-np.inf] * len(flat)
-    if network.own_decoder is not None:
-        memory, lengths = encoded.memory[owners], encoded.keyframes.lengths[owners]
-        decoded = [float(s.sum()) for s in token_scores(network.own_decoder, memory, lengths, flat)]
+    if network.decoder_kind == "own":
+        scores = token_scores(network.decoder(encoded), owners, flat)
+        decoded = [float(one.sum()) for one in scores]
     found: list[list[Scored]] = [[] for _ in rows]
     places = ((place, tokens) for place, row in enumerate(rows) for tokens in row)
     errors = (
@@ -160,17 +157,17 @@ def _scored_texts(
 ) -> dict[int, list[Scored]]:
     """Return the candidates of a pretrained decoder and CTC, by row of the batch."""
     network, pretrained = recognizer.network, recognizer.pretrained
-    if pretrained is None or network.pretrained_decoder is None:
+    if pretrained is None:
         return {}
     spikes = zip(has_spikes(network, audio.encoded), audio.silent, strict=True)
     kept = [row for row, (spike, quiet) in enumerate(spikes) if spike and not quiet]
     if not kept:
         return {}
-    encoded = audio.encoded.rows(torch.tensor(kept, device=audio.encoded.memory.device))
+    encoded = audio.encoded.rows(kept)
     ctc = columns_of(network, encoded, "ctc")
     searches = [prefix_beam(ctc, DECODER_BEAM, each) for each in proposing]
     proposals = [[one for several in row for one in several] for row in zip(*searches, strict=True)]
-    decoder = network.pretrained_decoder
+    decoder = network.decoder(encoded)
     texts = scored_texts(
         pretrained,
         decoder,
@@ -179,12 +176,12 @@ def _scored_texts(
         proposals,
         DECODER_BEAM,
         ShallowFusion(),
-        pretrained.languages_of(decoder, encoded),
+        pretrained.languages_of(decoder, len(kept)),
     )
     found: dict[int, list[Scored]] = {}
     for row, several in zip(kept, texts, strict=True):
         heard = [one.heard.tokens for one in several]
-        external = fusion.score(heard, encoded.memory.device).tolist()
+        external = fusion.score(heard).tolist()
         written = [recognizer.text_of(replace(one.written, of_decoder=True)) for one in several]
         errors = _errors(recognizer, written, references[row])
         columns = zip(several, external, errors, strict=True)

@@ -16,7 +16,6 @@ from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Transcript
 from keyframe_asr.text.tokenizer import BLANK
-from keyframe_asr.timing import encoder_frame_seconds
 
 Array = npt.NDArray[np.floating]
 
@@ -104,11 +103,11 @@ def inspection_view(
     tokenizer = recognizer.tokenizer
     return InspectionView(
         fbank=Fbank(recognizer.config.features)(samples),
-        inter_probabilities=result.encoded.inter_log_probs[0, :frames].exp().cpu().numpy(),
-        keyframes=tuple(result.encoded.keyframes.index[0, :keyframes].tolist()),
+        inter_probabilities=np.exp(result.encoded.inter_log_probs[0, :frames]),
+        keyframes=tuple(result.encoded.keyframes[0, :keyframes].tolist()),
         transcript=recognizer.decode(result, mode)[0],
         pieces=tuple(tokenizer.piece(token) for token in range(tokenizer.vocab_size)),
-        frame_seconds=encoder_frame_seconds(recognizer.network.subsampling.factor),
+        frame_seconds=recognizer.network.frame_seconds,
         emission_delay=recognizer.config.emission_delay_seconds,
     )
 

@@ -31,7 +31,7 @@ from keyframe_asr.inference.longform import WHOLE_SECONDS
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.text.forms import normaliser
-from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.timing import SAMPLE_RATE
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) utterances."""
@@ -161,8 +161,8 @@ class Scoring:
             transcript = self.recognizer.transcribe(audio, chosen)
             utterance.outputs[mode] = Output(transcript, time.perf_counter() - started)
             utterance.duration = transcript.duration
-            factor = self.recognizer.network.subsampling.factor
-            utterance.frames = round(transcript.duration / encoder_frame_seconds(factor))
+            frame_seconds = self.recognizer.network.frame_seconds
+            utterance.frames = round(transcript.duration / frame_seconds)
             utterance.keyframes = round(utterance.frames * (1 - transcript.frame_reduction))
 
     def _check_language(self, manifest: str) -> None:

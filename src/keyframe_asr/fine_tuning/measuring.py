@@ -35,8 +35,8 @@ from keyframe_asr.inference.speech_check import (
     non_speech_frames,
     speech_regions,
 )
+from keyframe_asr.inference.torch_network import arrays, module_of
 from keyframe_asr.text.forms import normaliser
-from keyframe_asr.timing import encoder_frame_seconds
 
 WORST = 10
 
@@ -135,15 +135,16 @@ class Measurement:
         self.confidences: dict[DecodeMode, list[tuple[float, bool]]] = {}
         self.speech: list[RecognisedRecording] = []
         self._store: EncodedStore | None = None
-        network, config = recognizer.network, recognizer.config
-        if network.pretrained is not None:
+        config, pretrained = recognizer.config, module_of(recognizer.network).pretrained
+        if pretrained is not None:
             features = FeatureStore(front_end(config.features, config.model.pretrained), keep=False)
-            self._store = EncodedStore(features, network.pretrained, encodings)
-        self._frame_seconds = encoder_frame_seconds(network.subsampling.factor)
+            self._store = EncodedStore(features, pretrained, encodings)
 
     def encode(self, batch: Sequence[ReadCut]) -> EncodedAudio:
         """Run the encoders on a batch."""
-        outputs = None if self._store is None else [self._store(one.cut) for one in batch]
+        outputs = None
+        if self._store is not None:
+            outputs = [arrays(self._store(one.cut)) for one in batch]
         return self.recognizer.encode([one.samples for one in batch], outputs)
 
     @torch.inference_mode()
@@ -176,7 +177,7 @@ class Measurement:
             references = [normaliser(form)(text(one.cut)) for one in batch]
             found.names.extend(one.cut.id for one in batch)
             found.references.extend(references)
-            regions = speech_regions(recognizer.network, encoded.encoded, self._frame_seconds)
+            regions = speech_regions(recognizer.network, encoded.encoded)
             for mode in modes:
                 found.texts[mode].extend(self._decoded(encoded, mode, references, regions))
         if failed:

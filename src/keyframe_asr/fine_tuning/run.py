@@ -37,8 +37,8 @@ from keyframe_asr.fine_tuning.preparing import (
 )
 from keyframe_asr.fine_tuning.recipe import HEADS, STAGE
 from keyframe_asr.fine_tuning.report import comparison_report
-from keyframe_asr.inference.batch_recognizer import usable_device
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.torch_network import usable_device
 from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.training.checkpoint import STATE_FILE

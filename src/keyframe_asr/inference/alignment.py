@@ -12,23 +12,21 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.arrays import checked_samples, refuse_rate
 from keyframe_asr.audio.byte_source import is_audio_file, name_of
 from keyframe_asr.audio.reading import Samples, opened_recording
-from keyframe_asr.decoding.hypothesis import Hypothesis
+from keyframe_asr.decoding.hypothesis import Hypothesis, padded
 from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.errors import TextError
 from keyframe_asr.inference.batch_recognizer import AudioInput, BatchRecognizer
 from keyframe_asr.inference.joining import spoken, words_part
 from keyframe_asr.inference.long_alignment import LongAlignment, align_blocks, ctc_log_probs
-from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.results import Segment, Token, Transcript
 from keyframe_asr.text.forms import normaliser
-from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.text.tokenizer import BLANK
+from keyframe_asr.timing import SAMPLE_RATE, frames_needed
 
 WHOLE_SECONDS = 30.0
 """Longer recordings are aligned part by part."""
@@ -161,7 +159,6 @@ def align_samples(
     return align_array(recognizer, samples, tokens, name).transcript
 
 
-@torch.inference_mode()
 def align_batch(
     recognizer: BatchRecognizer,
     recordings: Sequence[Samples],
@@ -175,34 +172,33 @@ def align_batch(
     """
     audio = recognizer.encode(recordings)
     log_probs = ctc_log_probs(recognizer, audio)
-    counts = torch.tensor([len(one) for one in tokens])
-    padded = pad_sequence([torch.tensor(list(one)) for one in tokens], batch_first=True)
-    lengths = audio.encoded.frame_lengths.cpu()
-    paths = best_paths(Columns(log_probs, lengths, collapse=True), padded, counts)
-    labels = torch.zeros(len(tokens), 2 * padded.shape[1] + 1, dtype=torch.long)
-    labels[:, 1::2] = padded
+    ids, counts = padded(tokens)
+    columns = Columns(log_probs, audio.encoded.frame_lengths, collapse=True)
+    paths = best_paths(columns, ids, counts)
+    labels = np.full((len(ids), 2 * ids.shape[1] + 1), BLANK)
+    labels[:, 1::2] = ids
     found: list[Alignment | TextError] = []
-    step = encoder_frame_seconds(recognizer.network.subsampling.factor)
+    step = recognizer.network.frame_seconds
     for row, own in enumerate(tokens):
-        if not torch.isfinite(paths.scores[row]):
+        if not np.isfinite(paths.scores[row]):
             found.append(_too_short(recognizer, own, audio.seconds[row], names[row]))
             continue
         frames = audio.frames[row]
         peaks: list[int] = paths.positions[row, : len(own)].tolist()
         scores, states = log_probs[row, :frames], paths.states[row, :frames]
-        emitted = scores.gather(1, labels[row, states][:, None])[:, 0]
+        emitted = scores[np.arange(frames), labels[row, states]]
         hypothesis = Hypothesis(
             tokens=tuple(own),
             score=float(paths.scores[row]),
             positions=tuple(peaks),
-            confidences=tuple(scores[peaks, list(own)].exp().tolist()),
+            confidences=tuple(np.exp(scores[peaks, list(own)]).tolist()),
         )
         found.append(
             Alignment(
                 recognizer.transcript(audio, row, hypothesis, range(frames)),
                 np.arange(frames, dtype=np.float64) * step,
-                (scores.max(dim=1).values - emitted).numpy(),
-                (states % 2 == 1).numpy(),
+                scores.max(axis=1) - emitted,
+                states % 2 == 1,
             )
         )
     return found
@@ -259,7 +255,7 @@ def _long(
 def _too_short(
     recognizer: BatchRecognizer, tokens: Sequence[int], seconds: float, name: str
 ) -> TextError:
-    step = encoder_frame_seconds(recognizer.network.subsampling.factor)
+    step = recognizer.network.frame_seconds
     return TextError(
         f"{name}: {seconds:.2f} s is too short for a text of {len(tokens)} tokens, "
         f"which needs at least {frames_needed(tokens) * step:.2f} s; check that audio and text "

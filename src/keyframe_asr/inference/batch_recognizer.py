@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from keyframe_asr.audio.arrays import checked_samples, refuse_rate
 from keyframe_asr.audio.byte_source import AudioFile, is_audio_file, name_of
@@ -20,14 +19,17 @@ from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
+from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.decoding.confidence import with_scaling
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.timestamps import segments_of, timed_tokens
-from keyframe_asr.errors import AudioError, ModelError
+from keyframe_asr.errors import AudioError
 from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.display_spelling import displayed_as
 from keyframe_asr.inference.modes import available_modes, check_mode, decode
+from keyframe_asr.inference.network import EncodedBatch, RecognitionNetwork
 from keyframe_asr.inference.normal_texts import with_normal_texts
 from keyframe_asr.inference.options import (
     DecodeMode,
@@ -38,14 +40,16 @@ from keyframe_asr.inference.scorer_files import ScorerFiles
 from keyframe_asr.inference.search import Search, default_mode, search_of
 from keyframe_asr.inference.segmentation import SILENT_PEAK
 from keyframe_asr.inference.speech_check import keep_speech, non_speech_frames, speech_regions
-from keyframe_asr.io.model_folder import StoredModel
-from keyframe_asr.model.network import Encoded
 from keyframe_asr.results import Alternative, Token, Transcript
-from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT
-from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
+from keyframe_asr.text.tokenizer import UNKNOWN, UNKNOWN_TEXT, Tokenizer
+from keyframe_asr.timing import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import torch
 
 AudioInput: TypeAlias = (
-    AudioFile | npt.NDArray[np.floating[Any]] | npt.NDArray[np.int16] | torch.Tensor
+    "AudioFile | npt.NDArray[np.floating[Any]] | npt.NDArray[np.int16] | torch.Tensor"
 )
 """A recording: a file, or samples; see `Recognizer.transcribe`."""
 
@@ -68,7 +72,7 @@ class EncodedAudio:
             left out.
     """
 
-    encoded: Encoded
+    encoded: EncodedBatch
     seconds: tuple[float, ...]
     frames: tuple[int, ...]
     keyframes: tuple[int, ...]
@@ -77,26 +81,46 @@ class EncodedAudio:
     levels: tuple[SpeechLevel | None, ...] = ()
 
 
+class RecognitionModel(Protocol):
+    """What recognition needs of a model besides its network; `StoredModel` has it."""
+
+    @property
+    def config(self) -> ModelFolderConfig:
+        """Content of `config.yaml`."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Tokens of CTC, length head, and a decoder of the model's own."""
+
+    @property
+    def language_model(self) -> Path | None:
+        """File of the model's own language model, if it has one."""
+
+    @property
+    def decoder_tokenizer(self) -> DecoderTokenizer | None:
+        """Tokens of a pretrained decoder, if it has one."""
+
+
 class BatchRecognizer:
     """Recognises recordings without segmentation.
 
     Attributes:
+        network: what computes the log-probabilities.
         speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
         confidences: scaling of confidences by decode mode. Settable.
         language_model: file of the model's own language model, if it has one.
         pretrained: search with the model's pretrained decoder, if it has one.
     """
 
-    def __init__(self, model: StoredModel, device: str | None = None) -> None:
-        self.device = usable_device(device)
+    def __init__(self, model: RecognitionModel, network: RecognitionNetwork) -> None:
         self.config = model.config
         self.tokenizer = model.tokenizer
-        self.network = model.network.float().to(self.device).eval()
+        self.network = network
         self.speech_check: SpeechCheckConfig | None = model.config.speech_check
         self.confidences: Confidences = dict(model.config.confidences)
         self._front_end = front_end(model.config.features, model.config.model.pretrained)
         self.language_model = model.language_model
-        self._scorers = ScorerFiles(model.config, model.tokenizer, self.device)
+        self._scorers = ScorerFiles(model.config, model.tokenizer)
         self.pretrained: DecoderSearch | None = None
         if model.decoder_tokenizer is not None:
             self.pretrained = DecoderSearch(model.decoder_tokenizer, model.tokenizer, model.config)
@@ -114,9 +138,7 @@ class BatchRecognizer:
     @property
     def device_name(self) -> str:
         """The name of the GPU, or "cpu"."""
-        if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        return str(self.device)
+        return self.network.device_name
 
     def prepare(self, options: RecognitionOptionsLike = None) -> RecognitionOptions:
         """Fill in the decode mode of the options, and read their files.
@@ -149,9 +171,8 @@ class BatchRecognizer:
         """Return the transcripts of recordings (S,). Raises the errors of `prepare`."""
         return self.decode(self.encode(recordings), options)
 
-    @torch.inference_mode()
     def encode(
-        self, recordings: Sequence[Samples], outputs: Sequence[torch.Tensor] | None = None
+        self, recordings: Sequence[Samples], outputs: Sequence[Floats] | None = None
     ) -> EncodedAudio:
         """Run the features and both encoders on recordings (S,), padded to one batch.
 
@@ -160,16 +181,9 @@ class BatchRecognizer:
             outputs: of the pretrained encoder for each recording (T, width), if they are known; it
                 does not run then.
         """
-        features = list(outputs or ()) or [
-            torch.from_numpy(self._front_end(one)) for one in recordings
-        ]
-        lengths = torch.tensor([len(one) for one in features])
-        padded = pad_sequence(features, batch_first=True).to(self.device)
-        known = outputs is not None
-        encoded = self.network.encode(padded, lengths.to(self.device), pre_encoded=known)
-        if self.device.type == "cuda":  # measured times must include the queued work
-            torch.cuda.synchronize(self.device)
-        frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist()
+        features = list(outputs or ()) or [self._front_end(one) for one in recordings]
+        encoded = self.network.encode(features, pre_encoded=outputs is not None)
+        frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframe_lengths.tolist()
         non_speech = self._non_speech(encoded)
         return EncodedAudio(
             encoded=encoded,
@@ -185,7 +199,6 @@ class BatchRecognizer:
             levels=tuple(SpeechLevel.of_samples(samples) for samples in recordings),
         )
 
-    @torch.inference_mode()
     def decode(
         self, audio: EncodedAudio, options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
@@ -236,7 +249,7 @@ class BatchRecognizer:
         tokens: list[Token] = timed_tokens(
             shown,
             frames,
-            encoder_frame_seconds(self.network.subsampling.factor),
+            self.network.frame_seconds,
             duration,
             pieces.__getitem__,
             self.config.emission_delay_seconds,
@@ -268,13 +281,12 @@ class BatchRecognizer:
             scores.setdefault(self.text_of(alternative), alternative.score)
         return [Alternative(text, score) for text, score in scores.items()]
 
-    def _non_speech(self, encoded: Encoded) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def _non_speech(self, encoded: EncodedBatch) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Return the ranges of non-speech frames in each recording of a batch."""
         check = self.speech_check
         if check is None:
             return ((),) * len(encoded.frame_lengths)
-        frame_seconds = encoder_frame_seconds(self.network.subsampling.factor)
-        found = speech_regions(self.network, encoded, frame_seconds)
+        found = speech_regions(self.network, encoded)
         return tuple(non_speech_frames(regions, check) for regions in found)
 
     def text_of(self, hypothesis: Hypothesis) -> str:
@@ -341,17 +353,3 @@ def batches_by_length(
             longest = sizes[index]
         batches[-1].append(index)
     return batches
-
-
-def usable_device(name: str | None) -> torch.device:
-    """Return the device of this name, which can compute. Default: a GPU if there is one."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    try:
-        device = torch.device(name or ("cuda" if gpus else "cpu"))
-        torch.ones(1, device=device).cpu()  # raises for "meta" too, which holds no values
-    except Exception:  # torch has no common type: RuntimeError, AssertionError, AttributeError...
-        raise ModelError(
-            f"device '{name}' cannot be used: there is none of this name, or this torch was not "
-            f"built for it ({gpus} CUDA GPUs found); use cpu"
-        ) from None
-    return device

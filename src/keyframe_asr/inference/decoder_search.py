@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.decoding.arrays import Integers
 from keyframe_asr.decoding.beam import BeamConfig, Symbols, attention_beam
+from keyframe_asr.decoding.decoder import BatchDecoder
 from keyframe_asr.decoding.greedy import greedy_ctc
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.text_positions import positions_by_text
+from keyframe_asr.inference.network import EncodedBatch
 from keyframe_asr.inference.search import Search
-from keyframe_asr.model.network import Encoded
-from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 from keyframe_asr.text.scripts import closes, opens
 from keyframe_asr.text.tokenizer import UNKNOWN, Tokenizer
@@ -70,42 +70,41 @@ class DecoderSearch:
         self.symbols = Symbols(prompt, tokenizer.end, tokenizer.suppressed)
 
     def hypotheses(
-        self, decoder: WhisperDecoder, encoded: Encoded, search: Search
+        self, decoder: BatchDecoder, encoded: EncodedBatch, search: Search
     ) -> list[Hypothesis]:
         """Return the best hypothesis of each utterance; its positions are encoder frames."""
         heard = self.heard(encoded)
-        languages = self.languages_of(decoder, encoded, search.language)
+        languages = self.languages_of(decoder, len(heard), search.language)
         chosen = self.without_times(decoder, encoded, heard, search, languages)
         rows = zip(chosen, heard, self.bounds(encoded), languages, strict=True)
         return [self.placed(*row) for row in rows]
 
     def languages_of(
-        self, decoder: WhisperDecoder, encoded: Encoded, given: str | None = None
+        self, decoder: BatchDecoder, utterances: int, given: str | None = None
     ) -> list[str]:
         """Return the language of each utterance: the most probable first token of the decoder.
 
         Args:
-            decoder: in evaluation mode.
-            encoded: output of the network; every utterance has a spike.
+            decoder: of a batch.
+            utterances: number of the batch; every one has a spike.
             given: the language of all, one of `languages`.
         """
         known = self.languages if given is None else (given,)
-        vectors, lengths = encoded.attended
         if len(known) == 1:
-            return [*known] * len(lengths)
-        start = torch.full((len(lengths),), self.tokenizer.start, device=vectors.device)
-        log_probs, _ = decoder.step(start, decoder.start(vectors, lengths))
+            return [*known] * utterances
+        start = np.full(utterances, self.tokenizer.start)
+        log_probs, _ = decoder.start(np.arange(utterances)).step(start)
         tokens = [self.tokenizer.language_token(one) for one in known]
-        return [known[best] for best in log_probs[:, tokens].argmax(dim=1).tolist()]
+        return [known[best] for best in log_probs[:, tokens].argmax(axis=1)]
 
-    def heard(self, encoded: Encoded) -> list[Hypothesis]:
+    def heard(self, encoded: EncodedBatch) -> list[Hypothesis]:
         """Return what CTC writes greedily."""
         return greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
 
     def without_times(
         self,
-        decoder: WhisperDecoder,
-        encoded: Encoded,
+        decoder: BatchDecoder,
+        encoded: EncodedBatch,
         heard: Sequence[Hypothesis],
         search: Search,
         languages: Sequence[str],
@@ -116,15 +115,13 @@ class DecoderSearch:
         """
         fewest, limits = self._lengths(encoded, heard, self.longest(decoder))
         config = BeamConfig(search.beam, search.length_normalised, self.symbols)
-        prompts = torch.tensor([self.prompts[one] for one in languages], device=limits.device)
-        return attention_beam(
-            decoder, *encoded.attended, limits, config, search.nbest, prompts, fewest
-        )
+        prompts = np.array([self.prompts[one] for one in languages])
+        return attention_beam(decoder, limits, config, search.nbest, prompts, fewest)
 
-    def longest(self, decoder: WhisperDecoder) -> int:
+    def longest(self, decoder: BatchDecoder) -> int:
         """Return the most tokens of a text."""
-        longest: int = decoder.longest - len(self.symbols.prompt)
-        return longest
+        assert decoder.longest is not None, "a pretrained decoder has a limit"
+        return decoder.longest - len(self.symbols.prompt)
 
     def shown(self, found: Hypothesis) -> tuple[Hypothesis, list[str]]:
         """Join tokens that are parts of one character, and punctuation to what it stands next to.
@@ -162,28 +159,23 @@ class DecoderSearch:
         return joined, texts
 
     def _lengths(
-        self, encoded: Encoded, heard: Sequence[Hypothesis], longest: int
-    ) -> tuple[Tensor, Tensor]:
+        self, encoded: EncodedBatch, heard: Sequence[Hypothesis], longest: int
+    ) -> tuple[Integers, Integers]:
         """Fewest and most tokens (B,) of each text."""
-        keyframes = encoded.keyframes.lengths
+        keyframes = encoded.keyframe_lengths
         texts = [self.own.decode(one.tokens) for one in heard]
         as_heard, lower = (
-            torch.tensor(
-                [len(self.tokenizer.encode(one)) for one in several], device=keyframes.device
-            )
+            np.array([len(self.tokenizer.encode(one)) for one in several])
             for several in (texts, map(str.lower, texts))
         )
-        bounds = torch.minimum(
-            keyframes * TOKENS_PER_KEYFRAME, (TOKENS_PER_HEARD * as_heard).ceil().long()
-        )
-        most = (bounds + FURTHER_TOKENS).clamp(max=longest)
-        return torch.minimum((LEAST_OF_HEARD * lower).long(), most), most
+        by_text = np.ceil(TOKENS_PER_HEARD * as_heard).astype(np.int64)
+        bounds = np.minimum(keyframes * TOKENS_PER_KEYFRAME, by_text)
+        most = np.minimum(bounds + FURTHER_TOKENS, longest)
+        return np.minimum((LEAST_OF_HEARD * lower).astype(np.int64), most), most
 
-    def bounds(self, encoded: Encoded) -> list[tuple[int, int]]:
+    def bounds(self, encoded: EncodedBatch) -> list[tuple[int, int]]:
         """Return the first and last keyframe of each utterance."""
-        rows = zip(
-            encoded.keyframes.index.tolist(), encoded.keyframes.lengths.tolist(), strict=True
-        )
+        rows = zip(encoded.keyframes.tolist(), encoded.keyframe_lengths.tolist(), strict=True)
         return [(index[0], index[max(0, size - 1)]) for index, size in rows]
 
     def placed(

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from keyframe_asr.audio.loudness import SpeechLevel
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.online_alignment import OnlineAlignment, TokenPath
 from keyframe_asr.decoding.timestamps import timed_tokens
@@ -25,7 +24,7 @@ from keyframe_asr.inference.batch_recognizer import BatchRecognizer, EncodedAudi
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.segmentation import AudioSegment, audio_segments, speech_detector
 from keyframe_asr.results import Token
-from keyframe_asr.timing import SAMPLE_RATE, encoder_frame_seconds
+from keyframe_asr.timing import SAMPLE_RATE
 
 _SEGMENTATION = replace(RecognitionOptions.segmentation, padding=0.0)
 
@@ -57,7 +56,6 @@ class _Part:
     level: SpeechLevel | None
 
 
-@torch.inference_mode()
 def align_blocks(
     recognizer: BatchRecognizer, blocks: Iterable[Samples], tokens: Sequence[int]
 ) -> tuple[LongAlignment | None, float]:
@@ -76,13 +74,13 @@ def align_blocks(
         part = _part(recognizer, segment, encoded, read)
         if part.count:
             log_probs = ctc_log_probs(recognizer, encoded)[0, part.own : part.own + part.count]
-            path.push(log_probs.float().numpy())
+            path.push(log_probs)
             parts.append(part)
             read += part.count
     whole = path.finish()
     if whole is None:
         return None, counter.seconds
-    step = encoder_frame_seconds(recognizer.network.subsampling.factor)
+    step = recognizer.network.frame_seconds
     times = np.concatenate(
         [part.start + (part.own + np.arange(part.count)) * step for part in parts]
     )
@@ -107,23 +105,22 @@ class _Counter:
             yield block
 
 
-def ctc_log_probs(recognizer: BatchRecognizer, audio: EncodedAudio) -> Tensor:
-    """Log-probabilities (B, U, V) on which a model is aligned; on the CPU.
+def ctc_log_probs(recognizer: BatchRecognizer, audio: EncodedAudio) -> Floats:
+    """Log-probabilities (B, U, V) on which a model is aligned.
 
     Encoder 2 of a model with keyframes does not see the frames between the spikes, so such a model
     is aligned on its inter-CTC, any other on its final CTC.
     """
     encoded = audio.encoded
     with_keyframes = recognizer.network.keyframes_enabled
-    log_probs = encoded.inter_log_probs if with_keyframes else encoded.head_log_probs
-    return log_probs.cpu()  # faster: the loop over frames has tiny steps
+    return encoded.inter_log_probs if with_keyframes else encoded.head_log_probs
 
 
 def _part(
     recognizer: BatchRecognizer, segment: AudioSegment, encoded: EncodedAudio, first: int
 ) -> _Part:
     """Return the frames of a segment that belong to it and to no other."""
-    step = encoder_frame_seconds(recognizer.network.subsampling.factor)
+    step = recognizer.network.frame_seconds
     bounds = segment.bounds
     before = max(bounds.start - bounds.audio_start, 0) / SAMPLE_RATE
     own = min(math.ceil(before / step), encoded.frames[0])
@@ -142,7 +139,7 @@ def _timed(
     duration: float,
 ) -> list[Token]:
     """Return the tokens with times in the recording, which never decrease."""
-    step = encoder_frame_seconds(recognizer.network.subsampling.factor)
+    step = recognizer.network.frame_seconds
     found: list[Token] = []
     for part in parts:
         low, high = np.searchsorted(path.positions, (part.first, part.first + part.count))

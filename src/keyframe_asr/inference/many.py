@@ -15,14 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from keyframe_asr.errors import KeyframeError, NarrowBandWarning
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.file_size import file_size
-from keyframe_asr.io.model_folder import find_model
+from keyframe_asr.io.model_location import find_model
 from keyframe_asr.io.pipes import copied_pipe
 from keyframe_asr.results import RecognitionResult
 
@@ -60,6 +58,8 @@ def recognise_files(
     if workers <= 1:
         return _Worker(_Work(model, options, compute)).transcribe_each(paths, progress)
     find_model(model)  # report a wrong name before starting processes
+    import torch  # takes seconds
+
     threads = compute.threads or max(1, torch.get_num_threads() // workers)
     work = _Work(model, options, ComputeOptions(compute.device, workers, threads))
     return _with_pipes_copied(paths, work, progress)
@@ -168,6 +168,8 @@ def _start_worker(started: Any, messages: Any, work: _Work) -> None:
     with started.get_lock():
         number = started.value
         started.value += 1
+    import torch  # takes seconds
+
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus > 1 and work.compute.device in (None, "cuda"):
         work = replace(work, compute=replace(work.compute, device=f"cuda:{number % gpus}"))
@@ -195,6 +197,8 @@ class _Worker:
 
     def __init__(self, work: _Work) -> None:
         if work.compute.threads is not None:
+            import torch  # takes seconds
+
             torch.set_num_threads(work.compute.threads)
         self._recognizer = load(work.model, work.compute.device)
         self._options = self._recognizer.prepare(work.options)

@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from keyframe_asr.decoding.arrays import inside_lengths
+from keyframe_asr.decoding.axe_alignment import axe_positions
 from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, padded, with_alternatives
@@ -31,30 +32,29 @@ from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.decoder_search import DecoderSearch
+from keyframe_asr.inference.network import EncodedBatch, RecognitionNetwork
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.search import Search
 from keyframe_asr.inference.text_rescoring import rescored_texts
-from keyframe_asr.losses import axe_align
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
 from keyframe_asr.text.tokenizer import BLANK
 
 
-def available_modes(network: KeyframeNetwork) -> tuple[DecodeMode, ...]:
+def available_modes(network: RecognitionNetwork) -> tuple[DecodeMode, ...]:
     """Return the modes that a network supports, those of its top head first."""
     first: tuple[DecodeMode, ...] = ("axe", "ctc") if network.keyframes_enabled else ("ctc",)
-    if network.pretrained_decoder is not None:
+    if network.decoder_kind == "pretrained":
         return (*first, "attention", "rescore")
-    return first if network.decoder is None else (*first, "attention", "rescore", "joint")
+    return first if network.decoder_kind is None else (*first, "attention", "rescore", "joint")
 
 
-def check_mode(network: KeyframeNetwork, mode: DecodeMode, name: str) -> None:
+def check_mode(network: RecognitionNetwork, mode: DecodeMode, name: str) -> None:
     """Raise `ModelError` if model `name` cannot decode in this mode."""
     modes = available_modes(network)
     if mode in modes:
         return
     if mode == "axe":
         reason = "it keeps all frames, so it has no length head"
-    elif network.decoder is not None:
+    elif network.decoder_kind is not None:
         reason = "its decoder is a pretrained one with tokens of its own"
     else:
         reason = "it has no attention decoder"
@@ -64,8 +64,8 @@ def check_mode(network: KeyframeNetwork, mode: DecodeMode, name: str) -> None:
 
 
 def decode(
-    network: KeyframeNetwork,
-    encoded: Encoded,
+    network: RecognitionNetwork,
+    encoded: EncodedBatch,
     silent: Sequence[bool],
     search: Search,
     fusion: ShallowFusion,
@@ -74,7 +74,7 @@ def decode(
     """Return B hypotheses, and for each the source frame of every column its positions refer to.
 
     Args:
-        network: in evaluation mode; it must support the mode.
+        network: it must support the mode.
         encoded: its output for B utterances.
         silent: B flags; the text of these utterances is empty whatever the network finds.
         search: how to decode; its files are not read.
@@ -90,7 +90,7 @@ def decode(
         sources: list[Sequence[int]] = [every_frame] * len(found)
     else:
         found = _first_pass(network, encoded)
-        sources = encoded.keyframes.index.tolist()
+        sources = encoded.keyframes.tolist()
     has_text = [bool(one.tokens) and not quiet for one, quiet in zip(found, silent, strict=True)]
     if mode in ("attention", "rescore", "joint"):
         found = _second_pass(network, encoded, has_text, search, fusion)
@@ -102,16 +102,14 @@ def decode(
 
 
 def _by_pretrained(
-    network: KeyframeNetwork,
-    encoded: Encoded,
+    network: RecognitionNetwork,
+    encoded: EncodedBatch,
     silent: Sequence[bool],
     search: Search,
     fusion: ShallowFusion,
     pretrained: DecoderSearch,
 ) -> tuple[list[Hypothesis], list[Sequence[int]]]:
     """As `decode`, with a pretrained decoder; the utterances without a spike have no text."""
-    decoder = network.pretrained_decoder
-    assert decoder is not None, "its tokenizer is stored with it"
     spikes = has_spikes(network, encoded)
     kept = [
         row
@@ -121,8 +119,8 @@ def _by_pretrained(
     nothing = replace(with_alternatives([], search.nbest), of_decoder=True)
     results = [nothing] * len(spikes)
     if kept:
-        rows = torch.tensor(kept, device=encoded.memory.device)
-        chosen = encoded.rows(rows)
+        chosen = encoded.rows(kept)
+        decoder = network.decoder(chosen)
         if search.mode == "attention":
             found = pretrained.hypotheses(decoder, chosen, search)
         else:
@@ -133,89 +131,82 @@ def _by_pretrained(
     return results, [range(encoded.inter_log_probs.shape[1])] * len(spikes)
 
 
-def columns_of(network: KeyframeNetwork, encoded: Encoded, mode: DecodeMode) -> Columns:
+def columns_of(network: RecognitionNetwork, encoded: EncodedBatch, mode: DecodeMode) -> Columns:
     """Return the log-probabilities that the first pass of a mode searches."""
     if mode == "ctc" and network.keyframes_enabled:
         return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
     collapse = not network.keyframes_enabled
-    return Columns(encoded.head_log_probs, encoded.keyframes.lengths, collapse)
+    return Columns(encoded.head_log_probs, encoded.keyframe_lengths, collapse)
 
 
-def _first_pass(network: KeyframeNetwork, encoded: Encoded) -> list[Hypothesis]:
+def _first_pass(network: RecognitionNetwork, encoded: EncodedBatch) -> list[Hypothesis]:
     """Decode the head of encoder 2 greedily."""
     if not network.keyframes_enabled:
-        return greedy_ctc(encoded.head_log_probs, encoded.keyframes.lengths)
-    found = greedy_aligned(encoded.head_log_probs, encoded.keyframes.lengths)
+        return greedy_ctc(encoded.head_log_probs, encoded.keyframe_lengths)
+    found = greedy_aligned(encoded.head_log_probs, encoded.keyframe_lengths)
     return [
         one if any_spike else EMPTY
         for one, any_spike in zip(found, has_spikes(network, encoded), strict=True)
     ]
 
 
-def has_spikes(network: KeyframeNetwork, encoded: Encoded) -> list[bool]:
+def has_spikes(network: RecognitionNetwork, encoded: EncodedBatch) -> list[bool]:
     """Return B flags: True if the utterance has a CTC spike.
 
     Without one, the only keyframe is the frame with the least blank probability.
     """
     log_probs, lengths = encoded.inter_log_probs, encoded.frame_lengths
-    blank, threshold = log_probs[..., BLANK], network.policy.blank_threshold
+    blank, threshold = log_probs[..., BLANK], network.blank_threshold
     if threshold is None:
-        spikes = log_probs[..., BLANK + 1 :].amax(dim=-1) > blank
+        spikes = log_probs[..., BLANK + 1 :].max(axis=-1) > blank
     else:
-        spikes = blank.exp() <= threshold
-    frames = torch.arange(log_probs.shape[1], device=lengths.device)
-    inside = frames < lengths.unsqueeze(1)
-    found: list[bool] = (spikes & inside).any(dim=1).tolist()
+        spikes = np.exp(blank) <= threshold
+    inside = inside_lengths(lengths, log_probs.shape[1])
+    found: list[bool] = (spikes & inside).any(axis=1).tolist()
     return found
 
 
 def _second_pass(
-    network: KeyframeNetwork,
-    encoded: Encoded,
+    network: RecognitionNetwork,
+    encoded: EncodedBatch,
     has_text: Sequence[bool],
     search: Search,
     fusion: ShallowFusion,
 ) -> list[Hypothesis]:
     """Return the decoder's hypotheses for the utterances with text, empty ones for the others."""
-    decoder = network.own_decoder
-    rows = torch.tensor([row for row, kept in enumerate(has_text) if kept], dtype=torch.long)
+    rows = [row for row, kept in enumerate(has_text) if kept]
     results = [EMPTY] * len(has_text)
-    if decoder is None or not len(rows):
+    if network.decoder_kind is None or not rows:
         return results
-    encoded = encoded.rows(rows.to(encoded.memory.device))
-    memory, lengths = encoded.attended
+    encoded = encoded.rows(rows)
+    decoder, head = network.decoder(encoded), columns_of(network, encoded, "axe")
     width, nbest = search.beam, search.nbest
     if search.mode == "attention":
         config = BeamConfig(width, search.length_normalised)
-        chosen = attention_beam(decoder, memory, lengths, lengths, config, nbest)
-        chosen = _aligned(chosen, encoded.head_log_probs, lengths)
+        chosen = attention_beam(decoder, head.lengths, config, nbest)
+        chosen = _aligned(chosen, head)
     elif search.mode == "rescore":
-        candidates = prefix_beam(columns_of(network, encoded, "axe"), width, fusion)
-        chosen = rescore(decoder, memory, lengths, candidates, search.decoder_weight, nbest)
+        candidates = prefix_beam(head, width, fusion)
+        chosen = rescore(decoder, candidates, search.decoder_weight, nbest)
     else:
         ctc = columns_of(network, encoded, "ctc")
-        searches = (
-            [ctc, columns_of(network, encoded, "axe")] if network.keyframes_enabled else [ctc]
-        )
+        searches = [ctc, head] if network.keyframes_enabled else [ctc]
         proposals = [prefix_beam(columns, width, fusion) for columns in searches]
         candidates = [
             [one for several in row for one in several] for row in zip(*proposals, strict=True)
         ]
         candidates = scored_by_ctc(ctc, candidates, fusion)
-        chosen = rescore(decoder, memory, lengths, candidates, 1 - search.ctc_weight, nbest)
-        chosen = _aligned(chosen, encoded.head_log_probs, lengths)
-    for row, one in zip(rows.tolist(), chosen, strict=True):
+        chosen = rescore(decoder, candidates, 1 - search.ctc_weight, nbest)
+        chosen = _aligned(chosen, head)
+    for row, one in zip(rows, chosen, strict=True):
         results[row] = one
     return results
 
 
-def _aligned(hypotheses: list[Hypothesis], log_probs: Tensor, lengths: Tensor) -> list[Hypothesis]:
+def _aligned(hypotheses: list[Hypothesis], head: Columns) -> list[Hypothesis]:
     """Set the position of every token to its column in the cheapest monotonic alignment."""
-    targets, sizes = padded([one.tokens for one in hypotheses], log_probs.device)
-    if targets.numel() == 0:
-        return hypotheses
-    alignment = axe_align(log_probs, targets, lengths, sizes)
+    columns = axe_positions(head, *padded([one.tokens for one in hypotheses]))
     return [
         replace(one, positions=tuple(row[: len(one.tokens)]))
-        for one, row in zip(hypotheses, alignment.position.tolist(), strict=True)
+        for one, row in zip(hypotheses, columns.tolist(), strict=True)
     ]

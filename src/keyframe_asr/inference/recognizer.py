@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.alignment import align
@@ -20,14 +20,14 @@ from keyframe_asr.inference.batch_recognizer import (
     AudioInput,
     BatchRecognizer,
     read_recording,
-    usable_device,
 )
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
 from keyframe_asr.inference.options import RecognitionOptionsLike
-from keyframe_asr.io.model_folder import find_model, load_model_folder
 from keyframe_asr.results import RecognitionResult, Transcript
-from keyframe_asr.timing import encoder_frame_seconds
+
+if TYPE_CHECKING:
+    from keyframe_asr.io.model_folder import StoredModel
 
 
 def load(model: str | Path, device: str | None = None) -> Recognizer:
@@ -42,6 +42,10 @@ def load(model: str | Path, device: str | None = None) -> Recognizer:
         ModelError: there is no such model, or it is incomplete or damaged or cannot be fetched.
         RecipeError: its `config.yaml` is not valid.
     """
+    # torch takes seconds to import
+    from keyframe_asr.inference.torch_network import usable_device
+    from keyframe_asr.io.model_folder import find_model, load_model_folder
+
     on_cpu = usable_device(device).type == "cpu"
     return Recognizer(load_model_folder(find_model(model), integers=on_cpu), device)
 
@@ -69,6 +73,11 @@ class Recognizer(BatchRecognizer):
         speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
         confidences: scaling of confidences by decode mode. Settable.
     """
+
+    def __init__(self, model: StoredModel, device: str | None = None) -> None:
+        from keyframe_asr.inference.torch_network import TorchNetwork
+
+        super().__init__(model, TorchNetwork(model.network, device))
 
     def transcribe(
         self,
@@ -152,7 +161,6 @@ class Recognizer(BatchRecognizer):
         """
         return align(self, audio, text, channel, sample_rate)
 
-    @torch.inference_mode()
     def embed(self, audio: AudioInput, *, sample_rate: int | None = None) -> SpeechEmbeddings:
         """Embed one recording: one vector per keyframe, about one per token.
 
@@ -169,13 +177,13 @@ class Recognizer(BatchRecognizer):
             )
         found = self.encode([read_recording(audio, sample_rate=sample_rate)])
         has_speech = has_spikes(self.network, found.encoded)[0] and not found.silent[0]
-        index = found.encoded.keyframes.index[0, : found.keyframes[0]].cpu().numpy()
+        index = found.encoded.keyframes[0, : found.keyframes[0]]
         kept = np.full(len(index), has_speech)
         for first, stop in found.non_speech[0]:
             kept &= (index < first) | (index >= stop)
-        spikes = index[kept] * encoder_frame_seconds(self.network.subsampling.factor)
+        spikes = index[kept] * self.network.frame_seconds
         return SpeechEmbeddings(
-            vectors=found.encoded.memory[0, : len(kept)].float().cpu().numpy()[kept],
+            vectors=found.encoded.memory[0, : len(kept)][kept],
             # the same correction as for token starts
             times=np.clip(spikes - self.config.emission_delay_seconds, 0.0, found.seconds[0]),
             duration=found.seconds[0],

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.decoding.hotwords import HotwordScorer
@@ -29,10 +27,8 @@ FILES_KEPT = 8
 class ScorerFiles:
     """The scorers of one model; a file is read again only if it has changed."""
 
-    def __init__(
-        self, config: ModelFolderConfig, tokenizer: Tokenizer, device: torch.device
-    ) -> None:
-        self._config, self._tokenizer, self._device = config, tokenizer, device
+    def __init__(self, config: ModelFolderConfig, tokenizer: Tokenizer) -> None:
+        self._config, self._tokenizer = config, tokenizer
         self._spaced = separates_words(config.text_form, tokenizer)
         self._kept: dict[tuple[str, Path, float], tuple[tuple[int, int], Scorer]] = {}
 
@@ -72,11 +68,11 @@ class ScorerFiles:
 
     def _read_language_model(self, path: Path, weight: float) -> Scorer:
         model = read_language_model(path)
-        return language_model_scorer(model, self._tokenizer, self._spaced, weight, self._device)
+        return language_model_scorer(model, self._tokenizer, self._spaced, weight)
 
     def _read_hotwords(self, path: Path, weight: float) -> Scorer:
         phrases = read_hotwords(path, self._config, self._tokenizer, weight)
-        return HotwordScorer(phrases, self._tokenizer, self._spaced, self._device)
+        return HotwordScorer(phrases, self._tokenizer, self._spaced)
 
 
 def separates_words(form: TextForm, tokenizer: Tokenizer) -> bool:

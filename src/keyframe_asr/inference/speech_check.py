@@ -19,13 +19,11 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from keyframe_asr.config.calibration import SpeechCheckConfig
+from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.model.keyframes import select_keyframes
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.inference.network import EncodedBatch, RecognitionNetwork
 
 PAUSE_SECONDS = 1.0
 """Keyframes further apart than this belong to different regions."""
@@ -63,25 +61,23 @@ def speech_score(region: SpeechRegion, check: SpeechCheckConfig) -> float:
     return check.bias + weighted
 
 
-@torch.inference_mode()
-def speech_regions(
-    network: KeyframeNetwork, encoded: Encoded, frame_seconds: float
-) -> list[list[SpeechRegion]]:
+def speech_regions(network: RecognitionNetwork, encoded: EncodedBatch) -> list[list[SpeechRegion]]:
     """Return the regions of each recording of a batch, in order of time."""
     inter, lengths = encoded.inter_log_probs, encoded.frame_lengths
-    keyframes, head = encoded.keyframes, encoded.head_log_probs
+    keyframes, kept, head = encoded.keyframes, encoded.keyframe_lengths, encoded.head_log_probs
+    row = np.arange(len(lengths))[:, None]
     if not network.keyframes_enabled:
-        keyframes = select_keyframes(inter, lengths, network.policy)
-        head = keyframes.gather(head)
-    agreement = (keyframes.gather(inter) + head).logsumexp(dim=-1).exp()
-    measured = [one.cpu().numpy() for one in (_entropy(inter), agreement, _entropy(head))]
-    pause, context = (round(one / frame_seconds) for one in (PAUSE_SECONDS, CONTEXT_SECONDS))
+        keyframes, kept = network.select_keyframes(inter, lengths)
+        head = head[row, keyframes]
+    agreement = np.exp(inter[row, keyframes] + head).sum(axis=-1)
+    measured = _entropy(inter), agreement, _entropy(head)
+    pause, context = (
+        round(one / network.frame_seconds) for one in (PAUSE_SECONDS, CONTEXT_SECONDS)
+    )
     found = []
-    for row, (frames, kept) in enumerate(
-        zip(lengths.tolist(), keyframes.lengths.tolist(), strict=True)
-    ):
-        index = keyframes.index[row, :kept].cpu().numpy()
-        doubt, agreeing, hesitation = (one[row] for one in measured)
+    for place, (frames, count) in enumerate(zip(lengths.tolist(), kept.tolist(), strict=True)):
+        index = keyframes[place, :count]
+        doubt, agreeing, hesitation = (one[place] for one in measured)
         regions = []
         for part, first, stop in _parts(index, frames, pause):
             begin, end = max(0, index[part[0]] - context), index[part[-1]] + context + 1
@@ -143,9 +139,10 @@ def _parts(
     return list(zip(parts, [0, *edges], [*edges, frames], strict=True))
 
 
-def _entropy(log_probs: Tensor) -> Tensor:
+def _entropy(log_probs: Floats) -> Floats:
     """Return the entropy (B, N) in nats of log-probabilities (B, N, V)."""
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
+    entropy: Floats = -(np.exp(log_probs) * log_probs).sum(axis=-1)
+    return entropy
 
 
 def _log(nats: float) -> float:

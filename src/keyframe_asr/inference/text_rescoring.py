@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 
+from keyframe_asr.decoding.decoder import BatchDecoder
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.prefix_tree import tree_scores
@@ -29,9 +30,8 @@ from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.display_spelling import displayed_as
+from keyframe_asr.inference.network import EncodedBatch
 from keyframe_asr.inference.search import Search
-from keyframe_asr.model.network import Encoded
-from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import UNKNOWN
 
@@ -66,8 +66,8 @@ class ScoredText:
 
 def rescored_texts(
     pretrained: DecoderSearch,
-    decoder: WhisperDecoder,
-    encoded: Encoded,
+    decoder: BatchDecoder,
+    encoded: EncodedBatch,
     ctc: Columns,
     search: Search,
     fusion: ShallowFusion,
@@ -76,14 +76,14 @@ def rescored_texts(
 
     Args:
         pretrained: the decoder's tokens.
-        decoder: in evaluation mode.
+        decoder: of these utterances.
         encoded: output of the network for B utterances; every one has a spike.
         ctc: log-probabilities of all its frames.
         search: beam of both searches, weight of the decoder, and number of hypotheses.
         fusion: language model and hot words over the model's tokens.
     """
     proposals = prefix_beam(ctc, search.beam, fusion, timed=False)
-    languages = pretrained.languages_of(decoder, encoded, search.language)
+    languages = pretrained.languages_of(decoder, len(proposals), search.language)
     candidates = scored_texts(
         pretrained, decoder, encoded, ctc, proposals, search.beam, fusion, languages
     )
@@ -107,8 +107,8 @@ def rescored_texts(
 
 def scored_texts(
     pretrained: DecoderSearch,
-    decoder: WhisperDecoder,
-    encoded: Encoded,
+    decoder: BatchDecoder,
+    encoded: EncodedBatch,
     ctc: Columns,
     proposals: Sequence[Sequence[Hypothesis]],
     beam: int,
@@ -119,7 +119,7 @@ def scored_texts(
 
     Args:
         pretrained: the decoder's tokens.
-        decoder: in evaluation mode.
+        decoder: of these utterances.
         encoded: output of the network for B utterances.
         ctc: log-probabilities of all its frames.
         proposals: of the first pass for each utterance, in the model's tokens.
@@ -141,7 +141,7 @@ def scored_texts(
         [Hypothesis(one) for several in row.heard.values() for one in several] for row in rows
     ]
     by_ctc = scored_by_ctc(ctc, spelled, fusion)
-    _add_scores(pretrained, decoder, encoded, rows, languages)
+    _add_scores(pretrained, decoder, rows, languages)
     return [
         row.scored({one.tokens: one for one in several})
         for row, several in zip(rows, by_ctc, strict=True)
@@ -200,29 +200,27 @@ class _Candidates:
 
 def _add_scores(
     pretrained: DecoderSearch,
-    decoder: WhisperDecoder,
-    encoded: Encoded,
+    decoder: BatchDecoder,
     rows: Sequence[_Candidates],
     languages: Sequence[str],
 ) -> None:
     """Let the decoder score the spellings that its search did not find."""
-    vectors, lengths = encoded.attended
     for place, row in enumerate(rows):
         symbols = replace(pretrained.symbols, prompt=pretrained.prompts[languages[place]])
-        memory, wanted = vectors[place, : lengths[place]], row.unknown
+        wanted = row.unknown
         while wanted:
             widest = (len(symbols.prompt) + max(map(len, wanted))) * decoder.vocab_size
             size = max(1, MOST_LOGITS // widest)
             part, wanted = wanted[:size], wanted[size:]
-            scored = tree_scores(decoder, memory, part, symbols)
+            scored = tree_scores(decoder, place, part, symbols)
             for tokens, scores in zip(part, scored, strict=True):
-                sure = tuple(scores[:-1].exp().tolist())
+                sure = tuple(np.exp(scores[:-1]).tolist())
                 row.known[tokens] = Hypothesis(tokens, float(scores.sum()), confidences=sure)
 
 
 def _placed(
     pretrained: DecoderSearch,
-    encoded: Encoded,
+    encoded: EncodedBatch,
     ctc: Columns,
     kept: Sequence[Sequence[ScoredText]],
     languages: Sequence[str],
@@ -230,8 +228,8 @@ def _placed(
     """Add the times of CTC's best path for each text; without a path, of what CTC hears."""
     flat = [one.heard.tokens for several in kept for one in several]
     owners = [place for place, several in enumerate(kept) for _ in several]
-    tokens, counts = padded(flat, ctc.log_probs.device)
-    paths = best_paths(ctc, tokens, counts, torch.tensor(owners, device=tokens.device))
+    tokens, counts = padded(flat)
+    paths = best_paths(ctc, tokens, counts, np.array(owners))
     positions = iter(paths.positions.tolist())
     greedy, bounds = pretrained.heard(encoded), pretrained.bounds(encoded)
     found: list[list[Hypothesis]] = []

@@ -7,9 +7,6 @@ computed in float32; the loss of an utterance too short for its targets is 0 ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,8 +59,3 @@ def ctc_loss(
     )
     inputs.raise_problems(not_finite=losses.isnan())
     return reduce_by_length(losses, inputs.target_lengths, reduction)
-
-
-def frames_needed(tokens: Sequence[object]) -> int:
-    """Minimum number of frames: one per token, plus a blank between equal neighbours."""
-    return len(tokens) + sum(first == second for first, second in pairwise(tokens))

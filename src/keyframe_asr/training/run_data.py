@@ -27,11 +27,10 @@ from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.model_folder import find_model
 from keyframe_asr.io.pretrained_decoder import load_decoder_tokenizer, source_tokenizer
-from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
 from keyframe_asr.text.forms import MAX_LOST, losses_of, normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
-from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.timing import encoder_frame_seconds, frames_needed
 from keyframe_asr.training.checkpoint import NO_SPACE
 from keyframe_asr.training.log import TrainingLog
 

@@ -19,6 +19,7 @@ from keyframe_asr.data.feature_store import Store
 from keyframe_asr.data.manifest import text
 from keyframe_asr.decoding.confidence import fit_scaling, right_units
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
+from keyframe_asr.inference.torch_network import encoded_batch
 from keyframe_asr.io.hub import is_hub_name
 from keyframe_asr.io.model_card import ModelCard, render_card
 from keyframe_asr.io.model_folder import save_model_folder
@@ -172,12 +173,12 @@ def _delays(
     device = network.normalisation.mean.device
     features = store(cut).to(device)
     lengths = torch.tensor([len(features)], device=device)
-    encoded = network.encode(features[None], lengths, pre_encoded=store.pre_encoded)
+    encoded = encoded_batch(network.encode(features[None], lengths, pre_encoded=store.pre_encoded))
     greedy = greedy_aligned if network.keyframes_enabled else greedy_ctc
-    found = greedy(encoded.head_log_probs, encoded.keyframes.lengths)[0]
+    found = greedy(encoded.head_log_probs, encoded.keyframe_lengths)[0]
     if [tokenizer.decode([token]) for token in found.tokens] != [word for word, _ in words]:
         return []
-    frames = encoded.keyframes.index[0].tolist()
+    frames = encoded.keyframes[0].tolist()
     seconds = encoder_frame_seconds(network.subsampling.factor)
     return [
         frames[position] * seconds - start
@@ -198,8 +199,10 @@ def measure_confidences(
     for cut in islice(cuts, MAX_UTTERANCES):
         features = store(cut).to(device)
         lengths = torch.tensor([len(features)], device=device)
-        encoded = network.encode(features[None], lengths, pre_encoded=store.pre_encoded)
-        head = encoded.head_log_probs, encoded.keyframes.lengths
+        encoded = encoded_batch(
+            network.encode(features[None], lengths, pre_encoded=store.pre_encoded)
+        )
+        head = encoded.head_log_probs, encoded.keyframe_lengths
         if network.keyframes_enabled:
             inter = encoded.inter_log_probs, encoded.frame_lengths
             found = {"axe": greedy_aligned(*head)[0], "ctc": greedy_ctc(*inter)[0]}

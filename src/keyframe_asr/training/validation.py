@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from kaldialign import edit_distance
 
@@ -19,6 +20,7 @@ from keyframe_asr.decoding.beam import BeamConfig, Symbols, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.inference.decoder_search import FURTHER_TOKENS, TOKENS_PER_KEYFRAME
+from keyframe_asr.inference.torch_network import TorchDecoder, arrays
 from keyframe_asr.losses.axe import axe_align
 from keyframe_asr.model.keyframes import select_keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
@@ -168,11 +170,11 @@ class _Sums:
 
     def add_errors(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
         network, losses = objective.network, objective.losses
-        inter = greedy_ctc(encoded.inter_log_probs, encoded.frame_lengths)
+        inter = greedy_ctc(arrays(encoded.inter_log_probs), arrays(encoded.frame_lengths))
         head = inter
         if losses.head > 0 and losses.head_loss != "none":
             greedy = greedy_aligned if network.keyframes_enabled else greedy_ctc
-            head = greedy(encoded.head_log_probs, encoded.keyframes.lengths)
+            head = greedy(arrays(encoded.head_log_probs), arrays(encoded.keyframes.lengths))
         for index, length in enumerate(batch.token_lengths.tolist()):
             target = batch.tokens[index, :length].tolist()
             self.errors += edit_distance(target, list(head[index].tokens))["total"]
@@ -195,10 +197,13 @@ class _Sums:
             written = [targets[row][1][first:] for row in places]
             texts = [[token for token in row if token != IGNORED] for row in written]
             chosen = encoded.rows(torch.tensor(places, device=encoded.memory.device))
-            limits = TOKENS_PER_KEYFRAME * chosen.keyframes.lengths + FURTHER_TOKENS
-            limits = limits.clamp(max=decoder.longest - len(prompt))
+            keyframes = arrays(chosen.keyframes.lengths)
+            limits = np.minimum(
+                TOKENS_PER_KEYFRAME * keyframes + FURTHER_TOKENS, decoder.longest - len(prompt)
+            )
+            limits[arrays(chosen.attended[1]) == 0] = 0
             config = BeamConfig(1, symbols=Symbols(prompt, texts[0][-1], ()))
-            found = attention_beam(decoder, *chosen.attended, limits, config)
+            found = attention_beam(TorchDecoder(decoder, *chosen.attended), limits, config)
             for text, one in zip(texts, found, strict=True):
                 self.decoder_errors += edit_distance(text[:-1], list(one.tokens))["total"]
                 self.decoder_tokens += len(text) - 1

@@ -21,10 +21,9 @@ from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.fitting_texts import TextRules
 from keyframe_asr.data.manifest import audio_channel, audio_path, speaker, text
 from keyframe_asr.errors import AudioError, ManifestError
-from keyframe_asr.losses.ctc import frames_needed
 from keyframe_asr.text.forms import Losses, normaliser
 from keyframe_asr.text.tokenizer import Tokenizer
-from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.timing import encoder_frame_seconds, frames_needed
 
 FULL_SCALE = 0.999
 """Samples of at least this magnitude count as clipped; the largest 16-bit sample is 0.99997."""

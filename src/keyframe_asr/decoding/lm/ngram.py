@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from keyframe_asr.decoding.arrays import Bools, Floats, Integers
 from keyframe_asr.decoding.lm.arpa import START, STOP, UNKNOWN_WORD, NgramModel
 from keyframe_asr.decoding.lm.automaton import Automaton
 
@@ -20,7 +19,7 @@ NATURAL = math.log(10)
 
 
 class NgramTable:
-    """Natural log-probabilities of words after states, on one device.
+    """Natural log-probabilities of words after states.
 
     Attributes:
         word_ids: id of each word of the model.
@@ -30,7 +29,7 @@ class NgramTable:
         highest: upper bound of the log-probability of any word after any state.
     """
 
-    def __init__(self, model: NgramModel, device: torch.device) -> None:
+    def __init__(self, model: NgramModel) -> None:
         """Build the tables; n-grams whose first words are not in the model are dropped.
 
         Raises:
@@ -41,24 +40,23 @@ class NgramTable:
         self.stop, self.unknown = self.word_ids[STOP], self.word_ids[UNKNOWN_WORD]
         contexts = arcs.highest > 0 and START in self.word_ids
         self.start = self.word_ids[START] + 1 if contexts else 0
-        self._keys = torch.from_numpy(arcs.keys).to(device)
-        self._scores = _natural(arcs.log10, device)
-        self._following = torch.from_numpy(arcs.following).to(device)
+        self._keys = arcs.keys
+        self._scores = _natural(arcs.log10)
+        self._following = arcs.following
         # the empty context comes before the states of n-grams
         weights = np.concatenate(([0.0], arcs.weights[: arcs.highest]))
-        self._weights = _natural(weights, device)
-        shorter = np.concatenate(([0], arcs.shorter[: arcs.highest]))
-        self._shorter = torch.from_numpy(shorter).to(device)
+        self._weights = _natural(weights)
+        self._shorter = np.concatenate(([0], arcs.shorter[: arcs.highest]))
         # unnormalised models have back-off weights above 0
-        shortening = float(self._weights.max().clamp(min=0.0))
+        shortening = max(float(self._weights.max()), 0.0)
         self.highest = float(self._scores.max()) + shortening * (len(model.orders) - 1)
 
-    def advance(self, states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    def advance(self, states: Integers, words: Integers) -> tuple[Floats, Integers]:
         """Log-probabilities (N,) of words (N,) after states (N,), and the next states (N,)."""
         place, there = self._find(states, words)
-        total = torch.where(there, self._scores[place], 0.0)
-        following = torch.where(there, self._following[place], 0)
-        open_ = (~there).nonzero().squeeze(1)
+        total = np.where(there, self._scores[place], 0.0)
+        following = np.where(there, self._following[place], 0)
+        open_ = np.flatnonzero(~there)
         states = states[open_]
         while len(open_):  # ends, because the empty context has an arc for every word
             total[open_] += self._weights[states]
@@ -70,16 +68,16 @@ class NgramTable:
             open_, states = open_[~there], states[~there]
         return total, following
 
-    def unigrams(self) -> Tensor:
+    def unigrams(self) -> Floats:
         """Log-probabilities (W,) of all words without context."""
         return self._scores[: len(self.word_ids)]
 
-    def _find(self, states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    def _find(self, states: Integers, words: Integers) -> tuple[Integers, Bools]:
         """Index of the arc of each pair of state and word (N,), and whether there is one."""
         keys = states * len(self.word_ids) + words
-        place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return place, self._keys[place] == keys
 
 
-def _natural(log10: NDArray[np.float64], device: torch.device) -> Tensor:
-    return torch.from_numpy(log10 * NATURAL).float().to(device)
+def _natural(log10: NDArray[np.float64]) -> NDArray[np.float32]:
+    return (log10 * NATURAL).astype(np.float32)

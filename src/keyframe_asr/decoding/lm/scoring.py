@@ -14,9 +14,8 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.hypothesis import padded
 from keyframe_asr.decoding.lm.arpa import (
     START,
@@ -34,7 +33,7 @@ Unit = Literal["word", "character", "token"]
 
 
 def language_model_scorer(
-    model: NgramModel, tokenizer: Tokenizer, spaced: bool, weight: float, device: torch.device
+    model: NgramModel, tokenizer: Tokenizer, spaced: bool, weight: float
 ) -> Scorer:
     """Create the scorer of a language model; its unit is derived from its vocabulary.
 
@@ -43,7 +42,6 @@ def language_model_scorer(
         tokenizer: of the recogniser.
         spaced: True if spaces separate words in the language.
         weight: of the model's natural log-probabilities, at least 0.
-        device: device of the searches.
 
     Raises:
         ModelError: the model's units do not match the recogniser's, or it is damaged.
@@ -51,13 +49,13 @@ def language_model_scorer(
     """
     if weight < 0:
         raise ValueError(f"the language model weight is {weight}; it must be at least 0")
-    table = NgramTable(model, device)
+    table = NgramTable(model)
     unit = unit_of(model, spaced)
     if unit == "word":
-        return WordScorer(table, tokenizer, weight, device)
+        return WordScorer(table, tokenizer, weight)
     # sentencepiece begins a text with a boundary, which character models do not contain
     skips = unit == "character" and (START, BOUNDARY) not in model
-    return UnitScorer(table, _units(tokenizer, unit), skips, weight, device)
+    return UnitScorer(table, _units(tokenizer, unit), skips, weight)
 
 
 def split_units(text: str, unit: Unit, tokenizer: Tokenizer | None = None) -> list[str]:
@@ -112,7 +110,6 @@ class UnitScorer:
         units: list[list[str]],
         skips_boundary: bool,
         weight: float,
-        device: torch.device,
     ) -> None:
         """Build the table of units.
 
@@ -121,7 +118,6 @@ class UnitScorer:
             units: of every token.
             skips_boundary: do not score a word boundary at the beginning of a sentence.
             weight: of the log-probabilities.
-            device: device of the searches.
         """
         self._table, self._weight = table, weight
         longest = max(map(len, units), default=0) or 1
@@ -131,7 +127,7 @@ class UnitScorer:
             [table.word_ids.get(unit, table.unknown) for unit in token_units or unknown]
             for token_units in units
         ]
-        self._units, _ = padded(ids, device, fill=-1)
+        self._units, _ = padded(ids, fill=-1)
         never = len(table.word_ids)
         self._skipped = table.word_ids.get(BOUNDARY, table.unknown) if skips_boundary else never
 
@@ -140,36 +136,34 @@ class UnitScorer:
         """The beginning of a sentence, before the first token."""
         return (self._table.start, 0)
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Integers, tokens: Integers) -> tuple[Floats, Integers]:
         """See `Scorer`."""
-        state, begun = states.unbind(1)
-        total = torch.zeros(tokens.shape, device=tokens.device)
+        state, begun = states.T
+        total: Floats = np.zeros(tokens.shape)
         for place in range(self._units.shape[1]):
             unit = self._units[tokens, place]
             scored = unit >= 0
             if place == 0:
                 scored = scored & ((unit != self._skipped) | (begun == 1))
-            added, after = self._table.advance(state, unit.clamp(min=0))
-            total = total + torch.where(scored, added, 0.0)
-            state = torch.where(scored, after, state)
-        return self._weight * total, torch.stack((state, torch.ones_like(begun)), dim=1)
+            added, after = self._table.advance(state, np.maximum(unit, 0))
+            total = total + np.where(scored, added, 0.0)
+            state = np.where(scored, after, state)
+        return self._weight * total, np.stack((state, np.ones_like(begun)), axis=1)
 
-    def upper_bound(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Integers) -> Floats:
         """See `Scorer`."""
-        return torch.full((len(states),), self._upper_bound, device=states.device)
+        return np.full(len(states), self._upper_bound)
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Integers) -> Floats:
         """See `Scorer`."""
-        stop = torch.full((len(states),), self._table.stop, device=states.device)
+        stop = np.full(len(states), self._table.stop)
         return self._weight * self._table.advance(states[:, 0], stop)[0]
 
 
 class WordScorer:
     """Scores words of any tokenisation. State: of the model, and trie node of the open word."""
 
-    def __init__(
-        self, table: NgramTable, tokenizer: Tokenizer, weight: float, device: torch.device
-    ) -> None:
+    def __init__(self, table: NgramTable, tokenizer: Tokenizer, weight: float) -> None:
         self._table, self._weight = table, weight
         trie = Trie()
         paths = {
@@ -187,16 +181,15 @@ class WordScorer:
                 "no word of the language model can be written with the recogniser's tokens; create "
                 "it from text in the recogniser's normal form, for instance in upper case"
             )
-        self._moves = SparseTable(torch.from_numpy(moves[:, :2]), tokenizer.vocab_size, device)
-        targets = moves[:, 2] if len(moves) else np.zeros(1, dtype=np.int64)
-        self._targets = torch.from_numpy(targets).to(device)
-        self._begins = torch.tensor(pieces.begins, device=device)
+        self._moves = SparseTable(moves[:, :2], tokenizer.vocab_size)
+        self._targets = moves[:, 2] if len(moves) else np.zeros(1, dtype=np.int64)
+        self._begins = np.array(pieces.begins)
         bare = [
             begins and not text for begins, text in zip(pieces.begins, pieces.letters, strict=True)
         ]
-        self._bare = torch.tensor(bare, device=device)
-        self._words = torch.from_numpy(word_at).to(device)
-        self._look_ahead = _look_ahead(table, paths, self._unknown_node).to(device)
+        self._bare = np.array(bare)
+        self._words = word_at
+        self._look_ahead = _look_ahead(table, paths, self._unknown_node)
         self._spelled = -math.log(tokenizer.vocab_size)
         self._upper_bound = max(table.highest, 0.0) + float(self._look_ahead.max())
 
@@ -205,41 +198,41 @@ class WordScorer:
         """The beginning of a sentence, without an open word."""
         return (self._table.start, ROOT)
 
-    def extend(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Integers, tokens: Integers) -> tuple[Floats, Integers]:
         """See `Scorer`."""
-        state, node = states.unbind(1)
+        state, node = states.T
         begins = self._begins[tokens]
         closed, after = self._close(state, node)
-        total = torch.where(begins, closed, 0.0)
-        state = torch.where(begins, after, state)
-        node = node.masked_fill(begins, ROOT)
+        total = np.where(begins, closed, 0.0)
+        state = np.where(begins, after, state)
+        node = np.where(begins, ROOT, node)
         place, known = self._moves.find(node, tokens)
-        target = torch.where(known, self._targets[place], self._unknown_node)
-        target = torch.where(self._bare[tokens], node, target)
+        target = np.where(known, self._targets[place], self._unknown_node)
+        target = np.where(self._bare[tokens], node, target)
         total = total + self._look_ahead[target] - self._look_ahead[node]
         spelled = (target == self._unknown_node) & ~self._bare[tokens]
         total = total + self._spelled * spelled
-        return self._weight * total, torch.stack((state, target), dim=1)
+        return self._weight * total, np.stack((state, target), axis=1)
 
-    def upper_bound(self, states: Tensor) -> Tensor:
+    def upper_bound(self, states: Integers) -> Floats:
         """See `Scorer`. The open word may get a higher score than its look-ahead."""
         return self._weight * (self._upper_bound - self._look_ahead[states[:, 1]])
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Integers) -> Floats:
         """See `Scorer`."""
-        closed, after = self._close(*states.unbind(1))
-        stop = torch.full((len(states),), self._table.stop, device=states.device)
+        closed, after = self._close(*states.T)
+        stop = np.full(len(states), self._table.stop)
         return self._weight * (closed + self._table.advance(after, stop)[0])
 
-    def _close(self, state: Tensor, node: Tensor) -> tuple[Tensor, Tensor]:
+    def _close(self, state: Integers, node: Integers) -> tuple[Floats, Integers]:
         """Score of the open word (0 without one) minus its look-ahead, and the next state."""
         added, after = self._table.advance(state, self._words[node])
         is_open = node != ROOT
-        cost = torch.where(is_open, added - self._look_ahead[node], 0.0)
-        return cost, torch.where(is_open, after, state)
+        cost = np.where(is_open, added - self._look_ahead[node], 0.0)
+        return cost, np.where(is_open, after, state)
 
 
-def _look_ahead(table: NgramTable, paths: dict[int, list[int]], unknown_node: int) -> Tensor:
+def _look_ahead(table: NgramTable, paths: dict[int, list[int]], unknown_node: int) -> Floats:
     """Per node, the best unigram log-probability of a word with that prefix.
 
     Args:
@@ -247,10 +240,10 @@ def _look_ahead(table: NgramTable, paths: dict[int, list[int]], unknown_node: in
         paths: nodes along each word, by its id.
         unknown_node: the last node, of all unknown words.
     """
-    unigrams = table.unigrams().cpu().numpy()
+    unigrams = table.unigrams()
     best = np.full(unknown_node + 1, -np.inf, dtype=unigrams.dtype)
     lengths = [len(path) for path in paths.values()]
     nodes = np.fromiter(chain.from_iterable(paths.values()), dtype=np.int64)
     np.maximum.at(best, nodes, np.repeat(unigrams[list(paths)], lengths))
     best[ROOT], best[unknown_node] = 0.0, unigrams[table.unknown]
-    return torch.from_numpy(best)
+    return best

@@ -1,0 +1,64 @@
+"""Operations on arrays that several searches need."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Integers: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+FEW = 16
+"""Up to so many largest values are found faster one after another than by partition."""
+
+
+def inside_lengths(lengths: Integers, size: int) -> Bools:
+    """Mask (B, size) from lengths (B,): True inside each sequence."""
+    inside: Bools = np.arange(size) < lengths[:, None]
+    return inside
+
+
+def largest(values: Floats, count: int) -> tuple[Floats, Integers]:
+    """The `count` largest values of each row (N, M), and their indices; the earliest in a tie.
+
+    Returns:
+        Values (N, count) in descending order, and indices (N, count).
+    """
+    rows = np.arange(len(values))
+    if count > FEW:
+        index = np.argpartition(-values, count - 1, axis=1)[:, :count] if count else rows[:, None]
+        index = np.sort(index, axis=1)
+        found = np.take_along_axis(values, index, axis=1)
+        order = np.argsort(-found, axis=1, kind="stable")
+        return np.take_along_axis(found, order, axis=1), np.take_along_axis(index, order, axis=1)
+    rest = values.copy()
+    found = np.empty((len(values), count), dtype=values.dtype)
+    index = np.empty((len(values), count), dtype=np.int64)
+    for place in range(count):
+        index[:, place] = best = rest.argmax(axis=1)
+        found[:, place] = rest[rows, best]
+        rest[rows, best] = -np.inf
+    return found, index
+
+
+def run_peaks(scores: Floats, run: Integers, inside: Bools, runs: int) -> Integers:
+    """The column (B, runs) of the highest score of each run, the earliest in a tie.
+
+    Args:
+        scores: (B, U).
+        run: (B, U) index of the run of each column.
+        inside: (B, U) mask of the columns to consider; a run without any gets U.
+        runs: number of runs.
+    """
+    batch, columns = scores.shape
+    row, column = np.nonzero(inside)
+    owner, score = row * runs + run[row, column], scores[row, column]
+    best = np.full(batch * runs, -np.inf, dtype=scores.dtype)
+    np.maximum.at(best, owner, score)
+    tied = score == best[owner]
+    found = np.full(batch * runs, columns, dtype=np.int64)
+    np.minimum.at(found, owner[tied], column[tied])
+    return found.reshape(batch, runs)
