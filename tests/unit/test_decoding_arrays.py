@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keyframe_asr.decoding.arrays import FEW, largest, run_peaks
+from keyframe_asr.decoding.arrays import FEW, SHORT, largest, run_peaks
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, FEW, FEW + 1, 40])
-def test_the_largest_come_first_and_the_earliest_of_equal_ones(count: int) -> None:
-    values = np.random.default_rng(0).integers(0, 30, (20, 40)).astype(np.float32)
+@pytest.mark.parametrize("size", [40, SHORT + 1, 3 * SHORT])
+@pytest.mark.parametrize("count", [1, 3, FEW, FEW + 1, 40])
+def test_the_largest_come_first_and_the_earliest_of_equal_ones(count: int, size: int) -> None:
+    values = np.random.default_rng(0).integers(0, 30, (20, size)).astype(np.float32)
     values[:5, ::3] = -np.inf
     before = values.copy()
     found, index = largest(values, count)
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(found, np.take_along_axis(values, order, axis=1))
     np.testing.assert_array_equal(np.take_along_axis(values, index, axis=1), found)
-    if count <= FEW:  # of equal values at the edge, a partition may take any
+    if count <= FEW:  # of equal values, a partition may take any
         finite = found > -np.inf
         np.testing.assert_array_equal(index[finite], order[finite])
     np.testing.assert_array_equal(values, before)

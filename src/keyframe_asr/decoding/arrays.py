@@ -11,8 +11,9 @@ Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Integers: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
-FEW = 16
-"""Up to so many largest values are found faster one after another than by partition."""
+FEW, SHORT = 16, 200
+"""Up to so many largest values are found faster one after another than by partition, and in rows up
+to this length by sorting."""
 
 
 def inside_lengths(lengths: Integers, size: int) -> Bools:
@@ -22,26 +23,24 @@ def inside_lengths(lengths: Integers, size: int) -> Bools:
 
 
 def largest(values: Floats, count: int) -> tuple[Floats, Integers]:
-    """The `count` largest values of each row (N, M), and their indices; the earliest in a tie.
+    """The `count` largest values of each row (N, M) in descending order, and their indices.
 
-    Returns:
-        Values (N, count) in descending order, and indices (N, count).
+    Of equal values the earliest comes first, and is taken, but for many values of long rows.
     """
-    rows = np.arange(len(values))
-    if count > FEW:
-        index = np.argpartition(-values, count - 1, axis=1)[:, :count] if count else rows[:, None]
-        index = np.sort(index, axis=1)
-        found = np.take_along_axis(values, index, axis=1)
-        order = np.argsort(-found, axis=1, kind="stable")
-        return np.take_along_axis(found, order, axis=1), np.take_along_axis(index, order, axis=1)
-    rest = values.copy()
-    found = np.empty((len(values), count), dtype=values.dtype)
-    index = np.empty((len(values), count), dtype=np.int64)
-    for place in range(count):
-        index[:, place] = best = rest.argmax(axis=1)
-        found[:, place] = rest[rows, best]
-        rest[rows, best] = -np.inf
-    return found, index
+    if count <= FEW and values.shape[1] > SHORT:
+        rest, rows = values.copy(), np.arange(len(values))
+        index = np.empty((len(values), count), dtype=np.int64)
+        for place in range(count):
+            index[:, place] = best = rest.argmax(axis=1)
+            rest[rows, best] = -np.inf
+        return np.take_along_axis(values, index, axis=1), index
+    if values.shape[1] > SHORT:
+        index = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
+        order = np.argsort(-np.take_along_axis(values, index, axis=1), axis=1, kind="stable")
+        index = np.take_along_axis(index, order, axis=1)
+    else:
+        index = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(values, index, axis=1), index
 
 
 def run_peaks(scores: Floats, run: Integers, inside: Bools, runs: int) -> Integers:

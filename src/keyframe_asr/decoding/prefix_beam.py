@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from keyframe_asr.decoding.arrays import Bools, Floats, Integers
 from keyframe_asr.decoding.hypothesis import Hypothesis
@@ -31,12 +30,12 @@ FEWEST_LABELS = 20
 ROUNDING = 1e-3
 """Tolerance (natural log) for rounding errors in the pruning bound."""
 
-_Hashes: TypeAlias = npt.NDArray[np.uint64]
 _Labels: TypeAlias = tuple[Integers, Integers, Floats]
 """Index (N,) into the rows that are searched, ascending, label and log-probability."""
 
-_MULTIPLIER = np.uint64(0x5851F42D4C957F2D)
-_NO_PREFIX = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIER, _NO_PREFIX = np.int64(0x5851F42D4C957F2D), np.int64(0x1E3779B97F4A7C15)
+_BLANK, _TOKEN, _EXTERNAL = range(3)
+_LAST, _NODE, _PREFIX, _SHORTER, _STATES = range(5)
 _NO_FUSION = ShallowFusion()
 
 
@@ -65,29 +64,19 @@ class _Beams:
     """The prefixes of B utterances; unused entries have probability zero.
 
     Attributes:
-        blank: (B, S) log-probability of the paths that end in blank.
-        token: (B, S) log-probability of the paths that end in the last token.
+        floats: (B, S, 3) log-probability of the paths that end in blank, and of those that end in
+            the last token; score added by fusion.
+        integers: (B, S, 4 + W) last token, `BLANK` for the empty prefix; node of the prefix in the
+            tree of all prefixes; hash of the tokens; hash without the last; states of fusion.
         total: (B, S) log-probability of all paths.
-        last: (B, S) last token, `BLANK` for the empty prefix.
-        prefix: (B, S) hash of the tokens.
-        shorter: (B, S) hash of the tokens without the last.
-        node: (B, S) node of the prefix in the tree of all prefixes.
-        external: (B, S) score added by fusion.
-        states: (B, S, W) states of fusion.
-        bound: (B, S) upper bound of `external` with one more token.
+        bound: (B, S) upper bound of the score added by fusion, with one more token.
         parent: (B, S) place of the prefix without its last token, -1 if it is not in the beam.
         repeats: (B, S) True if the last two tokens are equal, for those with a parent.
     """
 
-    blank: Floats
-    token: Floats
+    floats: Floats
+    integers: Integers
     total: Floats
-    last: Integers
-    prefix: _Hashes
-    shorter: _Hashes
-    node: Integers
-    external: Floats
-    states: Integers
     bound: Floats
     parent: Integers
     repeats: Bools
@@ -95,24 +84,18 @@ class _Beams:
     @classmethod
     def empty(cls, batch: int, size: int, fusion: ShallowFusion) -> _Beams:
         """The empty prefix; all other beam entries have probability zero."""
-        shape = (batch, size)
-        blank = np.full(shape, -np.inf)
-        blank[:, 0] = 0.0
-        states = np.tile(np.array(fusion.start, dtype=np.int64), (batch, size, 1))
-        bound = fusion.upper_bound(states.reshape(batch * size, len(fusion.start))).reshape(shape)
+        floats = np.full((batch, size, 3), -np.inf)
+        floats[:, 0, _BLANK] = 0.0
+        floats[:, :, _EXTERNAL] = 0.0
+        entry = np.array((BLANK, 0, 0, _NO_PREFIX, *fusion.start))
+        states = np.tile(entry[_STATES:], (batch * size, 1))
         return cls(
-            blank=blank,
-            token=np.full(shape, -np.inf),
-            total=blank.copy(),
-            last=np.full(shape, BLANK, dtype=np.int64),
-            prefix=np.zeros(shape, dtype=np.uint64),
-            shorter=np.full(shape, _NO_PREFIX),
-            node=np.zeros(shape, dtype=np.int64),
-            external=np.zeros(shape),
-            states=states,
-            bound=bound,
-            parent=np.full(shape, -1, dtype=np.int64),
-            repeats=np.zeros(shape, dtype=np.bool_),
+            floats,
+            integers=np.tile(entry, (batch, size, 1)),
+            total=floats[:, :, _BLANK].copy(),
+            bound=fusion.upper_bound(states).reshape(batch, size),
+            parent=np.full((batch, size), -1),
+            repeats=np.zeros((batch, size), dtype=np.bool_),
         )
 
 
@@ -120,15 +103,14 @@ class _Beams:
 class _Longer:
     """N extensions of prefixes by one label.
 
-    `row` (N,) and `place` (N,) tell the prefix; then label, log-probability, added score and state.
+    Index (N,) into the rows that are searched, ascending; then as in the beams, (N, 3) and
+    (N, 4 + W), and the node (N,) of the prefix.
     """
 
     row: Integers
-    place: Integers
-    label: Integers
-    log_prob: Floats
-    external: Floats
-    states: Integers
+    floats: Floats
+    integers: Integers
+    node: Integers
 
 
 class _Search:
@@ -149,7 +131,7 @@ class _Search:
         self._best = source.log_probs[:, :, first:].max(axis=2, initial=-np.inf)
         for label in set(range(first)) - {BLANK, END}:
             np.maximum(self._best, source.log_probs[:, :, label], out=self._best)
-        self._beams = _Beams.empty(batch, size, fusion)
+        self._beams, self._rows = _Beams.empty(batch, size, fusion), np.arange(batch)[:, None]
         self._nodes = 1
         self._parents, self._tokens = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
 
@@ -160,22 +142,20 @@ class _Search:
         has to be sure enough of its label.
         """
         live, beams = self._live[column], self._beams
-        rows = self._order[:live]
-        log_probs = self._source.log_probs
-        blank, total, external = beams.blank[:live], beams.total[:live], beams.external[:live]
-        before, blank_before = total.copy(), blank.copy()
-        token = self._reached(live) + log_probs[rows[:, None], column, beams.last[:live]]
-        blank[:] = before + log_probs[rows, column, BLANK][:, None]
-        beams.token[:live] = token
-        np.logaddexp(blank, token, out=total)
-        worst = (total + external).min(axis=1) - ROUNDING
-        least = worst - (before + beams.bound[:live]).max(axis=1)
+        rows, log_probs = self._order[:live], self._source.log_probs
+        before, blank_before = beams.total[:live].copy(), beams.floats[:live, :, _BLANK].copy()
+        last = beams.integers[:live, :, _LAST]
+        token = self._reached(live) + log_probs[rows[:, None], column, last]
+        blank = before + log_probs[rows, column, BLANK][:, None]
+        beams.floats[:live, :, _BLANK], beams.floats[:live, :, _TOKEN] = blank, token
+        beams.total[:live] = total = np.logaddexp(blank, token)
+        worst = (total + beams.floats[:live, :, _EXTERNAL]).min(axis=1)
+        least = worst - ROUNDING - (before + beams.bound[:live]).max(axis=1)
         (entered,) = np.nonzero(self._best[rows, column] >= least)
         if len(entered):
-            needed = worst[entered, None] - beams.bound[entered]
             labels = self._labels(column, entered, least[entered])
             longer = self._extensions(
-                entered, labels, needed, before[entered], blank_before[entered]
+                entered, labels, worst[entered], before[entered], blank_before[entered]
             )
             if len(longer.row):
                 self._choose(entered, longer)
@@ -183,15 +163,15 @@ class _Search:
     def hypotheses(self, timed: bool) -> list[list[Hypothesis]]:
         """The prefixes of nonzero probability, best first."""
         beams, source = self._beams, self._source
-        batch, size = beams.last.shape
+        batch, size = beams.total.shape
         back = np.argsort(self._order)
-        states = beams.states.reshape(batch * size, beams.states.shape[2])
-        external = beams.external + self._fusion.finish(states).reshape(batch, size)
+        states = beams.integers[:, :, _STATES:].reshape(batch * size, len(self._fusion.start))
+        external = beams.floats[:, :, _EXTERNAL] + self._fusion.finish(states).reshape(batch, size)
         scores = np.where(np.isneginf(beams.total), -np.inf, beams.total + external)[back]
         order = np.argsort(-scores, axis=1, kind="stable")
         row, rank = np.nonzero(np.take_along_axis(scores, order, axis=1) > -np.inf)
         place = order[row, rank]
-        tokens, counts = self._spelled(beams.node[back[row], place])
+        tokens, counts = self._spelled(beams.integers[back[row], place, _NODE])
         columns, sure = tokens[:, :0], np.empty((len(row), 0))
         if timed:
             columns = best_paths(source, tokens, counts, row).positions
@@ -219,46 +199,54 @@ class _Search:
         """
         beams = self._beams
         collapse, parent = self._source.collapse, beams.parent[:live]
-        has_parent = parent >= 0
+        token, has_parent = beams.floats[:live, :, _TOKEN], parent >= 0
         if not has_parent.any():
-            return beams.token[:live].copy() if collapse else np.full(parent.shape, -np.inf)
-        # -1 is the last place, whose value is not used
-        arriving = np.take_along_axis(beams.total[:live], parent, axis=1)
+            return token if collapse else np.full(parent.shape, -np.inf)
+        row = self._rows[:live]
+        arriving = beams.total[row, parent]  # of -1, the last place, which is not used
         if collapse:  # a repeated token needs a blank in between
-            blank = np.take_along_axis(beams.blank[:live], parent, axis=1)
-            arriving = np.where(beams.repeats[:live], blank, arriving)
+            arriving = np.where(beams.repeats[:live], beams.floats[row, parent, _BLANK], arriving)
         arriving[~has_parent] = -np.inf
-        return np.logaddexp(arriving, beams.token[:live]) if collapse else arriving
+        return np.logaddexp(arriving, token) if collapse else arriving
 
     def _extensions(
-        self, rows: Integers, labels: _Labels, needed: Floats, total: Floats, blank: Floats
+        self, rows: Integers, labels: _Labels, worst: Floats, total: Floats, blank: Floats
     ) -> _Longer:
         """The extensions by one label that may enter the beams of `rows` (R,).
 
         Args:
             rows: of the beams.
             labels: those to try.
-            needed: (R, S) log-probability that an extension of each prefix needs.
+            worst: (R,) score of the worst prefix of each beam.
             total: (R, S) log-probability of each prefix before the column.
             blank: (R, S) those of its paths that end in blank.
         """
         beams = self._beams
         row, label, log_prob = labels
-        last, parent = beams.last[rows], beams.parent[rows]
-        before = total[row]
-        same = label[:, None] == last[row]
+        same, before = label[:, None] == beams.integers[rows[row], :, _LAST], total[row]
         if self._source.collapse:
             before = np.where(same, blank[row], before)
         longer = before + log_prob[:, None]
-        hopeful = (longer >= needed[row]) & (longer > -np.inf)
-        child, place = np.nonzero(same & (parent[row] >= 0))
-        hopeful[child, parent[row[child], place]] = False  # it is in the beam already
+        hopeful = longer + beams.bound[rows[row]] >= worst[row, None] - ROUNDING
+        hopeful &= longer > -np.inf
+        child, place = np.nonzero(same & (beams.parent[rows[row]] >= 0))
+        hopeful[child, beams.parent[rows[row[child]], place]] = False  # it is in the beam already
         number, place = np.nonzero(hopeful)
-        row, label = row[number], label[number]
-        states = beams.states[rows[row], place]
-        added, states = self._fusion.extend(states, label)
-        external = beams.external[rows[row], place] + added
-        return _Longer(row, place, label, longer[number, place], external, states)
+        row, label, log_prob = row[number], label[number], longer[number, place]
+        shorter = beams.integers[rows[row], place]
+        added, states = self._fusion.extend(shorter[:, _STATES:], label)
+        external = beams.floats[rows[row], place, _EXTERNAL] + added
+        enters = log_prob + external > worst[row]
+        row, label, shorter = row[enters], label[enters], shorter[enters]
+        count = len(row)
+        floats = np.stack((np.full(count, -np.inf), log_prob[enters], external[enters]), axis=1)
+        integers = np.empty_like(shorter)
+        integers[:, _LAST] = label
+        integers[:, _NODE] = np.arange(self._nodes, self._nodes + count)
+        integers[:, _PREFIX] = _extended(shorter[:, _PREFIX], label)
+        integers[:, _SHORTER] = shorter[:, _PREFIX]
+        integers[:, _STATES:] = states[enters]
+        return _Longer(row, floats, integers, shorter[:, _NODE])
 
     def _labels(self, column: int, rows: Integers, least: Floats) -> _Labels:
         """The labels of at least a log-probability (R,) in `rows` (R,), but only the best few."""
@@ -275,49 +263,36 @@ class _Search:
 
     def _choose(self, rows: Integers, longer: _Longer) -> None:
         """Keep the best prefixes of the beams of `rows` (R,), those that stay and longer ones."""
-        beams, size = self._beams, self._beams.last.shape[1]
+        beams, size = self._beams, self._beams.total.shape[1]
+        self._nodes += len(longer.row)
+        self._parents.append(longer.node)
+        self._tokens.append(longer.integers[:, _LAST])
+        floats, integers = beams.floats[rows], beams.integers[rows]
         counts = np.bincount(longer.row, minlength=len(rows))
-        number = np.arange(len(longer.row)) - (np.cumsum(counts) - counts)[longer.row]
+        number = np.arange(len(longer.row))
+        column = size + number - (np.cumsum(counts) - counts)[longer.row]
         scores = np.full((len(rows), size + int(counts.max())), -np.inf)
-        scores[:, :size] = beams.total[rows] + beams.external[rows]
-        scores[longer.row, size + number] = longer.log_prob + longer.external
-        chosen = np.argsort(-scores, axis=1, kind="stable")[:, :size]
+        scores[:, :size] = beams.total[rows] + floats[:, :, _EXTERNAL]
+        scores[longer.row, column] = longer.floats[:, _TOKEN] + longer.floats[:, _EXTERNAL]
         source = np.zeros(scores.shape, dtype=np.int64)
-        source[:, :size] = np.arange(size)
-        source[longer.row, size + number] = np.arange(len(longer.row))
-        grows = chosen >= size
-        place = np.take_along_axis(source, chosen, axis=1)
-        at, old = rows[:, None], np.where(grows, 0, place)
-        kept = {
-            name: getattr(beams, name)[at, old]
-            for name in ("blank", "token", "last", "prefix", "shorter", "node", "external")
-        }
-        states = beams.states[at, old]
-        new = place[grows]
-        shorter = beams.prefix[rows[longer.row[new]], longer.place[new]]
-        kept["blank"][grows] = -np.inf
-        kept["token"][grows] = longer.log_prob[new]
-        kept["last"][grows] = longer.label[new]
-        kept["prefix"][grows] = _extended(shorter, longer.label[new])
-        kept["shorter"][grows] = shorter
-        kept["node"][grows] = np.arange(self._nodes, self._nodes + len(new))
-        kept["external"][grows] = longer.external[new]
-        states[grows] = longer.states[new]
-        self._nodes += len(new)
-        self._parents.append(beams.node[rows[longer.row[new]], longer.place[new]])
-        self._tokens.append(longer.label[new])
-        for name, values in kept.items():
-            getattr(beams, name)[rows] = values
-        beams.states[rows] = states
-        beams.total[rows] = total = np.logaddexp(kept["blank"], kept["token"])
-        bound = self._fusion.upper_bound(states.reshape(len(rows) * size, states.shape[2]))
-        beams.bound[rows] = kept["external"] + bound.reshape(len(rows), size)
-        possible = ~np.isneginf(total)
-        is_parent = kept["prefix"][:, None, :] == kept["shorter"][:, :, None]
+        source[:, :size], source[longer.row, column] = np.arange(size), number
+        chosen = np.argsort(-scores, axis=1, kind="stable")[:, :size]
+        at = np.arange(len(rows))[:, None]
+        place, grows = source[at, chosen], chosen >= size
+        old, new = np.where(grows, 0, place), place[grows]
+        floats, integers = floats[at, old], integers[at, old]
+        floats[grows], integers[grows] = longer.floats[new], longer.integers[new]
+        beams.floats[rows], beams.integers[rows] = floats, integers
+        beams.total[rows] = total = np.logaddexp(floats[:, :, _BLANK], floats[:, :, _TOKEN])
+        states = integers[:, :, _STATES:].reshape(len(rows) * size, len(self._fusion.start))
+        bound = self._fusion.upper_bound(states).reshape(len(rows), size)
+        beams.bound[rows] = floats[:, :, _EXTERNAL] + bound
+        possible = total > -np.inf
+        is_parent = integers[:, None, :, _PREFIX] == integers[:, :, None, _SHORTER]
         is_parent &= possible[:, None, :] & possible[:, :, None]
         parent = np.where(is_parent.any(axis=2), is_parent.argmax(axis=2), -1)
-        beams.parent[rows] = parent
-        beams.repeats[rows] = np.take_along_axis(kept["last"], parent, axis=1) == kept["last"]
+        last = integers[:, :, _LAST]
+        beams.parent[rows], beams.repeats[rows] = parent, last[at, parent] == last
 
     def _spelled(self, nodes: Integers) -> tuple[Integers, Integers]:
         """Tokens (N, L) of the prefixes of these nodes (N,), and their numbers (N,)."""
@@ -334,7 +309,7 @@ class _Search:
         return np.take_along_axis(path, np.minimum(shift, path.shape[1] - 1), axis=1), counts
 
 
-def _extended(prefix: _Hashes, token: Integers) -> _Hashes:
+def _extended(prefix: Integers, token: Integers) -> Integers:
     """Hash of prefixes with one more token."""
-    mixed: _Hashes = (prefix ^ (prefix >> np.uint64(31))) * _MULTIPLIER + token.astype(np.uint64)
-    return mixed + np.uint64(1)
+    mixed: Integers = (prefix ^ (prefix >> 31)) * _MULTIPLIER + token + 1
+    return mixed

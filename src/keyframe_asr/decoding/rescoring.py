@@ -29,6 +29,9 @@ from keyframe_asr.text.tokenizer import BLANK
 IMPOSSIBLE = -1e6
 """CTC score of a sentence too long for its frames; finite, because 0 · -inf is NaN."""
 
+LOWEST = -1e30
+"""Subtracted where all is impossible: the difference of two infinities is no number."""
+
 _OWN_SYMBOLS = Symbols()
 
 
@@ -109,8 +112,7 @@ def token_scores(
 def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Floats:
     """Log-probability (N,) of each sentence, summed over its paths (the forward algorithm).
 
-    States are those of `decoding.viterbi`. Their log-probabilities are relative to the best state
-    of each sentence, which keeps the precision of long sums.
+    States are those of `decoding.viterbi`.
     """
     if not sentences:
         return np.zeros(0)
@@ -123,13 +125,27 @@ def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]])
     score = np.full(labels.shape, -np.inf)
     score[:, 0] = 0.0  # initial state; leads to the first blank or the first token
     for column in range(int(lengths.max())):
-        grown = score.copy()
-        np.logaddexp(grown[:, 1:], score[:, :-1], out=grown[:, 1:])
-        np.logaddexp(grown[:, 2:], score[:, :-2] + skipping, out=grown[:, 2:])
-        grown += ctc.log_probs[row, column, labels]
+        grown = _reached(score, skipping) + ctc.log_probs[row, column, labels]
         score = np.where((column < lengths)[:, None], grown, score)
     ends = np.stack((np.maximum(2 * sizes - 1, 0), 2 * sizes), axis=1)
     last = np.take_along_axis(score, ends, axis=1)
     last[sizes == 0, 0] = -np.inf  # there is only one end
     found: Floats = np.maximum(np.logaddexp(last[:, 0], last[:, 1]), IMPOSSIBLE)
     return found
+
+
+def _reached(score: Floats, skipping: Floats) -> Floats:
+    """Log-probabilities (N, S) of staying in a state, moving by one or, with a score, by two.
+
+    NumPy's exponential and logarithm of whole arrays are faster than its `logaddexp`.
+    """
+    two = score[:, :-2] + skipping
+    most = np.maximum(score, LOWEST)
+    np.maximum(most[:, 1:], score[:, :-1], out=most[:, 1:])
+    np.maximum(most[:, 2:], two, out=most[:, 2:])
+    total = np.exp(score - most)
+    total[:, 1:] += np.exp(score[:, :-1] - most[:, 1:])
+    total[:, 2:] += np.exp(two - most[:, 2:])
+    with np.errstate(divide="ignore"):  # what cannot be reached
+        reached: Floats = most + np.log(total)
+    return reached
