@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from fixtures.errors import refused
+from fixtures.random_model import noise
 from keyframe_asr.audio.features import Fbank, num_frames
+from keyframe_asr.audio.whisper_mel import whisper_mel
 from keyframe_asr.config.model import FeaturesConfig
 
 WINDOW, SHIFT, FFT = 400, 160, 512
@@ -103,3 +105,18 @@ def test_a_strided_view_gives_the_features_of_its_copy() -> None:
 def test_stereo_is_refused() -> None:
     with refused(ValueError, "mono", "(2, 8000)"):
         Fbank(FeaturesConfig())(np.zeros((2, 8000), dtype=np.float32))
+
+
+@pytest.mark.parametrize("bins", [80, 128])
+@pytest.mark.parametrize("size", [0, 159, 160, 399, 401, 48_001])
+def test_whisper_mel_is_that_of_transformers(bins: int, size: int) -> None:
+    samples = noise(4.0)[:size]
+    found = whisper_mel(samples, bins)
+    assert found.shape == (size // 160, bins) and found.dtype == np.float32
+    if found.size:
+        from transformers import WhisperFeatureExtractor
+
+        padded = np.pad(samples, (0, max(0, 400 - size)))
+        extract = WhisperFeatureExtractor(feature_size=bins)
+        made = extract(padded, sampling_rate=16_000, padding="do_not_pad", return_tensors="np")
+        np.testing.assert_allclose(found, made["input_features"][0].T[: len(found)], atol=2e-5)

@@ -10,7 +10,7 @@ every recording is brought to the same level (`audio.level`), so that its gain c
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import kaldi_native_fbank
 import numpy as np
@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from keyframe_asr.audio.level import at_level
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.audio.whisper_mel import whisper_mel
 from keyframe_asr.config.model import FeaturesConfig, PretrainedConfig
-from keyframe_asr.errors import ModelError
 from keyframe_asr.timing import (
     FRAME_LENGTH_MS,
     FRAME_SHIFT_MS,
@@ -46,11 +46,7 @@ class FrontEnd(Protocol):
 
 
 def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> FrontEnd:
-    """Return the front end of a model: that of its pretrained encoder, or else `Fbank`.
-
-    Raises:
-        ModelError: the front end needs `transformers`, which is not installed.
-    """
+    """Return the front end of a model: that of its pretrained encoder, or else `Fbank`."""
     if pretrained is None:
         return Fbank(config)
     if pretrained.family == "whisper":
@@ -111,41 +107,18 @@ class Fbank:
 
 
 class WhisperMel:
-    """Whisper's log-mel from `transformers`, without padding to 30 s: T = S // 160.
+    """Whisper's log-mel, without padding to 30 s: T = S // 160.
 
     As in the original, values are clamped to at least the utterance's maximum minus 8.
     """
 
     def __init__(self, num_mel_bins: int, level: float | None = None) -> None:
-        try:
-            from transformers import WhisperFeatureExtractor
-        except ImportError:
-            raise ModelError(
-                "the front end of whisper needs transformers; "
-                "pip install 'keyframe-asr[pretrained]'"
-            ) from None
         self.width = num_mel_bins
         self.level = level
-        extractor: Any = WhisperFeatureExtractor
-        self._extractor = extractor(feature_size=num_mel_bins)
 
     def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
         """Compute (S // 160, width) float32."""
-        frames = samples.size // FRAME_SHIFT_SAMPLES
-        if frames == 0:
-            return np.empty((0, self.width), dtype=np.float32)
-        samples = _levelled(samples, self.level)
-        # reflection padding needs more than half a window of samples
-        missing = max(0, self._extractor.n_fft - samples.size)
-        computed = self._extractor(
-            np.pad(samples.astype(np.float32), (0, missing)),
-            sampling_rate=SAMPLE_RATE,
-            padding="do_not_pad",
-            truncation=False,
-            return_tensors="np",
-        )
-        mel: npt.NDArray[np.float32] = computed["input_features"][0].T[:frames]
-        return np.ascontiguousarray(mel, dtype=np.float32)
+        return whisper_mel(_levelled(samples, self.level), self.width)
 
 
 class NormalisedWaveform:

@@ -50,6 +50,24 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
         )
 
 
+def attend_shared(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attention in which S rows of queries in a row share keys, values and mask.
+
+    Args:
+        query: (B · S, H, N, D / H), such as several hypotheses of each of B utterances.
+        key: (B, H, M, D / H).
+        value: (B, H, M, D / H).
+        mask: (B, 1, 1, M).
+    """
+    batch = key.size(0)
+    if batch == 0:
+        return attend(query, key, value, mask)
+    rows = query.unflatten(0, (batch, -1))
+    together = rows.transpose(1, 2).flatten(2, 3)
+    attended = attend(together, key, value, mask).unflatten(2, (rows.size(1), -1))
+    return attended.transpose(1, 2).flatten(0, 1)
+
+
 class SelfAttention(nn.Module):
     """Rotary multi-head self-attention over a padded batch."""
 

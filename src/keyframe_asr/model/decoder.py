@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.model import DecoderConfig
-from keyframe_asr.model.attention import attend, merge_heads, rotary_angles, rotate, split_heads
+from keyframe_asr.model.attention import (
+    attend,
+    attend_shared,
+    merge_heads,
+    rotary_angles,
+    rotate,
+    split_heads,
+)
 from keyframe_asr.model.conformer import FeedForward
 from keyframe_asr.model.masks import attention_mask
 
@@ -22,7 +29,8 @@ class DecoderState:
     """Immutable state of token-by-token decoding.
 
     Attributes:
-        memory: per layer, keys and values of the encoder output, each (B, H, K, D / H).
+        memory: per layer, keys and values of the encoder output, each (B, H, K, D / H); or of
+            fewer utterances, each for several rows.
         past: per layer, keys and values of the tokens so far, each (B, H, N, D / H).
         memory_mask: (B, 1, 1, K).
         length: N, tokens so far.
@@ -76,8 +84,12 @@ class DecoderLayer(nn.Module):
         past: KeyValue | None,
         memory: KeyValue,
         memory_mask: Tensor,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue]:
-        """Process tokens (B, N, D) that follow `past`; returns (B, N, D) and the extended past."""
+        """Process tokens (B, N, D) that follow `past`; returns (B, N, D) and the extended past.
+
+        Without a `mask` (B, 1, N, past + N), several tokens must be the first.
+        """
         query, key, value = (
             split_heads(part, self.heads)
             for part in self.query_key_value(self.self_norm(tokens)).chunk(3, dim=-1)
@@ -86,11 +98,12 @@ class DecoderLayer(nn.Module):
         if past is not None:
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
         # A single new token attends to all previous ones; only a prefix needs the causal mask.
-        everything = None if past is None else key.new_ones(1, key.size(2), dtype=torch.bool)
-        attended = attend(query, key, value, everything)
+        if mask is None and past is not None:
+            mask = key.new_ones(1, key.size(2), dtype=torch.bool)
+        attended = attend(query, key, value, mask)
         tokens = tokens + self.dropout(self.self_output(merge_heads(attended)))
         query = split_heads(self.memory_query(self.memory_norm(tokens)), self.heads)
-        attended = attend(query, *memory, memory_mask)
+        attended = attend_shared(query, *memory, memory_mask)
         tokens = tokens + self.dropout(self.memory_output(merge_heads(attended)))
         return tokens + self.dropout(self.feed_forward(tokens)), (key, value)
 
@@ -101,6 +114,7 @@ class AttentionDecoder(nn.Module):
     def __init__(self, dim: int, vocab_size: int, config: DecoderConfig) -> None:
         super().__init__()
         self.head_dim = dim // config.heads
+        self.vocab_size = vocab_size
         self.embedding = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
         self.scale = dim**0.5
@@ -134,6 +148,11 @@ class AttentionDecoder(nn.Module):
         return logits
 
     @property
+    def cache_shape(self) -> tuple[int, int, int]:
+        """Layers, heads, and width of a head."""
+        return len(self.layers), self._layers[0].heads, self.head_dim
+
+    @property
     def _layers(self) -> Sequence[DecoderLayer]:
         return cast("Sequence[DecoderLayer]", self.layers)
 
@@ -149,15 +168,30 @@ class AttentionDecoder(nn.Module):
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Log-probabilities (B, V) of the token after tokens (B,), and the next state."""
-        angles = rotary_angles(_positions(state.length, tokens.unsqueeze(1)), self.head_dim)
-        hidden = self.dropout(self.embedding(tokens.unsqueeze(1)) * self.scale)
+        one = tokens.unsqueeze(1)
+        logits, following = self.read(one, state, _positions(state.length, one))
+        return logits[:, 0].log_softmax(dim=-1), following
+
+    def read(
+        self, tokens: Tensor, state: DecoderState, positions: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        """Logits (B, N, V) of the tokens after these, and the next state.
+
+        Args:
+            tokens: (B, N).
+            state: of the tokens before them.
+            positions: (B, N) of the tokens.
+            mask: (B, 1, N, length + N) of what each attends to; None: everything, for one token.
+        """
+        angles = rotary_angles(positions, self.head_dim)
+        hidden = self.dropout(self.embedding(tokens) * self.scale)
         grown = []
         for layer, past, memory in zip(self._layers, state.past, state.memory, strict=True):
-            hidden, past = layer(hidden, angles, past, memory, state.memory_mask)
+            hidden, past = layer(hidden, angles, past, memory, state.memory_mask, mask)
             grown.append(past)
-        logits = self.output(self.norm(hidden[:, 0]))
-        following = DecoderState(state.memory, tuple(grown), state.memory_mask, state.length + 1)
-        return logits.log_softmax(dim=-1), following
+        size = state.length + tokens.size(1)
+        logits: Tensor = self.output(self.norm(hidden))
+        return logits, DecoderState(state.memory, tuple(grown), state.memory_mask, size)
 
 
 def _positions(start: int, tokens: Tensor) -> Tensor:

@@ -82,10 +82,14 @@ class DecoderMemory(nn.Module):
             size, step = self.config.memory_frames, self.outputs_per_frame
             around = outputs_around(keyframes, output_lengths, size, step)
             vectors, centres, lengths = _each_once(outputs, *around)
+        return self.adapt(vectors, centres), lengths
+
+    def adapt(self, vectors: Tensor, centres: Tensor) -> Tensor:
+        """Map vectors (B, M, width) at these outputs (B, M) to (B, M, D)."""
         adapted: Tensor = self.adapter(vectors)
         if self.config.positions:
             adapted = adapted + self.position_scale * _sinusoids(centres, adapted.size(-1))
-        return adapted, lengths
+        return adapted
 
     def fused(self, outputs: Tensor, output_lengths: Tensor, keyframes: Keyframes) -> Tensor:
         """The mean (B, K, width) of the outputs around each keyframe; arguments as in `forward`."""

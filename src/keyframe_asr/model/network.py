@@ -200,24 +200,15 @@ class KeyframeNetwork(nn.Module):
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
         if self.conditioning is not None:
             frames = self._conditioned(frames, inter_log_probs, keyframes, self.conditioning)
-        fused = frames
-        if self.fusion_enabled:
-            fused = self.fusion(frames, frame_lengths, keyframes)
-        elif self.keyframes_enabled:
-            fused = keyframes.gather(frames)
-        upper = self._upper(features, lengths, keyframes)
-        if upper is not None and self.keyframe_layers is not None:
-            fused = fused + self.keyframe_layers.projection(upper)
-        memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
-        head_log_probs = self.head(memory).float().log_softmax(dim=-1)
+        memory, head_log_probs, upper = self.higher(
+            frames, frame_lengths, keyframes, features, lengths
+        )
         found = Encoded(
             inter_log_probs, frame_lengths, keyframes, memory, head_log_probs, upper=upper
         )
         if self.decoder_memory is None:
             return found
-        source = memory
-        if self.decoder_memory.config.memory != "encoder2" and self.pretrained is not None:
-            source = features[..., -self.pretrained.dim :] if upper is None else upper
+        source = self.decoder_source(memory, features, upper)
         attended = self.decoder_memory(source, lengths, keyframes)
         return replace(found, decoder_memory=attended)
 
@@ -235,6 +226,53 @@ class KeyframeNetwork(nn.Module):
         every_frame = Keyframes.all_frames(frame_lengths, frames.size(1))
         frames = self.encoder1(frames, frame_lengths, every_frame.index)
         return frames, frame_lengths, self.inter_ctc(frames).float().log_softmax(dim=-1)
+
+    def conditioned(self, frames: Tensor, inter_log_probs: Tensor) -> Tensor:
+        """Add the projected posteriors of the inter-CTC to all frames (B, U, D), if it is on."""
+        if self.conditioning is None:
+            return frames
+        added: Tensor = self.conditioning(inter_log_probs.exp().to(frames.dtype))
+        return frames + added
+
+    def higher(
+        self,
+        frames: Tensor,
+        frame_lengths: Tensor,
+        keyframes: Keyframes,
+        outputs: Tensor,
+        output_lengths: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Run fusion, the pretrained encoder's layers on keyframes, encoder 2 and its head.
+
+        Args:
+            frames: (B, U, D) of encoder 1, with self-conditioning.
+            frame_lengths: (B,).
+            keyframes: index (B, K).
+            outputs: (B, T, width) of the pretrained encoder; any without one.
+            output_lengths: (B,).
+
+        Returns:
+            Output of encoder 2 (B, K, D), log-probabilities of its head (B, K, V), and output of
+            the pretrained encoder's upper layers (B, K, W), if they run on keyframes.
+        """
+        fused = frames
+        if self.fusion_enabled:
+            fused = self.fusion(frames, frame_lengths, keyframes)
+        elif self.keyframes_enabled:
+            fused = keyframes.gather(frames)
+        upper = self._upper(outputs, output_lengths, keyframes)
+        if upper is not None and self.keyframe_layers is not None:
+            fused = fused + self.keyframe_layers.projection(upper)
+        memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
+        return memory, self.head(memory).float().log_softmax(dim=-1), upper
+
+    def decoder_source(self, memory: Tensor, outputs: Tensor, upper: Tensor | None) -> Tensor:
+        """What the vectors for a pretrained decoder are made of, with arguments as `higher`."""
+        if self.decoder_memory is None or self.pretrained is None:
+            return memory
+        if self.decoder_memory.config.memory == "encoder2":
+            return memory
+        return outputs[..., -self.pretrained.dim :] if upper is None else upper
 
     def use_integers(self, weights: Mapping[str, IntegerWeight]) -> None:
         """Let the pretrained decoder compute with integers, for recognition on the CPU.
@@ -272,8 +310,7 @@ class KeyframeNetwork(nn.Module):
         size = frames.size(1)
         count = keyframes.index.size(1) * len(offsets)
         if not self.keyframes_enabled or count >= size:
-            every: Tensor = projection(log_probs.exp().to(frames.dtype))
-            return frames + every
+            return self.conditioned(frames, log_probs)
         window = torch.arange(offsets[0], offsets[-1] + 1, device=frames.device)
         places = keyframes.index.unsqueeze(-1) + window
         inside = (places >= 0) & (places < size) & keyframes.mask.unsqueeze(-1)

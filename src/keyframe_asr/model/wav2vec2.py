@@ -75,6 +75,10 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         frames = torch.tensor(samples.size(0))
         if int(self.encoder._get_feat_extract_output_lengths(frames)) < 1:
             return samples.new_zeros(0, self.width)
+        return self.encode_samples(samples)
+
+    def encode_samples(self, samples: Tensor) -> Tensor:
+        """Map the samples (S,) of one utterance, at least one window, to outputs (N, width)."""
         layers = self.encoder.encoder
         extracted = self.encoder.feature_extractor(samples.unsqueeze(0)).transpose(1, 2)
         hidden, _ = self.encoder.feature_projection(extracted)

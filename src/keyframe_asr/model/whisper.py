@@ -56,14 +56,14 @@ class WhisperEncoder(PretrainedEncoder):
         if windows == 0:  # convolutions need at least one frame
             return features.new_zeros(batch, 0, self.width), lengths
         if windows == 1:
-            return self._encode(features, lengths), _output_lengths(lengths)
+            return self.encode_window(features, lengths), _output_lengths(lengths)
         padded = pad(features, (0, 0, 0, windows * self.window - frames))
         starts = torch.arange(windows, device=lengths.device) * self.window
         inside = (lengths.unsqueeze(1) - starts).clamp(0, self.window).flatten()
         cut = padded.reshape(batch * windows, self.window, -1)
         kept = inside.nonzero().flatten()
         encoded = cut.new_zeros(batch * windows, self.window // STRIDE, self.width)
-        encoded = encoded.index_copy(0, kept, self._encode(cut[kept], inside[kept]))
+        encoded = encoded.index_copy(0, kept, self.encode_window(cut[kept], inside[kept]))
         whole = encoded.view(batch, -1, self.width)
         return whole[:, : -(-frames // STRIDE)], _output_lengths(lengths)
 
@@ -88,7 +88,7 @@ class WhisperEncoder(PretrainedEncoder):
     def _keep_constants(self) -> None:
         self.encoder.embed_positions.requires_grad_(False)  # sinusoids
 
-    def _encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def encode_window(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Encode at most one window: (B, T, bins) to (B, ceil(T / 2), width), zeros in padding."""
         mel = length_mask(lengths, features.size(1)).unsqueeze(1)
         first = gelu(self.encoder.conv1(features.transpose(1, 2).masked_fill(~mel, 0.0)))

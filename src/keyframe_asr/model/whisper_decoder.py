@@ -15,7 +15,7 @@ from torch.nn.functional import gelu
 
 from keyframe_asr.config.model import PretrainedDecoderConfig
 from keyframe_asr.errors import ModelError
-from keyframe_asr.model.attention import attend, merge_heads, split_heads
+from keyframe_asr.model.attention import attend, attend_shared, merge_heads, split_heads
 from keyframe_asr.model.decoder import DecoderState, KeyValue
 from keyframe_asr.model.integer_linear import (
     IntegerEmbedding,
@@ -113,9 +113,22 @@ class WhisperDecoder(nn.Module):
         """
         sizes = torch.tensor([len(memory)], device=memory.device)
         state = self.start(memory.unsqueeze(0), sizes)
-        positions = self.embed_positions.weight[before.sum(dim=1) - 1]
-        hidden, _ = self._run(tokens.unsqueeze(0), state, positions, before)
-        return self._logits(hidden)[0]
+        logits, _ = self.read(tokens.unsqueeze(0), state, before.sum(dim=1) - 1, before)
+        return logits[0]
+
+    def read(
+        self, tokens: Tensor, state: DecoderState, positions: Tensor, mask: Tensor
+    ) -> tuple[Tensor, DecoderState]:
+        """Logits (B, N, V) of the tokens after these, and the next state.
+
+        Args:
+            tokens: (B, N).
+            state: of the tokens before them.
+            positions: (N,) or (B, N) of the tokens.
+            mask: (N, length + N) or (B, 1, N, length + N) of what each attends to.
+        """
+        hidden, state = self._run(tokens, state, positions, mask)
+        return self._logits(hidden), state
 
     def trained_parts(self, cross_attention_only: bool, first: int = 1) -> Iterator[nn.Module]:
         """The modules that a stage trains: of the layers from number `first` (from 1) on.
@@ -146,6 +159,12 @@ class WhisperDecoder(nn.Module):
             self.embed_tokens = IntegerEmbedding(weight)
 
     @property
+    def cache_shape(self) -> tuple[int, int, int]:
+        """Layers, heads, and width of a head."""
+        heads = self._layers[0].self_attn.heads
+        return len(self.layers), heads, self.dim // heads
+
+    @property
     def _layers(self) -> Sequence[_Layer]:
         return cast("Sequence[_Layer]", list(self.layers))
 
@@ -158,12 +177,12 @@ class WhisperDecoder(nn.Module):
     ) -> tuple[Tensor, DecoderState]:
         """Normalised output (B, N, D) of the last layer for tokens (B, N), and the next state.
 
-        Positions (N, D) and mask (N, N) are those of one text, unless given.
+        Positions and mask are those of one text, unless given.
         """
         size, before = tokens.size(1), state.length
         if positions is None:
-            positions = self.embed_positions.weight[before : before + size]
-        hidden = self.dropout(self.embed_tokens(tokens) + positions)
+            positions = torch.arange(before, before + size, device=tokens.device)
+        hidden = self.dropout(self.embed_tokens(tokens) + self.embed_positions(positions))
         # without earlier tokens, attention is simply causal, for which it needs no mask
         if mask is None and before:
             mask = tokens.new_ones(size, before + size).tril(before).bool()
@@ -221,6 +240,11 @@ class _Attention(nn.Module):
         output: Tensor = self.out_proj(merge_heads(attend(query, *attended, mask)))
         return output
 
+    def to_memory(self, query: Tensor, memory: KeyValue, mask: Tensor) -> Tensor:
+        """As `forward`; several rows of queries may share a memory."""
+        output: Tensor = self.out_proj(merge_heads(attend_shared(query, *memory, mask)))
+        return output
+
 
 class _Layer(nn.Module):
     """Causal self-attention, attention to the memory, feed-forward."""
@@ -249,7 +273,7 @@ class _Layer(nn.Module):
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
         tokens = tokens + self.dropout(self.self_attn(query, (key, value), mask))
         query = self.encoder_attn.query(self.encoder_attn_layer_norm(tokens))
-        tokens = tokens + self.dropout(self.encoder_attn(query, memory, memory_mask))
+        tokens = tokens + self.dropout(self.encoder_attn.to_memory(query, memory, memory_mask))
         hidden = self.fc2(gelu(self.fc1(self.final_layer_norm(tokens))))
         return tokens + self.dropout(hidden), (key, value)
 
