@@ -46,11 +46,12 @@ EXTRAS = {
     "tokenizers": "pretrained",
     "huggingface_hub": "hub",
     "espeakng-loader": "demo",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "runtime",
 }
 """Optional packages, each with an extra that installs it. Some take seconds to import, so only
 their versions are looked up."""
-
-SHOWN_IF_THERE = ("onnxruntime",)
 
 
 def doctor() -> None:
@@ -61,7 +62,6 @@ def doctor() -> None:
     lines = [("keyframe-asr", __version__, True), _python()]
     lines += [_required(name, module) for name, module in REQUIRED.items()]
     lines += [_optional(name, extra) for name, extra in EXTRAS.items()]
-    lines += [(name, found, True) for name in SHOWN_IF_THERE if (found := _version(name))]
     problems = [line for line in lines if not line[2]]
     if not problems:
         lines += [_compute(), *_models(), _espeak()]

@@ -26,7 +26,7 @@ from keyframe_asr.io.threads import set_openmp
 VERBS: dict[str, tuple[str, ...]] = {
     "Use": ("transcribe", "align", "inspect"),
     "Train": ("fine-tune", "prepare", "check-data", "train", "evaluate"),
-    "Models": ("tune", "calibrate", "quantise", "copy", "push", "language-model"),
+    "Models": ("tune", "calibrate", "quantise", "export", "copy", "push", "language-model"),
     "Other": ("demo", "doctor", "hallucinations", "measure-times"),
 }
 """Panels of the help and their verbs. A verb is the function of the same name in the module of the

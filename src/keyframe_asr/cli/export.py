@@ -1,0 +1,162 @@
+"""`keyframe export`: write a model as ONNX graphs, for machines without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keyframe_asr.cli.options import Model
+from keyframe_asr.errors import KeyframeError, ModelError
+
+if TYPE_CHECKING:
+    from keyframe_asr.audio.reading import Samples
+    from keyframe_asr.export.verification import Verification
+    from keyframe_asr.io.model_folder import StoredModel
+
+
+def export(
+    model: Model,
+    manifest: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MANIFEST]",
+            help="With --verify: recordings with texts, as keyframe evaluate takes them. Default: "
+            "noise that is made for the comparison.",
+        ),
+    ] = None,
+    out: Path = typer.Option(..., help="Folder to write."),
+    int8: bool = typer.Option(
+        False,
+        "--int8",
+        help="Store matrices as 8-bit integers: a quarter of the size, and faster.",
+    ),
+    verify: bool = typer.Option(
+        False,
+        "--verify",
+        help="Compare the export with the model, and exit with 1 if they differ by more than "
+        "rounding.",
+    ),
+) -> None:
+    """Export a model to ONNX, and verify the export.
+
+    The folder holds everything that recognition needs without torch. Exporting needs the extra
+    export.
+    """
+    if manifest is not None and not verify:
+        raise typer.BadParameter("goes with --verify; add it", param_hint="MANIFEST")
+    from keyframe_asr.export.folder import export_model
+    from keyframe_asr.io.model_folder import find_model, load_model_folder
+
+    source = find_model(model)
+    cuts = None if manifest is None else _Recordings(manifest)
+    exported = export_model(
+        source, out, integers=int8, progress=lambda doing: typer.echo(doing, err=True)
+    )
+    size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    print(f"{out}: {size:.1f} MB, {len(exported.sizes)} graphs")
+    if verify:
+        _verified(load_model_folder(source), out, int8, cuts)
+
+
+class _Recordings:
+    """The recordings of a manifest, and the texts of those that could be read."""
+
+    def __init__(self, manifest: str) -> None:
+        from keyframe_asr.data.manifest import load_manifest
+
+        self.manifest = manifest
+        self.cuts = list(load_manifest(manifest))
+        self.references = list[str]()
+        self.failed = list[KeyframeError]()
+
+    def samples(self) -> Iterator[Samples]:
+        """Read them one after another."""
+        from keyframe_asr.data.manifest import text
+        from keyframe_asr.evaluation.scoring import read_batches
+
+        for batch in read_batches(self.manifest, self.cuts, self.failed):
+            for one in batch:
+                self.references.append(text(one.cut))
+                yield one.samples
+
+
+def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings | None) -> None:
+    """Compare, print what was found, and add it to the card.
+
+    Raises:
+        ModelError: the export differs by more than rounding.
+        KeyframeError: a recording cannot be read.
+    """
+    from keyframe_asr.cli.error_line import show_error
+    from keyframe_asr.cli.measuring import progress_lines
+    from keyframe_asr.export.verification import made_up_recordings, verify
+    from keyframe_asr.io.atomic_write import write_whole
+    from keyframe_asr.io.model_folder import CARD_FILE
+    from keyframe_asr.runtime.network import open_network
+
+    line = progress_lines()
+    noise = made_up_recordings() if given is None else []
+    total = len(noise) if given is None else len(given.cuts)
+    found = verify(
+        model,
+        open_network(out),
+        noise if given is None else given.samples(),
+        integers=integers,
+        progress=lambda done: line("comparing", done, total),
+    )
+    where = "noise that was made for it" if given is None else given.manifest
+    lines, problems = found.described(), found.problems()
+    if given is not None:
+        compared, worse = _errors(found, given, model)
+        lines.append(compared)
+        problems += worse
+    print(*lines, sep="\n")
+    verdict = f"Beyond the tolerances: {'; '.join(problems)}." if problems else "Verified."
+    card = [
+        f"## Compared with the model on {where}",
+        "",
+        *(f"- {one}" for one in lines),
+        "",
+        verdict,
+    ]
+    written = (out / CARD_FILE).read_text(encoding="utf-8")
+    write_whole(out / CARD_FILE, "\n".join([written, *card, ""]), "use --out", ModelError)
+    if given is not None:
+        for error in given.failed:
+            show_error(error)
+        if given.failed:
+            raise KeyframeError(
+                f"{given.manifest}: {len(given.failed)} recordings were not compared"
+            )
+    if problems:
+        raise ModelError(f"{out}: differs from the model: {'; '.join(problems)}")
+
+
+def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tuple[str, list[str]]:
+    """Compare the error rates of greedy texts: a line, and what is beyond the tolerance."""
+    from keyframe_asr.evaluation.comparison import compare
+    from keyframe_asr.evaluation.metrics import UNIT_NAMES, count_errors, split_units
+    from keyframe_asr.export.verification import MOST_POINTS
+    from keyframe_asr.text.forms import normaliser
+
+    form = model.config.text_form
+    normalise = normaliser(form)
+    ours, theirs = ([pair[place] for pair in found.texts] for place in (1, 0))
+    if not any(map(normalise, given.references)):
+        return "no reference has a text, so there is no error rate", []
+    references = [split_units(normalise(one), form) for one in given.references]
+    rates = [
+        100 * count_errors(references, [split_units(normalise(one), form) for one in texts]).rate
+        for texts in (theirs, ours)
+    ]
+    difference = compare(given.references, theirs, ours, form)
+    points = [100 * one for one in (difference.difference, difference.low, difference.high)]
+    line = (
+        f"greedy {UNIT_NAMES[form.unit]}: model {rates[0]:.2f} %, export {rates[1]:.2f} %, "
+        f"difference {points[0]:+.2f} points (95 % {points[1]:+.2f} to {points[2]:+.2f}, paired)"
+    )
+    worse = points[0] > MOST_POINTS
+    return line, [f"{points[0]:.2f} points more errors (at most {MOST_POINTS})"] if worse else []

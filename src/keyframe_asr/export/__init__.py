@@ -1,0 +1,1 @@
+"""Export of models to ONNX, and its verification."""

@@ -1,0 +1,1 @@
+"""Runs exported models with NumPy and ONNX Runtime; never imports torch."""

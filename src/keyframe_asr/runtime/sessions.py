@@ -1,0 +1,125 @@
+"""Graphs of an export folder as sessions of ONNX Runtime."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from keyframe_asr.errors import ModelError
+
+FORMAT = "1"
+"""Version of inputs, outputs and names of the graphs."""
+
+FORMAT_KEY, SOURCE_KEY = "keyframe_asr.format", "keyframe_asr.source"
+"""Properties of a graph: its version, and the SHA-256 of the weights that it comes from."""
+
+SUFFIX = ".onnx"
+
+OLDEST = (1, 22)
+"""First version of ONNX Runtime that multiplies 8-bit weights in blocks on the CPU."""
+
+
+class Sessions:
+    """The graphs of a folder, loaded when they are first run.
+
+    Args:
+        folder: of an export.
+        threads: for one graph; None lets ONNX Runtime choose.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self.folder = folder
+        self.threads = threads
+        self.source: str | None = None
+        self._loaded: dict[str, Any] = {}
+
+    def has(self, name: str) -> bool:
+        """True if the folder has this graph."""
+        return (self.folder / (name + SUFFIX)).is_file()
+
+    def session(self, name: str) -> Any:
+        """Return the session of a graph.
+
+        Raises:
+            ModelError: the graph is missing or damaged, is of another version or model, or this
+                ONNX Runtime cannot run it.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(self.folder / (name + SUFFIX))
+        return self._loaded[name]
+
+    def inputs(self, name: str) -> list[str]:
+        """Names of the inputs of a graph."""
+        return [one.name for one in self.session(name).get_inputs()]
+
+    def run(self, name: str, **inputs: Any) -> list[Any]:
+        """Run a graph on arrays; returns its outputs in order."""
+        outputs: list[Any] = self.session(name).run(None, inputs)
+        return outputs
+
+    def _content(self, path: Path) -> str | bytes:
+        if not path.is_file():
+            raise ModelError(
+                f"{path.parent}: contains no {path.name}; give a folder that keyframe export wrote"
+            )
+        return str(path)
+
+    def _load(self, path: Path) -> Any:
+        runtime = onnx_runtime()
+        content = self._content(path)
+        try:
+            session = runtime.InferenceSession(
+                content, _options(runtime, self.threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{path}: cannot be loaded by onnxruntime {runtime.__version__} ({reason}); export "
+                "the model again, or install a newer onnxruntime"
+            ) from None
+        properties = session.get_modelmeta().custom_metadata_map
+        if (found := properties.get(FORMAT_KEY)) != FORMAT:
+            written = "by no keyframe export" if found is None else f"in format {found}"
+            raise ModelError(
+                f"{path}: was written {written}, and this version reads format {FORMAT}; export "
+                "the model again"
+            )
+        source = properties.get(SOURCE_KEY)
+        if self.source not in (None, source):
+            raise ModelError(
+                f"{path}: comes from other weights than the other graphs; export the model again"
+            )
+        self.source = source
+        return session
+
+
+def onnx_runtime() -> Any:
+    """Return the module `onnxruntime`. Raises `ModelError` if it is missing or too old."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError(
+            "exported models need onnxruntime, which is not installed; "
+            "pip install 'keyframe-asr[runtime]'"
+        ) from None
+    version = tuple(int(part) for part in re.findall(r"\d+", onnxruntime.__version__)[:2])
+    if version < OLDEST:
+        raise ModelError(
+            f"onnxruntime {onnxruntime.__version__} is too old for exported models; "
+            f"pip install 'onnxruntime>={OLDEST[0]}.{OLDEST[1]}'"
+        )
+    return onnxruntime
+
+
+def _options(runtime: Any, threads: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # sizes differ from recording to recording: a plan of memory for each would only be kept
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

@@ -1,0 +1,132 @@
+"""`keyframe export`: the folder that it writes, its verification, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fixtures.command_line import keyframe
+from fixtures.random_model import noise, save_random_model
+from keyframe_asr.audio.features import front_end
+from keyframe_asr.export import folder as export_folder
+from keyframe_asr.export.verification import Verification
+from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.recognizer import load
+from keyframe_asr.runtime.network import open_network
+
+GRAPHS = ("encoder", "keyframes", "decoder_memory", "decoder")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("model") / "random")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """Recordings, with the texts that the model finds in them greedily."""
+    folder, recognizer = tmp_path_factory.mktemp("audio"), load(str(model), "cpu")
+    lines = ["path\ttext"]
+    for seed in range(4):
+        path = folder / f"{seed}.wav"
+        soundfile.write(path, noise(2.0, seed), 16_000)
+        found = recognizer.transcribe(str(path), RecognitionOptions(decode="axe", greedy=True)).text
+        lines.append(f"{path.name}\t{found or 'A'}")
+    table = folder / "table.tsv"
+    table.write_text("\n".join([*lines, ""]))
+    return table
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, model: Path, table: Path) -> Path:
+    """An export in 8 bits, and in float32 beside it."""
+    folder = tmp_path_factory.mktemp("exported")
+    done = keyframe("export", model, table, "--out", folder / "float32", "--verify")
+    assert done.exit_code == 0, done
+    assert "+0.00 points" in done.stdout
+    done = keyframe("export", model, "--out", folder / "int8", "--int8", "--verify")
+    assert done.exit_code == 0, done
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_the_folder_holds_all_that_recognition_needs(exported: Path, kind: str) -> None:
+    folder = exported / kind
+    there = {path.name for path in folder.iterdir()}
+    assert there == {f"{name}.onnx" for name in GRAPHS} | {
+        "config.yaml",
+        "tokenizer.txt",
+        "README.md",
+    }
+    card = (folder / "README.md").read_text()
+    assert "Verified." in card and "SHA-256" in card
+    network = open_network(folder, threads=1)
+    features = front_end(network.config.features, None)(noise(1.5))
+    found = network.encode([features])
+    assert found.keyframes.lengths[0] > 0
+    assert np.isfinite(found.head_log_probs).all()
+
+
+def test_eight_bits_are_smaller(exported: Path) -> None:
+    sizes = [
+        sum((exported / kind / f"{name}.onnx").stat().st_size for name in GRAPHS)
+        for kind in ("int8", "float32")
+    ]
+    assert sizes[0] < sizes[1]
+
+
+def test_what_is_there_is_never_overwritten(exported: Path, model: Path) -> None:
+    before = (exported / "int8" / "encoder.onnx").read_bytes()
+    assert str(exported / "int8") in keyframe("export", model, "--out", exported / "int8").error
+    assert (exported / "int8" / "encoder.onnx").read_bytes() == before
+
+
+def test_a_failing_export_leaves_nothing_behind(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export_folder, "serialised", full)
+    done = keyframe("export", model, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'out'}: cannot be written (No space left" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_goes_with_verify(model: Path, table: Path, tmp_path: Path) -> None:
+    assert "--verify" in keyframe("export", model, table, "--out", tmp_path / "x").usage_error
+    missing = tmp_path / "no.tsv"
+    done = keyframe("export", model, missing, "--verify", "--out", tmp_path / "x")
+    assert str(missing) in done.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_is_missing_is_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> str:
+        raise export_folder.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(export_folder.metadata, "version", absent)
+    done = keyframe("export", model, "--out", tmp_path / "x")
+    assert "pip install 'keyframe-asr[export]'" in done.error
+
+
+def test_differences_beyond_rounding_are_problems() -> None:
+    found = Verification(integers=False, frames=100, equal_labels=100, equal_keyframes=1)
+    found.texts.append(("A", "A"))
+    low = np.full((2, 3), -20.0, dtype=np.float32)
+    found.compare("head", low, low - 1)  # improbable in both
+    assert found.problems() == [] and found.largest == {"head": 0.0}
+    found.compare("head", low + 15, low + 15.1)
+    assert len(found.problems()) == 1
+    found.texts.append(("A", "B"))
+    assert len(found.problems()) == 2
+    integers = Verification(integers=True, frames=100, equal_labels=98, texts=[("A", "B")])
+    assert integers.problems() == []
+    integers.equal_labels = 90
+    assert len(integers.problems()) == 1
