@@ -126,7 +126,7 @@ def test_differences_beyond_rounding_are_problems() -> None:
     assert len(found.problems()) == 1
     found.texts.append(("A", "B"))
     assert len(found.problems()) == 2
-    integers = Verification(integers=True, frames=100, equal_labels=98, texts=[("A", "B")])
+    integers = Verification(integers=True, sure=100, equal_sure=99, texts=[("A", "B")])
     assert integers.problems() == []
-    integers.equal_labels = 90
+    integers.equal_sure = 90
     assert len(integers.problems()) == 1

@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from fixtures.exported import KINDS, Pair, exported
+from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.runtime.decoder import ExportedDecoder
 from keyframe_asr.runtime.network import EncodedArrays
@@ -94,6 +95,36 @@ def test_graphs_take_a_batch_with_any_padding(name: str) -> None:
             (head, expected.head_log_probs, count),
         ):
             np.testing.assert_allclose(found[row, :valid], wanted[row, :valid], **CLOSE)
+
+
+@torch.inference_mode()
+def test_padding_of_keyframes_may_lie_in_a_window_without_any() -> None:
+    pair, random = exported("whisper, keyframes inside"), np.random.default_rng(4)
+    frames = random.normal(size=(2, 60, 16)).astype(np.float32)
+    outputs = random.normal(size=(2, 120, 16)).astype(np.float32)
+    sizes, output_sizes = np.array([60, 60]), np.array([120, 120])
+    index, counts = np.array([[31, 33, 0, 0], [1, 2, 31, 35]]), np.array([2, 4])
+    memory, head, attended = pair.exported.sessions.run(
+        "keyframes",
+        frames=frames,
+        frame_lengths=sizes,
+        index=index,
+        keyframe_lengths=counts,
+        outputs=outputs,
+        output_lengths=output_sizes,
+    )
+    keyframes = Keyframes(torch.from_numpy(index[:1, :2]), torch.from_numpy(counts[:1]))
+    alone, log_probs, upper = pair.network.higher(
+        torch.from_numpy(frames[:1]),
+        torch.from_numpy(sizes[:1]),
+        keyframes,
+        torch.from_numpy(outputs[:1]),
+        torch.from_numpy(output_sizes[:1]),
+    )
+    assert pair.network.decoder_memory is not None and upper is not None
+    vectors, _ = pair.network.decoder_memory(upper, torch.from_numpy(output_sizes[:1]), keyframes)
+    for found, expected in ((memory, alone), (head, log_probs), (attended, vectors)):
+        np.testing.assert_allclose(found[:1, :2], expected, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["whisper", "wav2vec2"])

@@ -44,12 +44,14 @@ class Graph:
         inputs: by name.
         fixed: axes whose size never changes, by input.
         outputs: their names.
+        rows_without_keys: attention has queries that may attend to nothing, in the padding.
     """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     fixed: dict[str, tuple[int, ...]]
     outputs: tuple[str, ...]
+    rows_without_keys: bool = False
 
 
 class WhisperGraph(nn.Module):
@@ -240,7 +242,9 @@ def _keyframes_graph(network: KeyframeNetwork, some: _Random) -> Graph:
         }
     if memory is not None:
         outputs.append("attended")
-    return Graph(KeyframesGraph(network), inputs, fixed, tuple(outputs))
+    # the padding of keyframes may lie in a window of Whisper that has no keyframe
+    inside = network.keyframe_layers is not None
+    return Graph(KeyframesGraph(network), inputs, fixed, tuple(outputs), inside)
 
 
 def _decoder_graphs(decoder: AttentionDecoder | WhisperDecoder, some: _Random) -> dict[str, Graph]:

@@ -24,7 +24,7 @@ from keyframe_asr.export.simplification import (
     TRANSPOSED,
     add_weight,
     drop_unused,
-    insert_before,
+    replace_nodes,
     weight_of,
 )
 from keyframe_asr.io.quantisation import quantise
@@ -98,7 +98,7 @@ def _dynamic(model: onnx.ModelProto, name: str, integers: np.ndarray, scale: np.
         ]
         return made
 
-    insert_before(model, change)
+    replace_nodes(model, change)
 
 
 def _blocks(model: onnx.ModelProto, name: str, integers: np.ndarray, scale: np.ndarray) -> None:
@@ -141,7 +141,7 @@ def _blocks(model: onnx.ModelProto, name: str, integers: np.ndarray, scale: np.n
             )
         ]
 
-    insert_before(model, change)
+    replace_nodes(model, change)
     if not any(one.domain == CONTRIBUTED for one in model.opset_import):
         model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
 

@@ -1,7 +1,7 @@
 """Simplify traced graphs: weights get their names back, and what changes nothing is left out.
 
-The exporter writes attention with a guard against rows without keys, which the masks of
-`model.masks` exclude, and transposes keys by way of three dimensions.
+The exporter writes attention with a guard against rows without keys, of which the masks of
+`model.masks` have none, and transposes keys by way of three dimensions.
 """
 
 from __future__ import annotations
@@ -36,10 +36,17 @@ class Nodes:
             self.users.setdefault(new, []).append(node)
 
 
-def simplify(model: onnx.ModelProto, module: nn.Module) -> None:
-    """Simplify a graph in place; `module` is what it was traced from."""
+def simplify(model: onnx.ModelProto, module: nn.Module, *, guarded: bool) -> None:
+    """Simplify a graph in place.
+
+    Args:
+        model: the graph.
+        module: what it was traced from.
+        guarded: keep the guards of rows without keys.
+    """
     _name_weights(model, module)
-    _drop_guards(Nodes(model))
+    if not guarded:
+        _drop_guards(Nodes(model))
     _transpose_keys(Nodes(model))
     drop_unused(model)
 
@@ -71,7 +78,7 @@ def add_weight(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
 
 
-def insert_before(
+def replace_nodes(
     model: onnx.ModelProto, change: Callable[[onnx.NodeProto], list[onnx.NodeProto] | None]
 ) -> None:
     """Replace each node by those that `change` returns; None keeps it."""
@@ -136,13 +143,12 @@ def _transpose_keys(nodes: Nodes) -> None:
         chain = list(_makers(nodes, node.input[1], 3))
         if [one.op_type for one in chain] != ["Reshape", "Transpose", "Reshape"]:
             continue
-        last, swap, first = chain
+        _, swap, first = chain
         if list(swap.attribute[0].ints) != [0, 2, 1]:
             continue
         swap.attribute[0].ints[:] = [0, 1, 3, 2]
         swap.input[0] = first.input[0]
         node.input[1] = swap.output[0]
-        del last
 
 
 def _makers(nodes: Nodes, name: str, count: int) -> Iterator[onnx.NodeProto]:

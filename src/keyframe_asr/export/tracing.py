@@ -52,7 +52,7 @@ def traced(graph: Graph) -> onnx.ModelProto:
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _forget_origin(model)
-    simplify(model, graph.module)
+    simplify(model, graph.module, guarded=graph.rows_without_keys)
     return model
 
 

@@ -27,8 +27,11 @@ IMPROBABLE = -14.0
 LARGEST_DIFFERENCE = 1e-3
 """Largest difference of a log-probability in float32."""
 
-FEWEST_EQUAL_LABELS = 0.97
-"""Share of encoder frames with the same most probable label, for integers."""
+SURE = 0.5
+"""Probability from which the network is sure of a frame's label."""
+
+FEWEST_EQUAL_LABELS = 0.98
+"""Share of the frames with a sure label that must keep it, for integers."""
 
 MOST_POINTS = 0.3
 """Most percentage points by which integers may raise the error rate."""
@@ -45,6 +48,8 @@ class Verification:
         integers: the export has weights of 8 bits.
         frames: encoder frames of all recordings.
         equal_labels: frames of them with the same most probable label.
+        sure: frames of whose label the network is sure.
+        equal_sure: frames of them with the same most probable label.
         equal_keyframes: recordings with the same keyframes; the outputs that follow are compared
             for these.
         largest: largest difference of a log-probability of each output.
@@ -54,6 +59,8 @@ class Verification:
     integers: bool
     frames: int = 0
     equal_labels: int = 0
+    sure: int = 0
+    equal_sure: int = 0
     equal_keyframes: int = 0
     largest: dict[str, float] = field(default_factory=dict)
     texts: list[tuple[str, str]] = field(default_factory=list)
@@ -67,12 +74,13 @@ class Verification:
         """What is beyond the tolerances, each in a few words; none if the export is good."""
         count = len(self.texts)
         if self.integers:
-            share = self.equal_labels / self.frames if self.frames else 1.0
-            if share < FEWEST_EQUAL_LABELS:
-                return [
-                    f"only {share:.1%} of frames have the same label ({FEWEST_EQUAL_LABELS:.0%})"
-                ]
-            return []
+            share = self.equal_sure / self.sure if self.sure else 1.0
+            if share >= FEWEST_EQUAL_LABELS:
+                return []
+            return [
+                f"only {share:.1%} of frames with a sure label keep it (at least "
+                f"{FEWEST_EQUAL_LABELS:.0%})"
+            ]
         found = [
             f"{name} differs by {value:.2g} (at most {LARGEST_DIFFERENCE:g})"
             for name, value in self.largest.items()
@@ -88,7 +96,9 @@ class Verification:
         largest = ", ".join(f"{name} {value:.2g}" for name, value in self.largest.items())
         return [
             f"{count} recordings, {self.frames} encoder frames: the same label in "
-            f"{self.equal_labels / max(1, self.frames):.2%} of frames, the same keyframes in "
+            f"{self.equal_labels / max(1, self.frames):.2%} of frames "
+            f"({self.equal_sure / max(1, self.sure):.2%} of those with a probability above "
+            f"{SURE:g}), the same keyframes in "
             f"{self.equal_keyframes} of {count} recordings, the same greedy text in "
             f"{self.equal_texts} of {count}",
             f"largest difference of log-probabilities above {IMPROBABLE:g}: {largest}",
@@ -147,7 +157,11 @@ def _compare_one(
     inter = expected.inter_log_probs[0, :frames].numpy()
     ours = exported.inter_log_probs[0, :frames]
     found.frames += frames
-    found.equal_labels += int((inter.argmax(axis=-1) == ours.argmax(axis=-1)).sum())
+    equal = inter.argmax(axis=-1) == ours.argmax(axis=-1)
+    sure = inter.max(axis=-1, initial=-np.inf) > np.log(SURE)
+    found.equal_labels += int(equal.sum())
+    found.sure += int(sure.sum())
+    found.equal_sure += int((equal & sure).sum())
     found.compare("inter-CTC", ours, inter)
     count = int(expected.keyframes.lengths[0])
     kept = expected.keyframes.index[0, :count].numpy()
