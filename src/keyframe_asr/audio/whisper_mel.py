@@ -8,6 +8,7 @@ of area 1; logarithm to base 10, at least the utterance's maximum minus 8, then 
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ LEAST_POWER = 1e-10
 _LINEAR_HERTZ = 200.0 / 3
 _BREAK_HERTZ = 1000.0
 _BREAK_MEL = _BREAK_HERTZ / _LINEAR_HERTZ
-_MELS_PER_STEP = 27.0 / np.log(6.4)
+_MELS_PER_STEP = 27.0 / math.log(6.4)
 _FRAMES_AT_ONCE = 4000
 
 
@@ -71,7 +72,7 @@ def _filters(bins: int) -> Floats:
 def _mel(hertz: float) -> float:
     if hertz < _BREAK_HERTZ:
         return hertz / _LINEAR_HERTZ
-    return _BREAK_MEL + float(np.log(hertz / _BREAK_HERTZ)) * _MELS_PER_STEP
+    return _BREAK_MEL + math.log(hertz / _BREAK_HERTZ) * _MELS_PER_STEP
 
 
 def _hertz(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

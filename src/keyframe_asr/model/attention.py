@@ -64,7 +64,7 @@ def attend_shared(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Te
         return attend(query, key, value, mask)
     rows = query.unflatten(0, (batch, -1))
     together = rows.transpose(1, 2).flatten(2, 3)
-    attended = attend(together, key, value, mask).unflatten(2, (rows.size(1), -1))
+    attended: Tensor = attend(together, key, value, mask).unflatten(2, (rows.size(1), -1))
     return attended.transpose(1, 2).flatten(0, 1)
 
 
