@@ -35,7 +35,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     for seed in range(4):
         path = folder / f"{seed}.wav"
         soundfile.write(path, noise(2.0, seed), 16_000)
-        found = recognizer.transcribe(str(path), RecognitionOptions(decode="axe", greedy=True)).text
+        found = recognizer.transcribe(str(path), RecognitionOptions()).text
         lines.append(f"{path.name}\t{found or 'A'}")
     table = folder / "table.tsv"
     table.write_text("\n".join([*lines, ""]))
@@ -121,12 +121,14 @@ def test_a_package_that_is_missing_is_named(
 def test_differences_beyond_rounding_are_problems() -> None:
     found = Verification(integers=False, frames=100, equal_labels=100, equal_keyframes=1)
     found.texts.append(("A", "A"))
+    found.greedy.append(("A", "A"))
     low = np.full((2, 3), -20.0, dtype=np.float32)
     found.compare("head", low, low - 1)  # improbable in both
     assert found.problems() == [] and found.largest == {"head": 0.0}
     found.compare("head", low + 15, low + 15.1)
     assert len(found.problems()) == 1
     found.texts.append(("A", "B"))
+    found.greedy.append(("A", "A"))
     assert len(found.problems()) == 2
     integers = Verification(integers=True, sure=100, equal_sure=99, texts=[("A", "B")])
     assert integers.problems() == []

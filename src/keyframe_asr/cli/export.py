@@ -136,7 +136,7 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
 
 
 def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tuple[str, list[str]]:
-    """Compare the error rates of greedy texts: a line, and what is beyond the tolerance."""
+    """Compare the error rates: a line, and what is beyond the tolerance."""
     from keyframe_asr.evaluation.comparison import compare
     from keyframe_asr.evaluation.metrics import UNIT_NAMES, count_errors, split_units
     from keyframe_asr.export.verification import MOST_POINTS
@@ -155,7 +155,7 @@ def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tupl
     difference = compare(given.references, theirs, ours, form)
     points = [100 * one for one in (difference.difference, difference.low, difference.high)]
     line = (
-        f"greedy {UNIT_NAMES[form.unit]}: model {rates[0]:.2f} %, export {rates[1]:.2f} %, "
+        f"{UNIT_NAMES[form.unit]}: model {rates[0]:.2f} %, export {rates[1]:.2f} %, "
         f"difference {points[0]:+.2f} points (95 % {points[1]:+.2f} to {points[2]:+.2f}, paired)"
     )
     worse = points[0] > MOST_POINTS

@@ -1,7 +1,8 @@
 """Compare an export with the network that it comes from.
 
-Recordings go through both. Texts are read greedily from the length head, or from the final CTC
-without keyframes; a decoder reads the same made-up tokens in both.
+Recordings go through both, and are decoded as the model is best decoded, with the same search.
+Greedy texts are read from the length head, or from the final CTC without keyframes; a decoder reads
+the same made-up tokens in both.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import torch
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.synthetic_noise import make_synthetic_noise
+from keyframe_asr.inference.batch_recognizer import BatchRecognizer
+from keyframe_asr.inference.onnx_network import OnnxNetwork
+from keyframe_asr.inference.torch_network import TorchNetwork
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.runtime.keyframes import Floats
@@ -53,7 +57,9 @@ class Verification:
         equal_keyframes: recordings with the same keyframes; the outputs that follow are compared
             for these.
         largest: largest difference of a log-probability of each output.
-        texts: of the network and of the export, for each recording.
+        greedy: greedy texts of the network and of the export, for each recording.
+        texts: their texts as the model is best decoded.
+        mode: the decode mode of these.
     """
 
     integers: bool
@@ -63,12 +69,9 @@ class Verification:
     equal_sure: int = 0
     equal_keyframes: int = 0
     largest: dict[str, float] = field(default_factory=dict)
+    greedy: list[tuple[str, str]] = field(default_factory=list)
     texts: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def equal_texts(self) -> int:
-        """Recordings with the same text."""
-        return sum(one == other for one, other in self.texts)
+    mode: str = ""
 
     def problems(self) -> list[str]:
         """What is beyond the tolerances, each in a few words; none if the export is good."""
@@ -86,8 +89,9 @@ class Verification:
             for name, value in self.largest.items()
             if not value <= LARGEST_DIFFERENCE
         ]
-        if self.equal_texts < count:
-            found.append(f"{count - self.equal_texts} of {count} texts differ")
+        for pairs in (self.greedy, self.texts):
+            if (same := _equal(pairs)) < count:
+                found.append(f"{count - same} of {count} texts differ")
         return found
 
     def described(self) -> list[str]:
@@ -100,7 +104,7 @@ class Verification:
             f"({self.equal_sure / max(1, self.sure):.2%} of those with a probability above "
             f"{SURE:g}), the same keyframes in "
             f"{self.equal_keyframes} of {count} recordings, the same greedy text in "
-            f"{self.equal_texts} of {count}",
+            f"{_equal(self.greedy)}, the same text in mode {self.mode} in {_equal(self.texts)}",
             f"largest difference of log-probabilities above {IMPROBABLE:g}: {largest}",
         ]
 
@@ -131,12 +135,16 @@ def verify(
         progress: called with the number of recordings done.
     """
     compute = front_end(model.config.features, model.config.model.pretrained)
-    found = Verification(integers)
+    of_model = BatchRecognizer(model, TorchNetwork(model.network, "cpu"))
+    of_export = BatchRecognizer(model, OnnxNetwork(network))
+    found = Verification(integers, mode=of_model.default_mode)
     for samples in recordings:
         features = compute(samples)
         lengths = torch.tensor([len(features)])
         expected = model.network.encode(torch.from_numpy(features)[None], lengths)
         _compare_one(found, model, expected, network.encode([features]), network)
+        texts = [one.recognise([samples])[0].text for one in (of_model, of_export)]
+        found.texts.append((texts[0], texts[1]))
         progress(len(found.texts))
     return found
 
@@ -170,7 +178,7 @@ def _compare_one(
     texts = [
         _greedy_text(model, log_probs) for log_probs in (head, exported.head_log_probs[0, :others])
     ]
-    found.texts.append((texts[0], texts[1]))
+    found.greedy.append((texts[0], texts[1]))
     if np.array_equal(kept, exported.keyframes.index[0, :others]):
         found.equal_keyframes += 1
         found.compare("head", exported.head_log_probs[0, :others], head)
@@ -193,6 +201,10 @@ def _read(
     last, _ = reader.step(tokens[:, -1], state)
     both = np.concatenate((first[0], last))
     return both, logits.float().log_softmax(dim=-1)[0].numpy()
+
+
+def _equal(pairs: list[tuple[str, str]]) -> int:
+    return sum(one == other for one, other in pairs)
 
 
 def _greedy_text(model: StoredModel, log_probs: Floats) -> str:

@@ -54,6 +54,12 @@ class ExportedDecoder:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
+    @property
+    def vocab_size(self) -> int:
+        """Number V of its tokens."""
+        log_probs = self._sessions.session("decoder").get_outputs()[0]
+        return int(log_probs.shape[2])
+
     def start(self, vectors: Floats, lengths: Integers) -> DecoderArrays:
         """State before the first token, for vectors (B, M, D) of lengths (B,)."""
         (memory,) = self._sessions.run("decoder_memory", vectors=vectors)
