@@ -99,6 +99,13 @@ def test_a_failing_export_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    inside = tmp_path / "file" / "out"
+    assert str(inside) in keyframe("export", model, "--out", inside).error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_manifest_goes_with_verify(model: Path, table: Path, tmp_path: Path) -> None:
     assert "--verify" in keyframe("export", model, table, "--out", tmp_path / "x").usage_error
     missing = tmp_path / "no.tsv"

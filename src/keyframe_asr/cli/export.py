@@ -22,7 +22,7 @@ def export(
     manifest: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MANIFEST]",
+            metavar="MANIFEST",
             help="With --verify: recordings with texts, as keyframe evaluate takes them. Default: "
             "noise that is made for the comparison.",
         ),
