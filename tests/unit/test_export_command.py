@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,41 @@ def test_the_folder_holds_all_that_recognition_needs(exported: Path, kind: str) 
     found = network.encode([features])
     assert found.keyframes.lengths[0] > 0
     assert np.isfinite(found.head_log_probs).all()
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "transformers", "lhotse", "scipy", "tensorboard", "accelerate", "onnx"):
+    sys.modules[name] = None
+from pathlib import Path
+from keyframe_asr.inference.batch_recognizer import BatchRecognizer, read_recording
+from keyframe_asr.inference.onnx_network import OnnxNetwork
+from keyframe_asr.io.exported_folder import load_exported
+from keyframe_asr.runtime.network import open_network
+folder = Path(sys.argv[1])
+recognizer = BatchRecognizer(load_exported(folder), OnnxNetwork(open_network(folder)))
+for mode in recognizer.modes:
+    found = recognizer.recognise([read_recording(path) for path in sys.argv[2:]], mode)
+    print(mode, *(one.text for one in found), sep="\t")
+"""
+
+
+def test_an_export_is_recognised_with_where_there_is_no_torch(
+    exported: Path, model: Path, table: Path
+) -> None:
+    recordings = sorted(table.parent.glob("*.wav"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, exported / "float32", *recordings],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found = {mode: texts for mode, *texts in (one.split("\t") for one in done.stdout.splitlines())}
+    recognizer = load(str(model), "cpu")
+    assert set(found) == set(recognizer.modes)
+    for mode, texts in found.items():
+        assert texts == [one.text for one in recognizer.transcribe_batch(recordings, mode)]
 
 
 def test_eight_bits_are_smaller(exported: Path) -> None:

@@ -14,10 +14,16 @@ import pytest
 from fixtures.command_line import lacking
 from fixtures.errors import refused
 from fixtures.exported import exported
+from fixtures.random_pretrained import random_pretrained
+from fixtures.tiny_pretrained import byte_tokenizer
+from keyframe_asr.config.decoding import DecodingConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.export.tracing import serialised
+from keyframe_asr.io.exported_folder import load_exported
+from keyframe_asr.io.model_folder import save_model_config
 from keyframe_asr.runtime.network import open_network
 from keyframe_asr.runtime.sessions import FORMAT_KEY, SOURCE_KEY, Sessions, onnx_runtime
+from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE
 
 HEAVY = ("torch", "transformers", "lhotse", "scipy", "tensorboard", "accelerate")
 
@@ -99,3 +105,26 @@ def test_an_onnxruntime_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "onnxruntime", old)
     with refused(ModelError, "1.21.1", "1.22"):
         onnx_runtime()
+
+
+def test_an_export_without_its_tokenizers_or_language_model_is_refused(tmp_path: Path) -> None:
+    with refused(ModelError, tmp_path, "config.yaml"):
+        load_exported(tmp_path)
+    model = random_pretrained()
+    decoding = DecodingConfig(language_model="words.ngram")
+    for config, lacking_file in (
+        (model.config, DECODER_TOKENIZER_FILE),
+        (model.config.model_copy(update={"decoding": decoding}), "words.ngram"),
+    ):
+        save_model_config(tmp_path, config)
+        with refused(ModelError, tmp_path, lacking_file):
+            load_exported(tmp_path)
+    save_model_config(tmp_path, model.config)
+    (tmp_path / DECODER_TOKENIZER_FILE).write_bytes(byte_tokenizer())
+    with refused(ModelError, tmp_path):
+        load_exported(tmp_path)
+    (tmp_path / model.tokenizer.file_name).write_bytes(model.tokenizer.content())
+    found = load_exported(tmp_path)
+    assert found.tokenizer.vocab_size == model.config.vocab_size
+    assert found.decoder_tokenizer is not None
+    assert found.decoder_tokenizer.decode(found.decoder_tokenizer.encode("ab")) == "ab"

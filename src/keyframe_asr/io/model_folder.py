@@ -36,6 +36,7 @@ from keyframe_asr.io.model_location import (
     OTHER_NAMES,
     WEIGHTS_FILE,
     find_model,
+    language_model_file,
     shipped_model,
     shipped_models,
 )
@@ -183,21 +184,6 @@ def _usable_base(model: str | Path, folder: Path) -> Path:
     if folder.resolve() in [file.parent.resolve() for file in weight_files(base / WEIGHTS_FILE)]:
         raise ModelError(f"{folder}: the base model itself, or a base of it; choose another path")
     return base
-
-
-def language_model_file(config: ModelFolderConfig) -> str | None:
-    """Return the file name of a model's own language model; None if it has none.
-
-    Raises:
-        ModelError: the name leads out of the model folder.
-    """
-    name = None if config.decoding is None else config.decoding.language_model
-    if name is not None and (not name or Path(name).name != name or "\\" in name):
-        raise ModelError(
-            f"model '{config.name}': decoding.language_model is '{name}', which is no file name; "
-            "name a file of the model folder"
-        )
-    return name
 
 
 def _content(path: Path, folder: Path) -> bytes:

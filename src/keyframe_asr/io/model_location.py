@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
+from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.hub import fetch, is_hub_name
 
@@ -68,3 +69,18 @@ def shipped_models() -> dict[str, Path]:
     root = Path(str(resources.files("keyframe_asr"))) / "models"
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return {folder.name: folder for folder in folders if (folder / CONFIG_FILE).is_file()}
+
+
+def language_model_file(config: ModelFolderConfig) -> str | None:
+    """Return the file name of a model's own language model; None if it has none.
+
+    Raises:
+        ModelError: the name leads out of the model folder.
+    """
+    name = None if config.decoding is None else config.decoding.language_model
+    if name is not None and (not name or Path(name).name != name or "\\" in name):
+        raise ModelError(
+            f"model '{config.name}': decoding.language_model is '{name}', which is no file name; "
+            "name a file of the model folder"
+        )
+    return name
