@@ -111,7 +111,7 @@ def test_an_export_without_its_tokenizers_or_language_model_is_refused(tmp_path:
     with refused(ModelError, tmp_path, "config.yaml"):
         load_exported(tmp_path)
     model = random_pretrained()
-    decoding = DecodingConfig(language_model="words.ngram")
+    decoding = DecodingConfig(mode="ctc", greedy="ctc", language_model="words.ngram")
     for config, lacking_file in (
         (model.config, DECODER_TOKENIZER_FILE),
         (model.config.model_copy(update={"decoding": decoding}), "words.ngram"),
