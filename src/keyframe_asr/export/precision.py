@@ -30,7 +30,8 @@ LARGEST_ERROR = 0.03
 
 On development recordings of `english-mandarin`, the divergence of the inter-CTC from float32 is
 0.018 nats a frame with 0.1, which leaves one layer in blocks; 0.002 with 0.03, five layers and 14 %
-more time; 0.001 with 0.025, nine layers and 19 %."""
+more time; 0.001 with 0.02, sixteen layers and 37 %. Its texts have 173 errors in float32, 176 with
+0.03 and 172 with 0.02, in 1112 words and characters."""
 
 IN_FLOAT = ("network.decoder_memory.",)
 """Beginnings of the names of weights that stay in float."""

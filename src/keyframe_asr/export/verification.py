@@ -28,8 +28,9 @@ from keyframe_asr.text.tokenizer import BLANK, END
 IMPROBABLE = -14.0
 """Log-probabilities below this in both (one in a million) are not compared."""
 
-LARGEST_DIFFERENCE = 1e-3
-"""Largest difference of a log-probability in float32."""
+LARGEST_DIFFERENCE = 3e-3
+"""Largest difference of a log-probability in float32; on 60 recordings, models with Whisper reach
+0.0007."""
 
 SURE = 0.5
 """Probability from which the network is sure of a frame's label."""
