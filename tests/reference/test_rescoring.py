@@ -8,7 +8,7 @@ import torch
 
 from keyframe_asr.config.model import DecoderConfig
 from keyframe_asr.decoding.hypothesis import Hypothesis
-from keyframe_asr.decoding.rescoring import IMPOSSIBLE, rescore, scored_by_heads
+from keyframe_asr.decoding.rescoring import IMPOSSIBLE, rescore, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.inference.torch_network import TorchDecoder
@@ -29,7 +29,7 @@ def test_the_score_is_that_of_all_paths_and_of_the_decoder(weight: float) -> Non
     memory, lengths = torch.randn(2, 5, 8), torch.tensor([5, 2])
     sentences = [(), (3,), (3, 3), (4, 5, 4), (5, 3), (3, 3, 3)]
     candidates = [[Hypothesis(one) for one in (*sentences, (3,))] for _ in range(2)]
-    scored = scored_by_heads([columns], candidates, ShallowFusion(token_bonus=BONUS))
+    scored = scored_by_ctc(columns, candidates, ShallowFusion(token_bonus=BONUS))
     results = rescore(TorchDecoder(decoder, memory, lengths), scored, 1 - weight, nbest=9)
     for row, found in enumerate(results):
         heard = log_probs[row, : columns.lengths[row]].astype(np.float64)
@@ -50,27 +50,4 @@ def test_the_score_is_that_of_all_paths_and_of_the_decoder(weight: float) -> Non
 
 def test_nothing_to_choose_from() -> None:
     columns = Columns(np.zeros((2, 4, 6)), np.array([4, 3]), True)
-    assert scored_by_heads([columns], [[], []], ShallowFusion()) == [[], []]
-
-
-def test_several_heads_give_the_mean_of_their_probabilities() -> None:
-    generator = np.random.default_rng(2)
-    logits = 2 * generator.standard_normal((2, 2, 4, 6))
-    log_probs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-    ctc = Columns(log_probs[0], np.array([4, 3]), True)
-    head = Columns(log_probs[1], np.array([2, 3]), False)
-    sentences = [(), (3,), (3, 3), (4, 5, 4), (5, 3)]
-    candidates = [[Hypothesis(one) for one in sentences] for _ in range(2)]
-    scored = scored_by_heads([ctc, head], candidates, ShallowFusion(token_bonus=BONUS))
-    for row, found in enumerate(scored):
-        by_head = [
-            dict(every_sentence(one.log_probs[row, : one.lengths[row]], collapse=one.collapse))
-            for one in (ctc, head)
-        ]
-        for tokens, one in zip(sentences, found, strict=True):
-            mean = sum(np.exp(paths.get(tokens, -np.inf)) for paths in by_head) / 2
-            wanted = max(IMPOSSIBLE, float(np.log(mean))) + BONUS * len(tokens)
-            assert one.score == pytest.approx(wanted, rel=1e-6, abs=1e-6)
-    long = [[Hypothesis((3, 4, 5, 4, 3))], [Hypothesis((3, 3, 3))]]
-    impossible, by_one_head = scored_by_heads([ctc, head], long, ShallowFusion())
-    assert impossible[0].score == IMPOSSIBLE and by_one_head[0].score > IMPOSSIBLE
+    assert scored_by_ctc(columns, [[], []], ShallowFusion()) == [[], []]

@@ -14,7 +14,6 @@ from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.rescoring import IMPOSSIBLE
 from keyframe_asr.decoding.scorers import ShallowFusion
-from keyframe_asr.decoding.viterbi import best_paths
 from keyframe_asr.evaluation import candidates
 from keyframe_asr.evaluation.candidates import CandidatePool, edit_distance, scored_candidates
 from keyframe_asr.evaluation.metrics import split_units
@@ -60,18 +59,6 @@ def every_path(log_probs: np.ndarray, tokens: tuple[int, ...]) -> float:
     return max(IMPOSSIBLE, float(np.logaddexp.reduce(before[-2:])))
 
 
-def every_column(log_probs: np.ndarray, tokens: tuple[int, ...]) -> float:
-    """Log-probability of tokens under a length head, whose columns are blank or one token."""
-    before = [0.0, *[-math.inf] * len(tokens)]
-    for column in log_probs:
-        after = [before[0] + float(column[BLANK])]
-        for place, token in enumerate(tokens, start=1):
-            stays, grows = before[place] + column[BLANK], before[place - 1] + column[token]
-            after.append(float(np.logaddexp(stays, grows)))
-        before = after
-    return before[-1]
-
-
 def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[str, float]:
     """Every text that one of the searches proposes, in the model's form, with its score."""
     pretrained = recognizer.pretrained
@@ -80,15 +67,6 @@ def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[st
     decoder = recognizer.network.decoder(encoded)
     ctc = columns_of(recognizer.network, encoded, "ctc")
     log_probs = ctc.log_probs[0].astype(np.float64)
-    heads = [ctc]
-    if recognizer.network.keyframes_enabled:
-        heads.append(columns_of(recognizer.network, encoded, "axe"))
-
-    def heard_as(tokens: tuple[int, ...]) -> float:
-        scores = [every_path(log_probs, tokens)]
-        scores += [every_column(one.log_probs[0].astype(np.float64), tokens) for one in heads[1:]]
-        return max(IMPOSSIBLE, float(np.logaddexp.reduce(scores)) - math.log(len(scores)))
-
     symbols, form = pretrained.symbols, recognizer.config.text_form
     heard = pretrained.heard(encoded)
     fewest, most = pretrained._lengths(encoded, heard, pretrained.longest(decoder))
@@ -97,8 +75,7 @@ def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[st
     searched = best.alternatives
     written = [one.tokens for one in searched]
     spellings: dict[str, set[tuple[int, ...]]] = {}
-    fusion = ShallowFusion(token_bonus=BONUS)
-    for one in [found for head in heads for found in prefix_beam(head, BEAM, fusion)[0]]:
+    for one in prefix_beam(ctc, BEAM, ShallowFusion(token_bonus=BONUS))[0]:
         if UNKNOWN not in one.tokens:
             text = recognizer.tokenizer.decode(one.tokens)
             spellings.setdefault(text, set()).add(one.tokens)
@@ -114,7 +91,8 @@ def by_hand(recognizer: Recognizer, sound: np.ndarray, weight: float) -> dict[st
         text = normalise_text(pretrained.tokenizer.decode(tokens), form)
         ways = spellings.get(text, set()) | {tuple(recognizer.tokenizer.encode(text))}
         score = max(
-            weight * total + (1 - weight) * heard_as(way) + BONUS * len(way) for way in ways
+            weight * total + (1 - weight) * every_path(log_probs, way) + BONUS * len(way)
+            for way in ways
         )
         best[text] = max(score, best.get(text, -math.inf))
     return best
@@ -163,24 +141,26 @@ def test_every_token_has_a_time_and_a_confidence(recognizer: Recognizer) -> None
 
 
 def test_times_are_those_of_the_ctc_path(recognizer: Recognizer) -> None:
-    """Letters have the frames of CTC's best path, between the first and the last keyframe."""
+    """A text of CTC's own letters has the frames that CTC gives it."""
     audio, search = recognizer.encode(SOUNDS), recognizer.pretrained
     assert search is not None
     compared = 0
-    ctc = columns_of(recognizer.network, audio.encoded, "ctc")
-    for row, one in enumerate(recognizer.hypotheses(audio, options(0.0))[0]):
+    options_of_ctc = RecognitionOptions("ctc", beam=BEAM, nbest=BEAM)
+    for one, other in zip(
+        recognizer.hypotheses(audio, options(0.0))[0],
+        recognizer.hypotheses(audio, options_of_ctc)[0],
+        strict=True,
+    ):
+        frames = {recognizer.text_of(each): each.positions for each in other.alternatives}
+        first, last = min(min(each) for each in frames.values() if each), 10**6
         for each in one.alternatives:
             text = normalise_text(recognizer.text_of(each), recognizer.config.text_form)
-            tokens = np.array([recognizer.tokenizer.encode(text)])
-            path = best_paths(ctc, tokens, np.array([tokens.size]), np.array([row]))
             pieces = zip(search.tokenizer.pieces(each.tokens), each.positions, strict=True)
-            letters = [frame for piece, frame in pieces if piece.isalpha()]
-            if np.isfinite(path.scores[0]) and len(letters) == len(text) > 0:
+            letters = tuple(frame for piece, frame in pieces if piece.isalpha())
+            if text in frames and len(letters) == len(text) > 0:
                 compared += 1
-                assert (
-                    letters
-                    == np.clip(path.positions[0], *search.bounds(audio.encoded)[row]).tolist()
-                )
+                assert letters == frames[text]
+                assert first <= each.positions[0] <= last
     assert compared
 
 

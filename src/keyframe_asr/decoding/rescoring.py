@@ -3,12 +3,12 @@
 The score is `weight · log P_decoder + (1 - weight) · log P_first`, plus the scores of language
 model and hotwords.
 
-With first scores of CTC from `scored_by_heads`, this is the rescoring form (section IV-B1) of
-hybrid CTC/attention decoding (Watanabe et al., "Hybrid CTC/attention architecture for end-to-end
-speech recognition", IEEE JSTSP 2017). The one-pass form scores every prefix by CTC at every step of
-the decoder; here prefix beam search proposes the sentences and one parallel pass of the decoder
-scores them. Deviation: candidates and first scores may come from several heads (CTC on all frames,
-length head on keyframes).
+With first scores from `scored_by_ctc`, this is the rescoring form (section IV-B1) of hybrid
+CTC/attention decoding (Watanabe et al., "Hybrid CTC/attention architecture for end-to-end speech
+recognition", IEEE JSTSP 2017). The one-pass form scores every prefix by CTC at every step of the
+decoder; here prefix beam search proposes the sentences and one parallel pass of the decoder scores
+them. Deviation: candidates may come from several heads (CTC on all frames, length head on
+keyframes).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keyframe_asr.decoding.arrays import Floats, Integers
+from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.decoding.beam import Symbols
 from keyframe_asr.decoding.decoder import BatchDecoder
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
@@ -27,7 +27,7 @@ from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.text.tokenizer import BLANK
 
 IMPOSSIBLE = -1e6
-"""Score of a sentence too long for its frames; finite, because 0 · -inf is NaN."""
+"""CTC score of a sentence too long for its frames; finite, because 0 · -inf is NaN."""
 
 LOWEST = -1e30
 """Subtracted where all is impossible: the difference of two infinities is no number."""
@@ -68,25 +68,23 @@ def rescore(
     return [with_alternatives(several, nbest) for several in ranked]
 
 
-def scored_by_heads(
-    heads: Sequence[Columns], candidates: list[list[Hypothesis]], fusion: ShallowFusion
+def scored_by_ctc(
+    ctc: Columns, candidates: list[list[Hypothesis]], fusion: ShallowFusion
 ) -> list[list[Hypothesis]]:
     """Score the candidates of each utterance by CTC and fusion; duplicates are removed.
 
     Args:
-        heads: log-probabilities of B utterances, of a CTC or a length head. A sentence has the mean
-            of the probabilities that they give it.
+        ctc: log-probabilities of B utterances.
         candidates: hypotheses of each utterance from any search; only their tokens are used.
         fusion: language model and hotwords.
     """
     several = [list(dict.fromkeys(one.tokens for one in row)) for row in candidates]
     flat = [tokens for row in several for tokens in row]
     rows = [place for place, row in enumerate(several) for _ in row]
-    by_head = np.stack([_path_scores(one, rows, flat) for one in heads])
-    scores = np.maximum(np.logaddexp.reduce(by_head, axis=0) - np.log(len(heads)), IMPOSSIBLE)
+    scores = _ctc_scores(ctc, rows, flat).tolist()
     external = fusion.score(flat).tolist()
     scored: list[list[Hypothesis]] = [[] for _ in candidates]
-    for row, tokens, score, added in zip(rows, flat, scores.tolist(), external, strict=True):
+    for row, tokens, score, added in zip(rows, flat, scores, external, strict=True):
         scored[row].append(Hypothesis(tokens, score + added, external=added))
     return scored
 
@@ -111,33 +109,16 @@ def token_scores(
     return [row[first : size - 1] for row, size in zip(scores, sizes.tolist(), strict=True)]
 
 
-def _path_scores(head: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Floats:
-    """Log-probability (N,) of each sentence, summed over its paths (the forward algorithm)."""
+def _ctc_scores(ctc: Columns, rows: list[int], sentences: list[tuple[int, ...]]) -> Floats:
+    """Log-probability (N,) of each sentence, summed over its paths (the forward algorithm).
+
+    States are those of `decoding.viterbi`.
+    """
     if not sentences:
         return np.zeros(0)
     tokens, sizes = padded(sentences)
-    scored = _ctc_scores if head.collapse else _length_head_scores
-    return scored(head, np.array(rows), tokens, sizes)
-
-
-def _length_head_scores(head: Columns, rows: Integers, tokens: Integers, sizes: Integers) -> Floats:
-    """As `_path_scores`: each column is blank or the next token, so states count tokens."""
-    lengths, row = head.lengths[rows], rows[:, None]
-    score = np.full((len(rows), tokens.shape[1] + 1), -np.inf)
-    score[:, 0] = 0.0  # no token
-    for column in range(int(lengths.max())):
-        grown = score + head.log_probs[row, column, BLANK]
-        following = score[:, :-1] + head.log_probs[row, column, tokens]
-        grown[:, 1:] = np.logaddexp(grown[:, 1:], following)
-        score = np.where((column < lengths)[:, None], grown, score)
-    found: Floats = np.take_along_axis(score, sizes[:, None], axis=1)[:, 0]
-    return found
-
-
-def _ctc_scores(ctc: Columns, rows: Integers, tokens: Integers, sizes: Integers) -> Floats:
-    """As `_path_scores`: states are those of `decoding.viterbi`."""
-    lengths, row = ctc.lengths[rows], rows[:, None]
-    labels = np.full((len(rows), 2 * tokens.shape[1] + 1), BLANK, dtype=np.int64)
+    lengths, row = ctc.lengths[rows], np.array(rows)[:, None]
+    labels = np.full((len(sentences), 2 * tokens.shape[1] + 1), BLANK, dtype=np.int64)
     labels[:, 1::2] = tokens
     may_skip = (labels[:, 2:] != labels[:, :-2]) & (labels[:, 2:] != BLANK)
     skipping = np.where(may_skip, 0.0, -np.inf)
@@ -149,7 +130,7 @@ def _ctc_scores(ctc: Columns, rows: Integers, tokens: Integers, sizes: Integers)
     ends = np.stack((np.maximum(2 * sizes - 1, 0), 2 * sizes), axis=1)
     last = np.take_along_axis(score, ends, axis=1)
     last[sizes == 0, 0] = -np.inf  # there is only one end
-    found: Floats = np.logaddexp(last[:, 0], last[:, 1])
+    found: Floats = np.maximum(np.logaddexp(last[:, 0], last[:, 1]), IMPOSSIBLE)
     return found
 
 

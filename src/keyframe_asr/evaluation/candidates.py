@@ -18,14 +18,14 @@ import numpy.typing as npt
 from keyframe_asr.config.decoding import SearchConfig, StoredMode
 from keyframe_asr.decoding.hypothesis import Hypothesis
 from keyframe_asr.decoding.prefix_beam import prefix_beam
-from keyframe_asr.decoding.rescoring import scored_by_heads, token_scores
+from keyframe_asr.decoding.rescoring import scored_by_ctc, token_scores
 from keyframe_asr.decoding.scorers import ShallowFusion, Weighted
 from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.inference.batch_recognizer import EncodedAudio
-from keyframe_asr.inference.modes import columns_of, first_pass_heads, has_spikes
+from keyframe_asr.inference.modes import columns_of, has_spikes
 from keyframe_asr.inference.options import DecodeMode, RecognitionOptions
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.text_rescoring import proposed_texts, scored_texts
+from keyframe_asr.inference.text_rescoring import scored_texts
 from keyframe_asr.text.forms import normaliser
 
 PROPOSING_BEAM = 10
@@ -126,9 +126,7 @@ def scored_candidates(
     flat = [Hypothesis(tokens) for row in rows for tokens in row]
     owners = [row for row, several in enumerate(rows) for _ in several]
     external = fusion.score([one.tokens for one in flat]).tolist()
-    by_ctc = scored_by_heads(
-        [ctc], [[Hypothesis(one) for one in row] for row in rows], ShallowFusion()
-    )
+    by_ctc = scored_by_ctc(ctc, [[Hypothesis(one) for one in row] for row in rows], ShallowFusion())
     decoded = [-np.inf] * len(flat)
     if network.decoder_kind == "own":
         scores = token_scores(network.decoder(encoded), owners, flat)
@@ -166,14 +164,15 @@ def _scored_texts(
     if not kept:
         return {}
     encoded = audio.encoded.rows(kept)
-    heads = first_pass_heads(network, encoded)
-    proposals = proposed_texts(heads, DECODER_BEAM, proposing)
+    ctc = columns_of(network, encoded, "ctc")
+    searches = [prefix_beam(ctc, DECODER_BEAM, each) for each in proposing]
+    proposals = [[one for several in row for one in several] for row in zip(*searches, strict=True)]
     decoder = network.decoder(encoded)
     texts = scored_texts(
         pretrained,
         decoder,
         encoded,
-        heads,
+        ctc,
         proposals,
         DECODER_BEAM,
         ShallowFusion(),
@@ -187,15 +186,7 @@ def _scored_texts(
         errors = _errors(recognizer, written, references[row])
         columns = zip(several, external, errors, strict=True)
         found[row] = [
-            Scored(
-                one.first_pass,
-                -np.inf,
-                one.written.score,
-                added,
-                len(one.heard.tokens),
-                wrong,
-                True,
-            )
+            Scored(one.ctc, -np.inf, one.written.score, added, len(one.heard.tokens), wrong, True)
             for one, added, wrong in columns
         ]
     return found

@@ -8,7 +8,7 @@
 - `joint`: hypotheses of all heads, scored by CTC and decoder together.
 
 A pretrained decoder has tokens of its own: `attention` then takes its times from CTC
-(`inference.decoder_search`), `rescore` compares texts of all heads
+(`inference.decoder_search`), `rescore` compares texts of CTC and decoder
 (`inference.text_rescoring`), and there is no `joint`.
 
 No mode hallucinates where the first pass finds nothing: the decoder is not run.
@@ -27,7 +27,7 @@ from keyframe_asr.decoding.beam import BeamConfig, attention_beam
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.decoding.hypothesis import EMPTY, Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.prefix_beam import prefix_beam
-from keyframe_asr.decoding.rescoring import rescore, scored_by_heads
+from keyframe_asr.decoding.rescoring import rescore, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns
 from keyframe_asr.errors import ModelError
@@ -124,8 +124,8 @@ def _by_pretrained(
         if search.mode == "attention":
             found = pretrained.hypotheses(decoder, chosen, search)
         else:
-            heads = first_pass_heads(network, chosen)
-            found = rescored_texts(pretrained, decoder, chosen, heads, search, fusion)
+            ctc = columns_of(network, chosen, "ctc")
+            found = rescored_texts(pretrained, decoder, chosen, ctc, search, fusion)
         for row, one in zip(kept, found, strict=True):
             results[row] = one
     return results, [range(encoded.inter_log_probs.shape[1])] * len(spikes)
@@ -137,12 +137,6 @@ def columns_of(network: RecognitionNetwork, encoded: EncodedBatch, mode: DecodeM
         return Columns(encoded.inter_log_probs, encoded.frame_lengths, collapse=True)
     collapse = not network.keyframes_enabled
     return Columns(encoded.head_log_probs, encoded.keyframe_lengths, collapse)
-
-
-def first_pass_heads(network: RecognitionNetwork, encoded: EncodedBatch) -> list[Columns]:
-    """Return the log-probabilities of the CTC and, with keyframes, of the length head."""
-    modes: list[DecodeMode] = ["ctc", "axe"] if network.keyframes_enabled else ["ctc"]
-    return [columns_of(network, encoded, mode) for mode in modes]
 
 
 def _first_pass(network: RecognitionNetwork, encoded: EncodedBatch) -> list[Hypothesis]:
@@ -195,12 +189,13 @@ def _second_pass(
         candidates = prefix_beam(head, width, fusion)
         chosen = rescore(decoder, candidates, search.decoder_weight, nbest)
     else:
-        heads = first_pass_heads(network, encoded)
-        proposals = [prefix_beam(columns, width, fusion) for columns in heads]
+        ctc = columns_of(network, encoded, "ctc")
+        searches = [ctc, head] if network.keyframes_enabled else [ctc]
+        proposals = [prefix_beam(columns, width, fusion) for columns in searches]
         candidates = [
             [one for several in row for one in several] for row in zip(*proposals, strict=True)
         ]
-        candidates = scored_by_heads(heads[:1], candidates, fusion)
+        candidates = scored_by_ctc(ctc, candidates, fusion)
         chosen = rescore(decoder, candidates, 1 - search.ctc_weight, nbest)
         chosen = _aligned(chosen, head)
     for row, one in zip(rows, chosen, strict=True):

@@ -1,19 +1,17 @@
 """Rescoring with a pretrained decoder, whose tokens are not the model's own: texts are compared.
 
-The candidates are the texts of the prefix beam searches of CTC and length head, and those of the
-decoder's own search. In the model's tokens a text has the mean of the probabilities that CTC and
-length head give it (all paths); the decoder scores it in its own tokens, with the end of text. Case
-and punctuation that the model's text form does not have are the decoder's alone: of several
-spellings of a text, the one that the decoder prefers is written. A text of the other heads is
-spelled as the decoder's best text is (`inference.display_spelling`).
+The candidates are the texts of the CTC's prefix beam search and those of the decoder's own search.
+CTC scores each text in the model's tokens (all paths), the decoder in its own tokens, with the end
+of text. Case and punctuation that the model's text form does not have are the decoder's alone: of
+several spellings of a text, the one that the decoder prefers is written. A text of CTC is spelled
+as the decoder's best text is (`inference.display_spelling`).
 
-- The length head cannot write more tokens than there are keyframes; CTC can.
-- The model's tokenizer may divide a text in a way that the searches did not: the better score of
+- The model's tokenizer may divide a text in a way that CTC's search did not: the better score of
   the two counts, and with it the language model and the bonus of its tokens.
-- What the model's tokenizer cannot spell is `UNKNOWN` for these heads, a class like all others, as
-  in training. They hardly believe in it, so such a text wins only if the decoder is much surer.
-- A proposal of theirs with `UNKNOWN` in it is no text, and one that is too long for the decoder has
-  no score of it; neither is a candidate.
+- What the model's tokenizer cannot spell is `UNKNOWN` for CTC, a class like all others, as in
+  training. CTC hardly believes in it, so such a text wins only if the decoder is much surer.
+- A proposal of CTC with `UNKNOWN` in it is no text, and one that is too long for the decoder has no
+  score of it; neither is a candidate.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from keyframe_asr.decoding.decoder import BatchDecoder
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.prefix_tree import tree_scores
-from keyframe_asr.decoding.rescoring import scored_by_heads
+from keyframe_asr.decoding.rescoring import IMPOSSIBLE, scored_by_ctc
 from keyframe_asr.decoding.scorers import ShallowFusion
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.inference.decoder_search import DecoderSearch
@@ -49,20 +47,20 @@ class ScoredText:
 
     Attributes:
         written: in the decoder's tokens, with the decoder's score and confidences.
-        heard: in the model's tokens, with the score of CTC, length head and fusion.
+        heard: in the model's tokens, with the score of CTC and fusion.
     """
 
     written: Hypothesis
     heard: Hypothesis
 
     @property
-    def first_pass(self) -> float:
-        """Log-probability of CTC and length head."""
+    def ctc(self) -> float:
+        """Log-probability of CTC."""
         return self.heard.score - self.heard.external
 
     def score(self, weight: float) -> float:
         """All scores together, for a weight of the decoder in [0, 1]."""
-        mixed = weight * self.written.score + (1 - weight) * self.first_pass
+        mixed = weight * self.written.score + (1 - weight) * self.ctc
         return mixed + self.heard.external
 
 
@@ -70,7 +68,7 @@ def rescored_texts(
     pretrained: DecoderSearch,
     decoder: BatchDecoder,
     encoded: EncodedBatch,
-    heads: Sequence[Columns],
+    ctc: Columns,
     search: Search,
     fusion: ShallowFusion,
 ) -> list[Hypothesis]:
@@ -80,21 +78,21 @@ def rescored_texts(
         pretrained: the decoder's tokens.
         decoder: of these utterances.
         encoded: output of the network for B utterances; every one has a spike.
-        heads: log-probabilities of the CTC of all frames and, with keyframes, of the length head.
-        search: beam of all searches, weight of the decoder, and number of hypotheses.
+        ctc: log-probabilities of all its frames.
+        search: beam of both searches, weight of the decoder, and number of hypotheses.
         fusion: language model and hot words over the model's tokens.
     """
-    proposals = proposed_texts(heads, search.beam, [fusion])
+    proposals = prefix_beam(ctc, search.beam, fusion, timed=False)
     languages = pretrained.languages_of(decoder, len(proposals), search.language)
     candidates = scored_texts(
-        pretrained, decoder, encoded, heads, proposals, search.beam, fusion, languages
+        pretrained, decoder, encoded, ctc, proposals, search.beam, fusion, languages
     )
     weight = search.decoder_weight
     kept = [
         sorted(several, key=lambda one: -one.score(weight))[: search.nbest]
         for several in candidates
     ]
-    placed = _placed(pretrained, encoded, heads[0], kept, languages)
+    placed = _placed(pretrained, encoded, ctc, kept, languages)
     return [
         with_alternatives(
             [
@@ -107,22 +105,11 @@ def rescored_texts(
     ]
 
 
-def proposed_texts(
-    heads: Sequence[Columns], beam: int, fusions: Sequence[ShallowFusion]
-) -> list[list[Hypothesis]]:
-    """Return what the prefix beam search of each head finds for each utterance, with each fusion.
-
-    Texts may occur several times.
-    """
-    searches = [prefix_beam(head, beam, one, timed=False) for head in heads for one in fusions]
-    return [[one for several in row for one in several] for row in zip(*searches, strict=True)]
-
-
 def scored_texts(
     pretrained: DecoderSearch,
     decoder: BatchDecoder,
     encoded: EncodedBatch,
-    heads: Sequence[Columns],
+    ctc: Columns,
     proposals: Sequence[Sequence[Hypothesis]],
     beam: int,
     fusion: ShallowFusion,
@@ -134,7 +121,7 @@ def scored_texts(
         pretrained: the decoder's tokens.
         decoder: of these utterances.
         encoded: output of the network for B utterances.
-        heads: as in `rescored_texts`.
+        ctc: log-probabilities of all its frames.
         proposals: of the first pass for each utterance, in the model's tokens.
         beam: of the decoder's search.
         fusion: language model and hot words over the model's tokens.
@@ -153,11 +140,11 @@ def scored_texts(
     spelled = [
         [Hypothesis(one) for several in row.heard.values() for one in several] for row in rows
     ]
-    by_heads = scored_by_heads(heads, spelled, fusion)
+    by_ctc = scored_by_ctc(ctc, spelled, fusion)
     _add_scores(pretrained, decoder, rows, languages)
     return [
         row.scored({one.tokens: one for one in several})
-        for row, several in zip(rows, by_heads, strict=True)
+        for row, several in zip(rows, by_ctc, strict=True)
     ]
 
 
@@ -200,12 +187,12 @@ class _Candidates:
         every = (tokens for several in self.written.values() for tokens in sorted(several))
         return [tokens for tokens in every if tokens not in self.known]
 
-    def scored(self, by_heads: dict[Tokens, Hypothesis]) -> list[ScoredText]:
+    def scored(self, by_ctc: dict[Tokens, Hypothesis]) -> list[ScoredText]:
         """Return the best spelling of each text."""
         return [
             ScoredText(
                 max((self.known[one] for one in sorted(several)), key=lambda one: one.score),
-                max((by_heads[one] for one in sorted(self.heard[text])), key=lambda one: one.score),
+                max((by_ctc[one] for one in sorted(self.heard[text])), key=lambda one: one.score),
             )
             for text, several in self.written.items()
         ]
@@ -243,15 +230,15 @@ def _placed(
     owners = [place for place, several in enumerate(kept) for _ in several]
     tokens, counts = padded(flat)
     paths = best_paths(ctc, tokens, counts, np.array(owners))
-    ways = zip(paths.positions.tolist(), np.isfinite(paths.scores).tolist(), strict=True)
+    positions = iter(paths.positions.tolist())
     greedy, bounds = pretrained.heard(encoded), pretrained.bounds(encoded)
     found: list[list[Hypothesis]] = []
     for place, several in enumerate(kept):
         row = []
         for one in several:
-            frames, possible = next(ways)
-            heard = replace(one.heard, positions=tuple(frames[: len(one.heard.tokens)]))
-            timed = heard if possible else greedy[place]
+            frames = next(positions)[: len(one.heard.tokens)]
+            heard = replace(one.heard, positions=tuple(frames))
+            timed = heard if one.ctc > IMPOSSIBLE else greedy[place]
             row.append(pretrained.placed(one.written, timed, bounds[place], languages[place]))
         found.append(row)
     return found
