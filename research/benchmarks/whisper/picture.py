@@ -36,7 +36,7 @@ def draw(report: Mapping[str, Any], before: str, after: str) -> Figure:
         axes[0][column].set_title(one["title"], fontsize=10, loc="left")
         _draw_speakers(axes[0][column], one, before, after)
         _draw_lengths(axes[1][column], one, (before, after))
-    axes[0][0].set_ylabel(f"{after}, error of a speaker in %", size=9)
+    axes[0][0].set_ylabel(f"{after},\nerror of a speaker in %", size=9)
     axes[1][0].set_ylabel("error in % (95 %)", size=9)
     handles, labels = axes[1][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9, frameon=False)
