@@ -130,14 +130,17 @@ def test_start_without_heavy_modules(arguments: list[str]) -> None:
 
 
 def test_decoding_and_recognition_do_not_load_torch() -> None:
-    """They work on arrays; `inference.torch_network` alone computes with torch."""
+    """They work on arrays; only `inference.torch_network` computes with torch."""
     modules = [
         name
         for path in source_files()
         if is_within(name := module_name(path, SOURCE), "keyframe_asr.decoding")
     ]
     modules += ["keyframe_asr.audio.arrays", "keyframe_asr.audio.voice_activity"]
-    modules += ["keyframe_asr.inference.many", "keyframe_asr.inference.recognizer"]
+    modules += [
+        f"keyframe_asr.inference.{name}"
+        for name in ("many", "onnx_network", "recognizer", "settings")
+    ]
     assert "keyframe_asr.decoding.lm.scoring" in modules
     program = (
         "import importlib, sys\n"

@@ -12,10 +12,11 @@ import typer
 
 from keyframe_asr.cli.aligned_files import LIST, AlignFormat, write_format, write_list
 from keyframe_asr.cli.error_line import show_error
-from keyframe_asr.cli.options import Channel, Device, Model, grouped
+from keyframe_asr.cli.options import COMPUTE_FLAGS, Channel, Model, grouped
 from keyframe_asr.cli.output_files import Format, printed
 from keyframe_asr.errors import KeyframeError, TextError
 from keyframe_asr.formats import Source, render
+from keyframe_asr.inference.options import ComputeOptions
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.text_file import read_text
 from keyframe_asr.results import Transcript
@@ -88,8 +89,8 @@ def align(
         ),
     ] = None,
     channel: Channel = None,
-    device: Device = None,
     *,
+    compute: Annotated[ComputeOptions, COMPUTE_FLAGS],
     judging: Judging,
 ) -> None:
     """Find when each word of a known text is spoken (forced alignment), and texts that do not fit.
@@ -101,15 +102,15 @@ def align(
         if channel is not None:
             raise typer.BadParameter("a manifest names channels itself", param_hint="--channel")
         formats = output or [AlignFormat.cuts]
-        _align_corpus(model, audio, None, formats, _folder(out), device, judging)
+        _align_corpus(model, audio, None, formats, _folder(out), compute, judging)
         return
     said = _text(text)
     formats = output or [AlignFormat.json]
     if len(formats) > 1 or {AlignFormat.kaldi, AlignFormat.cuts}.intersection(formats):
         one = _one_cut(Path(audio), said, channel)
-        _align_corpus(model, audio, one, formats, _folder(out), device, judging)
+        _align_corpus(model, audio, one, formats, _folder(out), compute, judging)
         return
-    transcript, source = _align_one(model, audio, said, channel, device, judging.largest_loss)
+    transcript, source = _align_one(model, audio, said, channel, compute, judging.largest_loss)
     if out is None:
         print(printed(transcript, Format(formats[0]), source), end="")
     else:
@@ -121,15 +122,15 @@ def _align_one(
     audio: str,
     text: str,
     channel: int | None,
-    device: str | None,
+    compute: ComputeOptions,
     largest_loss: float,
 ) -> tuple[Transcript, Source]:
     """Align one recording, and warn if the text does not seem to be what is said."""
     from keyframe_asr.inference.alignment import align_recording, tokens_of
-    from keyframe_asr.inference.recognizer import load
+    from keyframe_asr.inference.recognizer import load_for
     from keyframe_asr.inference.settings import model_settings
 
-    recognizer = load(model, device)
+    recognizer = load_for(model, compute)
     tokens = tokens_of(recognizer, text)
     found = align_recording(recognizer, audio, tokens, channel)
     misfit = found.misfit(len(tokens))
@@ -169,7 +170,7 @@ def _align_corpus(
     one: Cut | None,
     formats: Sequence[AlignFormat],
     out: Path,
-    device: str | None,
+    compute: ComputeOptions,
     judging: Judging,
 ) -> None:
     """Align a manifest, or the one cut given, and write the results to a folder.
@@ -180,11 +181,11 @@ def _align_corpus(
     from keyframe_asr.cli.measuring import progress_shown
     from keyframe_asr.data.manifest import load_manifest
     from keyframe_asr.inference.corpus_alignment import align_cuts
-    from keyframe_asr.inference.recognizer import load
+    from keyframe_asr.inference.recognizer import load_for
     from keyframe_asr.inference.settings import model_settings
 
     cuts = list(load_manifest(name)) if one is None else [one]
-    recognizer = load(model, device)
+    recognizer = load_for(model, compute)
     found = []
     with progress_shown("aligning") as progress:
         for aligned in align_cuts(

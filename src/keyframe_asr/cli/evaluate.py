@@ -12,18 +12,17 @@ import typer
 
 from keyframe_asr.cli.measuring import measure
 from keyframe_asr.cli.options import (
-    COMPUTE_PANEL,
+    COMPUTE_FLAGS,
     OUTPUT_PANEL,
     SEARCH_FLAGS,
     DecodeModes,
-    Device,
     JsonFile,
     Manifest,
     Model,
     decode_modes,
     grouped,
 )
-from keyframe_asr.inference.options import MOST_THREADS, RecognitionOptions
+from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 
 if TYPE_CHECKING:
     from keyframe_asr.evaluation.scoring import Scoring
@@ -69,16 +68,6 @@ def evaluate(
     model: Model = "",
     manifest: Manifest = "",
     decode: DecodeModes = None,
-    device: Device = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=MOST_THREADS,
-            help="CPU threads. Default: the cores that other programs leave free.",
-            rich_help_panel=COMPUTE_PANEL,
-        ),
-    ] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -88,13 +77,14 @@ def evaluate(
         ),
     ] = None,
     *,
+    compute: Annotated[ComputeOptions, COMPUTE_FLAGS],
     outputs: Outputs,
     options: Annotated[RecognitionOptions, SEARCH_FLAGS],
 ) -> None:
     """Measure a model's errors and speed on a test set, show them, or compare two results."""
     if compare is not None:
-        others = (model, decode, outputs.details, outputs.page, device, threads)
-        if any(others) or options != RecognitionOptions():
+        others = (model, decode, outputs.details, outputs.page)
+        if any(others) or (options, compute) != (RecognitionOptions(), ComputeOptions()):
             raise typer.BadParameter(
                 "compares stored results; give nothing else but --json",
                 param_hint="--compare",
@@ -109,15 +99,11 @@ def evaluate(
     modes = decode_modes(decode)
     for mode in modes:
         replace(options, decode=mode)  # report wrong usage before the model is loaded
-    import torch
-
     from keyframe_asr.evaluation.report import render
     from keyframe_asr.evaluation.scoring import Scoring
-    from keyframe_asr.inference.recognizer import load
+    from keyframe_asr.inference.recognizer import load_for
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    recognizer = load(model, device)
+    recognizer = load_for(model, compute)
     scoring = Scoring(recognizer, modes or [recognizer.search(options).mode], options)
     measure(scoring, manifest, render, outputs.json_file, partial(outputs.write, scoring))
 

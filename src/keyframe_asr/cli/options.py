@@ -68,8 +68,8 @@ Model: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Model folder, shipped model (an4, an4-small, english-mandarin, demo), or "
-        "OWNER/NAME on the Hugging Face Hub.",
+        help="Model folder, shipped model (an4, an4-small, english-mandarin, demo), folder of "
+        "keyframe export, or OWNER/NAME on the Hugging Face Hub.",
     ),
 ]
 Manifest: TypeAlias = Annotated[
@@ -89,6 +89,20 @@ Channel: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
 ]
+COMPUTE_FLAGS: Flags = {
+    "device": typer.Option(help="cpu or cuda. Default: a GPU if there is one."),
+    "backend": typer.Option(
+        help="What computes: onnx for folders of keyframe export, torch for other models; auto is "
+        "the one that fits.",
+        rich_help_panel=COMPUTE_PANEL,
+    ),
+    "threads": typer.Option(
+        help="CPU threads per process. Default: the cores that other programs leave free, divided "
+        "among the processes.",
+        rich_help_panel=COMPUTE_PANEL,
+    ),
+}
+"""Fields of `ComputeOptions` for one process."""
 JsonFile: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Also write the report to this JSON file.")
 ]

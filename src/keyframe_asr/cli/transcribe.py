@@ -15,6 +15,7 @@ import typer
 from keyframe_asr import __version__
 from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt
 from keyframe_asr.cli.options import (
+    COMPUTE_FLAGS,
     COMPUTE_PANEL,
     OUTPUT_PANEL,
     SEARCH_FLAGS,
@@ -49,14 +50,9 @@ RECOGNITION_FLAGS: Flags = {
     ),
 }
 
-COMPUTE_FLAGS: Flags = {
-    "device": typer.Option(help="cpu or cuda. Default: a GPU if there is one."),
+PROCESS_FLAGS: Flags = {
     "workers": typer.Option(help="Number of processes that recognise in parallel."),
-    "threads": typer.Option(
-        help="CPU threads per process. Default: the cores that other programs leave free, divided "
-        "among the processes.",
-        rich_help_panel=COMPUTE_PANEL,
-    ),
+    **COMPUTE_FLAGS,
 }
 
 GOES_ON = "run the same command again to go on"
@@ -124,7 +120,7 @@ def transcribe(
     *,
     destination: Destination,
     options: Annotated[RecognitionOptions, RECOGNITION_FLAGS],
-    compute: Annotated[ComputeOptions, COMPUTE_FLAGS],
+    compute: Annotated[ComputeOptions, PROCESS_FLAGS],
 ) -> None:
     """Transcribe recordings of any length to text, subtitles or JSON.
 

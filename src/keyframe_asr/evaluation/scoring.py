@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from lhotse.cut import Cut
 
 from keyframe_asr.audio.reading import Samples, read_audio
@@ -214,7 +213,7 @@ class Scoring:
             frame_reduction=1 - keyframes / max(1, frames),
             keyframes_per_token=keyframes / max(1, tokens),
             device=self.recognizer.device_name,
-            threads=torch.get_num_threads(),
+            threads=self.recognizer.network.threads,
         )
 
 

@@ -27,7 +27,8 @@ from keyframe_asr.io.model_folder import (
     load_model_folder,
     save_model_config,
 )
-from keyframe_asr.runtime.sessions import FORMAT, FORMAT_KEY, SOURCE_KEY, SUFFIX, onnx_runtime
+from keyframe_asr.io.model_location import GRAPH_SUFFIX
+from keyframe_asr.runtime.sessions import FORMAT, FORMAT_KEY, SOURCE_KEY, onnx_runtime
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE
 
 if TYPE_CHECKING:
@@ -92,15 +93,15 @@ def export_model(
             progress(f"exporting {name}")
             graphs[name] = traced(graph)
             described(graphs[name], {FORMAT_KEY: FORMAT, SOURCE_KEY: digest})
-            (written / (name + SUFFIX)).write_bytes(serialised(graphs[name]))
+            (written / (name + GRAPH_SUFFIX)).write_bytes(serialised(graphs[name]))
         schemes: dict[str, dict[str, Scheme]] = {}
         if integers:
             progress("measuring what integers change")
             schemes = schemes_of(graphs, written, model.config)
             for name, one in graphs.items():
                 with_integers(one, schemes[name])
-                (written / (name + SUFFIX)).write_bytes(serialised(one))
-        sizes = {name: (written / (name + SUFFIX)).stat().st_size for name in graphs}
+                (written / (name + GRAPH_SUFFIX)).write_bytes(serialised(one))
+        sizes = {name: (written / (name + GRAPH_SUFFIX)).stat().st_size for name in graphs}
         exported = Exported(sizes, schemes)
         (written / CARD_FILE).write_text(_card(model, digest, exported), encoding="utf-8")
     return exported
@@ -158,5 +159,7 @@ def _card(model: StoredModel, digest: str, exported: Exported) -> str:
             f"- Activations in blocks of their own, because of a few large ones: {several}."
         )
     lines += ["", "| graph | MB |", "|---|---|"]
-    lines += [f"| `{name}{SUFFIX}` | {size / 1e6:.1f} |" for name, size in exported.sizes.items()]
+    lines += [
+        f"| `{name}{GRAPH_SUFFIX}` | {size / 1e6:.1f} |" for name, size in exported.sizes.items()
+    ]
     return "\n".join([*lines, ""])

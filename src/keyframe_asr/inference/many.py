@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import tempfile
 import warnings
@@ -18,10 +19,11 @@ from typing import Any
 from keyframe_asr.errors import KeyframeError, NarrowBandWarning
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
-from keyframe_asr.inference.recognizer import load
+from keyframe_asr.inference.recognizer import fitting_backend, load_for
 from keyframe_asr.io.file_size import file_size
 from keyframe_asr.io.model_location import find_model
 from keyframe_asr.io.pipes import copied_pipe
+from keyframe_asr.io.threads import openmp_threads
 from keyframe_asr.results import RecognitionResult
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000
@@ -47,22 +49,21 @@ def recognise_files(
         model: a folder, or the name of a shipped model.
         paths: the recordings.
         options: how they are recognised.
-        compute: device, processes and threads.
+        compute: back end, device, processes and threads.
         progress: called with the index of a recording and the fraction of it that is done.
 
     Raises:
-        ModelError: the model cannot be loaded, or cannot decode with these options.
+        ModelError: the model cannot be loaded, or cannot compute or decode with these options.
         KeyframeError: the hot words cannot be read, or a process was killed.
     """
     workers = min(compute.workers, len(paths))
     if workers <= 1:
         return _Worker(_Work(model, options, compute)).transcribe_each(paths, progress)
-    find_model(model)  # report a wrong name before starting processes
-    import torch  # takes seconds
-
-    threads = compute.threads or max(1, torch.get_num_threads() // workers)
-    work = _Work(model, options, ComputeOptions(compute.device, workers, threads))
-    return _with_pipes_copied(paths, work, progress)
+    # report a wrong name or back end before starting processes
+    backend = fitting_backend(find_model(model), compute.backend)
+    threads = compute.threads or max(1, openmp_threads(os.environ) // workers)
+    compute = ComputeOptions(compute.device, workers, threads, backend)
+    return _with_pipes_copied(paths, _Work(model, options, compute), progress)
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,12 @@ def _start_worker(started: Any, messages: Any, work: _Work) -> None:
     with started.get_lock():
         number = started.value
         started.value += 1
-    import torch  # takes seconds
+    if work.compute.backend == "torch" and work.compute.device in (None, "cuda"):
+        import torch  # takes seconds
 
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus > 1 and work.compute.device in (None, "cuda"):
-        work = replace(work, compute=replace(work.compute, device=f"cuda:{number % gpus}"))
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if gpus > 1:
+            work = replace(work, compute=replace(work.compute, device=f"cuda:{number % gpus}"))
     _state.update(messages=messages, work=work)
 
 
@@ -196,11 +198,7 @@ class _Worker:
     """The loaded model and its options."""
 
     def __init__(self, work: _Work) -> None:
-        if work.compute.threads is not None:
-            import torch  # takes seconds
-
-            torch.set_num_threads(work.compute.threads)
-        self._recognizer = load(work.model, work.compute.device)
+        self._recognizer = load_for(work.model, work.compute)
         self._options = self._recognizer.prepare(work.options)
 
     def transcribe_each(

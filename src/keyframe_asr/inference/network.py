@@ -1,6 +1,6 @@
 """What recognition needs of a network, in arrays, whatever computes it.
 
-`inference.torch_network` implements it.
+`inference.torch_network` and `inference.onnx_network` implement it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ class RecognitionNetwork(Protocol):
     @property
     def device_name(self) -> str:
         """Name of the GPU that computes, or "cpu"."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that compute."""
 
     @property
     def frame_seconds(self) -> float:

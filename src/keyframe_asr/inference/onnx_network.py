@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,10 +13,12 @@ import numpy as np
 from keyframe_asr.config.model import PretrainedDecoderConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.decoder import TokenTree
+from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.network import EncodedBatch
+from keyframe_asr.io.threads import openmp_threads, usable_cores
 from keyframe_asr.runtime.decoder import DecoderArrays, ExportedDecoder
 from keyframe_asr.runtime.keyframes import select_keyframes
-from keyframe_asr.runtime.network import ExportedNetwork
+from keyframe_asr.runtime.network import ExportedNetwork, open_network
 from keyframe_asr.timing import encoder_frame_seconds
 
 MOST_LOGITS = 50_000_000
@@ -36,6 +40,11 @@ class OnnxNetwork:
     def device_name(self) -> str:
         """See `RecognitionNetwork`."""
         return "cpu"
+
+    @property
+    def threads(self) -> int:
+        """See `RecognitionNetwork`."""
+        return self.exported.sessions.threads or usable_cores()
 
     @property
     def frame_seconds(self) -> float:
@@ -156,6 +165,26 @@ class OnnxDecoder:
         vectors, lengths = self._attended.vectors[utterances], self._attended.lengths[utterances]
         start = self._decoder.start(vectors, lengths)
         return start.select(place.reshape(-1).astype(np.int64))
+
+
+def open_onnx(folder: Path, device: str | None = None, threads: int | None = None) -> OnnxNetwork:
+    """Open the graphs of an export.
+
+    Args:
+        folder: that `keyframe export` wrote.
+        device: "cpu", or None.
+        threads: for one graph. Default: as many as torch would take.
+
+    Raises:
+        ModelError: the folder is not an export, or another device is asked for.
+        RecipeError: `config.yaml` contains an invalid key or value.
+    """
+    if device not in (None, "cpu"):
+        raise ModelError(
+            f"device '{device}' cannot be used: {folder} is an export, which runs on the CPU; use "
+            "cpu, or the model that it was exported from"
+        )
+    return OnnxNetwork(open_network(folder, threads or openmp_threads(os.environ)))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
 
 VoiceActivity = Literal["auto", "silero", "loudness"]
 
+Backend = Literal["auto", "torch", "onnx"]
+"""What computes; auto is the one that fits the model."""
+
 FRAME_MODES: tuple[DecodeMode, ...] = ("axe", "ctc")
 """Modes that choose one token per frame or keyframe; a beam is only needed for a language model."""
 
@@ -263,23 +266,26 @@ RecognitionOptionsLike: TypeAlias = RecognitionOptions | DecodeMode | None
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Device, processes and threads.
+    """Back end, device, processes and threads.
 
     Attributes:
         device: as in `keyframe_asr.load`; several processes are distributed over the GPUs.
         workers: number of processes that recognise in parallel.
-        threads: CPU threads per process; None is torch's default for one process, and an equal part
-            of that for several.
+        threads: CPU threads per process; None is the back end's default for one process, and an
+            equal part of that for several.
+        backend: as in `keyframe_asr.load`.
 
     Raises:
-        OptionError: a number is out of range.
+        OptionError: a number is out of range, or there is no such back end.
     """
 
     device: str | None = None
     workers: int = 1
     threads: int | None = None
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
+        _check_choice("backend", self.backend, get_args(Backend))
         _check_number("workers", self.workers, (1, MOST_WORKERS))
         if self.threads is not None:
             _check_number("threads", self.threads, (1, MOST_THREADS))

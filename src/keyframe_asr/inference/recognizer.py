@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,31 +23,73 @@ from keyframe_asr.inference.batch_recognizer import (
 )
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
-from keyframe_asr.inference.options import RecognitionOptionsLike
+from keyframe_asr.inference.options import Backend, ComputeOptions, RecognitionOptionsLike
+from keyframe_asr.io.exported_folder import ExportedModel, load_exported
+from keyframe_asr.io.model_location import find_model, is_exported
 from keyframe_asr.results import RecognitionResult, Transcript
 
 if TYPE_CHECKING:
     from keyframe_asr.io.model_folder import StoredModel
 
 
-def load(model: str | Path, device: str | None = None) -> Recognizer:
-    """Load a recogniser from a model folder, a shipped model, or the Hugging Face Hub.
+def load(
+    model: str | Path,
+    device: str | None = None,
+    *,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> Recognizer:
+    """Load a recogniser from a folder, a shipped model, or the Hugging Face Hub.
 
     Args:
-        model: the path of a folder written by `keyframe train`; a name such as "demo" or "an4"; or
-            "owner/name" or "hf://owner/name@revision" on the Hub, fetched into its cache.
-        device: such as "cpu" or "cuda:1". Default: a GPU if there is one.
+        model: the path of a folder written by `keyframe train` or `keyframe export`; a name such as
+            "demo" or "an4"; or "owner/name" or "hf://owner/name@revision" on the Hub, fetched into
+            its cache.
+        device: such as "cpu" or "cuda:1". Default: a GPU if there is one. Exports run on the CPU.
+        backend: "onnx" runs on ONNX Runtime what `keyframe export` wrote, without torch; "torch"
+            runs other models. "auto" is the one that fits the model.
+        threads: CPU threads of the back end; torch has one number for the whole process. Default:
+            `OMP_NUM_THREADS`, else all cores.
 
     Raises:
-        ModelError: there is no such model, or it is incomplete or damaged or cannot be fetched.
+        ModelError: there is no such model, it is incomplete or damaged or cannot be fetched, or it
+            does not run on this back end or device.
         RecipeError: its `config.yaml` is not valid.
+        OptionError: there is no such back end, or the number of threads is out of range.
     """
+    compute = ComputeOptions(device, threads=threads, backend=backend)
+    return load_for(model, compute)
+
+
+def load_for(model: str | Path, compute: ComputeOptions) -> Recognizer:
+    """Load a recogniser as `load` does; raises the same."""
+    folder = find_model(model)
+    if fitting_backend(folder, compute.backend) == "onnx":
+        return Recognizer(load_exported(folder), compute.device, compute.threads)
     # torch takes seconds to import
     from keyframe_asr.inference.torch_network import usable_device
-    from keyframe_asr.io.model_folder import find_model, load_model_folder
+    from keyframe_asr.io.model_folder import load_model_folder
 
-    on_cpu = usable_device(device).type == "cpu"
-    return Recognizer(load_model_folder(find_model(model), integers=on_cpu), device)
+    on_cpu = usable_device(compute.device).type == "cpu"
+    stored = load_model_folder(folder, integers=on_cpu)
+    return Recognizer(stored, compute.device, compute.threads)
+
+
+def fitting_backend(folder: Path, wanted: Backend = "auto") -> Literal["torch", "onnx"]:
+    """Return what computes the model of a folder. Raises `ModelError` if that is not `wanted`."""
+    if is_exported(folder):
+        if wanted == "torch":
+            raise ModelError(
+                f"{folder}: is an export, which does not run on torch; use back end onnx, or the "
+                "model that it was exported from"
+            )
+        return "onnx"
+    if wanted == "onnx":
+        raise ModelError(
+            f"{folder}: is not an export, so it does not run on onnxruntime; use back end torch, "
+            f"or the folder that keyframe export MODEL --out DIR writes"
+        )
+    return "torch"
 
 
 @dataclass(frozen=True)
@@ -74,9 +116,23 @@ class Recognizer(BatchRecognizer):
         confidences: scaling of confidences by decode mode. Settable.
     """
 
-    def __init__(self, model: StoredModel, device: str | None = None) -> None:
+    def __init__(
+        self,
+        model: StoredModel | ExportedModel,
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if isinstance(model, ExportedModel):
+            from keyframe_asr.inference.onnx_network import open_onnx
+
+            super().__init__(model, open_onnx(model.folder, device, threads))
+            return
+        import torch
+
         from keyframe_asr.inference.torch_network import TorchNetwork
 
+        if threads is not None:
+            torch.set_num_threads(threads)
         super().__init__(model, TorchNetwork(model.network, device))
 
     def transcribe(

@@ -13,12 +13,12 @@ from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.search import search_of
-from keyframe_asr.io.base_model import weight_files
-from keyframe_asr.io.model_folder import (
+from keyframe_asr.io.model_location import (
     CARD_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
     find_model,
+    is_exported,
     language_model_file,
 )
 
@@ -54,7 +54,7 @@ def model_settings(model: str) -> dict[str, object]:
     config = load_model_folder_config(folder / CONFIG_FILE)
     try:
         own = [path for path in sorted(folder.iterdir()) if _matters(path)]
-        digest = _digest([*own, *weight_files(folder / WEIGHTS_FILE)[1:]])
+        digest = _digest([*own, *_weights_of_bases(folder)])
     except OSError as error:
         raise ModelError(f"{folder}: cannot be read ({error.strerror}); check it") from None
     return {"model": model, "model_sha256": digest, "language": config.language}
@@ -112,6 +112,14 @@ def _content(value: object) -> object:
     if isinstance(value, dict):
         return {k: _content(v) for k, v in sorted(value.items()) if k != "file"}
     return value
+
+
+def _weights_of_bases(folder: Path) -> list[Path]:
+    if is_exported(folder):  # an export has no base
+        return []
+    from keyframe_asr.io.base_model import weight_files  # needs torch, which exports do without
+
+    return weight_files(folder / WEIGHTS_FILE)[1:]
 
 
 def _matters(path: Path) -> bool:

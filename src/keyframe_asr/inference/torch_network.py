@@ -47,6 +47,11 @@ class TorchNetwork:
         return str(self.device)
 
     @property
+    def threads(self) -> int:
+        """See `RecognitionNetwork`."""
+        return torch.get_num_threads()
+
+    @property
     def frame_seconds(self) -> float:
         """See `RecognitionNetwork`."""
         return encoder_frame_seconds(self.module.subsampling.factor)
@@ -189,7 +194,10 @@ class TorchState:
 def module_of(network: RecognitionNetwork) -> KeyframeNetwork:
     """The torch module of a network. Raises `ModelError` if it is not computed by torch."""
     if not isinstance(network, TorchNetwork):
-        raise ModelError("the network does not run on torch, which this needs; load it with torch")
+        raise ModelError(
+            "the model is an export, which runs on onnxruntime only, and this needs torch; give "
+            "the model that it was exported from"
+        )
     return network.module
 
 

@@ -17,8 +17,9 @@ from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """Content of the folder of an export, without its graphs."""
+    """Content of the folder of an export; its graphs stay there."""
 
+    folder: Path
     tokenizer: Tokenizer
     config: ModelFolderConfig
     language_model: Path | None = None
@@ -53,4 +54,5 @@ def load_exported(folder: Path) -> ExportedModel:
     if decoder is not None:
         size = int((decoder.architecture or {}).get("vocab_size", 0))
         decoder_tokenizer = DecoderTokenizer(of_decoder.read_bytes(), size)
-    return ExportedModel(load_tokenizer(folder), config, language_model, decoder_tokenizer)
+    tokenizer = load_tokenizer(folder)
+    return ExportedModel(folder, tokenizer, config, language_model, decoder_tokenizer)

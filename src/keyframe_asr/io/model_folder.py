@@ -36,6 +36,7 @@ from keyframe_asr.io.model_location import (
     OTHER_NAMES,
     WEIGHTS_FILE,
     find_model,
+    is_exported,
     language_model_file,
     shipped_model,
     shipped_models,
@@ -203,9 +204,15 @@ def load_model_folder(folder: Path, *, integers: bool = False) -> StoredModel:
     that are stored, where this torch can. Such a network cannot be trained or saved.
 
     Raises:
-        ModelError: a file or the base model is missing or damaged, or does not match the others.
+        ModelError: a file or the base model is missing or damaged, or does not match the others, or
+            the folder is an export.
         RecipeError: `config.yaml` contains an invalid key or value.
     """
+    if is_exported(folder):
+        raise ModelError(
+            f"{folder}: is an export, which runs on onnxruntime only, and this needs torch; give "
+            "the model that it was exported from"
+        )
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: contains no {name}; give the folder of a trained model")

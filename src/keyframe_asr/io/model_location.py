@@ -13,6 +13,7 @@ from keyframe_asr.io.hub import fetch, is_hub_name
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
+GRAPH_SUFFIX = ".onnx"
 CARD_FILE = "README.md"
 
 OTHER_NAMES = dict.fromkeys(("english", "english-l2", "mandarin"), "english-mandarin")
@@ -57,6 +58,11 @@ def _found(model: str | Path) -> Path:
     if isinstance(model, str) and is_hub_name(model):
         return fetch(model)
     raise ModelError(f"{model}: no such model; give a model folder, or one of: {names}")
+
+
+def is_exported(folder: Path) -> bool:
+    """True if the folder of a model holds graphs instead of weights: `keyframe export` wrote it."""
+    return not (folder / WEIGHTS_FILE).exists() and any(folder.glob("*" + GRAPH_SUFFIX))
 
 
 def shipped_model(name: str) -> Path | None:

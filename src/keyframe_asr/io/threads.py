@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 WAIT_POLICY, THREADS = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
@@ -27,6 +27,15 @@ def set_openmp(environment: MutableMapping[str, str], *, reproducible: bool = Fa
     """
     environment.setdefault(WAIT_POLICY, "PASSIVE")
     environment.setdefault(THREADS, str(usable_cores() if reproducible else free_cores()))
+
+
+def openmp_threads(environment: Mapping[str, str]) -> int:
+    """Return the number of threads that is set for OpenMP, else that of the usable cores.
+
+    torch follows the same setting; ONNX Runtime does not, and would ignore quotas, too.
+    """
+    first = environment.get(THREADS, "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else usable_cores()
 
 
 def usable_cores(root: Path = Path("/")) -> int:

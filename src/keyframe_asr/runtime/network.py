@@ -14,7 +14,7 @@ import numpy as np
 
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.model_location import CONFIG_FILE
+from keyframe_asr.io.model_location import CONFIG_FILE, GRAPH_SUFFIX
 from keyframe_asr.runtime.decoder import ExportedDecoder
 from keyframe_asr.runtime.keyframes import (
     Floats,
@@ -24,7 +24,7 @@ from keyframe_asr.runtime.keyframes import (
     outputs_around,
     select_keyframes,
 )
-from keyframe_asr.runtime.sessions import SUFFIX, Sessions
+from keyframe_asr.runtime.sessions import Sessions
 
 PRETRAINED_STEP = 2
 """Frames of 10 ms per output of a pretrained encoder."""
@@ -207,7 +207,7 @@ def open_network(folder: Path, threads: int | None = None) -> ExportedNetwork:
         ModelError: the folder is not an export.
         RecipeError: `config.yaml` contains an invalid key or value.
     """
-    for name in (CONFIG_FILE, "encoder" + SUFFIX, "keyframes" + SUFFIX):
+    for name in (CONFIG_FILE, "encoder" + GRAPH_SUFFIX, "keyframes" + GRAPH_SUFFIX):
         if not (folder / name).is_file():
             raise ModelError(
                 f"{folder}: contains no {name}; give a folder that keyframe export wrote"

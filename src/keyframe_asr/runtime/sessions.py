@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from keyframe_asr.errors import ModelError
+from keyframe_asr.io.model_location import GRAPH_SUFFIX
 
 FORMAT = "1"
 """Version of inputs, outputs and names of the graphs."""
 
 FORMAT_KEY, SOURCE_KEY = "keyframe_asr.format", "keyframe_asr.source"
 """Properties of a graph: its version, and the SHA-256 of the weights that it comes from."""
-
-SUFFIX = ".onnx"
 
 OLDEST = (1, 22)
 """First version of ONNX Runtime that multiplies 8-bit weights in blocks on the CPU."""
@@ -36,7 +35,7 @@ class Sessions:
 
     def has(self, name: str) -> bool:
         """True if the folder has this graph."""
-        return (self.folder / (name + SUFFIX)).is_file()
+        return (self.folder / (name + GRAPH_SUFFIX)).is_file()
 
     def session(self, name: str) -> Any:
         """Return the session of a graph.
@@ -46,7 +45,7 @@ class Sessions:
                 ONNX Runtime cannot run it.
         """
         if name not in self._loaded:
-            self._loaded[name] = self._load(self.folder / (name + SUFFIX))
+            self._loaded[name] = self._load(self.folder / (name + GRAPH_SUFFIX))
         return self._loaded[name]
 
     def inputs(self, name: str) -> list[str]:
