@@ -269,6 +269,21 @@ def test_what_needs_torch_refuses_an_export(exported: Path, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_needs_no_torch_takes_an_export(exported: Path, table: Path, tmp_path: Path) -> None:
+    copied, tuned = tmp_path / "copied", tmp_path / "tuned"
+    for done in (
+        keyframe("copy", exported, "--standalone", "--out", copied),
+        keyframe("tune", exported, table, "--decode", "ctc", "--out", tuned),
+    ):
+        assert done.exit_code == 0, done
+    for folder in (copied, tuned):
+        graphs = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+        assert graphs == {path.name: path.read_bytes() for path in exported.glob("*.onnx")} != {}
+    assert load(tuned).default_mode == "ctc"
+    sent = keyframe("push", exported, "owner/name", "--dry-run")
+    assert all(name in sent.stdout for name in graphs), sent
+
+
 def test_threads_are_those_that_are_given(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(exported, threads=3).network.threads == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")

@@ -31,8 +31,9 @@ MODEL_FILES = (
     "README.md",
     "*.ngram",
     "*.arpa",
+    "*.onnx",
 )
-"""Files of a model folder; nothing else is fetched or sent."""
+"""Files of a model folder or an export; nothing else is fetched or sent."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

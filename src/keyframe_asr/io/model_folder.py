@@ -259,6 +259,7 @@ def copy_model_folder(
         ModelError: the path exists or cannot be written, or the base is missing or another one.
         RecipeError: a `config.yaml` is not valid.
     """
+    standalone = standalone and not is_exported(source)  # which has no base
     weights = (read_stored(source / WEIGHTS_FILE), list[str]()) if standalone else None
     base = None if standalone or config.base is None else moved_base(config.base, source, folder)
     whole = config.model_copy(update={"base": base})
