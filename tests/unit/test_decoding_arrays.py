@@ -24,6 +24,16 @@ def test_the_largest_come_first_and_the_earliest_of_equal_ones(count: int, size:
     np.testing.assert_array_equal(values, before)
 
 
+@pytest.mark.parametrize("count", [1, 5, FEW])
+def test_rows_with_few_finite_values(count: int) -> None:
+    values = np.full((4, SHORT + 1), -np.inf, dtype=np.float32)
+    values[1, 0], values[2, [0, 7]], values[3] = 2.0, [1.0, 3.0], 0.5
+    found, index = largest(values, count)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(index, order)
+    np.testing.assert_array_equal(found, np.take_along_axis(values, order, axis=1))
+
+
 def test_the_peak_of_a_run_is_its_first_best_column() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):

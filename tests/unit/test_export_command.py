@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from fixtures.command_line import keyframe
 from fixtures.random_model import noise, save_random_model
 from keyframe_asr.audio.features import front_end
+from keyframe_asr.errors import ModelError
 from keyframe_asr.export import folder as export_folder
+from keyframe_asr.export.folder import weights_digest
 from keyframe_asr.export.verification import Verification
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import load
+from keyframe_asr.io.exported_folder import load_exported
+from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.runtime.network import open_network
 
 GRAPHS = ("encoder", "keyframes", "decoder_memory", "decoder")
@@ -163,6 +169,7 @@ def test_a_package_that_is_missing_is_named(
 
 
 def test_differences_beyond_rounding_are_problems() -> None:
+    assert Verification(integers=False).problems() == ["there was nothing to compare"]
     found = Verification(integers=False, frames=100, equal_labels=100, equal_keyframes=1)
     found.texts.append(("A", "A"))
     found.greedy.append(("A", "A"))
@@ -174,7 +181,31 @@ def test_differences_beyond_rounding_are_problems() -> None:
     found.texts.append(("A", "B"))
     found.greedy.append(("A", "A"))
     assert len(found.problems()) == 2
-    integers = Verification(integers=True, sure=100, equal_sure=99, texts=[("A", "B")])
+    found.compare("decoder", low + 15, low + np.nan)
+    found.compare("decoder", low + 15, low + 15)
+    assert len(found.problems()) == 3
+    integers = Verification(integers=True, frames=100, sure=100, equal_sure=99)
+    integers.texts.append(("A", "B"))
     assert integers.problems() == []
     integers.equal_sure = 90
     assert len(integers.problems()) == 1
+    integers.head_sure, integers.head_equal_sure = 100, 90
+    assert len(integers.problems()) == 2
+    integers.compare("decoder", low + 15, low + np.nan)
+    assert len(integers.problems()) == 3
+
+
+def test_weights_without_dimensions_have_a_digest(model: Path) -> None:
+    stored = load_model_folder(model)
+    stored.network.register_buffer("scale", torch.tensor(2.0))
+    first = weights_digest(stored)
+    stored.network.register_buffer("scale", torch.tensor(3.0))
+    assert first != weights_digest(stored)
+
+
+def test_a_tokenizer_of_another_model_is_noticed(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(exported / "float32", folder)
+    (folder / "tokenizer.txt").write_text("<blank>\n<unk>\n<sos/eos>\nA\n")
+    with pytest.raises(ModelError, match="tokens"):
+        load_exported(folder)

@@ -113,6 +113,8 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
         compared, worse = _errors(found, given, model)
         lines.append(compared)
         problems += worse
+        if given.failed:
+            lines.append(f"recordings that could not be read: {len(given.failed)}")
     print(*lines, sep="\n")
     verdict = f"Beyond the tolerances: {'; '.join(problems)}." if problems else "Verified."
     card = [
@@ -129,7 +131,7 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
             show_error(error)
         if given.failed:
             raise KeyframeError(
-                f"{given.manifest}: {len(given.failed)} recordings were not compared"
+                f"{given.manifest}: recordings that were not compared: {len(given.failed)}"
             )
     if problems:
         raise ModelError(f"{out}: differs from the model: {'; '.join(problems)}")

@@ -27,20 +27,29 @@ def largest(values: Floats, count: int) -> tuple[Floats, Integers]:
 
     Of equal values the earliest comes first, and is taken, but for many values of long rows.
     """
-    if count <= FEW and values.shape[1] > SHORT:
-        rest, rows = values.copy(), np.arange(len(values))
-        index = np.empty((len(values), count), dtype=np.int64)
-        for place in range(count):
-            index[:, place] = best = rest.argmax(axis=1)
-            rest[rows, best] = -np.inf
+    long = values.shape[1] > SHORT
+    index = _one_after_another(values, count) if long and count <= FEW else None
+    if index is not None:
         return np.take_along_axis(values, index, axis=1), index
-    if values.shape[1] > SHORT:
+    if long and count > FEW:
         index = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
         order = np.argsort(-np.take_along_axis(values, index, axis=1), axis=1, kind="stable")
         index = np.take_along_axis(index, order, axis=1)
     else:
         index = np.argsort(-values, axis=1, kind="stable")[:, :count]
     return np.take_along_axis(values, index, axis=1), index
+
+
+def _one_after_another(values: Floats, count: int) -> Integers | None:
+    """Indices of the largest values; None if a row has fewer finite ones."""
+    rest, rows = values.copy(), np.arange(len(values))
+    index = np.empty((len(values), count), dtype=np.int64)
+    for place in range(count):
+        index[:, place] = best = rest.argmax(axis=1)
+        if np.isneginf(rest[rows, best]).any():  # it may have been taken before
+            return None
+        rest[rows, best] = -np.inf
+    return index
 
 
 def run_peaks(scores: Floats, run: Integers, inside: Bools, runs: int) -> Integers:

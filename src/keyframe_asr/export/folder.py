@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.export.graphs import graphs_of
@@ -83,7 +81,7 @@ def export_model(
     """
     check_packages()
     if folder.exists():
-        raise ModelError(f"{folder}: already exists; choose another path")
+        raise ModelError(f"{folder}: already exists; remove it, or choose another path")
     model = load_model_folder(source)
     digest = weights_digest(model)
     with replacing_folder(folder, "choose another path", ModelError) as written:
@@ -125,7 +123,7 @@ def weights_digest(model: StoredModel) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(model.network.state_dict().items()):
         digest.update(name.encode())
-        digest.update(weight.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(weight.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -138,8 +136,13 @@ def _write_companions(model: StoredModel, folder: Path) -> None:
         (folder / model.language_model.name).write_bytes(model.language_model.read_bytes())
 
 
+def _version(package: str) -> str:
+    # onnxruntime is also in packages of other names, such as onnxruntime-gpu
+    return str(import_module(package.replace("-", "_")).__version__)
+
+
 def _card(model: StoredModel, digest: str, exported: Exported) -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONS)
+    versions = ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
     precision = "float32"
     if exported.schemes:
         precision = "8-bit integers for matrices, float32 for all else"

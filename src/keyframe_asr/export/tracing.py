@@ -1,8 +1,7 @@
-"""Trace graphs with torch.export and write them as ONNX, opset 18, with the same bytes every time.
+"""Trace graphs with torch.export and write them as ONNX, opset 20, with the same bytes every time.
 
-Opset 18 is the lowest that torch's exporter writes itself, and everything in the graphs exists in
-it. Opset 23 would turn attention into one node, whose treatment of masks differs between execution
-providers.
+It is the lowest opset with GELU as one node. Opset 23 would turn attention into one node, whose
+treatment of masks differs between execution providers.
 """
 
 from __future__ import annotations

@@ -55,6 +55,9 @@ class Verification:
         equal_labels: frames of them with the same most probable label.
         sure: frames of whose label the network is sure.
         equal_sure: frames of them with the same most probable label.
+        head_sure: keyframes of whose label the length head is sure, in recordings with the same
+            keyframes.
+        head_equal_sure: keyframes of them with the same most probable label.
         equal_keyframes: recordings with the same keyframes; the outputs that follow are compared
             for these.
         largest: largest difference of a log-probability of each output.
@@ -68,6 +71,8 @@ class Verification:
     equal_labels: int = 0
     sure: int = 0
     equal_sure: int = 0
+    head_sure: int = 0
+    head_equal_sure: int = 0
     equal_keyframes: int = 0
     largest: dict[str, float] = field(default_factory=dict)
     greedy: list[tuple[str, str]] = field(default_factory=list)
@@ -77,14 +82,10 @@ class Verification:
     def problems(self) -> list[str]:
         """What is beyond the tolerances, each in a few words; none if the export is good."""
         count = len(self.texts)
+        if not self.frames:
+            return ["there was nothing to compare"]
         if self.integers:
-            share = self.equal_sure / self.sure if self.sure else 1.0
-            if share >= FEWEST_EQUAL_LABELS:
-                return []
-            return [
-                f"only {share:.1%} of frames with a sure label keep it (at least "
-                f"{FEWEST_EQUAL_LABELS:.0%})"
-            ]
+            return self._integer_problems()
         found = [
             f"{name} differs by {value:.2g} (at most {LARGEST_DIFFERENCE:g})"
             for name, value in self.largest.items()
@@ -95,6 +96,24 @@ class Verification:
                 found.append(f"{count - same} of {count} texts differ")
         return found
 
+    def _integer_problems(self) -> list[str]:
+        found = [
+            f"{name} has values that are no numbers"
+            for name, value in self.largest.items()
+            if np.isnan(value)
+        ]
+        for what, sure, equal in (
+            ("encoder frames", self.sure, self.equal_sure),
+            ("keyframes", self.head_sure, self.head_equal_sure),
+        ):
+            share = equal / sure if sure else 1.0
+            if share < FEWEST_EQUAL_LABELS:
+                found.append(
+                    f"only {share:.1%} of {what} with a sure label keep it (at least "
+                    f"{FEWEST_EQUAL_LABELS:.0%})"
+                )
+        return found
+
     def described(self) -> list[str]:
         """What was found, in lines."""
         count = len(self.texts)
@@ -103,7 +122,8 @@ class Verification:
             f"{count} recordings, {self.frames} encoder frames: the same label in "
             f"{self.equal_labels / max(1, self.frames):.2%} of frames "
             f"({self.equal_sure / max(1, self.sure):.2%} of those with a probability above "
-            f"{SURE:g}), the same keyframes in "
+            f"{SURE:g}; {self.head_equal_sure / max(1, self.head_sure):.2%} of such keyframes), "
+            "the same keyframes in "
             f"{self.equal_keyframes} of {count} recordings, the same greedy text in "
             f"{_equal(self.greedy)}, the same text in mode {self.mode} in {_equal(self.texts)}",
             f"largest difference of log-probabilities above {IMPROBABLE:g}: {largest}",
@@ -111,10 +131,10 @@ class Verification:
 
     def compare(self, output: str, found: Floats, expected: Floats) -> None:
         """Note the largest difference of log-probabilities of one output."""
-        probable = np.maximum(found, expected) > IMPROBABLE
+        probable = ~(np.maximum(found, expected) <= IMPROBABLE)  # NaN is compared, too
         difference = np.abs(found - expected)[probable]
         value = float(difference.max(initial=0.0))
-        self.largest[output] = max(self.largest.get(output, 0.0), value)
+        self.largest[output] = float(np.maximum(self.largest.get(output, 0.0), value))
 
 
 @torch.inference_mode()
@@ -182,7 +202,11 @@ def _compare_one(
     found.greedy.append((texts[0], texts[1]))
     if np.array_equal(kept, exported.keyframes.index[0, :others]):
         found.equal_keyframes += 1
-        found.compare("head", exported.head_log_probs[0, :others], head)
+        other = exported.head_log_probs[0, :others]
+        found.compare("head", other, head)
+        sure = head.max(axis=-1, initial=-np.inf) > np.log(SURE)
+        found.head_sure += int(sure.sum())
+        found.head_equal_sure += int((sure & (head.argmax(-1) == other.argmax(-1))).sum())
         if model.network.decoder is not None and count:
             found.compare("decoder", *_read(model, expected, exported, network))
 

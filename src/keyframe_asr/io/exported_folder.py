@@ -54,5 +54,5 @@ def load_exported(folder: Path) -> ExportedModel:
     if decoder is not None:
         size = int((decoder.architecture or {}).get("vocab_size", 0))
         decoder_tokenizer = DecoderTokenizer(of_decoder.read_bytes(), size)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, config.vocab_size)
     return ExportedModel(folder, tokenizer, config, language_model, decoder_tokenizer)

@@ -217,12 +217,7 @@ def load_model_folder(folder: Path, *, integers: bool = False) -> StoredModel:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: contains no {name}; give the folder of a trained model")
     config = load_model_folder_config(folder / CONFIG_FILE)
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size != config.vocab_size:
-        raise ModelError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, but {CONFIG_FILE} says "
-            f"{config.vocab_size}; the files belong to different models, copy the model again"
-        )
+    tokenizer = load_tokenizer(folder, config.vocab_size)
     own = language_model_file(config)
     if own is not None and not (folder / own).is_file():
         raise ModelError(

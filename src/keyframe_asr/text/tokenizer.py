@@ -251,8 +251,22 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     return SentencePieceTokenizer(_train_sentencepiece(lines, config))
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a model folder. Raises `ModelError` if it is missing or damaged."""
+def load_tokenizer(folder: Path, vocab_size: int | None = None) -> Tokenizer:
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        ModelError: it is missing or damaged, or does not have `vocab_size` tokens.
+    """
+    found = _load_tokenizer(folder)
+    if vocab_size is not None and found.vocab_size != vocab_size:
+        raise ModelError(
+            f"{folder}: the tokenizer has {found.vocab_size} tokens, but config.yaml says "
+            f"{vocab_size}; the files belong to different models, copy the model again"
+        )
+    return found
+
+
+def _load_tokenizer(folder: Path) -> Tokenizer:
     if (folder / _SENTENCEPIECE_FILE).is_file():
         return SentencePieceTokenizer.load(folder / _SENTENCEPIECE_FILE)
     if (folder / _MIXED_FILE).is_file():
