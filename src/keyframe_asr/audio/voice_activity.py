@@ -71,12 +71,12 @@ class SileroDetector:
 
     def push(self, samples: Samples) -> Scores:
         """Return scores (S // HOP,); the network keeps the state."""
+        import torch
+
         gain = 10 ** (
             (DETECTION_LEVEL - np.maximum(self._level.push(samples), FLOOR_DECIBELS)) / 20
         )
         scaled = np.clip(samples.reshape(-1, HOP) * gain[:, None], -1, 1).astype(np.float32)
-        import torch
-
         with torch.inference_mode():
             windows = torch.from_numpy(scaled)
             scores = [self._network(window, SAMPLE_RATE).item() for window in windows]

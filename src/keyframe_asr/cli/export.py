@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyframe_asr.cli.error_line import advice_on_interrupt, show_error
 from keyframe_asr.cli.options import Model
 from keyframe_asr.errors import KeyframeError, ModelError
 
@@ -58,7 +59,10 @@ def export(
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     print(f"{out}: {size:.1f} MB, {len(exported.sizes)} graphs")
     if verify:
-        _verified(load_model_folder(source), out, int8, cuts)
+        with advice_on_interrupt(
+            "the export is written, but not compared; remove it to start over"
+        ):
+            _verified(load_model_folder(source), out, int8, cuts)
 
 
 class _Recordings:
@@ -90,7 +94,6 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
         ModelError: the export differs by more than rounding.
         KeyframeError: a recording cannot be read.
     """
-    from keyframe_asr.cli.error_line import show_error
     from keyframe_asr.cli.measuring import progress_lines
     from keyframe_asr.export.verification import made_up_recordings, verify
     from keyframe_asr.io.atomic_write import write_whole

@@ -86,11 +86,10 @@ Channel: TypeAlias = Annotated[
     int | None,
     typer.Option(min=0, help="Channel to read, counted from 0. Default: the mean of all."),
 ]
-Device: TypeAlias = Annotated[
-    str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
-]
+DEVICE = typer.Option(help="cpu or cuda. Default: a GPU if there is one.")
+Device: TypeAlias = Annotated[str | None, DEVICE]
 COMPUTE_FLAGS: Flags = {
-    "device": typer.Option(help="cpu or cuda. Default: a GPU if there is one."),
+    "device": DEVICE,
     "backend": typer.Option(
         help="What computes: onnx for folders of keyframe export, torch for other models; auto is "
         "the one that fits.",

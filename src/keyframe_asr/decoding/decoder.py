@@ -7,6 +7,9 @@ from typing import Protocol
 
 from keyframe_asr.decoding.arrays import Bools, Floats, Integers
 
+MOST_LOGITS = 50_000_000
+"""Outputs of a decoder that are computed at once: 200 MB."""
+
 
 class DecoderState(Protocol):
     """The state of N hypotheses, which never changes: a step returns the next one."""

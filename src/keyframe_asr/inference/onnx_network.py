@@ -12,7 +12,7 @@ import numpy as np
 
 from keyframe_asr.config.model import PretrainedDecoderConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
-from keyframe_asr.decoding.decoder import TokenTree
+from keyframe_asr.decoding.decoder import MOST_LOGITS, TokenTree
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.network import EncodedBatch
 from keyframe_asr.io.threads import openmp_threads, usable_cores
@@ -20,9 +20,6 @@ from keyframe_asr.runtime.decoder import DecoderArrays, ExportedDecoder
 from keyframe_asr.runtime.keyframes import select_keyframes
 from keyframe_asr.runtime.network import ExportedNetwork, open_network
 from keyframe_asr.timing import encoder_frame_seconds
-
-MOST_LOGITS = 50_000_000
-"""Outputs of the decoder that are computed at once: 200 MB."""
 
 
 class OnnxNetwork:

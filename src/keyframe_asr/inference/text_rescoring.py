@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keyframe_asr.decoding.decoder import BatchDecoder
+from keyframe_asr.decoding.decoder import MOST_LOGITS, BatchDecoder
 from keyframe_asr.decoding.hypothesis import Hypothesis, padded, with_alternatives
 from keyframe_asr.decoding.prefix_beam import prefix_beam
 from keyframe_asr.decoding.prefix_tree import tree_scores
@@ -34,9 +34,6 @@ from keyframe_asr.inference.network import EncodedBatch
 from keyframe_asr.inference.search import Search
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import UNKNOWN
-
-MOST_LOGITS = 50_000_000
-"""Outputs of the decoder that are computed at once: 200 MB."""
 
 Tokens = tuple[int, ...]
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframe_asr.config.model import KeyframesConfig
+from keyframe_asr.decoding.arrays import run_peaks
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -115,26 +116,13 @@ def _of_one(log_probs: Floats, config: KeyframesConfig, least: int) -> Integers 
     spiking = blank < score if threshold is None else blank <= np.float32(math.log(threshold))
     starts = spiking.copy()
     starts[1:] &= (label[1:] != label[:-1]) | ~spiking[:-1]
-    kept = starts if config.keep == "first" else _peaks(score, spiking, starts)
+    kept = starts
+    if config.keep != "first":
+        run, runs = starts.cumsum() - 1, int(starts.sum())
+        kept = np.zeros_like(starts)
+        kept[run_peaks(score[None], run[None], spiking[None], runs)[0]] = True
     missing = min(least, frames) - int(kept.sum())
     if missing > 0:
         order = np.where(kept, np.inf, blank).argsort(kind="stable")
         kept[order[:missing]] = True
     return np.flatnonzero(kept).astype(np.int64)
-
-
-def _peaks(
-    score: Floats, spiking: npt.NDArray[np.bool_], starts: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Mask of the most probable frame of each run, the earliest in a tie."""
-    peaks = np.zeros_like(spiking)
-    places = np.flatnonzero(spiking)
-    if places.size == 0:
-        return peaks
-    scores, first = score[places], np.flatnonzero(starts[places])
-    run = starts[places].cumsum() - 1
-    tied = np.flatnonzero(scores == np.maximum.reduceat(scores, first)[run])
-    earliest = np.ones(len(tied), dtype=bool)
-    earliest[1:] = run[tied[1:]] != run[tied[:-1]]
-    peaks[places[tied[earliest]]] = True
-    return peaks

@@ -94,7 +94,7 @@ class ExportedNetwork:
             min_keyframes: minimum number of keyframes of each, clamped to its frames.
             pre_encoded: `features` are already outputs of the pretrained encoder.
         """
-        least = min_keyframes or [1] * len(features)
+        least = [1] * len(features) if min_keyframes is None else min_keyframes
         found = [
             self._encode_one(one, few, pre_encoded)
             for one, few in zip(features, least, strict=True)
