@@ -101,6 +101,19 @@ def test_third_party_imports_are_declared() -> None:
     assert problems == []
 
 
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a Python of its own; it must succeed."""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stderr
+    return result
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"]])
 def test_start_without_heavy_modules(arguments: list[str]) -> None:
     """`import keyframe_asr` and the help texts are instant: nothing heavy is loaded for them."""
@@ -116,14 +129,7 @@ def test_start_without_heavy_modules(arguments: list[str]) -> None:
         "        assert not stop.code, stop.code\n"
         f"print('loaded:', [name for name in {HEAVY!r} if name in sys.modules])\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    assert result.returncode == 0, result.stderr
+    result = run(program)
     assert result.stdout.splitlines()[-1] == "loaded: []"
     if arguments:
         assert "Usage" in result.stdout
@@ -148,14 +154,7 @@ def test_decoding_and_recognition_do_not_load_torch() -> None:
         "    importlib.import_module(name)\n"
         "    assert 'torch' not in sys.modules, name\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    assert result.returncode == 0, result.stderr
+    run(program)
 
 
 def forbidden_imports(root: Path, package: str, forbidden: tuple[str, ...]) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.synthetic_noise import make_synthetic_noise
+from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.inference.batch_recognizer import BatchRecognizer
 from keyframe_asr.inference.onnx_network import OnnxNetwork
 from keyframe_asr.inference.torch_network import TorchNetwork
@@ -23,7 +24,6 @@ from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.runtime.keyframes import Floats
 from keyframe_asr.runtime.network import EncodedArrays, ExportedNetwork
-from keyframe_asr.text.tokenizer import BLANK, END
 
 IMPROBABLE = -14.0
 """Log-probabilities below this in both (one in a million) are not compared."""
@@ -233,8 +233,6 @@ def _equal(pairs: list[tuple[str, str]]) -> int:
 
 
 def _greedy_text(model: StoredModel, log_probs: Floats) -> str:
-    labels = log_probs.argmax(axis=-1)
-    if not model.config.keyframes:
-        labels = labels[np.diff(labels, prepend=-1) != 0]
-    tokens = [int(label) for label in labels if label not in (BLANK, END)]
-    return model.tokenizer.decode(tokens)
+    greedy = greedy_aligned if model.config.keyframes else greedy_ctc
+    (found,) = greedy(log_probs[None], np.array([len(log_probs)]))
+    return model.tokenizer.decode(found.tokens)
