@@ -19,8 +19,8 @@ from fixtures.random_model import noise, random_model, save_random_model
 from keyframe_asr.config.decoding import DecodingConfig
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
+from keyframe_asr.inference.options import ComputeOptions
 from keyframe_asr.inference.settings import model_settings
-from keyframe_asr.io.base_model import read_weights
 from keyframe_asr.io.model_folder import (
     WEIGHTS_FILE,
     Storage,
@@ -31,6 +31,7 @@ from keyframe_asr.io.model_folder import (
     shipped_models,
 )
 from keyframe_asr.io.quantisation import SCALE_SUFFIX, quantise
+from keyframe_asr.io.weights_file import read_weights
 from keyframe_asr.training.initial_weights import find_weights, load_matching
 
 
@@ -183,7 +184,7 @@ def test_a_missing_or_other_base_is_refused(tmp_path: Path, base: Path, delta: P
     with refused(ModelError, f"{delta}: ", "'../../base'", described.sha256[:12], base):
         load_model_folder(delta)
     with refused(ModelError, "'../../base'"):
-        model_settings(str(delta))
+        model_settings(str(delta), ComputeOptions())
 
 
 def test_a_delta_folder_that_was_moved_is_refused_and_a_copy_works(
@@ -232,7 +233,7 @@ def test_shipped_bases_are_named(tmp_path: Path) -> None:
 def test_the_digest_of_a_model_follows_its_base(tmp_path: Path, base: Path) -> None:
     def digest() -> object:
         out = save(tmp_path / "same", load_model_folder(base), Storage(base=base))
-        return model_settings(str(out))["model_sha256"]
+        return model_settings(str(out), ComputeOptions())["model_sha256"]
 
     first = digest()
     assert digest() == first

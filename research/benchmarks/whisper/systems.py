@@ -18,6 +18,7 @@ import yaml
 import keyframe_asr
 from keyframe_asr import RecognitionOptions
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
+from keyframe_asr.inference.options import ComputeOptions
 from keyframe_asr.inference.settings import recognition_settings
 from keyframe_asr.io.model_folder import CONFIG_FILE, find_model
 from research.benchmarks.whisper.recordings import Recording
@@ -106,7 +107,7 @@ def own_system(name: str, model: str, options: Sequence[str]) -> System:
     named = {
         key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options)
     }
-    settings = recognition_settings(model, RecognitionOptions(**named))
+    settings = recognition_settings(model, RecognitionOptions(**named), ComputeOptions())
     del settings["model"]  # its files have a digest, and so have those of the options
     settings["options"] = _without_folders(settings["options"])
     config = load_model_folder_config(find_model(model) / CONFIG_FILE)

@@ -140,7 +140,7 @@ def _align_one(
             f"model hears, most at {misfit.worst:.2f} s; check that it is what is said",
             err=True,
         )
-    source = Source(audio, channel=1 + (channel or 0), settings=model_settings(model))
+    source = Source(audio, channel=1 + (channel or 0), settings=model_settings(model, compute))
     return found.transcript, source
 
 
@@ -201,7 +201,7 @@ def _align_corpus(
     found.sort(key=lambda aligned: aligned.place)
     kinds = write_list(found, out)
     for output in dict.fromkeys(formats):
-        source = Source(name, settings=model_settings(model))
+        source = Source(name, settings=model_settings(model, compute))
         write_format(output, found, out, source, judging.drop_doubtful)
     print(
         f"{kinds['fits']} fit, {kinds['doubtful']} doubtful, {kinds['failed']} failed: {out}/{LIST}"

@@ -27,6 +27,6 @@ def copy(
     folder = find_model(model)
     config = load_model_folder_config(folder / CONFIG_FILE)
     copy_model_folder(folder, out, config, standalone=standalone)
-    size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    size = sum(path.stat().st_size for path in out.rglob("*")) / 1e6
     base = "" if standalone or config.base is None else f", needs '{config.base.model}'"
     print(f"{out}: {size:.1f} MB{base}")

@@ -130,8 +130,9 @@ def _models() -> list[tuple[str, str, bool]]:
 def _checked(folder: Path) -> str:
     """Return the language of a model whose files are whole."""
     from keyframe_asr.config.model import load_model_folder_config
-    from keyframe_asr.io.base_model import read_own, weight_files
+    from keyframe_asr.io.base_model import weight_files
     from keyframe_asr.io.model_folder import CONFIG_FILE, WEIGHTS_FILE
+    from keyframe_asr.io.weights_file import read_own
     from keyframe_asr.text.tokenizer import load_tokenizer
 
     config = load_model_folder_config(folder / CONFIG_FILE)

@@ -28,7 +28,11 @@ def export(
             "noise that is made for the comparison.",
         ),
     ] = None,
-    out: Path = typer.Option(..., help="Folder to write."),
+    out: Path | None = typer.Option(
+        None,
+        help="Folder to write, which needs neither MODEL nor its weights. Default: add graphs to "
+        "MODEL's own folder, beside the weights.",
+    ),
     int8: bool = typer.Option(
         False,
         "--int8",
@@ -41,28 +45,38 @@ def export(
         "rounding.",
     ),
 ) -> None:
-    """Export a model to ONNX, and verify the export.
+    """Export a model to ONNX, so that it runs without torch, and verify the export.
 
-    The folder holds everything that recognition needs without torch. Exporting needs the extra
-    export.
+    Exporting needs the extra export.
     """
     if manifest is not None and not verify:
         raise typer.BadParameter("goes with --verify; add it", param_hint="MANIFEST")
-    from keyframe_asr.export.folder import export_model
+    from keyframe_asr.export.folder import add_graphs, export_model
     from keyframe_asr.io.model_folder import find_model, load_model_folder
+    from keyframe_asr.io.model_location import graphs_folder
 
     source = find_model(model)
     cuts = None if manifest is None else _Recordings(manifest)
-    exported = export_model(
-        source, out, integers=int8, progress=lambda doing: typer.echo(doing, err=True)
-    )
-    size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
-    print(f"{out}: {size:.1f} MB, {len(exported.sizes)} graphs")
+
+    def progress(doing: str) -> None:
+        typer.echo(doing, err=True)
+
+    if out is None:
+        if source != Path(model):
+            raise typer.BadParameter(
+                f"give the folder to write; {model} is no folder of yours", param_hint="--out"
+            )
+        exported = add_graphs(source, integers=int8, progress=progress)
+    else:
+        exported = export_model(source, out, integers=int8, progress=progress)
+    folder = source if out is None else out
+    written = graphs_folder(folder)
+    size = sum(path.stat().st_size for path in written.iterdir()) / 1e6
+    print(f"{written}: {size:.1f} MB, {len(exported.sizes)} graphs")
     if verify:
-        with advice_on_interrupt(
-            "the export is written, but not compared; remove it to start over"
-        ):
-            _verified(load_model_folder(source), out, int8, cuts)
+        again = "run it again" if out is None else "remove it to start over"
+        with advice_on_interrupt(f"the export is written, but not compared; {again}"):
+            _verified(load_model_folder(source), folder, int8, cuts)
 
 
 class _Recordings:
@@ -87,8 +101,8 @@ class _Recordings:
                 yield one.samples
 
 
-def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings | None) -> None:
-    """Compare, print what was found, and add it to the card.
+def _verified(model: StoredModel, folder: Path, integers: bool, given: _Recordings | None) -> None:
+    """Compare with the graphs of a folder, print what was found, and add it to the card.
 
     Raises:
         ModelError: the export differs by more than rounding.
@@ -97,7 +111,7 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
     from keyframe_asr.cli.measuring import progress_lines
     from keyframe_asr.export.verification import made_up_recordings, verify
     from keyframe_asr.io.atomic_write import write_whole
-    from keyframe_asr.io.model_folder import CARD_FILE
+    from keyframe_asr.io.model_location import CARD_FILE, graphs_folder
     from keyframe_asr.runtime.network import open_network
 
     line = progress_lines()
@@ -105,7 +119,7 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
     total = len(noise) if given is None else len(given.cuts)
     found = verify(
         model,
-        open_network(out),
+        open_network(folder),
         noise if given is None else given.samples(),
         integers=integers,
         progress=lambda done: line("comparing", done, total),
@@ -127,8 +141,9 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
         "",
         verdict,
     ]
-    written = (out / CARD_FILE).read_text(encoding="utf-8")
-    write_whole(out / CARD_FILE, "\n".join([written, *card, ""]), "use --out", ModelError)
+    path = graphs_folder(folder) / CARD_FILE
+    written = path.read_text(encoding="utf-8")
+    write_whole(path, "\n".join([written, *card, ""]), "use --out", ModelError)
     if given is not None:
         for error in given.failed:
             show_error(error)
@@ -137,7 +152,7 @@ def _verified(model: StoredModel, out: Path, integers: bool, given: _Recordings 
                 f"{given.manifest}: recordings that were not compared: {len(given.failed)}"
             )
     if problems:
-        raise ModelError(f"{out}: differs from the model: {'; '.join(problems)}")
+        raise ModelError(f"{path.parent}: differs from the model: {'; '.join(problems)}")
 
 
 def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tuple[str, list[str]]:

@@ -146,7 +146,7 @@ def transcribe(
         TranscribingReport(found, [job.path for job in todo]) as report,
     ):
         if jobs:
-            writer = _writer(model, options, destination, output, several)
+            writer = _writer(model, options, compute, destination, output, several)
             writer.record.check({job.file: job.made_of for job in kept if job.file is not None})
         if todo:
             from keyframe_asr.inference.many import recognise_files
@@ -192,13 +192,14 @@ def _jobs(found: Recordings, destination: Destination, output: Format) -> list[J
 def _writer(
     model: str,
     options: RecognitionOptions,
+    compute: ComputeOptions,
     destination: Destination,
     output: Format,
     several: bool,
 ) -> Writer:
     from keyframe_asr.inference.settings import fingerprint, recognition_settings
 
-    settings = recognition_settings(model, options)
+    settings = recognition_settings(model, options, compute)
     record = OutputRecord(destination.out, settings, fingerprint(settings))
     channel = 1 if options.channel is None else options.channel + 1
     return Writer(output, several, channel, settings | {"version": __version__}, record)

@@ -7,6 +7,8 @@ language model, and a card. The same model and the same versions give the same b
 from __future__ import annotations
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -14,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyframe_asr.errors import ModelError
-from keyframe_asr.export.graphs import graphs_of
+from keyframe_asr.export.graphs import Graph, graphs_of
 from keyframe_asr.export.integers import Scheme, with_integers
 from keyframe_asr.export.precision import schemes_of
+from keyframe_asr.export.shared_weights import take_weights
 from keyframe_asr.export.tracing import OPSET, described, serialised, traced
 from keyframe_asr.io.atomic_write import replacing_folder
 from keyframe_asr.io.model_folder import (
@@ -25,7 +28,12 @@ from keyframe_asr.io.model_folder import (
     load_model_folder,
     save_model_config,
 )
-from keyframe_asr.io.model_location import GRAPH_SUFFIX
+from keyframe_asr.io.model_location import (
+    GRAPH_SUFFIX,
+    GRAPHS_FOLDER,
+    WEIGHTS_FILE,
+    WEIGHTS_OF_GRAPHS,
+)
 from keyframe_asr.runtime.sessions import FORMAT, FORMAT_KEY, SOURCE_KEY, onnx_runtime
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE
 
@@ -66,7 +74,7 @@ def export_model(
     integers: bool = False,
     progress: Callable[[str], None] = lambda doing: None,
 ) -> Exported:
-    """Export a model folder.
+    """Export a model folder to one that needs neither the model nor torch.
 
     Args:
         source: folder of the model.
@@ -86,23 +94,88 @@ def export_model(
     digest = weights_digest(model)
     with replacing_folder(folder, "choose another path", ModelError) as written:
         _write_companions(model, written)
-        graphs: dict[str, onnx.ModelProto] = {}
-        for name, graph in graphs_of(model.network).items():
-            progress(f"exporting {name}")
-            graphs[name] = traced(graph)
-            described(graphs[name], {FORMAT_KEY: FORMAT, SOURCE_KEY: digest})
-            (written / (name + GRAPH_SUFFIX)).write_bytes(serialised(graphs[name]))
-        schemes: dict[str, dict[str, Scheme]] = {}
-        if integers:
-            progress("measuring what integers change")
-            schemes = schemes_of(graphs, written, model.config)
-            for name, one in graphs.items():
-                with_integers(one, schemes[name])
-                (written / (name + GRAPH_SUFFIX)).write_bytes(serialised(one))
-        sizes = {name: (written / (name + GRAPH_SUFFIX)).stat().st_size for name in graphs}
-        exported = Exported(sizes, schemes)
-        (written / CARD_FILE).write_text(_card(model, digest, exported), encoding="utf-8")
+        properties = {FORMAT_KEY: FORMAT, SOURCE_KEY: digest}
+        graphs = _traced(graphs_of(model.network), properties, written, progress)
+        schemes = _schemes(graphs, written, model, progress) if integers else {}
+        for name, graph in graphs.items():
+            with_integers(graph, schemes.get(name, {}))
+        exported = Exported(_written(graphs, written), schemes)
+        source_line = f"From weights with the SHA-256 `{digest}`"
+        (written / CARD_FILE).write_text(_card(model, source_line, exported), encoding="utf-8")
     return exported
+
+
+def add_graphs(
+    folder: Path,
+    *,
+    integers: bool = False,
+    progress: Callable[[str], None] = lambda doing: None,
+) -> Exported:
+    """Add graphs to a model folder, which then runs without torch, too.
+
+    They hold no weights: those of the folder, and of its base models, are read when they are
+    loaded. Earlier graphs are replaced.
+
+    Args:
+        folder: of the model.
+        integers: multiply matrices as integers of 8 bits.
+        progress: called with what is done next.
+
+    Raises:
+        ModelError: a package is missing, the model cannot be read, or the graphs cannot be written.
+        RecipeError: the model's `config.yaml` is not valid.
+    """
+    check_packages()
+    model = load_model_folder(folder)
+    sources = graphs_of(model.network)
+    constants: dict[str, dict[str, tuple[str, str]]] = {}
+    with replacing_folder(folder / GRAPHS_FOLDER, "use --out", ModelError) as written:
+        with tempfile.TemporaryDirectory() as whole:
+            graphs = _traced(sources, {FORMAT_KEY: FORMAT}, Path(whole), progress)
+            schemes = _schemes(graphs, Path(whole), model, progress) if integers else {}
+        for name, graph in graphs.items():
+            with_integers(graph, schemes.get(name, {}))
+            constants[name] = take_weights(graph, sources[name].module, model.network)
+        exported = Exported(_written(graphs, written), schemes)
+        table = json.dumps(constants, indent=1, sort_keys=True)
+        (written / WEIGHTS_OF_GRAPHS).write_text(table + "\n", encoding="utf-8")
+        card = _card(model, f"Without weights: those of `{WEIGHTS_FILE}` are used", exported)
+        (written / CARD_FILE).write_text(card, encoding="utf-8")
+    return exported
+
+
+def _traced(
+    graphs: dict[str, Graph],
+    properties: dict[str, str],
+    folder: Path,
+    progress: Callable[[str], None],
+) -> dict[str, onnx.ModelProto]:
+    """Trace graphs, and write them with all weights in float32."""
+    found = {}
+    for name, graph in graphs.items():
+        progress(f"exporting {name}")
+        found[name] = traced(graph)
+        described(found[name], properties)
+    _written(found, folder)
+    return found
+
+
+def _schemes(
+    graphs: dict[str, onnx.ModelProto],
+    folder: Path,
+    model: StoredModel,
+    progress: Callable[[str], None],
+) -> dict[str, dict[str, Scheme]]:
+    progress("measuring what integers change")
+    return schemes_of(graphs, folder, model.config)
+
+
+def _written(graphs: dict[str, onnx.ModelProto], folder: Path) -> dict[str, int]:
+    """Write graphs; returns their sizes in bytes."""
+    sizes = {}
+    for name, graph in graphs.items():
+        sizes[name] = (folder / (name + GRAPH_SUFFIX)).write_bytes(serialised(graph))
+    return sizes
 
 
 def check_packages() -> None:
@@ -141,7 +214,7 @@ def _version(package: str) -> str:
     return str(import_module(package.replace("-", "_")).__version__)
 
 
-def _card(model: StoredModel, digest: str, exported: Exported) -> str:
+def _card(model: StoredModel, source: str, exported: Exported) -> str:
     versions = ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
     precision = "float32"
     if exported.schemes:
@@ -153,7 +226,7 @@ def _card(model: StoredModel, digest: str, exported: Exported) -> str:
         "without torch.",
         "",
         f"- Weights: {precision}.",
-        f"- From weights with the SHA-256 `{digest}`.",
+        f"- {source}.",
         f"- Format {FORMAT}, opset {OPSET}; written with {versions}.",
     ]
     if exported.in_blocks:

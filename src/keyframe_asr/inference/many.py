@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from keyframe_asr.errors import KeyframeError, NarrowBandWarning
+from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
-from keyframe_asr.inference.recognizer import fitting_backend, load_for
+from keyframe_asr.inference.recognizer import load_for
 from keyframe_asr.io.file_size import file_size
 from keyframe_asr.io.model_location import find_model
 from keyframe_asr.io.pipes import copied_pipe
@@ -60,7 +61,7 @@ def recognise_files(
     if workers <= 1:
         return _Worker(_Work(model, options, compute)).transcribe_each(paths, progress)
     # report a wrong name or back end before starting processes
-    backend = fitting_backend(find_model(model), compute.backend)
+    backend = fitting_backend(find_model(model), compute.backend, compute.device)
     threads = compute.threads or max(1, openmp_threads(os.environ) // workers)
     compute = ComputeOptions(compute.device, workers, threads, backend)
     return _with_pipes_copied(paths, _Work(model, options, compute), progress)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.alignment import align
+from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.batch_recognizer import (
     AudioInput,
     BatchRecognizer,
@@ -25,7 +26,7 @@ from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
 from keyframe_asr.inference.options import Backend, ComputeOptions, RecognitionOptionsLike
 from keyframe_asr.io.exported_folder import ExportedModel, load_exported
-from keyframe_asr.io.model_location import find_model, is_exported
+from keyframe_asr.io.model_location import find_model
 from keyframe_asr.results import RecognitionResult, Transcript
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ def load(
             "demo" or "an4"; or "owner/name" or "hf://owner/name@revision" on the Hub, fetched into
             its cache.
         device: such as "cpu" or "cuda:1". Default: a GPU if there is one. Exports run on the CPU.
-        backend: "onnx" runs on ONNX Runtime what `keyframe export` wrote, without torch; "torch"
-            runs other models. "auto" is the one that fits the model.
+        backend: "onnx" is ONNX Runtime, without torch, for models that have graphs: shipped ones,
+            and those for which `keyframe export` wrote some. "torch" runs every model folder.
+            "auto" is ONNX Runtime on a CPU, if the model has graphs.
         threads: CPU threads of the back end; torch has one number for the whole process. Default:
             `OMP_NUM_THREADS`, else all cores.
 
@@ -64,7 +66,7 @@ def load(
 def load_for(model: str | Path, compute: ComputeOptions) -> Recognizer:
     """Load a recogniser as `load` does; raises the same."""
     folder = find_model(model)
-    if fitting_backend(folder, compute.backend) == "onnx":
+    if fitting_backend(folder, compute.backend, compute.device) == "onnx":
         return Recognizer(load_exported(folder), compute.device, compute.threads)
     # torch takes seconds to import
     from keyframe_asr.inference.torch_network import usable_device
@@ -73,23 +75,6 @@ def load_for(model: str | Path, compute: ComputeOptions) -> Recognizer:
     on_cpu = usable_device(compute.device).type == "cpu"
     stored = load_model_folder(folder, integers=on_cpu)
     return Recognizer(stored, compute.device, compute.threads)
-
-
-def fitting_backend(folder: Path, wanted: Backend = "auto") -> Literal["torch", "onnx"]:
-    """Return what computes the model of a folder. Raises `ModelError` if that is not `wanted`."""
-    if is_exported(folder):
-        if wanted == "torch":
-            raise ModelError(
-                f"{folder}: is an export, which does not run on torch; use back end onnx, or the "
-                "model that it was exported from"
-            )
-        return "onnx"
-    if wanted == "onnx":
-        raise ModelError(
-            f"{folder}: is not an export, so it does not run on onnxruntime; use back end torch, "
-            f"or the folder that keyframe export MODEL --out DIR writes"
-        )
-    return "torch"
 
 
 @dataclass(frozen=True)

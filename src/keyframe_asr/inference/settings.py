@@ -11,14 +11,17 @@ from typing import Any
 
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.inference.backends import fitting_backend
+from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.search import search_of
+from keyframe_asr.io.base_model import weight_files
 from keyframe_asr.io.model_location import (
     CARD_FILE,
     CONFIG_FILE,
+    GRAPHS_FOLDER,
     WEIGHTS_FILE,
     find_model,
-    is_exported,
+    has_graphs,
     language_model_file,
 )
 
@@ -42,25 +45,31 @@ _NAMES = ("model", "language")
 """Settings that follow from the content of the model."""
 
 
-def model_settings(model: str) -> dict[str, object]:
-    """Describe a model: `model` as given, the SHA-256 of its files and of its base's
-    weights, and its `language`.
+def model_settings(model: str, compute: ComputeOptions) -> dict[str, object]:
+    """Describe a model: `model` as given, the SHA-256 of its files, of its base's weights and of
+    its graphs if they compute, and its `language`.
 
     Raises:
-        ModelError: there is no such model, or it or its base cannot be read.
+        ModelError: there is no such model, or it or its base cannot be read, or it does not run on
+            the back end.
         RecipeError: its `config.yaml` is not valid.
     """
     folder = find_model(model)
     config = load_model_folder_config(folder / CONFIG_FILE)
+    backend = fitting_backend(folder, compute.backend, compute.device)
     try:
-        own = [path for path in sorted(folder.iterdir()) if _matters(path)]
-        digest = _digest([*own, *_weights_of_bases(folder)])
+        used = [*_contents(folder), *weight_files(folder / WEIGHTS_FILE)[1:]]
+        if has_graphs(folder) and backend == "onnx":
+            used += _contents(folder / GRAPHS_FOLDER)
+        digest = _digest(used)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be read ({error.strerror}); check it") from None
     return {"model": model, "model_sha256": digest, "language": config.language}
 
 
-def recognition_settings(model: str, options: RecognitionOptions) -> dict[str, object]:
+def recognition_settings(
+    model: str, options: RecognitionOptions, compute: ComputeOptions
+) -> dict[str, object]:
     """Describe a model, a decode mode, and as `options` its search and all that is not the default.
 
     Files of options have their SHA-256, too.
@@ -68,7 +77,7 @@ def recognition_settings(model: str, options: RecognitionOptions) -> dict[str, o
     Raises:
         KeyframeError: as `model_settings`, and as `search_of`.
     """
-    known = model_settings(model)
+    known = model_settings(model, compute)
     folder = find_model(model)
     config = load_model_folder_config(folder / CONFIG_FILE)
     own = language_model_file(config)
@@ -114,16 +123,13 @@ def _content(value: object) -> object:
     return value
 
 
-def _weights_of_bases(folder: Path) -> list[Path]:
-    if is_exported(folder):  # an export has no base
-        return []
-    from keyframe_asr.io.base_model import weight_files  # needs torch, which exports do without
-
-    return weight_files(folder / WEIGHTS_FILE)[1:]
-
-
-def _matters(path: Path) -> bool:
-    return path.is_file() and path.name != CARD_FILE and not path.name.startswith(".")
+def _contents(folder: Path) -> list[Path]:
+    """Files of a folder that decide about texts."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != CARD_FILE and not path.name.startswith(".")
+    ]
 
 
 def _digest(files: list[Path]) -> str:

@@ -1,20 +1,15 @@
 """Model folders that hold only what differs from another model, their base.
 
 `config.yaml` names the base and the SHA-256 of its `model.safetensors`; the header of the folder's
-own `model.safetensors` lists the weights that are the base's. A base may itself have a base.
+own `model.safetensors` lists the weights that are the base's. A base may itself have a base. The
+weights are read by `io.weights_file`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from keyframe_asr.config.model import BaseModelConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
@@ -26,10 +21,7 @@ from keyframe_asr.io.model_location import (
     shipped_model,
     shipped_models,
 )
-from keyframe_asr.io.quantisation import stored_parts, without_quantised
-
-IN_BASE = "in_base"
-"""Key of the header of a weights file: names of the weights that are the base's, as JSON."""
+from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE
 
 _SHOWN = 12
 """Digits of a digest that messages show."""
@@ -123,80 +115,17 @@ def weight_files(path: Path) -> list[Path]:
     return found
 
 
-def read_own(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Read a weights file as it is stored, and the names of the weights that are in a base model.
+def decoder_tokenizer_file(folder: Path) -> Path:
+    """Path of the decoder's tokenizer: in the folder of a run or model, or in that of a base model.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the folder has none, and its base cannot be found or is another one.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            in_base = json.loads((file.metadata() or {}).get(IN_BASE, "[]"))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
-    return stored, [name for name in in_base if isinstance(name, str)]
-
-
-def read_stored(path: Path) -> dict[str, Tensor]:
-    """Read a weights file as it is stored, with what its header says is in the model's base.
-
-    Raises:
-        ModelError: a file cannot be read, or the base is missing, another one, or lacks a weight.
-        RecipeError: a `config.yaml` is not valid.
-    """
-    stored, lent = read_own(path)
-    if not lent:
-        return stored
-    files = weight_files(path)
-    if len(files) == 1:
-        raise ModelError(
-            f"{path}: holds only what differs from a base model, but no {CONFIG_FILE} beside it "
-            "names one; copy the whole model folder again"
-        )
-    for file in files[1:]:
-        own, further = read_own(file)
-        if lacking := [name for name in lent if name not in own and name not in further]:
-            raise ModelError(
-                f"{path}: '{lacking[0]}' should be in the base model {file.parent}, which lacks "
-                "it; copy both models again"
-            )
-        for name in lent:
-            stored |= stored_parts(own, name)
-        lent = [name for name in lent if name not in own]
-    return stored
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a weights file and its bases as `read_stored`, without quantisation."""
-    return without_quantised(read_stored(path))
-
-
-def split_from_base(
-    weights: dict[str, Tensor], base: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Divide weights into those that differ from the base's, and the names of the others.
-
-    Args:
-        weights: weights of a network.
-        base: weights of its base, without quantisation.
-    """
-    equal = [
-        name
-        for name, weight in weights.items()
-        if name in base
-        and base[name].shape == weight.shape
-        and torch.equal(base[name].to(weight.dtype), weight.detach().cpu())
-    ]
-    return {name: weight for name, weight in weights.items() if name not in equal}, equal
-
-
-def write_stored(path: Path, stored: dict[str, Tensor], in_base: list[str]) -> None:
-    """Write a weights file. Raises `OSError` if it cannot be written."""
-    try:
-        save_file(stored, path, {IN_BASE: json.dumps(in_base)} if in_base else None)
-    except SafetensorError as error:  # raised if the disk is full
-        raise OSError(str(error)) from None
+    own = folder / DECODER_TOKENIZER_FILE
+    if own.is_file():
+        return own
+    places = [file.with_name(own.name) for file in weight_files(folder / WEIGHTS_FILE)]
+    return next((place for place in places if place.is_file()), own)
 
 
 def _name_of(model: str, found: Path, folder: Path) -> str:

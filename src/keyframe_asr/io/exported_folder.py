@@ -1,4 +1,6 @@
-"""Folders of exported models: what recognition needs besides the graphs; no torch.
+"""What recognition needs of a model's folder besides its graphs; no torch.
+
+The folder is an export, or that of a model with graphs beside its weights.
 
 The graphs are opened by `runtime.network`.
 """
@@ -10,14 +12,15 @@ from pathlib import Path
 
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
+from keyframe_asr.io.base_model import decoder_tokenizer_file
 from keyframe_asr.io.model_location import CONFIG_FILE, language_model_file
-from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
+from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """Content of the folder of an export; its graphs stay there."""
+    """Content of a folder with graphs, which stay there."""
 
     folder: Path
     tokenizer: Tokenizer
@@ -29,10 +32,10 @@ class ExportedModel:
 
 
 def load_exported(folder: Path) -> ExportedModel:
-    """Read the folder of an export.
+    """Read the folder of an export, or of a model with graphs.
 
     Raises:
-        ModelError: a file is missing or damaged.
+        ModelError: a file is missing or damaged, or the base model of one is.
         RecipeError: `config.yaml` contains an invalid key or value.
     """
     if not (folder / CONFIG_FILE).is_file():
@@ -42,7 +45,7 @@ def load_exported(folder: Path) -> ExportedModel:
     config = load_model_folder_config(folder / CONFIG_FILE)
     named = language_model_file(config)
     language_model = None if named is None else folder / named
-    of_decoder = folder / DECODER_TOKENIZER_FILE
+    of_decoder = decoder_tokenizer_file(folder)
     decoder = config.model.pretrained_decoder
     for path in (language_model, None if decoder is None else of_decoder):
         if path is not None and not path.is_file():

@@ -32,8 +32,10 @@ MODEL_FILES = (
     "*.ngram",
     "*.arpa",
     "*.onnx",
+    "graphs/weights.json",
 )
-"""Files of a model folder or an export; nothing else is fetched or sent."""
+"""Files of a model folder or an export, `*` also in folders of it; nothing else is fetched or sent.
+"""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

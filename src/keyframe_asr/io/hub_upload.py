@@ -51,15 +51,18 @@ def prepared_upload(source: Path, repository: str) -> Iterator[Upload]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         copy_model_folder(source, folder, config, standalone=standalone)
-        for path in folder.iterdir():
-            if path.is_file() and not is_model_file(path.name):
-                path.unlink()
+        files = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        sent = {name: path for name, path in files.items() if is_model_file(name)}
         path = folder / CARD_FILE
         card = read_text(path, "write a model card", ModelError) if path.is_file() else ""
         write_whole(path, used_as(card, repository) + "\n")
         yield Upload(
             folder,
-            {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
+            {name: path.stat().st_size for name, path in sent.items()},
             None if config.base is None else config.base.model,
             standalone,
             lacking_metadata(card),

@@ -22,20 +22,20 @@ from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_confi
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.atomic_write import replacing, replacing_folder, write_whole
 from keyframe_asr.io.base_model import (
+    decoder_tokenizer_file,
     describe_base,
     moved_base,
-    read_own,
-    read_stored,
-    split_from_base,
     weight_files,
-    write_stored,
 )
 from keyframe_asr.io.model_location import (
     CARD_FILE,
     CONFIG_FILE,
+    GRAPHS_FOLDER,
     OTHER_NAMES,
     WEIGHTS_FILE,
     find_model,
+    graphs_fit,
+    has_graphs,
     is_exported,
     language_model_file,
     shipped_model,
@@ -43,7 +43,6 @@ from keyframe_asr.io.model_location import (
 )
 from keyframe_asr.io.pretrained_decoder import (
     EMBEDDING,
-    decoder_tokenizer_file,
     load_decoder_tokenizer,
     with_vocabulary,
 )
@@ -52,6 +51,12 @@ from keyframe_asr.io.quantisation import (
     stored_parts,
     with_quantised,
     without_quantised,
+)
+from keyframe_asr.io.weights_file import (
+    read_own,
+    read_stored,
+    split_from_base,
+    write_stored,
 )
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
@@ -127,6 +132,8 @@ def save_model_folder(
             name in the folder that is replaced.
         decoder_tokenizer: of a pretrained decoder; stored.
 
+    Graphs of the base are stored, too, if the model has the same architecture.
+
     Raises:
         ModelError: a weight is not finite as it is stored, there is no such base or language model,
             or the folder exists and is not a model folder, is needed by the base, or cannot be
@@ -160,6 +167,8 @@ def save_model_folder(
         for name, content in files.items():
             (written / name).write_bytes(content)
         (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
+        if storage.base is not None and graphs_fit(find_model(storage.base), config):
+            shutil.copytree(find_model(storage.base) / GRAPHS_FOLDER, written / GRAPHS_FOLDER)
 
 
 def _is_lent(
@@ -278,6 +287,8 @@ def _copy(
             write_stored(written / WEIGHTS_FILE, *weights)
         if decoder_tokenizer is not None:
             (written / DECODER_TOKENIZER_FILE).write_bytes(decoder_tokenizer.content())
+        if has_graphs(source) and not graphs_fit(source, config):
+            shutil.rmtree(written / GRAPHS_FOLDER)
         save_model_config(written, config)
 
 

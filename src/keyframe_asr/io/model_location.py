@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
-from keyframe_asr.config.model import ModelFolderConfig
+from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.hub import fetch, is_hub_name
 
@@ -15,9 +16,14 @@ CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_SUFFIX = ".onnx"
 CARD_FILE = "README.md"
+GRAPHS_FOLDER, WEIGHTS_OF_GRAPHS = "graphs", "weights.json"
+"""Folder of a model's graphs beside its weights, and the file in it that says how they use them."""
 
 OTHER_NAMES = dict.fromkeys(("english", "english-l2", "mandarin"), "english-mandarin")
 """Names by which shipped models are also found: those of the models that it replaced."""
+
+WITHOUT_EFFECT_ON_GRAPHS = ("dropout", "language", "languages", "source")
+"""Keys of `config.model` that say how a model is trained, or where weights came from."""
 
 
 def find_model(model: str | Path) -> Path:
@@ -63,6 +69,35 @@ def _found(model: str | Path) -> Path:
 def is_exported(folder: Path) -> bool:
     """True if the folder of a model holds graphs instead of weights: `keyframe export` wrote it."""
     return not (folder / WEIGHTS_FILE).exists() and any(folder.glob("*" + GRAPH_SUFFIX))
+
+
+def has_graphs(folder: Path) -> bool:
+    """True if graphs lie beside the weights of a model, so that it runs without torch, too."""
+    return (folder / GRAPHS_FOLDER / WEIGHTS_OF_GRAPHS).is_file()
+
+
+def graphs_folder(folder: Path) -> Path:
+    """Where the graphs of an export, or of a model, lie."""
+    return folder if is_exported(folder) else folder / GRAPHS_FOLDER
+
+
+def graphs_fit(folder: Path, config: ModelFolderConfig) -> bool:
+    """True if the graphs beside a model's weights are also those of a model of this `config`."""
+    if not has_graphs(folder):
+        return False
+    return _architecture(load_model_folder_config(folder / CONFIG_FILE)) == _architecture(config)
+
+
+def _architecture(config: ModelFolderConfig) -> object:
+    """What decides about the graphs of a model, whatever its weights."""
+    model = _without(config.model.model_dump(mode="json"), WITHOUT_EFFECT_ON_GRAPHS)
+    return model, config.features.num_mel_bins, config.vocab_size, config.keyframes, config.fusion
+
+
+def _without(value: object, keys: Collection[str]) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without(one, keys) for key, one in value.items() if key not in keys}
 
 
 def shipped_model(name: str) -> Path | None:

@@ -19,11 +19,11 @@ from keyframe_asr.config.model import (
     load_model_folder_config,
 )
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.base_model import weight_files
-from keyframe_asr.io.model_location import CONFIG_FILE, WEIGHTS_FILE
+from keyframe_asr.io.base_model import decoder_tokenizer_file
+from keyframe_asr.io.model_location import CONFIG_FILE
 from keyframe_asr.io.pretrained_source import find_source, read_config, read_source_weights
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
-from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
+from keyframe_asr.text.decoder_tokenizer import DecoderTokenizer
 from keyframe_asr.text.decoder_vocabulary import Pruned, with_lost_merges
 
 HUGGING_FACE_TOKENIZER = "tokenizer.json"
@@ -97,19 +97,6 @@ def load_decoder_tokenizer(
         ModelError: it is missing or cannot be read.
     """
     return None if config is None else _read(decoder_tokenizer_file(folder), config)
-
-
-def decoder_tokenizer_file(folder: Path) -> Path:
-    """Path of the decoder's tokenizer: in the folder of a run or model, or in that of a base model.
-
-    Raises:
-        ModelError: the folder has none, and its base cannot be found or is another one.
-    """
-    own = folder / DECODER_TOKENIZER_FILE
-    if own.is_file():
-        return own
-    places = [file.with_name(own.name) for file in weight_files(folder / WEIGHTS_FILE)]
-    return next((place for place in places if place.is_file()), own)
 
 
 def _read(path: Path, config: PretrainedDecoderConfig) -> DecoderTokenizer:

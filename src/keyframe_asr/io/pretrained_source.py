@@ -17,7 +17,6 @@ from torch import Tensor
 from keyframe_asr.config.model import PretrainedConfig, load_model_folder_config
 from keyframe_asr.config.strict import parse_json
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.base_model import read_weights
 from keyframe_asr.io.hub import PREFIX, fetch
 from keyframe_asr.io.model_location import (
     CONFIG_FILE,
@@ -25,6 +24,7 @@ from keyframe_asr.io.model_location import (
     shipped_model,
     shipped_models,
 )
+from keyframe_asr.io.weights_file import read_weights
 from keyframe_asr.model.pretrained import PretrainedEncoder
 
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}

@@ -200,20 +200,21 @@ def open_network(folder: Path, threads: int | None = None) -> ExportedNetwork:
     """Open the graphs of a folder; each is loaded when it is first run.
 
     Args:
-        folder: that `keyframe export` wrote.
+        folder: that `keyframe export` wrote, or of a model to which it added graphs.
         threads: of ONNX Runtime; None lets it choose.
 
     Raises:
         ModelError: the folder is not an export.
         RecipeError: `config.yaml` contains an invalid key or value.
     """
-    for name in (CONFIG_FILE, "encoder" + GRAPH_SUFFIX, "keyframes" + GRAPH_SUFFIX):
-        if not (folder / name).is_file():
+    sessions = Sessions(folder, threads)
+    graphs = [sessions.folder / (name + GRAPH_SUFFIX) for name in ("encoder", "keyframes")]
+    for path in (folder / CONFIG_FILE, *graphs):
+        if not path.is_file():
             raise ModelError(
-                f"{folder}: contains no {name}; give a folder that keyframe export wrote"
+                f"{path.parent}: contains no {path.name}; give a folder that keyframe export wrote"
             )
-    config = load_model_folder_config(folder / CONFIG_FILE)
-    return ExportedNetwork(config, Sessions(folder, threads))
+    return ExportedNetwork(load_model_folder_config(folder / CONFIG_FILE), sessions)
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:

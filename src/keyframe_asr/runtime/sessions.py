@@ -1,4 +1,4 @@
-"""Graphs of an export folder as sessions of ONNX Runtime."""
+"""Graphs of an export, or beside the weights of a model, as sessions of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.model_location import GRAPH_SUFFIX
+from keyframe_asr.io.model_location import GRAPH_SUFFIX, GRAPHS_FOLDER, has_graphs
+from keyframe_asr.runtime.stored_weights import StoredWeights
 
 FORMAT = "1"
 """Version of inputs, outputs and names of the graphs."""
@@ -23,12 +24,17 @@ class Sessions:
     """The graphs of a folder, loaded when they are first run.
 
     Args:
-        folder: of an export.
+        folder: of an export, or of a model with graphs.
         threads: for one graph; None lets ONNX Runtime choose.
+
+    Raises:
+        ModelError: the weights of the model cannot be read.
+        RecipeError: `config.yaml` contains an invalid key or value.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        self.folder = folder
+        self.folder = folder / GRAPHS_FOLDER if has_graphs(folder) else folder
+        self.weights = StoredWeights(folder) if has_graphs(folder) else None
         self.threads = threads
         self.source: str | None = None
         self._loaded: dict[str, Any] = {}
@@ -66,11 +72,13 @@ class Sessions:
 
     def _load(self, path: Path) -> Any:
         runtime = onnx_runtime()
-        content = self._content(path)
+        content, options = self._content(path), _options(runtime, self.threads)
+        if self.weights is not None:
+            constants = self.weights.constants(path.stem)
+            values = [runtime.OrtValue.ortvalue_from_numpy(one) for one in constants.values()]
+            options.add_external_initializers(list(constants), values)
         try:
-            session = runtime.InferenceSession(
-                content, _options(runtime, self.threads), providers=["CPUExecutionProvider"]
-            )
+            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(

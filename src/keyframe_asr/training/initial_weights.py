@@ -11,9 +11,9 @@ from torch import Tensor
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.data.statistics import Statistics
 from keyframe_asr.errors import ModelError, TrainingError
-from keyframe_asr.io.base_model import read_weights
 from keyframe_asr.io.model_location import CONFIG_FILE, WEIGHTS_FILE, find_model
 from keyframe_asr.io.pretrained_source import load_original
+from keyframe_asr.io.weights_file import read_weights
 from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer
