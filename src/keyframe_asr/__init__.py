@@ -63,7 +63,10 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'keyframe_asr' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"keyframe_asr.{_MODULE_OF[name]}"), name)
+    from keyframe_asr.packages import packages_for
+
+    with packages_for(f"keyframe_asr.{name}"):
+        value = getattr(importlib.import_module(f"keyframe_asr.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -49,6 +49,10 @@ class ModelError(KeyframeError):
     """A model folder that is missing, incomplete, or does not support the request."""
 
 
+class PackageError(KeyframeError, ImportError):
+    """An optional package that is not installed; the message names the extra that installs it."""
+
+
 class TrainingError(KeyframeError):
     """A training run that cannot start or continue, for instance because its loss is not finite."""
 

@@ -20,7 +20,7 @@ from fixtures.errors import refused
 from fixtures.hub_server import TOKEN, HubServer, running_hub
 from fixtures.random_model import noise, random_model, save_random_model
 from keyframe_asr.config.model import load_model_folder_config
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import ModelError, PackageError
 from keyframe_asr.io.hub import fetch, is_hub_name
 from keyframe_asr.io.model_folder import (
     Storage,
@@ -190,7 +190,7 @@ def test_other_models_are_refused_before_their_weights_are_fetched(
 
 def test_huggingface_hub_is_missing(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     lacking("huggingface_hub", monkeypatch)
-    with refused(ModelError, "someone/random: ", "keyframe-asr[hub]"):
+    with refused(PackageError, "someone/random: ", "keyframe-asr[hub]"):
         find_model("someone/random")
 
 

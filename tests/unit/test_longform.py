@@ -12,12 +12,14 @@ import torch
 
 from fixtures.errors import refused
 from fixtures.random_model import RATE, noise, random_model
+from fixtures.vowels import vowels
 from keyframe_asr.audio.voice_activity import (
+    DETECTION_LEVEL,
     HOP,
     LoudnessDetector,
     SileroDetector,
 )
-from keyframe_asr.errors import AudioError, ModelError
+from keyframe_asr.errors import AudioError, PackageError
 from keyframe_asr.inference.longform import BATCHES_AHEAD, recognise_each
 from keyframe_asr.inference.options import RecognitionOptions, Segmentation
 from keyframe_asr.inference.recognizer import Recognizer
@@ -123,19 +125,29 @@ def test_not_more_is_held_than_a_few_batches() -> None:
 def test_silero_that_is_not_installed(recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "silero_vad", None)
     assert isinstance(speech_detector("auto"), LoudnessDetector)
-    with refused(ModelError, "pip install 'keyframe-asr[vad]'"):
+    with refused(PackageError, "pip install 'keyframe-asr[vad]'"):
         recognizer.transcribe(noise(1.0), RecognitionOptions(voice_activity="silero"))
+
+
+def test_silero_scores_as_its_own_package_does() -> None:
+    silero_vad = pytest.importorskip("silero_vad")
+    network, ours = silero_vad.load_silero_vad(), SileroDetector()
+    samples = vowels(6.0)
+    windows = samples[: samples.size // HOP * HOP].reshape(-1, HOP)
+    levelled = SileroDetector()
+    gain = 10 ** ((DETECTION_LEVEL - levelled._level.push(windows.ravel())) / 20)
+    heard = torch.from_numpy(np.clip(windows * gain[:, None], -1, 1).astype(np.float32))
+    with torch.inference_mode():
+        expected = np.array([network(one, RATE).item() for one in heard])
+    blocks = np.split(windows.ravel(), [3 * HOP, 50 * HOP])
+    found = np.concatenate([ours.push(one) for one in blocks])
+    assert expected.max() > 0.5 > expected.min()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_silero_hears_no_speech_in_noise(recognizer) -> None:
     pytest.importorskip("silero_vad")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        detector = SileroDetector()
-        assert torch.get_num_threads() == 2, "importing silero-vad must not change ours"
-    finally:
-        torch.set_num_threads(threads)
+    detector = SileroDetector()
     scores = detector.push(noise(0.1 * HOP)[: 40 * HOP])
     assert scores.shape == (40,) and scores.max() < 0.5
     found = recognizer.transcribe(0.05 * noise(35.0), RecognitionOptions(voice_activity="silero"))

@@ -31,7 +31,7 @@ from keyframe_asr.audio.features import NormalisedWaveform, WhisperMel, front_en
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig, PretrainedConfig
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import ModelError, PackageError
 from keyframe_asr.io import model_location
 from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.io.pretrained_source import OWN_PREFIX, load_original
@@ -288,7 +288,7 @@ def test_a_source_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking("transformers", monkeypatch)
-    with refused(ModelError, "pip install 'keyframe-asr[pretrained]'"):
+    with refused(PackageError, "pip install 'keyframe-asr[pretrained]'"):
         build_pretrained(pretrained_config(WHISPER))
 
 

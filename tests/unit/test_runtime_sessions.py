@@ -11,7 +11,6 @@ from typing import Any
 import onnx
 import pytest
 
-from fixtures.command_line import lacking
 from fixtures.errors import refused
 from fixtures.exported import exported
 from fixtures.random_pretrained import random_pretrained
@@ -92,12 +91,6 @@ def test_graphs_of_two_models_are_refused(tmp_path: Path) -> None:
     sessions.session("encoder")
     with refused(ModelError, tmp_path / "keyframes.onnx"):
         sessions.session("keyframes")
-
-
-def test_without_onnxruntime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking("onnxruntime", monkeypatch)
-    with refused(ModelError, "pip install 'keyframe-asr[runtime]'"):
-        onnx_runtime()
 
 
 def test_an_onnxruntime_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

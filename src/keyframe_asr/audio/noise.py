@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from lhotse.audio.mixer import AudioMixer
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.suffixes import readable_suffixes
@@ -62,6 +61,8 @@ def mix(samples: Samples, noise: Samples, snr_db: float) -> Samples:
     """
     if not samples.size:
         return samples
+    from lhotse.audio.mixer import AudioMixer  # lhotse needs torch, and recognition does without
+
     mixer = AudioMixer(samples[None], SAMPLE_RATE)
     mixer.add_to_mix(noise[None], snr=snr_db)
     mixed: Samples = mixer.mixed_audio[0].astype(np.float32)

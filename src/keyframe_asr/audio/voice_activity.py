@@ -1,13 +1,16 @@
 """Voice activity detection: a score in [0, 1] for every 32 ms of a stream of samples.
 
 Two detectors have the same interface. silero-vad (https://github.com/snakers4/silero-vad, extra
-`vad`) is a network that distinguishes speech from other sounds. `LoudnessDetector` has no
+`vad`) is a network that distinguishes speech from other sounds; its graph runs on onnxruntime, and
+nothing of its package is imported, because that needs torch. `LoudnessDetector` has no
 dependencies and only compares levels: it can say where to cut, but not what to leave out. Neither
 depends on the gain of the recording.
 """
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,12 +18,16 @@ import numpy.typing as npt
 
 from keyframe_asr.audio.level import RunningLevel
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.packages import missing
 from keyframe_asr.timing import SAMPLE_RATE
 
 Scores = npt.NDArray[np.float32]
 
 HOP = 512
 """Samples per score; the only window that silero-vad has at 16 kHz."""
+
+SILERO_CONTEXT, SILERO_STATE = 64, (2, 1, 128)
+"""Samples before the window that silero-vad also hears, and the shape of its state."""
 
 HISTORY_HOPS = 20 * SAMPLE_RATE // HOP
 """Hops over which the quiet and the loud level are measured: 20 s."""
@@ -60,27 +67,41 @@ class SileroDetector:
     knows_speech = True
 
     def __init__(self) -> None:
-        import torch  # takes seconds, and only this detector needs it
+        import onnxruntime  # takes time, and only this detector needs it
 
-        threads = torch.get_num_threads()
-        from silero_vad import load_silero_vad
-
-        torch.set_num_threads(threads)  # the import sets one thread for the whole process
-        self._network: Any = load_silero_vad()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.inter_op_num_threads = options.intra_op_num_threads = 1
+        self._session: Any = onnxruntime.InferenceSession(
+            _silero_graph().read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
         self._level = RunningLevel(HOP, DETECTION_SECONDS)
+        self._context = np.zeros((1, SILERO_CONTEXT), dtype=np.float32)
+        self._state = np.zeros(SILERO_STATE, dtype=np.float32)
 
     def push(self, samples: Samples) -> Scores:
-        """Return scores (S // HOP,); the network keeps the state."""
-        import torch
-
+        """Return scores (S // HOP,). The last samples and the network's state are kept."""
         gain = 10 ** (
             (DETECTION_LEVEL - np.maximum(self._level.push(samples), FLOOR_DECIBELS)) / 20
         )
         scaled = np.clip(samples.reshape(-1, HOP) * gain[:, None], -1, 1).astype(np.float32)
-        with torch.inference_mode():
-            windows = torch.from_numpy(scaled)
-            scores = [self._network(window, SAMPLE_RATE).item() for window in windows]
-        return np.array(scores, dtype=np.float32)
+        return np.array([self._score(window) for window in scaled], dtype=np.float32)
+
+    def _score(self, window: Samples) -> float:
+        """Return the score of the next hop (HOP,)."""
+        heard = np.concatenate((self._context, window[None]), axis=1)
+        inputs = {"input": heard, "state": self._state, "sr": np.array(SAMPLE_RATE)}
+        score, self._state = self._session.run(None, inputs)
+        self._context = heard[:, -SILERO_CONTEXT:]
+        return float(score.item())
+
+
+def _silero_graph() -> Path:
+    """Return the file of silero-vad's graph. Raises `PackageError` if it is not installed."""
+    found = importlib.util.find_spec("silero_vad")
+    if found is None or found.origin is None:
+        raise missing("silero-vad", "the detector 'silero'", "or use 'auto' or 'loudness'")
+    return Path(found.origin).parent / "data" / "silero_vad.onnx"
 
 
 class LoudnessDetector:

@@ -95,7 +95,7 @@ def calibrate(
     from keyframe_asr.evaluation.reliability import draw_reliability
     from keyframe_asr.evaluation.report import save_report
     from keyframe_asr.inference.recognizer import load
-    from keyframe_asr.io.model_folder import find_model
+    from keyframe_asr.io.model_location import find_model
 
     check_place(place, model)
     if reports.picture is not None:
@@ -138,7 +138,7 @@ def _modes(recognizer: Recognizer) -> list[DecodeMode]:
 
 def check_place(place: Place, model: str) -> None:
     """Raise `ModelError` before the work if the model cannot be written after it."""
-    from keyframe_asr.io.model_folder import find_model
+    from keyframe_asr.io.model_location import find_model
 
     if place.out is not None and place.out.exists():
         raise ModelError(f"{place.out}: already exists; choose another folder")
@@ -147,7 +147,8 @@ def check_place(place: Place, model: str) -> None:
 
 
 def _store(model: str, config: ModelFolderConfig, place: Place) -> None:
-    from keyframe_asr.io.model_folder import copy_model_folder, find_model, save_model_config
+    from keyframe_asr.io.model_copy import copy_model_folder, save_model_config
+    from keyframe_asr.io.model_location import find_model
 
     if place.out is not None:
         copy_model_folder(find_model(model), place.out, config)

@@ -22,7 +22,8 @@ def copy(
     base where it is; with --standalone it needs none.
     """
     from keyframe_asr.config.model import load_model_folder_config
-    from keyframe_asr.io.model_folder import CONFIG_FILE, copy_model_folder, find_model
+    from keyframe_asr.io.model_copy import copy_model_folder
+    from keyframe_asr.io.model_location import CONFIG_FILE, find_model
 
     folder = find_model(model)
     config = load_model_folder_config(folder / CONFIG_FILE)

@@ -195,13 +195,14 @@ def _model_of(
 
 def _lines(path: Path) -> Iterator[str]:
     """Read the sentences of a text file or manifest. Raises `ManifestError` on failure."""
-    from keyframe_asr.data.manifest import load_manifest
-    from keyframe_asr.data.manifest import text as transcript
     from keyframe_asr.errors import ManifestError
     from keyframe_asr.io.text_file import read_lines
 
     # the name of a table may end with a split, as in FILE.tsv:train
     if path.name.endswith(".jsonl.gz") or ".tsv" in path.suffix:
+        from keyframe_asr.data.manifest import load_manifest
+        from keyframe_asr.data.manifest import text as transcript
+
         yield from (transcript(cut) for cut in load_manifest(str(path)))
         return
     lines = [

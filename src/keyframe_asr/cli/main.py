@@ -1,4 +1,5 @@
-"""The `keyframe` command: registers the verbs, and reports errors and interrupts as one line.
+"""The `keyframe` command: registers the verbs, and reports errors, interrupts and missing packages
+as one line.
 
 The files of the verbs import heavy packages (torch, lhotse) inside their functions, so that
 `keyframe --help` is fast.
@@ -22,6 +23,7 @@ from keyframe_asr.cli.interrupts import raise_on_interrupt
 from keyframe_asr.cli.standard_output import OutputError, standard_output
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.io.threads import set_openmp
+from keyframe_asr.packages import packages_for
 
 VERBS: dict[str, tuple[str, ...]] = {
     "Use": ("transcribe", "align", "inspect"),
@@ -84,7 +86,8 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 def _verb(name: str) -> Callable[..., None]:
     module = importlib.import_module(f"keyframe_asr.cli.{name.replace('-', '_')}")
-    return interruptible(getattr(module, name.replace("-", "_")))
+    command = packages_for(f"keyframe {name}")(getattr(module, name.replace("-", "_")))
+    return interruptible(command)
 
 
 for _panel, _names in VERBS.items():

@@ -28,7 +28,7 @@ def push(
     """
     from keyframe_asr.io.hub_upload import prepared_upload, publish
     from keyframe_asr.io.model_card import WANTED
-    from keyframe_asr.io.model_folder import CARD_FILE, find_model
+    from keyframe_asr.io.model_location import CARD_FILE, find_model
 
     with prepared_upload(find_model(model), repository) as upload:
         for name, size in upload.sizes.items():

@@ -90,7 +90,8 @@ def _language_model(recognizer: Recognizer, texts: list[Path], folder: Path) -> 
 
 
 def _store(model: str, recognizer: Recognizer, tuned: Tuned, place: Place) -> None:
-    from keyframe_asr.io.model_folder import copy_model_folder, find_model, store_decoding
+    from keyframe_asr.io.model_copy import copy_model_folder, store_decoding
+    from keyframe_asr.io.model_location import find_model
 
     folder = find_model(model)
     if place.out is not None:

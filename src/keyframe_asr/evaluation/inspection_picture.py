@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keyframe_asr.errors import KeyframeError
 from keyframe_asr.evaluation.font_package import package_fonts
 from keyframe_asr.evaluation.inspection import (
     GREY,
@@ -29,6 +28,7 @@ from keyframe_asr.evaluation.inspection import (
     visible,
 )
 from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.packages import packages_for
 from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND
 
@@ -45,13 +45,9 @@ PLAIN_FONT = "DejaVu Sans"
 
 
 def require_matplotlib() -> None:
-    """Raise `KeyframeError` with the install command if matplotlib is missing."""
-    try:
+    """Raise `PackageError` if matplotlib is missing."""
+    with packages_for("a plot"):
         import matplotlib  # noqa: F401
-    except ImportError:
-        raise KeyframeError(
-            "plots need matplotlib, which is not installed; pip install 'keyframe-asr[plot]'"
-        ) from None
 
 
 def draw_inspection(view: InspectionView, path: Path | str) -> Mapping[str, str]:

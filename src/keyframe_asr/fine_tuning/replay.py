@@ -63,7 +63,7 @@ def open_replay(
         own: recordings for training and development, which are left out, too.
 
     Raises:
-        SpeechSynthesisError: espeak-ng is not installed.
+        PackageError: espeak-ng is not installed.
         ManifestError: the manifest cannot be used, or there are no sentences in the language.
     """
     if source in (None, NO_REPLAY):

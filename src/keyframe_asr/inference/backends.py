@@ -10,6 +10,7 @@ from typing import Literal
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import Backend
 from keyframe_asr.io.model_location import GRAPHS_FOLDER, has_graphs, is_exported
+from keyframe_asr.packages import missing
 
 
 def fitting_backend(
@@ -24,6 +25,7 @@ def fitting_backend(
 
     Raises:
         ModelError: the model does not run on the wanted back end.
+        PackageError: it runs on torch, which is not installed.
     """
     if is_exported(folder):
         if wanted == "torch":
@@ -38,11 +40,20 @@ def fitting_backend(
                 f"{folder}: has no {GRAPHS_FOLDER}, so it does not run on onnxruntime; use back "
                 "end torch, or write them with keyframe export MODEL"
             )
+        _require_torch(f"{folder}: a model without {GRAPHS_FOLDER} for onnxruntime")
         return "torch"
-    if wanted != "auto":
-        return wanted
-    on_cpu = device == "cpu" or (device is None and not _has_gpu())
-    return "onnx" if on_cpu else "torch"
+    if wanted == "auto":
+        on_cpu = device == "cpu" or (device is None and not _has_gpu())
+        wanted = "onnx" if on_cpu else "torch"
+    if wanted == "torch":
+        _require_torch("back end torch")
+    return wanted
+
+
+def _require_torch(purpose: str) -> None:
+    """Raise `PackageError` if torch is not installed, without the seconds of importing it."""
+    if find_spec("torch") is None:
+        raise missing("torch", purpose)
 
 
 def _has_gpu() -> bool:

@@ -58,6 +58,7 @@ def load(
             does not run on this back end or device.
         RecipeError: its `config.yaml` is not valid.
         OptionError: there is no such back end, or the number of threads is out of range.
+        PackageError: it runs on torch, which is not installed.
     """
     compute = ComputeOptions(device, threads=threads, backend=backend)
     return load_for(model, compute)

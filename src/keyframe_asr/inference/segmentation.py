@@ -24,7 +24,6 @@ from keyframe_asr.audio.voice_activity import (
     SpeechDetector,
     decibels,
 )
-from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import RecognitionOptions, Segmentation, VoiceActivity
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -74,17 +73,9 @@ def speech_detector(kind: VoiceActivity = "auto") -> SpeechDetector:
     """Create a detector; `auto` is loudness, which cuts as well as silero-vad and is faster.
 
     Raises:
-        ModelError: `silero` is requested and silero-vad is not installed.
+        PackageError: `silero` is requested and silero-vad is not installed.
     """
-    if kind != "silero":
-        return LoudnessDetector()
-    try:
-        return SileroDetector()
-    except ImportError:
-        raise ModelError(
-            "silero-vad is not installed; pip install 'keyframe-asr[vad]', or use the voice "
-            "activity detector 'auto' or 'loudness'"
-        ) from None
+    return SileroDetector() if kind == "silero" else LoudnessDetector()
 
 
 def audio_segments(

@@ -11,6 +11,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from keyframe_asr.config.model import BaseModelConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.hub import PREFIX, is_hub_name, pinned
@@ -126,6 +128,19 @@ def decoder_tokenizer_file(folder: Path) -> Path:
         return own
     places = [file.with_name(own.name) for file in weight_files(folder / WEIGHTS_FILE)]
     return next((place for place in places if place.is_file()), own)
+
+
+def check_whole(path: Path) -> None:
+    """Check the header and the length of a weights file, without reading weights.
+
+    Raises:
+        ModelError: the file cannot be read, or is cut off.
+    """
+    try:
+        with safe_open(path, "np"):
+            pass
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}; copy the model again") from None
 
 
 def _name_of(model: str, found: Path, folder: Path) -> str:

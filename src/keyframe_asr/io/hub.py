@@ -18,6 +18,7 @@ from types import ModuleType
 
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError, RecipeError
+from keyframe_asr.packages import packages_for
 
 PREFIX = "hf://"
 
@@ -63,7 +64,8 @@ def fetch(model: str) -> Path:
         model: `owner/name` with optional `hf://` and `@revision`: a branch, tag or commit.
 
     Raises:
-        ModelError: there is no such model, it cannot be fetched, or `huggingface_hub` is missing.
+        ModelError: there is no such model, or it cannot be fetched.
+        PackageError: `huggingface_hub` is not installed.
     """
     repository, revision = _repository(model)
     hub = require_hub(model)
@@ -110,14 +112,9 @@ def _reaches(hub: ModuleType, repository: str, revision: str | None) -> bool:
 
 
 def require_hub(model: str) -> ModuleType:
-    """Import `huggingface_hub`. Raises `ModelError` if it is missing."""
-    try:
+    """Import `huggingface_hub`. Raises `PackageError` if it is missing."""
+    with packages_for(f"{model}: no such folder; the Hugging Face Hub"):
         return importlib.import_module("huggingface_hub")
-    except ImportError:
-        raise ModelError(
-            f"{model}: no such folder, and models of the Hugging Face Hub need huggingface_hub; "
-            "pip install 'keyframe-asr[hub]'"
-        ) from None
 
 
 @contextmanager

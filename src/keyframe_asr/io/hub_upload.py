@@ -13,7 +13,8 @@ from keyframe_asr.errors import ModelError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.io.hub import PREFIX, hub_errors, is_hub_name, is_model_file, require_hub
 from keyframe_asr.io.model_card import lacking_metadata, used_as
-from keyframe_asr.io.model_folder import CARD_FILE, CONFIG_FILE, copy_model_folder
+from keyframe_asr.io.model_copy import copy_model_folder
+from keyframe_asr.io.model_location import CARD_FILE, CONFIG_FILE
 from keyframe_asr.io.text_file import read_text
 
 

@@ -14,18 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
-from keyframe_asr.config.decoding import DecodingConfig
 from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
 from keyframe_asr.errors import ModelError
-from keyframe_asr.io.atomic_write import replacing, replacing_folder, write_whole
+from keyframe_asr.io.atomic_write import replacing_folder
 from keyframe_asr.io.base_model import (
     decoder_tokenizer_file,
     describe_base,
     moved_base,
     weight_files,
+)
+from keyframe_asr.io.decoder_tokenizers import load_decoder_tokenizer
+from keyframe_asr.io.model_copy import (
+    content_of,
+    copy_model_folder,
+    copy_with_weights,
+    described,
+    save_model_config,
+    store_decoding,
 )
 from keyframe_asr.io.model_location import (
     CARD_FILE,
@@ -35,29 +42,19 @@ from keyframe_asr.io.model_location import (
     WEIGHTS_FILE,
     find_model,
     graphs_fit,
-    has_graphs,
     is_exported,
     language_model_file,
     shipped_model,
     shipped_models,
 )
-from keyframe_asr.io.pretrained_decoder import (
-    EMBEDDING,
-    load_decoder_tokenizer,
-    with_vocabulary,
-)
+from keyframe_asr.io.pretrained_decoder import EMBEDDING, with_vocabulary
 from keyframe_asr.io.quantisation import (
     integer_weights,
     stored_parts,
     with_quantised,
     without_quantised,
 )
-from keyframe_asr.io.weights_file import (
-    read_own,
-    read_stored,
-    split_from_base,
-    write_stored,
-)
+from keyframe_asr.io.weights_file import read_own, read_stored, split_from_base, write_stored
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
 from keyframe_asr.text.decoder_vocabulary import Pruned
@@ -161,12 +158,12 @@ def save_model_folder(
     if decoder_tokenizer is not None and not _is_lent(decoder_tokenizer, config, storage):
         files[DECODER_TOKENIZER_FILE] = decoder_tokenizer.content()
     if (own := language_model_file(config)) is not None:
-        files[own] = _content(language_model or folder / own, folder)
+        files[own] = content_of(language_model or folder / own, folder)
     with replacing_folder(folder, "choose another path", ModelError) as written:
         write_stored(written / WEIGHTS_FILE, stored, in_base)
         for name, content in files.items():
             (written / name).write_bytes(content)
-        (written / CONFIG_FILE).write_text(_described(config), encoding="utf-8")
+        (written / CONFIG_FILE).write_text(described(config), encoding="utf-8")
         if storage.base is not None and graphs_fit(find_model(storage.base), config):
             shutil.copytree(find_model(storage.base) / GRAPHS_FOLDER, written / GRAPHS_FOLDER)
 
@@ -194,16 +191,6 @@ def _usable_base(model: str | Path, folder: Path) -> Path:
     if folder.resolve() in [file.parent.resolve() for file in weight_files(base / WEIGHTS_FILE)]:
         raise ModelError(f"{folder}: the base model itself, or a base of it; choose another path")
     return base
-
-
-def _content(path: Path, folder: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: its language model {path} cannot be read ({error.strerror}); give the "
-            "file, or a config without decoding.language_model"
-        ) from None
 
 
 def load_model_folder(folder: Path, *, integers: bool = False) -> StoredModel:
@@ -245,53 +232,6 @@ def load_model_folder(folder: Path, *, integers: bool = False) -> StoredModel:
     return StoredModel(network.eval(), tokenizer, config, language_model, of_decoder)
 
 
-def copy_model_folder(
-    source: Path, folder: Path, config: ModelFolderConfig, *, standalone: bool = False
-) -> None:
-    """Copy a model folder to a new path, with another `config.yaml`.
-
-    The path of a base model is adapted to the new place.
-
-    Args:
-        source: folder of the model.
-        folder: path of the copy.
-        config: its `config.yaml`, with the base of the source.
-        standalone: also store the weights of the base, as they are stored there, so that the copy
-            needs no base.
-
-    Raises:
-        ModelError: the path exists or cannot be written, or the base is missing or another one.
-        RecipeError: a `config.yaml` is not valid.
-    """
-    standalone = standalone and not is_exported(source)  # which has no base
-    weights = (read_stored(source / WEIGHTS_FILE), list[str]()) if standalone else None
-    base = None if standalone or config.base is None else moved_base(config.base, source, folder)
-    whole = config.model_copy(update={"base": base})
-    tokenizer = load_decoder_tokenizer(source, config.model.pretrained_decoder)
-    _copy(source, folder, whole, weights, tokenizer if standalone else None)
-
-
-def _copy(
-    source: Path,
-    folder: Path,
-    config: ModelFolderConfig,
-    weights: tuple[dict[str, Tensor], list[str]] | None,
-    decoder_tokenizer: DecoderTokenizer | None = None,
-) -> None:
-    """Copy a folder with another config and, if given, other weights (and names of the base's)."""
-    if folder.exists():
-        raise ModelError(f"{folder}: already exists; choose another path")
-    with replacing_folder(folder, "choose another path", ModelError) as written:
-        shutil.copytree(source, written, dirs_exist_ok=True)
-        if weights is not None:
-            write_stored(written / WEIGHTS_FILE, *weights)
-        if decoder_tokenizer is not None:
-            (written / DECODER_TOKENIZER_FILE).write_bytes(decoder_tokenizer.content())
-        if has_graphs(source) and not graphs_fit(source, config):
-            shutil.rmtree(written / GRAPHS_FOLDER)
-        save_model_config(written, config)
-
-
 def quantise_model_folder(
     source: Path, folder: Path, names: Collection[str], vocabulary: Pruned | None = None
 ) -> None:
@@ -319,45 +259,13 @@ def quantise_model_folder(
         stored |= rows
         in_base = [name for name in in_base if name != EMBEDDING]
     base = None if config.base is None else moved_base(config.base, source, folder)
-    _copy(
+    copy_with_weights(
         source,
         folder,
         config.model_copy(update={"base": base}),
         (with_quantised(stored, _without_memory(names)), in_base),
         None if vocabulary is None else vocabulary.tokenizer,
     )
-
-
-def save_model_config(folder: Path, config: ModelFolderConfig) -> None:
-    """Replace `config.yaml` of a model folder. Raises `ModelError` if it cannot be written."""
-    write_whole(folder / CONFIG_FILE, _described(config), "use --out", ModelError)
-
-
-def store_decoding(folder: Path, decoding: DecodingConfig, language_model: Path | None) -> None:
-    """Store how a model is decoded, and its language model, in its folder.
-
-    Args:
-        folder: of the model.
-        decoding: replaces that of `config.yaml`.
-        language_model: file that becomes `decoding.language_model`, from any place.
-
-    Raises:
-        ModelError: a file cannot be read or written.
-    """
-    config = load_model_folder_config(folder / CONFIG_FILE)
-    before = language_model_file(config)
-    config = config.model_copy(update={"decoding": decoding})
-    after = language_model_file(config)
-    if after is not None and language_model is not None and language_model != folder / after:
-        with replacing(folder / after, "use --out", ModelError) as written:
-            written.write_bytes(_content(language_model, folder))
-    save_model_config(folder, config)
-    if before not in (None, after):
-        (folder / str(before)).unlink(missing_ok=True)
-
-
-def _described(config: ModelFolderConfig) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _without_memory(names: Collection[str]) -> list[str]:

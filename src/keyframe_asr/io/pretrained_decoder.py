@@ -7,7 +7,6 @@ pretrained decoder.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from keyframe_asr.config.model import (
 )
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.base_model import decoder_tokenizer_file
+from keyframe_asr.io.decoder_tokenizers import read_decoder_tokenizer
 from keyframe_asr.io.model_location import CONFIG_FILE
 from keyframe_asr.io.pretrained_source import find_source, read_config, read_source_weights
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
@@ -84,30 +84,8 @@ def source_tokenizer(config: PretrainedDecoderConfig) -> DecoderTokenizer:
     folder = find_source(config.source)
     is_own = (folder / CONFIG_FILE).is_file()
     path = decoder_tokenizer_file(folder) if is_own else folder / HUGGING_FACE_TOKENIZER
-    found = _read(path, config)
+    found = read_decoder_tokenizer(path, config)
     return DecoderTokenizer(with_lost_merges(found.content()), found.vocab_size)
-
-
-def load_decoder_tokenizer(
-    folder: Path, config: PretrainedDecoderConfig | None
-) -> DecoderTokenizer | None:
-    """Read the decoder's tokenizer in the folder of a run or model; None without such a decoder.
-
-    Raises:
-        ModelError: it is missing or cannot be read.
-    """
-    return None if config is None else _read(decoder_tokenizer_file(folder), config)
-
-
-def _read(path: Path, config: PretrainedDecoderConfig) -> DecoderTokenizer:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{path}: the decoder's tokenizer cannot be read ({error.strerror}); copy the model "
-            "again"
-        ) from None
-    return DecoderTokenizer(content, int((config.architecture or {}).get("vocab_size", 0)))
 
 
 EMBEDDING = "decoder.embed_tokens.weight"

@@ -26,6 +26,7 @@ from keyframe_asr.io.model_location import (
 )
 from keyframe_asr.io.weights_file import read_weights
 from keyframe_asr.model.pretrained import PretrainedEncoder
+from keyframe_asr.packages import packages_for
 
 MODEL_TYPES = {"whisper": "whisper", "wav2vec2": "wav2vec2"}
 """`model_type` in the `config.json` of each family."""
@@ -100,13 +101,8 @@ def find_source(source: str) -> Path:
             f"{source}: no such folder or shipped model; give the folder of an encoder, a model "
             f"({', '.join(shipped)}), or a Hugging Face name such as openai/whisper-base"
         )
-    try:
+    with packages_for(f"{source}: no such folder; a Hugging Face name"):
         from transformers.utils.hub import cached_file
-    except ImportError:
-        raise ModelError(
-            f"{source}: no such folder, and Hugging Face names need transformers; "
-            "pip install 'keyframe-asr[pretrained]'"
-        ) from None
     try:
         found = cached_file(source, HUGGING_FACE_CONFIG, local_files_only=True)
     except (OSError, ValueError):

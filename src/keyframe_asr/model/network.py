@@ -38,6 +38,7 @@ from keyframe_asr.model.subsampling import (
 from keyframe_asr.model.wav2vec2 import Wav2Vec2Encoder
 from keyframe_asr.model.whisper import WhisperEncoder
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
+from keyframe_asr.packages import packages_for
 
 PRETRAINED_STEP = 2
 """Frames of 10 ms per output of a pretrained encoder."""
@@ -367,20 +368,16 @@ def build_pretrained(config: PretrainedConfig) -> PretrainedEncoder:
     """Build the encoder with random weights, frozen.
 
     Raises:
-        ModelError: `transformers` is not installed, or the architecture is missing or wrong.
+        ModelError: the architecture is missing or wrong.
+        PackageError: `transformers` is not installed.
     """
     if config.architecture is None:
         raise ModelError(
             f"model.pretrained.architecture is missing for '{config.source}'; training reads it "
             "from the folder of the pretrained encoder"
         )
-    try:
+    with packages_for(f"the pretrained encoder ({config.family})"):
         import transformers  # noqa: F401
-    except ImportError:
-        raise ModelError(
-            f"the pretrained encoder ({config.family}) needs transformers, which is not installed; "
-            "pip install 'keyframe-asr[pretrained]'"
-        ) from None
     kind = WhisperEncoder if config.family == "whisper" else Wav2Vec2Encoder
     encoder: PretrainedEncoder = kind(config)
     encoder.unfreeze_from(None)

@@ -102,14 +102,9 @@ class Sessions:
 
 
 def onnx_runtime() -> Any:
-    """Return the module `onnxruntime`. Raises `ModelError` if it is missing or too old."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ModelError(
-            "exported models need onnxruntime, which is not installed; "
-            "pip install 'keyframe-asr[runtime]'"
-        ) from None
+    """Return the module `onnxruntime`. Raises `ModelError` if it is too old."""
+    import onnxruntime
+
     version = tuple(int(part) for part in re.findall(r"\d+", onnxruntime.__version__)[:2])
     if version < OLDEST:
         raise ModelError(

@@ -49,18 +49,12 @@ class DecoderTokenizer:
         vocab_size: number of the decoder's output classes, at least that of the tokens.
 
     Raises:
-        ModelError: `tokenizers` is not installed, the content cannot be read, or it is not
-            Whisper's.
+        ModelError: the content cannot be read, or it is not Whisper's.
     """
 
     def __init__(self, content: bytes, vocab_size: int) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError:
-            raise ModelError(
-                "the pretrained decoder needs tokenizers, which is not installed; "
-                "pip install 'keyframe-asr[pretrained]'"
-            ) from None
+        from tokenizers import Tokenizer  # takes time, and few models need it
+
         try:
             self._tokenizer: Any = Tokenizer.from_str(content.decode())
         except Exception as error:  # tokenizers raises Exception itself

@@ -25,8 +25,9 @@ from keyframe_asr.data.statistics import (
 )
 from keyframe_asr.errors import ManifestError, RecipeError, TrainingError
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.io.decoder_tokenizers import load_decoder_tokenizer
 from keyframe_asr.io.model_folder import find_model
-from keyframe_asr.io.pretrained_decoder import load_decoder_tokenizer, source_tokenizer
+from keyframe_asr.io.pretrained_decoder import source_tokenizer
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
 from keyframe_asr.text.forms import MAX_LOST, losses_of, normalise_text
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer

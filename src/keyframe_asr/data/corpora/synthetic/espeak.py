@@ -20,6 +20,7 @@ import soxr
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.packages import packages_for
 from keyframe_asr.timing import SAMPLE_RATE
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -90,7 +91,8 @@ class SpeechSynthesiser:
     in one process or in two.
 
     Raises:
-        SpeechSynthesisError: espeakng-loader is not installed, or its library cannot be started.
+        PackageError: espeakng-loader is not installed.
+        SpeechSynthesisError: its library cannot be started.
     """
 
     def __init__(self) -> None:
@@ -196,17 +198,13 @@ class SpeechSynthesiser:
 
 
 def data_folder() -> Path:
-    """Return the folder of espeak-ng's data. Raises `SpeechSynthesisError` if not installed."""
+    """Return the folder of espeak-ng's data. Raises `PackageError` if it is not installed."""
     return Path(_loader().get_data_path())
 
 
 def _loader() -> ModuleType:
-    try:
+    with packages_for("synthetic speech"):
         import espeakng_loader
-    except ImportError:
-        raise SpeechSynthesisError(
-            "espeakng-loader is not installed; run: pip install 'keyframe-asr[demo]'"
-        ) from None
     found: ModuleType = espeakng_loader
     return found
 

@@ -47,7 +47,8 @@ def voice_of(language: str) -> str:
     languages (zh+en), the first counts.
 
     Raises:
-        SpeechSynthesisError: espeak-ng has no voice for the language, or is not installed.
+        SpeechSynthesisError: espeak-ng has no voice for the language.
+        PackageError: it is not installed.
     """
     voices = sorted(_voices(data_folder()), key=lambda voice: (voice.priority, voice.file))
     parts = language.partition("+")[0].lower().replace("_", "-").split("-")
