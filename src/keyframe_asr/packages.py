@@ -19,6 +19,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "pretrained": {"transformers": "transformers"},
     "export": {"onnx": "onnx", "onnxscript": "onnxscript"},
+    "sherpa": {"sherpa-onnx": "sherpa_onnx"},
     "plot": {"fonttools": "fontTools", "matplotlib": "matplotlib", "zhplot": "zhplot"},
     "video": {"av": "av"},
     "vad": {"silero-vad": "silero_vad"},
