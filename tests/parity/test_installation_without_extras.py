@@ -10,12 +10,13 @@ import soundfile
 
 from fixtures.command_line import ERROR, keyframe
 from fixtures.installation import Installation, installation
-from fixtures.random_model import RATE, save_random_model
-from fixtures.vowels import vowels
+from fixtures.random_model import save_random_model
 from keyframe_asr.cli.doctor import REQUIRED
+from keyframe_asr.data.corpora.synthetic.espeak import SpeechSynthesiser
 from keyframe_asr.formats import FORMATS
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.packages import EXTRAS
+from keyframe_asr.timing import SAMPLE_RATE
 
 ABSENT = (
     "torch",
@@ -56,9 +57,11 @@ def model(request: pytest.FixtureRequest, exported: Path) -> str:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("recordings")
-    for seed in range(3):
-        soundfile.write(folder / f"{seed}.wav", vowels(1.5 + seed, seed), RATE)
+    """Speech in which every model hears some text."""
+    folder, synthesiser = tmp_path_factory.mktemp("recordings"), SpeechSynthesiser()
+    for number, words in enumerate(("one two three", "four five six seven", "one two three four")):
+        samples, _ = synthesiser.say(words, "en-us+f2")
+        soundfile.write(folder / f"{number}.wav", samples, SAMPLE_RATE)
     return sorted(folder.glob("*.wav"))
 
 
@@ -97,46 +100,58 @@ def test_doctor_tells_which_extras_are_missing(installed: Installation) -> None:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_transcripts_are_the_same_in_every_format(
-    output: str, model: str, installed: Installation, recordings: list[Path]
+    output: str, exported: Path, installed: Installation, recordings: list[Path]
 ) -> None:
-    words = ["transcribe", model, recordings[1], "--format", output, "--threads", 1]
+    words = ["transcribe", exported, recordings[1], "--format", output, "--threads", 1]
     done, expected = installed.keyframe(*words), keyframe(*words)
     assert (done.exit_code, done.stderr) == (0, ""), done
     assert done.stdout == expected.stdout != ""
 
 
+def test_transcripts_of_several_processes_are_the_same(
+    model: str, installed: Installation, recordings: list[Path], tmp_path: Path
+) -> None:
+    found = []
+    for name, run in (("without", installed.keyframe), ("with", keyframe)):
+        out = ["--format", "json", "--out", tmp_path / name]
+        done = run("transcribe", model, *recordings, "--workers", 2, *out)
+        assert done.exit_code == 0, done
+        written = sorted((tmp_path / name).glob("*.json"))
+        found.append([path.read_text(encoding="utf-8") for path in written])
+    assert found[0] == found[1] and len(found[0]) == len(recordings)
+
+
 def test_alignments_are_the_same(
     model: str, installed: Installation, recordings: list[Path]
 ) -> None:
-    text = said(model, recordings[2])
-    words = ["align", model, recordings[2], text, "--format", "vtt", "--threads", 1]
+    words = ["align", model, recordings[0], said(model, recordings[0])]
+    done, expected = (
+        run(*words, "--format", "vtt", "--threads", 1) for run in (installed.keyframe, keyframe)
+    )
+    assert done.exit_code == 0, done
+    assert done.stdout == expected.stdout != ""
+
+
+def test_a_language_model_is_built_and_used(
+    exported: Path, installed: Installation, recordings: list[Path], tmp_path: Path
+) -> None:
+    sentences, built = tmp_path / "text.txt", tmp_path / "text.ngram"
+    texts = [said(str(exported), one) for one in recordings]
+    sentences.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    made = installed.keyframe("language-model", sentences, "--model", exported, "--out", built)
+    assert made.exit_code == 0, made
+    search = ["--decode", "ctc", "--beam", 4, "--language-model", built]
+    words = ["transcribe", exported, recordings[0], *search]
     done = installed.keyframe(*words)
     assert done.exit_code == 0, done
     assert done.stdout == keyframe(*words).stdout != ""
 
 
-def test_a_language_model_and_several_processes(
-    model: str, installed: Installation, recordings: list[Path], tmp_path: Path
+@pytest.mark.parametrize("name", ["exported", "an4-small"])
+def test_models_are_copied_and_sent(
+    name: str, exported: Path, installed: Installation, tmp_path: Path
 ) -> None:
-    sentences, built = tmp_path / "text.txt", tmp_path / "text.ngram"
-    sentences.write_text("".join(f"{said(model, one)}\n" for one in recordings), encoding="utf-8")
-    made = installed.keyframe("language-model", sentences, "--model", model, "--out", built)
-    assert made.exit_code == 0, made
-    search = ["--decode", "ctc", "--beam", 4, "--language-model", built, "--workers", 2]
-    done = installed.keyframe(
-        "transcribe", model, *recordings, *search, "--out", tmp_path / "without"
-    )
-    assert done.exit_code == 0, done
-    again = keyframe("transcribe", model, *recordings, *search, "--out", tmp_path / "with")
-    assert again.exit_code == 0, again
-    found, expected = (
-        {path.name: path.read_text() for path in (tmp_path / name).glob("*.txt")}
-        for name in ("without", "with")
-    )
-    assert found == expected and len(found) == 3
-
-
-def test_models_are_copied_and_sent(model: str, installed: Installation, tmp_path: Path) -> None:
+    model = exported if name == "exported" else name
     done = installed.keyframe("copy", model, "--out", tmp_path / "copy")
     assert done.exit_code == 0, done
     sent = installed.keyframe("push", model, "owner/name", "--dry-run")
@@ -162,6 +177,8 @@ def test_what_needs_an_extra_says_so_in_one_line(
             ("export", weights, "--out", tmp_path / "exported"),
             ("transcribe", weights, recordings[0]),
             ("transcribe", weights, *recordings, "--workers", 2),
+            ("transcribe", "demo", recordings[0], "--backend", "torch"),
+            ("transcribe", "demo", recordings[0], "--device", "cuda"),
         ],
         "plot": [("inspect", exported, recordings[0])],
         "vad": [("transcribe", exported, recordings[0], "--vad", "silero")],

@@ -42,12 +42,11 @@ def fitting_backend(
             )
         _require_torch(f"{folder}: a model without {GRAPHS_FOLDER} for onnxruntime")
         return "torch"
-    if wanted == "auto":
-        on_cpu = device == "cpu" or (device is None and not _has_gpu())
-        wanted = "onnx" if on_cpu else "torch"
-    if wanted == "torch":
-        _require_torch("back end torch")
-    return wanted
+    on_cpu = device == "cpu" or (device is None and not _has_gpu())
+    if wanted == "onnx" or (wanted == "auto" and on_cpu):
+        return "onnx"
+    _require_torch("back end torch" if wanted == "torch" else f"device '{device}'")
+    return "torch"
 
 
 def _require_torch(purpose: str) -> None:
