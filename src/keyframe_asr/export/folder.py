@@ -19,7 +19,7 @@ from keyframe_asr.errors import ModelError
 from keyframe_asr.export.graphs import Graph, graphs_of
 from keyframe_asr.export.integers import Scheme, with_integers
 from keyframe_asr.export.precision import schemes_of
-from keyframe_asr.export.shared_weights import take_weights
+from keyframe_asr.export.shared_weights import give_weights, take_weights, with_distinct_weights
 from keyframe_asr.export.tracing import OPSET, described, serialised, traced
 from keyframe_asr.io.atomic_write import replacing_folder
 from keyframe_asr.io.model_folder import (
@@ -127,15 +127,24 @@ def add_graphs(
     """
     check_packages()
     model = load_model_folder(folder)
-    sources = graphs_of(model.network)
+    if model.config.model.pretrained is not None and len(model.config.model.pretrained.layers) > 1:
+        raise ModelError(
+            f"{folder}: sums several layers of its pretrained encoder, and the exporter computes "
+            "their shares, so the graphs cannot share its weights; give --out"
+        )
+    distinct = with_distinct_weights(model.network)
+    sources = graphs_of(distinct)
     constants: dict[str, dict[str, tuple[str, str]]] = {}
     with replacing_folder(folder / GRAPHS_FOLDER, "use --out", ModelError) as written:
         with tempfile.TemporaryDirectory() as whole:
             graphs = _traced(sources, {FORMAT_KEY: FORMAT}, Path(whole), progress)
+            for name, graph in graphs.items():
+                give_weights(graph, sources[name].module, distinct, model.network)
+            _written(graphs, Path(whole))
             schemes = _schemes(graphs, Path(whole), model, progress) if integers else {}
         for name, graph in graphs.items():
             with_integers(graph, schemes.get(name, {}))
-            constants[name] = take_weights(graph, sources[name].module, model.network)
+            constants[name] = take_weights(graph, sources[name].module, distinct)
         exported = Exported(_written(graphs, written), schemes)
         table = json.dumps(constants, indent=1, sort_keys=True)
         (written / WEIGHTS_OF_GRAPHS).write_text(table + "\n", encoding="utf-8")

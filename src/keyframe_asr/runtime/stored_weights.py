@@ -25,6 +25,9 @@ Array = npt.NDArray[Any]
 SCALE_SUFFIX = ".row_scale"
 """Suffix of the name of the scales of a weight that is stored as integers (`io.quantisation`)."""
 
+NORM, DIRECTION = (f"parametrizations.{{}}.original{part}" for part in (0, 1))
+"""Names of the parts of a weight whose norm is a parameter of its own (arXiv 1602.07868)."""
+
 LARGEST = 127
 """Largest integer of 8 bits that is used."""
 
@@ -89,12 +92,19 @@ class StoredWeights:
         with ExitStack() as opened:
             self._open(opened)
             return {
-                constant: np.ascontiguousarray(FORMS[form](self, weight))
+                constant: np.asarray(FORMS[form](self, weight), order="C")
                 for constant, (weight, form) in self._constants.get(graph, {}).items()
             }
 
     def floats(self, name: str) -> Array:
-        """Return a weight as float32."""
+        """Return a weight as float32; one with a norm of its own is made from its parts."""
+        place, _, part = name.rpartition(".")
+        if f"{place}.{NORM.format(part)}" in self._places:
+            norm = self.floats(f"{place}.{NORM.format(part)}")
+            weight = self.floats(f"{place}.{DIRECTION.format(part)}")
+            summed = tuple(axis for axis, size in enumerate(norm.shape) if size == 1)
+            scaled: Array = weight * (norm / np.sqrt(np.square(weight).sum(summed, keepdims=True)))
+            return scaled
         weight, scale = self._stored(name)
         if scale is None:
             return weight.astype(np.float32)
