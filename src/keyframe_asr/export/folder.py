@@ -34,6 +34,7 @@ from keyframe_asr.io.model_location import (
     WEIGHTS_FILE,
     WEIGHTS_OF_GRAPHS,
 )
+from keyframe_asr.packages import EXTRAS, missing
 from keyframe_asr.runtime.sessions import FORMAT, FORMAT_KEY, SOURCE_KEY, onnx_runtime
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE
 
@@ -83,7 +84,8 @@ def export_model(
         progress: called with what is done next.
 
     Raises:
-        ModelError: a package is missing, the model cannot be read, or the folder exists or cannot
+        PackageError: a package is missing.
+        ModelError: the model cannot be read, or the folder exists or cannot
             be written.
         RecipeError: the model's `config.yaml` is not valid.
     """
@@ -122,7 +124,8 @@ def add_graphs(
         progress: called with what is done next.
 
     Raises:
-        ModelError: a package is missing, the model cannot be read, or the graphs cannot be written.
+        PackageError: a package is missing.
+        ModelError: the model cannot be read, or the graphs cannot be written.
         RecipeError: the model's `config.yaml` is not valid.
     """
     check_packages()
@@ -188,15 +191,17 @@ def _written(graphs: dict[str, onnx.ModelProto], folder: Path) -> dict[str, int]
 
 
 def check_packages() -> None:
-    """Raise `ModelError` if a package that exporting needs is missing."""
-    for name in ("onnx", "onnxscript"):
+    """Raise an error before the work if a package that exporting needs is missing or too old.
+
+    Raises:
+        PackageError: it is missing.
+        ModelError: it is too old.
+    """
+    for name in EXTRAS["export"]:
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
-            raise ModelError(
-                f"exporting needs {name}, which is not installed; "
-                "pip install 'keyframe-asr[export]'"
-            ) from None
+            raise missing(name, "exporting") from None
     onnx_runtime()
 
 
