@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from keyframe_asr.io.atomic_write import write_whole
 
 WARM_UP_ROUNDS = 3
@@ -45,6 +43,8 @@ def in_turn(
             began = time.perf_counter()
             run()
             if device != "cpu":
+                import torch  # takes seconds and memory, which others measure here
+
                 torch.cuda.synchronize(device)
             if number >= warm_up:
                 times[name].append(time.perf_counter() - began)
@@ -66,6 +66,8 @@ def comparison(
             that of the second.
         figures: further results.
     """
+    import torch
+
     medians = [statistics.median(seconds) for seconds in times.values()]
     return {
         "target": target,

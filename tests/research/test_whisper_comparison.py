@@ -18,7 +18,6 @@ from fixtures.random_model import random_model, save_random_model
 from fixtures.random_pretrained import random_pretrained
 from fixtures.tone_corpus import write_corpus
 from keyframe_asr import RecognitionOptions
-from keyframe_asr.inference.torch_network import module_of
 from research.benchmarks.whisper import compare
 from research.benchmarks.whisper.normal_forms import (
     english_units,
@@ -243,7 +242,7 @@ def test_speed_is_of_medians_of_turns(tmp_path: Path) -> None:
 
 def test_what_a_decoder_does_is_counted() -> None:
     recognizer = random_pretrained()
-    counts = DecoderCounts(module_of(recognizer.network))
+    counts = DecoderCounts(recognizer.network)
     sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype("f4")
     text = recognizer.transcribe(sound, RecognitionOptions(decode="attention", beam=1)).text
     assert counts.steps > len(text.split())

@@ -63,14 +63,14 @@ class Scores:
     def difference(self, other: str, name: str) -> dict[str, Any]:
         """Error rate of `name` minus that of `other`, over recordings and over speakers."""
         pair = self.errors[other], self.errors[name]
-        found = asdict(compare_errors(*pair, self.lengths))
+        found = asdict(compare_errors(pair[0], pair[1], self.lengths))
         summed = [list(self._by_speaker(errors).values()) for errors in pair]
         totals = [[sum(wrong) for wrong, _ in one] for one in summed]
         found["speakers_with_fewer_errors"] = sum(b < a for a, b in zip(*totals, strict=True))
         found["speakers_with_more_errors"] = sum(b > a for a, b in zip(*totals, strict=True))
         if len(summed[0]) >= FEWEST_SPEAKERS:
             sizes = [sum(size) for _, size in summed[0]]
-            over = compare_errors(*totals, sizes)
+            over = compare_errors(totals[0], totals[1], sizes)
             found["ci95_over_speakers"] = [over.low, over.high]
         return found
 

@@ -17,10 +17,11 @@ import yaml
 
 import keyframe_asr
 from keyframe_asr import RecognitionOptions
-from keyframe_asr.config.model import ModelFolderConfig, load_model_folder_config
+from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.inference.options import ComputeOptions
 from keyframe_asr.inference.settings import recognition_settings
 from keyframe_asr.io.model_folder import CONFIG_FILE, find_model
+from research.benchmarks.whisper.languages import languages_of
 from research.benchmarks.whisper.recordings import Recording
 
 HERE = Path(__file__).parent
@@ -118,12 +119,6 @@ def own_system(name: str, model: str, options: Sequence[str]) -> System:
         json.loads(json.dumps(settings | {"given": named, "code": _code()}, default=str)),
         languages_of(config),
     )
-
-
-def languages_of(config: ModelFolderConfig) -> tuple[str, ...]:
-    """The languages of a model, without regions."""
-    parts = (one for tag in config.languages for one in tag.split("+"))
-    return tuple(dict.fromkeys(one.split("-")[0] for one in parts))
 
 
 def recognise(system: System, recordings: Sequence[Recording], threads: int = 1) -> Iterator[Row]:
