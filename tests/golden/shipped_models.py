@@ -1,5 +1,7 @@
 """What the shipped models write of fixed recordings by default, short ones also in every mode.
 
+It is what torch writes, in float32, which is the same on every processor.
+
 `python tests/golden/shipped_models.py [MODEL ...]` rewrites `tests/golden/shipped_models.json`, for
 some models or all; rewrite it only when a model or its `config.yaml` is changed.
 """
@@ -12,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +72,10 @@ def recorded(model: str, root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def written(
-    model: str, named: Iterable[tuple[str, Path | npt.NDArray[np.float32]]], modes: int | None
+    model: str,
+    named: Iterable[tuple[str, Path | npt.NDArray[np.float32]]],
+    modes: int | None,
+    backend: Literal["torch", "auto"] = "torch",
 ) -> dict[str, list[str]]:
     """Names of the recordings, and what a model writes of each by default and in its first modes.
 
@@ -77,7 +83,7 @@ def written(
     """
     import keyframe_asr
 
-    recognizer = keyframe_asr.load(model, "cpu")
+    recognizer = keyframe_asr.load(model, "cpu", backend=backend)
     names, recordings = zip(*named, strict=True)
     found = {"names": list(names), "default_mode": [recognizer.default_mode]}
     for key, mode in [("default", None), *((mode, mode) for mode in recognizer.modes[:modes])]:

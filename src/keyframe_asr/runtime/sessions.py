@@ -124,4 +124,6 @@ def _options(runtime: Any, threads: int | None) -> Any:
     options.enable_mem_pattern = False
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # without VNNI, products of signed weights would be added in 16 bits, and saturate
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return options
