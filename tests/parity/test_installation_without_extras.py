@@ -33,7 +33,7 @@ ABSENT = (
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_TORCH = ["exported"]
+WITHOUT_TORCH = ["exported", "demo", "an4-small", "an4", "english-mandarin"]
 """Models that are recognised without torch: names of shipped ones, or `exported`."""
 
 
