@@ -48,13 +48,18 @@ def test_a_model_is_calibrated_into_a_new_folder(dev: Path, tmp_path: Path) -> N
     assert stored.model_copy(update=changed) == shipped
 
 
+def _content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_in_place_only_the_configuration_changes(dev: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(shipped_models()["demo"], folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = _content(folder)
     result = keyframe("calibrate", folder, dev, "--decode", "axe", "--in-place")
     assert result.exit_code == 0, result.output
-    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    after = _content(folder)
     assert [name for name in before if before[name] != after.get(name)] == ["config.yaml"]
     assert set(after) == set(before)
     assert set(yaml.safe_load(after["config.yaml"])["confidences"]) == {"axe"}
