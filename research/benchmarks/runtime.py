@@ -1,4 +1,4 @@
-"""Compare models on torch, and as graphs in float32 and 8 bits, with whisper-base and sherpa-onnx.
+"""Compare models on torch and ONNX Runtime, in float32 and 8 bits, with whisper and sherpa-onnx.
 
     python -m research.benchmarks.runtime --work FOLDER --json FILE \\
         --whisper FOLDER --whisper-python PYTHON
@@ -14,7 +14,8 @@ recordings a set and of the joined one, in the forms of `research.benchmarks.whi
 are told the language. Where the time of the 8-bit models goes is measured once
 (`runtime_parts.py`).
 
-Exports are made in FOLDER if they are not there. FOLDER and PYTHON of whisper are those of
+The 8-bit rows are the models as they are shipped. Exports in float32 and for sherpa-onnx are made
+in FOLDER if they are not there. FOLDER and PYTHON of whisper are those of
 `research.benchmarks.whisper.compare`. Needs the extras `export` and `sherpa`.
 """
 
@@ -68,19 +69,19 @@ class Contestant:
 
 def own_contestants(model: str, work: Path) -> Iterator[Contestant]:
     """Yield a model on torch, as graphs in float32 and 8 bits, decoded as usual and greedily."""
-    whole, small = (exported(model, work, *flags) for flags in ((), ("--int8",)))
     rows: tuple[tuple[str, Path | str, str, dict[str, bool]], ...] = (
         ("torch", model, "torch", {}),
-        ("float32", whole, "onnx", {}),
-        ("8 bits", small, "onnx", {}),
-        ("8 bits, greedy", small, "onnx", {"greedy": True}),
+        ("float32", exported(model, work), "onnx", {}),
+        ("8 bits", model, "onnx", {}),
+        ("8 bits, greedy", model, "onnx", {"greedy": True}),
     )
     for name, folder, backend, options in rows:
         script = f"{PACKAGE}.recognise_with_keyframes"
         given = ("--backend", backend, "--options", json.dumps(options))
         command = (sys.executable, "-m", script, str(folder), "LIST", *given)
         system = System(f"{model}, {name}", command, {})
-        yield Contestant(system, SETS_OF[model], folder == small and model == "english-mandarin")
+        joined_too = model == "english-mandarin" and name.startswith("8 bits")
+        yield Contestant(system, SETS_OF[model], joined_too)
     if model == "an4-small":
         there = str(exported(model, work, "--for", "sherpa-onnx", "--int8"))
         ctc = (sys.executable, "-m", f"{PACKAGE}.recognise_with_sherpa", there, "LIST")
@@ -205,9 +206,9 @@ class Comparison:
         return found
 
 
-def parts_of(folder: Path, recordings: Sequence[Recording]) -> dict[str, Any]:
+def parts_of(model: str, recordings: Sequence[Recording]) -> dict[str, Any]:
     """Seconds of the parts of a model in 8 bits, decoded as usual on one thread."""
-    command = (sys.executable, "-m", "research.benchmarks.runtime_parts", str(folder), "LIST")
+    command = (sys.executable, "-m", "research.benchmarks.runtime_parts", model, "LIST")
     (found,) = recognise(System("parts", command, {}), recordings, 1)
     return found
 
@@ -271,12 +272,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"round {number} of {given.rounds} done", file=sys.stderr)
     report["errors"] = comparison.errors(contestants, given.whisper_python)
     for model in given.models:
-        folder = exported(model, given.work, "--int8")
         for name in SETS_OF[model]:
-            report["parts"][f"{model}, {name}"] = parts_of(folder, comparison.timed[name])
+            report["parts"][f"{model}, {name}"] = parts_of(model, comparison.timed[name])
             for group in long if name in given.joined else ():
                 recordings = [*comparison.timed[name][:1], *group.recordings]
-                report["parts"][f"{model}, {group.name}"] = parts_of(folder, recordings)
+                report["parts"][f"{model}, {group.name}"] = parts_of(model, recordings)
     report["bars"] = bars(report)
     write_whole(given.json, json.dumps(report, ensure_ascii=False) + "\n")
     print(markdown(report))

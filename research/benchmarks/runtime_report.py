@@ -52,9 +52,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         _figures(report),
         "8 bits, one thread: milliseconds for a second of audio",
         _parts(report["parts"]),
-        _bars(report["bars"]),
+        _bars(report["bars"]) if report["bars"] else "",
     ]
-    return "\n\n".join(heads)
+    return "\n\n".join(filter(None, heads))
 
 
 def _figures(report: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ import keyframe_asr
 from keyframe_asr import RecognitionOptions
 from keyframe_asr.inference.network import RecognitionNetwork
 from keyframe_asr.inference.onnx_network import OnnxNetwork
+from keyframe_asr.io.threads import set_openmp
 from research.benchmarks.timing import peak_megabytes
 from research.benchmarks.whisper.languages import languages_of
 
@@ -103,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backend", choices=("auto", "torch", "onnx"), default="auto")
     parser.add_argument("--threads", type=int, required=True)
     given = parser.parse_args(arguments)
+    set_openmp(os.environ)  # before torch is imported, as the command line does
     recognizer = keyframe_asr.load(given.model, "cpu", threads=given.threads, backend=given.backend)
     counts = DecoderCounts(recognizer.network)
     several = len(languages_of(recognizer.config)) > 1
