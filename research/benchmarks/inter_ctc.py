@@ -33,7 +33,7 @@ def measure(models: list[str], manifest: str) -> tuple[dict[str, Errors], list[i
     found: dict[str, Errors] = {"top": [], "inter-CTC": []}
     lengths: list[int] = []
     for model in models:
-        recognizer = load(find_model(model), "cpu")
+        recognizer = load(find_model(model), "cpu", backend="torch")
         network = module_of(recognizer.network)
         top = recognizer.modes[0]
         result = recognise(recognizer, recordings, references, [top])

@@ -117,7 +117,7 @@ class DroppedStudy:
         return found | {"explained": sound.tolist()}
 
     def _collect(self, device: str | None, manifest: str) -> Examples:
-        recognizer = load(self.definition.model, device)
+        recognizer = load(self.definition.model, device, backend="torch")
         network = module_of(recognizer.network)
         if not network.keyframes_enabled or not network.fusion_enabled:
             raise ModelError(

@@ -126,7 +126,7 @@ class StressStudy:
         """Load a model once; a failed training is not repeated under the next condition."""
         if source not in self._loaded:
             try:
-                self._loaded[source] = load(self._model(source), self._device)
+                self._loaded[source] = load(self._model(source), self._device, backend="torch")
             except KeyframeError as error:
                 self._loaded[source] = error
         found = self._loaded[source]

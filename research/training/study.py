@@ -135,7 +135,7 @@ class TrainingStudy:
 
     def _measure(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
         recipe = self.recipe(variant, seed)
-        recognizer = load(self.train(variant, seed), self._device)
+        recognizer = load(self.train(variant, seed), self._device, backend="torch")
         manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
         cuts = list(load_manifest(str(manifest)))
         recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]

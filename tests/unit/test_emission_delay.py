@@ -33,7 +33,7 @@ def test_a_delay_moves_every_start_and_never_before_the_recording() -> None:
 
 def test_the_shipped_model_stores_the_delay_that_is_measured(tmp_path: Path) -> None:
     manifests = make_corpus(tmp_path, SyntheticCorpus("mandarin", train=0, dev=40, test=0, seed=4))
-    recognizer = load("demo")
+    recognizer = load("demo", backend="torch")
     store = FeatureStore(Fbank(recognizer.config.features), keep=False)
     cuts = load_manifest(manifests["dev"])
     measured = measure_emission_delay(

@@ -21,6 +21,7 @@ from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from fixtures.exported import BINS, KINDS, exported, small_network, traced_graph
 from fixtures.random_model import noise, random_model, save_random_model
+from keyframe_asr.data.corpora.synthetic.corpus import SyntheticCorpus, make_corpus
 from keyframe_asr.errors import ModelError
 from keyframe_asr.export.folder import add_graphs
 from keyframe_asr.export.graphs import graphs_of
@@ -39,6 +40,7 @@ from keyframe_asr.io.model_folder import (
     save_model_config,
     save_model_folder,
 )
+from keyframe_asr.io.model_location import has_graphs
 from keyframe_asr.io.quantisation import quantise as quantise_tensor
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.runtime import stored_weights
@@ -242,3 +244,13 @@ def test_graphs_are_not_added_to_what_is_not_the_users_own(tmp_path: Path, model
     export = tmp_path / "export"
     assert keyframe("export", model, "--out", export).exit_code == 0
     assert "export" in keyframe("export", export).error
+
+
+def test_a_model_with_graphs_is_fine_tuned_on_torch(tmp_path: Path) -> None:
+    corpus = SyntheticCorpus("mandarin", train=30, dev=8, test=0, seed=4)
+    train, dev = (make_corpus(tmp_path / "corpus", corpus)[name] for name in ("train", "dev"))
+    done = keyframe("fine-tune", "demo", train, dev, "--out", tmp_path / "run", "--epochs", 1)
+    assert done.exit_code == 0, done
+    assert has_graphs(tmp_path / "run" / "model")
+    tuned = keyframe_asr.load(tmp_path / "run" / "model", "cpu")
+    assert isinstance(tuned.network, OnnxNetwork)

@@ -89,7 +89,7 @@ def finish(
     say("the development set did not improve; the model is kept as it was")
     _save(prepared, prepared.stored, model)
     form = prepared.config.text_form
-    measurement = Measurement(load(folder), prepared.folder / ENCODINGS, form)
+    measurement = Measurement(load(folder, backend="torch"), prepared.folder / ENCODINGS, form)
     return _finished(folder, recognise_sets(measurement, sets, "after", progress), True)
 
 
@@ -148,7 +148,7 @@ def _tune(prepared: Prepared, folder: Path, dev: Sequence[Cut], progress: Progre
 
     That of the training texts and that of the model before are tried.
     """
-    recognizer = load(folder)
+    recognizer = load(folder, backend="torch")
     form, tokenizer = recognizer.config.text_form, recognizer.tokenizer
     path = prepared.folder / LANGUAGE_MODEL
     texts = [text(cut) for cut in prepared.speech.train]
@@ -191,7 +191,7 @@ def _calibrated(
     prepared: Prepared, folder: Path, sets: dict[str, Sequence[Cut]], progress: Progress
 ) -> dict[str, Recognised]:
     """Recognise all sets; calibrate the model on the development set."""
-    measurement = Measurement(load(folder), prepared.folder / ENCODINGS)
+    measurement = Measurement(load(folder, backend="torch"), prepared.folder / ENCODINGS)
     config = measurement.recognizer.config
     found = recognise_sets(measurement, {"dev": sets["dev"]}, "after", progress)
     confidences = {
@@ -208,7 +208,7 @@ def _calibrated(
         config.model_copy(update={"confidences": confidences, "speech_check": check}),
     )
     if changed:  # the texts may be others
-        measurement = Measurement(load(folder), prepared.folder / ENCODINGS)
+        measurement = Measurement(load(folder, backend="torch"), prepared.folder / ENCODINGS)
         found = recognise_sets(measurement, {"dev": sets["dev"]}, "after", progress)
     rest = {name: cuts for name, cuts in sets.items() if name != "dev"}
     return found | recognise_sets(measurement, rest, "after", progress)

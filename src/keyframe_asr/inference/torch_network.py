@@ -195,8 +195,8 @@ def module_of(network: RecognitionNetwork) -> KeyframeNetwork:
     """The torch module of a network. Raises `ModelError` if it is not computed by torch."""
     if not isinstance(network, TorchNetwork):
         raise ModelError(
-            "the model is an export, which runs on onnxruntime only, and this needs torch; give "
-            "the model that it was exported from"
+            "the model was loaded for onnxruntime, and this needs torch; load it with back end "
+            "torch, or the model that an export comes from"
         )
     return network.module
 
