@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keyframe_asr.errors import ModelError
+from keyframe_asr.io.malloc import loading_weights
 from keyframe_asr.io.model_location import GRAPH_SUFFIX, GRAPHS_FOLDER, has_graphs
 from keyframe_asr.runtime.stored_weights import StoredWeights
 
@@ -51,7 +52,8 @@ class Sessions:
                 ONNX Runtime cannot run it.
         """
         if name not in self._loaded:
-            self._loaded[name] = self._load(self.folder / (name + GRAPH_SUFFIX))
+            with loading_weights():
+                self._loaded[name] = self._load(self.folder / (name + GRAPH_SUFFIX))
         return self._loaded[name]
 
     def inputs(self, name: str) -> list[str]:
