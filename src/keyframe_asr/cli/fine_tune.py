@@ -65,6 +65,7 @@ def fine_tune(
     from keyframe_asr.fine_tuning import report, run
     from keyframe_asr.fine_tuning.measuring import say
     from keyframe_asr.fine_tuning.preparing import describe_plan, prepare
+    from keyframe_asr.io.model_location import has_graphs
 
     if plan:
         typer.echo(describe_plan(prepare(model, train, dev, out, options, say)), nl=False)
@@ -73,3 +74,6 @@ def fine_tune(
         done = run.fine_tune(model, train, dev, out=out, options=options, progress=progress_lines())
     report.show(done.report, Console())
     typer.echo(done.model)
+    if not has_graphs(done.model):
+        faster = "to run it without torch, and faster on a CPU: keyframe export"
+        typer.echo(f"{faster} {done.model} --int8", err=True)
