@@ -264,6 +264,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     for section, neutral in LATER_KEYS.items():
         described[section] = _without(described[section], neutral)
     described = _without(described, {"teacher": None})
+    described["model"]["encoder"] = _without(described["model"]["encoder"], {"streaming": None})
     if described["model"]["decoder"] is not None:
         described["model"]["decoder"] = _without(
             described["model"]["decoder"], {"kind": "transformer"}

@@ -9,6 +9,7 @@ import torch
 
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.data.dataset import Batch
+from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective
@@ -31,12 +32,12 @@ def test_recipe_loads(path: Path) -> None:
     assert recipe.stages[-1].epochs > 0
 
 
-def aishell1() -> Recipe:
-    return load_recipe(next(path for path in RECIPES if path.stem == "aishell1"))
+def shipped(name: str) -> Recipe:
+    return load_recipe(next(path for path in RECIPES if path.stem == name))
 
 
 def test_aishell1_has_the_size_of_the_paper() -> None:
-    recipe = aishell1()
+    recipe = shipped("aishell1")
     encoder, decoder = recipe.model.encoder, recipe.model.decoder
     assert decoder is not None
     assert (encoder.layers, encoder.keyframe_layer, encoder.dim, encoder.heads) == (12, 6, 256, 4)
@@ -52,6 +53,15 @@ def test_aishell1_has_the_size_of_the_paper() -> None:
     assert 40e6 < sum(p.numel() for p in network.parameters()) < 60e6
 
 
+def test_streaming_recipes_differ_from_their_twins_in_what_streams_need() -> None:
+    for name in ("aishell1", "an4"):
+        twin = {"aishell1": "aishell1", "an4": "an4_small"}[name]
+        streaming, offline = (shipped(one).model for one in (f"streaming_{name}", twin))
+        assert streaming.encoder.streaming is not None
+        encoder = streaming.encoder.model_copy(update={"streaming": None})
+        assert streaming.model_copy(update={"encoder": encoder}) == offline
+
+
 def random_batch(recipe: Recipe) -> Batch:
     torch.manual_seed(1)
     frames, tokens = torch.tensor([64, 41]), torch.tensor([3, 2])
@@ -65,14 +75,17 @@ def random_batch(recipe: Recipe) -> Batch:
     )
 
 
-def test_aishell1_takes_a_step_of_every_stage() -> None:
-    recipe = aishell1()
+@pytest.mark.parametrize("name", ["aishell1", "streaming_aishell1"])
+def test_aishell1_takes_a_step_of_every_stage(name: str) -> None:
+    recipe = shipped(name)
     assert [stage.name for stage in recipe.stages] == ["baseline", "fusion", "keyframes"]
     torch.manual_seed(0)
     network = KeyframeNetwork(recipe.model, recipe.features.num_mel_bins, VOCABULARY)
     batch = random_batch(recipe)
     for stage in recipe.stages:
         objective = StageObjective(network, stage).train()
+        if recipe.model.encoder.streaming is not None:
+            objective.chunking = lambda names, lengths: Chunks.of([(8, 1), None])
         total, parts, encoded = objective(
             batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
         )

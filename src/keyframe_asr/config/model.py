@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from keyframe_asr.config.calibration import Confidences, SpeechCheckConfig
 from keyframe_asr.config.decoding import DecodingConfig
+from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 from keyframe_asr.config.text_choices import default_form_name, language_tag
 from keyframe_asr.config.text_form import TEXT_FORMS, LanguageTag, NamedTextForm
@@ -112,6 +113,8 @@ class EncoderConfig(Strict):
     """
     self_conditioning: bool = False
     """Add the projected posteriors of the inter-CTC to the input of encoder 2."""
+    streaming: StreamingConfig | None = None
+    """Train the encoders for chunks, too, so that they can stream; `null`: for whole recordings."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout after each module."""
 
@@ -238,6 +241,24 @@ class ModelConfig(Strict):
     decoder: AnyDecoderConfig | None = DecoderConfig()
     """Attention decoder; `null`: none."""
 
+    @model_validator(mode="after")
+    def _check_streaming(self) -> ModelConfig:
+        """What streams may not wait for the end of the utterance."""
+        if self.encoder.streaming is None:
+            return self
+        if self.pretrained is not None:
+            raise ValueError(
+                "encoder.streaming needs encoders that see chunks only, but model.pretrained sees "
+                "the whole recording; remove one of them"
+            )
+        fusion = self.fusion
+        if fusion.kind != "none" and fusion.window == 5 and not fusion.left_only:
+            raise ValueError(
+                "encoder.streaming needs a fusion.window with at most one frame after the keyframe "
+                "(5 has two); set 3 or left_only: true"
+            )
+        return self
+
     @property
     def pretrained_decoder(self) -> PretrainedDecoderConfig | None:
         """The decoder, if it is pretrained."""
@@ -278,6 +299,15 @@ class ModelConfig(Strict):
                 f"has {widths[1]}; give encoder and decoder of the same Whisper"
             )
         return self
+
+
+def check_level(model: ModelConfig, features: FeaturesConfig) -> None:
+    """Raise `ValueError` if the model can stream, but its features need the whole recording."""
+    if model.encoder.streaming is not None and features.level is not None:
+        raise ValueError(
+            f"features.level is {features.level}, which needs the whole recording, but "
+            "model.encoder.streaming is set; set features.level: null"
+        )
 
 
 def _negative(number: Any) -> Any:
@@ -334,6 +364,11 @@ class ModelFolderConfig(Strict):
             return (self.language,)
         several = () if decoder.language else tuple(dict.fromkeys(decoder.languages))
         return several or (decoder.language or self.language,)
+
+    @model_validator(mode="after")
+    def _check_level(self) -> ModelFolderConfig:
+        check_level(self.model, self.features)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from keyframe_asr.config.augment import AugmentConfig
-from keyframe_asr.config.model import FeaturesConfig, ModelConfig
+from keyframe_asr.config.model import FeaturesConfig, ModelConfig, check_level
 from keyframe_asr.config.recipe_paths import absolute, from_folder
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 from keyframe_asr.config.text_form import LanguageTag, NamedTextForm, TextForm, default_form
@@ -316,6 +316,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        check_level(self.model, self.features)
         for stage in self.stages:
             if self.model.decoder is None and stage.losses.decoder > 0:
                 raise ValueError(

@@ -79,9 +79,18 @@ class SelfAttention(nn.Module):
 
     def forward(self, frames: Tensor, mask: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """Apply to frames (B, N, D) with key mask (B, 1, 1 or N, N); returns (B, N, D)."""
+        return self.combine(*self.project(frames, angles), mask)
+
+    def project(
+        self, frames: Tensor, angles: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of frames (B, N, D), each (B, H, N, D / H), rotated."""
         query, key, value = (
             split_heads(part, self.heads) for part in self.query_key_value(frames).chunk(3, dim=-1)
         )
-        query, key = rotate(query, angles), rotate(key, angles)
+        return rotate(query, angles), rotate(key, angles), value
+
+    def combine(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """What N queries find among M keys, with mask (B, 1, 1 or N, M): (B, N, D)."""
         attended: Tensor = self.output(merge_heads(attend(query, key, value, mask)))
         return attended

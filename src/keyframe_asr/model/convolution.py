@@ -1,13 +1,15 @@
 """The convolution module of the Conformer (arXiv 2005.08100).
 
 Deviation: layer norm instead of batch norm, so that no utterance depends on its batch, including
-in training.
+in training. With chunks, the convolution stays centred, but what lies after the chunk of a frame
+counts as zero (dynamic chunk convolution, arXiv 2304.09325).
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import glu, silu
+from torch.nn.functional import conv1d, glu, pad, silu
 
 
 class ConvolutionModule(nn.Module):
@@ -15,14 +17,49 @@ class ConvolutionModule(nn.Module):
 
     def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
+        self.reach = kernel // 2
         self.expand = nn.Linear(dim, 2 * dim)
-        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=self.reach, groups=dim)
         self.norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, dim)
 
-    def forward(self, frames: Tensor, inside: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, inside: Tensor, chunk: Tensor | None = None) -> Tensor:
         """Apply to frames (B, N, D), with `inside` (B, N, 1) True within each sequence."""
-        gated = glu(self.expand(frames), dim=-1).masked_fill(~inside, 0.0)
-        mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
+        return self.mix(self.gate(frames, inside), chunk)
+
+    def gate(self, frames: Tensor, inside: Tensor) -> Tensor:
+        """The input (B, N, D) of the depthwise convolution, zeros outside the sequences."""
+        return glu(self.expand(frames), dim=-1).masked_fill(~inside, 0.0)
+
+    def mix(
+        self, gated: Tensor, chunk: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
+        """Convolve over time and project.
+
+        Args:
+            gated: (B, N, D) of `gate`.
+            chunk: (B, N) index of the chunk of each frame; None: frames see `reach` frames on both
+                sides.
+            before: with chunks, the last `reach` inputs (B, reach, D) before these; None: zeros.
+        """
+        if chunk is None:
+            mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
+        else:
+            mixed = self._within_chunks(gated, chunk, before)
         projected: Tensor = self.output(silu(self.norm(mixed)))
         return projected
+
+    def _within_chunks(self, gated: Tensor, chunk: Tensor, before: Tensor | None) -> Tensor:
+        if before is None:
+            before = gated.new_zeros(gated.size(0), self.reach, gated.size(2))
+        kernel = self.depthwise.weight
+        past = torch.cat((before, gated), dim=1).transpose(1, 2)
+        mixed = conv1d(
+            past, kernel[..., : self.reach + 1], self.depthwise.bias, groups=kernel.size(0)
+        ).transpose(1, 2)
+        for ahead in range(1, min(self.reach + 1, gated.size(1))):
+            same = (chunk[:, ahead:] == chunk[:, :-ahead]).unsqueeze(-1)
+            coming = gated[:, ahead:].masked_fill(~same, 0.0)
+            taps = kernel[:, 0, self.reach + ahead].to(coming.dtype)
+            mixed = mixed + pad(coming * taps, (0, 0, 0, ahead))
+        return mixed

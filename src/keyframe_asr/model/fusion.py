@@ -95,12 +95,26 @@ class FrameFusion(nn.Module):
         real = keyframes.mask
         inside = (position >= 0) & (position < frame_lengths.view(-1, 1, 1)) & real.unsqueeze(-1)
         neighbours = gather_frames(frames, position, inside)
+        return self.fuse(neighbours, inside).masked_fill(~real.unsqueeze(-1), 0.0)
+
+    def fuse(self, neighbours: Tensor, inside: Tensor) -> Tensor:
+        """Fuse each window.
+
+        Args:
+            neighbours: (B, K, W, D) frames at the offsets around each keyframe, zeros where there
+                is none.
+            inside: (B, K, W) mask of the frames that exist.
+
+        Returns:
+            (B, K, D); anything for a window without frames.
+        """
+        if self.config.kind == "none":
+            return neighbours[:, :, 0]
         if self.config.kind == "concat":
-            fused: Tensor = self.projection(neighbours.flatten(2))
-        else:
-            weights = self._weights(neighbours, inside)
-            fused = (weights.unsqueeze(-1) * neighbours).sum(dim=2)
-        return fused.masked_fill(~real.unsqueeze(-1), 0.0)
+            projected: Tensor = self.projection(neighbours.flatten(2))
+            return projected
+        weights = self._weights(neighbours, inside)
+        return (weights.unsqueeze(-1) * neighbours).sum(dim=2)
 
     def _weights(self, neighbours: Tensor, inside: Tensor) -> Tensor:
         """Weights (B, K, W) of the neighbours (B, K, W, D); they sum to 1 over those inside."""

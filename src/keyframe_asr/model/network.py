@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from keyframe_asr.config.model import ModelConfig, PretrainedConfig, PretrainedDecoderConfig
 from keyframe_asr.errors import ModelError
+from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder_memory import DecoderMemory
@@ -114,6 +115,7 @@ class KeyframeNetwork(nn.Module):
         super().__init__()
         encoder = config.encoder
         self.config = config
+        self.streaming = encoder.streaming
         self.vocab_size = vocab_size
         self.keyframes_enabled = False
         self.fusion_enabled = False
@@ -167,9 +169,10 @@ class KeyframeNetwork(nn.Module):
         min_keyframes: Tensor | None = None,
         *,
         pre_encoded: bool = False,
+        chunks: Chunks | None = None,
     ) -> Encoded:
         """See `encode`."""
-        return self.encode(features, lengths, min_keyframes, pre_encoded=pre_encoded)
+        return self.encode(features, lengths, min_keyframes, pre_encoded=pre_encoded, chunks=chunks)
 
     def encode(
         self,
@@ -178,6 +181,7 @@ class KeyframeNetwork(nn.Module):
         min_keyframes: Tensor | None = None,
         *,
         pre_encoded: bool = False,
+        chunks: Chunks | None = None,
     ) -> Encoded:
         """Run both encoders and both heads.
 
@@ -187,22 +191,26 @@ class KeyframeNetwork(nn.Module):
             lengths: (B,) frames per utterance; may be 0.
             min_keyframes: (B,) minimum number of keyframes, clamped to the number of frames.
             pre_encoded: `features` are already outputs of the pretrained encoder.
+            chunks: what a stream would see of each utterance; None: all of it.
 
         Raises:
-            ValueError: `pre_encoded` is set, but the network has no pretrained encoder.
+            ValueError: `pre_encoded` is set, but the network has no pretrained encoder; or there
+                are chunks, but it cannot stream.
         """
+        if chunks is not None and self.streaming is None:
+            raise ValueError("there are chunks, but model.encoder.streaming is null")
         if pre_encoded and self.pretrained is None:
             raise ValueError("features are pre-encoded, but the network has no pretrained encoder")
         if self.pretrained is not None and not pre_encoded:
             features, lengths = self.pretrained(features, lengths)
-        frames, frame_lengths, inter_log_probs = self.lower(features, lengths)
+        frames, frame_lengths, inter_log_probs = self.lower(features, lengths, chunks)
         keyframes = Keyframes.all_frames(frame_lengths, frames.size(1))
         if self.keyframes_enabled:
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
         if self.conditioning is not None:
             frames = self._conditioned(frames, inter_log_probs, keyframes, self.conditioning)
         memory, head_log_probs, upper = self.higher(
-            frames, frame_lengths, keyframes, features, lengths
+            frames, frame_lengths, keyframes, features, lengths, chunks
         )
         found = Encoded(
             inter_log_probs, frame_lengths, keyframes, memory, head_log_probs, upper=upper
@@ -213,19 +221,22 @@ class KeyframeNetwork(nn.Module):
         attended = self.decoder_memory(source, lengths, keyframes)
         return replace(found, decoder_memory=attended)
 
-    def lower(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def lower(
+        self, features: Tensor, lengths: Tensor, chunks: Chunks | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run subsampling, encoder 1 and the inter-CTC.
 
         Args:
             features: (B, T, F) fbank, or outputs of the pretrained encoder.
             lengths: (B,).
+            chunks: as in `encode`.
 
         Returns:
             Frames (B, U, D), their lengths (B,), and log-probabilities (B, U, V).
         """
         frames, frame_lengths = self._subsample(features, lengths)
         every_frame = Keyframes.all_frames(frame_lengths, frames.size(1))
-        frames = self.encoder1(frames, frame_lengths, every_frame.index)
+        frames = self.encoder1(frames, frame_lengths, every_frame.index, chunks)
         return frames, frame_lengths, self.inter_ctc(frames).float().log_softmax(dim=-1)
 
     def conditioned(self, frames: Tensor, inter_log_probs: Tensor) -> Tensor:
@@ -242,6 +253,7 @@ class KeyframeNetwork(nn.Module):
         keyframes: Keyframes,
         outputs: Tensor,
         output_lengths: Tensor,
+        chunks: Chunks | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Run fusion, the pretrained encoder's layers on keyframes, encoder 2 and its head.
 
@@ -251,6 +263,7 @@ class KeyframeNetwork(nn.Module):
             keyframes: index (B, K).
             outputs: (B, T, width) of the pretrained encoder; any without one.
             output_lengths: (B,).
+            chunks: of encoder 1, as in `encode`.
 
         Returns:
             Output of encoder 2 (B, K, D), log-probabilities of its head (B, K, V), and output of
@@ -264,7 +277,9 @@ class KeyframeNetwork(nn.Module):
         upper = self._upper(outputs, output_lengths, keyframes)
         if upper is not None and self.keyframe_layers is not None:
             fused = fused + self.keyframe_layers.projection(upper)
-        memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes))
+        if chunks is not None and self.keyframes_enabled and self.streaming is not None:
+            chunks = chunks.of_keyframes(self.streaming.left_keyframes)
+        memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes), chunks)
         return memory, self.head(memory).float().log_softmax(dim=-1), upper
 
     def decoder_source(self, memory: Tensor, outputs: Tensor, upper: Tensor | None) -> Tensor:

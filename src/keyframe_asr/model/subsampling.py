@@ -6,6 +6,8 @@ or the outputs of a pretrained encoder at 50 Hz, which already include a factor 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -50,6 +52,7 @@ class ConvolutionalSubsampling(nn.Module):
     def __init__(self, num_mel_bins: int, dim: int, config: SubsamplingConfig) -> None:
         super().__init__()
         self.factor: int = config.factor
+        self.num_mel_bins, self.channels = num_mel_bins, config.channels
         self.convolutions = nn.ModuleList()
         channels, bins = 1, num_mel_bins
         for _ in range(config.factor.bit_length() - 1):
@@ -67,6 +70,48 @@ class ConvolutionalSubsampling(nn.Module):
             frames = torch.relu(convolution(frames.masked_fill(~inside, 0.0)))
             lengths = subsampled_lengths(lengths, 2)
         return self.projection(frames.transpose(1, 2).flatten(2)), lengths
+
+    def start(self) -> tuple[Tensor, ...]:
+        """What `step` takes of a stream without features: the zeros before the first of them."""
+        edges, channels, bins = [], 1, self.num_mel_bins
+        for _ in self.convolutions:
+            edges.append(self.projection.weight.new_zeros(channels, bins))
+            channels, bins = self.channels, (bins + 1) // 2
+        return tuple(edges)
+
+    def step(
+        self, features: Tensor, lengths: Tensor, edges: Sequence[tuple[Tensor, ...]]
+    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, ...]]]:
+        """Subsample the next features of streams, like `forward` with all of them.
+
+        An output of a convolution takes its inputs 2u - 1 to 2u + 1. So after a multiple of
+        `factor` features every convolution has had an even number of inputs, and needs only the
+        last one for what follows; and the outputs so far need no feature that is yet to come.
+
+        Args:
+            features: (B, T, F).
+            lengths: (B,) a multiple of `factor`, unless these are the last features.
+            edges: the last input (C, F) of each convolution, of each stream.
+
+        Returns:
+            Frames (B, U, D), their lengths (B,), and the edges that follow, which are of no use
+            after other lengths.
+        """
+        frames = features.unsqueeze(1)
+        following = []
+        for number, convolution in enumerate(self.convolutions):
+            inside = length_mask(lengths, frames.size(2))[:, None, :, None]
+            frames = frames.masked_fill(~inside, 0.0)
+            rows = torch.arange(len(frames), device=frames.device)
+            following.append(frames[rows, :, (lengths - 1).clamp(min=0)])
+            edge = torch.stack([one[number] for one in edges]).unsqueeze(2)
+            # the convolution pads with zeros on the left; its first output, which sees them, is
+            # not one of these
+            frames = torch.cat((torch.zeros_like(edge), edge, frames), dim=2)
+            frames = torch.relu(convolution(frames))[:, :, 1:]
+            lengths = subsampled_lengths(lengths, 2)
+        after = list(zip(*(one.unbind() for one in following), strict=True))
+        return self.projection(frames.transpose(1, 2).flatten(2)), lengths, after
 
 
 class EncodingSubsampling(nn.Module):

@@ -18,6 +18,7 @@ from lhotse.dataset.sampling.base import CutSampler
 
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.data.augment import Augmentation, Draws, at_speed
+from keyframe_asr.data.chunk_draws import draw_chunks
 from keyframe_asr.data.dataset import (
     Batch,
     SpeechDataset,
@@ -31,7 +32,7 @@ from keyframe_asr.data.update_batches import UpdateBatches
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.log import TrainingLog
-from keyframe_asr.training.objective import Masking
+from keyframe_asr.training.objective import Chunking, Masking
 from keyframe_asr.training.run_data import RunData
 
 
@@ -147,6 +148,13 @@ class StageData:
         if not self._is_encoded_in_training:
             return None
         return functools.partial(self._source.augmentation.masked, draws=self._draws(epoch))
+
+    def chunking(self, epoch: int) -> Chunking | None:
+        """Return how utterances are divided into chunks; None if the network cannot stream."""
+        config = self._recipe.model.encoder.streaming
+        if config is None:
+            return None
+        return functools.partial(draw_chunks, config=config, draws=self._draws(epoch))
 
     def dev_batches(self) -> Iterator[Batch]:
         """Yield the batches of the dev set for this process, without augmentation.

@@ -165,6 +165,7 @@ class _StageRun:
         statistics = EpochStatistics(self._data.own_batch_count)
         self._objective.train()
         self._objective.masking = self._data.masking(state.epoch)
+        self._objective.chunking = self._data.chunking(state.epoch)
         for batches in statistics.timed(self._data.updates(state.epoch)):
             state.step += 1
             statistics.learning_rate, results = self._updater.update(batches, state.step)

@@ -18,7 +18,9 @@ from keyframe_asr.losses.cross_entropy import label_smoothed_cross_entropy
 from keyframe_asr.losses.ctc import ctc_loss
 from keyframe_asr.losses.distillation import distilled_cross_entropy
 from keyframe_asr.losses.til import til_loss
+from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.model.subsampling import subsampled_lengths
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
 from keyframe_asr.training.teacher import FullFrameTeacher, teacher_losses
@@ -35,6 +37,9 @@ TOKENS_PER_SECOND = 4.0
 Masking = Callable[[Tensor, str], Tensor]
 """Returns a masked copy of features (T, F) of an utterance, given its name."""
 
+Chunking = Callable[[Sequence[str], Tensor], Chunks]
+"""Returns the chunks of utterances, given their names and numbers of encoder frames (B,)."""
+
 
 class StageObjective(nn.Module):
     """Network with the losses of one stage.
@@ -45,6 +50,7 @@ class StageObjective(nn.Module):
     Attributes:
         masking: masks outputs of a pretrained encoder that are computed here, in training; set for
             each epoch. Outputs from a store are already masked.
+        chunking: divides utterances in training, if the network can stream; set for each epoch.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class StageObjective(nn.Module):
         self.network = network
         self.teacher = teacher if stage.losses.teacher > 0 else None
         self.masking: Masking | None = None
+        self.chunking: Chunking | None = None
         self.losses = stage.losses
         self.trains_decoder_alone = trains_decoder_alone(network, stage)
         apply_stage(network, stage)
@@ -89,7 +96,7 @@ class StageObjective(nn.Module):
             tokens: (B, L).
             token_lengths: (B,).
             pre_encoded: True if `features` are outputs of the pretrained encoder.
-            names: names of the utterances, for `masking`.
+            names: names of the utterances, for `masking` and `chunking`.
             decoder_tokens: (B, 2, N) for a pretrained decoder, as in `Batch`.
             soft_targets: (B, N, K) of its teacher, as in `Batch`.
 
@@ -104,7 +111,10 @@ class StageObjective(nn.Module):
         # the losses of the other heads need as many keyframes as tokens; the decoder should learn
         # from those that recognition will find
         least = None if self.trains_decoder_alone else token_lengths
-        encoded = self.network(features, feature_lengths, least, pre_encoded=pre_encoded)
+        chunks = self._chunks(names, feature_lengths)
+        encoded = self.network(
+            features, feature_lengths, least, pre_encoded=pre_encoded, chunks=chunks
+        )
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
@@ -138,6 +148,12 @@ class StageObjective(nn.Module):
             for name, part in self.network.named_children():
                 part.train(mode and name in DECODER_PARTS)
         return self
+
+    def _chunks(self, names: Sequence[str], feature_lengths: Tensor) -> Chunks | None:
+        if not self.training or self.chunking is None:
+            return None
+        factor = self.network.subsampling.factor
+        return self.chunking(names, subsampled_lengths(feature_lengths, factor))
 
     def _masked_encodings(
         self, features: Tensor, lengths: Tensor, names: Sequence[str]

@@ -1,0 +1,71 @@
+"""Streams give what the network gives for whole utterances with the same chunks, however the
+features are cut into blocks, and whichever streams share a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.streaming_network import random_features, streamed, streaming_network, whole
+from keyframe_asr.model.streaming import StreamingNetwork, StreamOutput
+
+networks = st.fixed_dictionaries(
+    {},
+    optional={
+        "factor": st.just(8),
+        "separable": st.just(True),
+        "kernel": st.sampled_from([1, 3]),
+        "window": st.sampled_from([1, 3]),
+        "layers": st.sampled_from([(1, 0), (3, 1)]),
+        "conditioning": st.just(True),
+        "fusion": st.sampled_from(
+            [None, ("static", 3, True), ("concat", 3, False), ("mean", 2, False)]
+        ),
+        "keep": st.just("first"),
+        "threshold": st.sampled_from([0.2, 0.8]),
+        "positions": st.just("sequence"),
+        "keyframes": st.just(False),
+        "left_keyframes": st.sampled_from([0, 20]),
+    },
+)
+
+
+def assert_same(found: StreamOutput, expected: StreamOutput) -> None:
+    assert found.keyframes.tolist() == expected.keyframes.tolist()
+    for name in ("inter_log_probs", "head_log_probs"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), rtol=0, atol=1e-4, msg=name
+        )
+
+
+@given(
+    networks,
+    st.integers(1, 7),
+    st.integers(0, 4),
+    st.lists(st.integers(0, 180), min_size=1, max_size=4),
+    st.integers(0, 10_000),
+)
+@settings(deadline=None, max_examples=300)
+def test_a_stream_gives_what_the_whole_gives(
+    described: dict[str, Any], chunk: int, left_chunks: int, lengths: list[int], seed: int
+) -> None:
+    stream = StreamingNetwork(streaming_network(**described), chunk, left_chunks)
+    utterances = random_features(lengths, seed)
+    expected = whole(stream, utterances)
+    for found, one in zip(streamed(stream, utterances, seed), expected, strict=True):
+        assert_same(found, one)
+
+
+@given(st.integers(1, 9), st.integers(0, 3), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_a_stream_does_not_depend_on_the_size_of_its_blocks(
+    chunk: int, left_chunks: int, seed: int
+) -> None:
+    stream = StreamingNetwork(streaming_network(keep="first"), chunk, left_chunks)
+    utterances = random_features([150], seed)
+    every = [streamed(stream, utterances, seed, longest)[0] for longest in (1, 13, 200)]
+    for one in every[1:]:
+        assert_same(one, every[0])
