@@ -111,10 +111,7 @@ class StageObjective(nn.Module):
         # the losses of the other heads need as many keyframes as tokens; the decoder should learn
         # from those that recognition will find
         least = None if self.trains_decoder_alone else token_lengths
-        chunks = self._chunks(names, feature_lengths)
-        encoded = self.network(
-            features, feature_lengths, least, pre_encoded=pre_encoded, chunks=chunks
-        )
+        encoded = self._encoded(features, feature_lengths, least, pre_encoded, names)
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
@@ -149,11 +146,23 @@ class StageObjective(nn.Module):
                 part.train(mode and name in DECODER_PARTS)
         return self
 
-    def _chunks(self, names: Sequence[str], feature_lengths: Tensor) -> Chunks | None:
-        if not self.training or self.chunking is None:
-            return None
-        factor = self.network.subsampling.factor
-        return self.chunking(names, subsampled_lengths(feature_lengths, factor))
+    def _encoded(
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        least: Tensor | None,
+        pre_encoded: bool,
+        names: Sequence[str],
+    ) -> Encoded:
+        """Run the network, in training on chunks if it can stream."""
+        chunks = None
+        if self.training and self.chunking is not None:
+            frame_lengths = subsampled_lengths(lengths, self.network.subsampling.factor)
+            chunks = self.chunking(names, frame_lengths)
+        encoded: Encoded = self.network(
+            features, lengths, least, pre_encoded=pre_encoded, chunks=chunks
+        )
+        return encoded
 
     def _masked_encodings(
         self, features: Tensor, lengths: Tensor, names: Sequence[str]
