@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from keyframe_asr.errors import KeyframeError
     from keyframe_asr.fine_tuning.options import FineTuneOptions
     from keyframe_asr.fine_tuning.run import FineTuned, fine_tune
-    from keyframe_asr.inference.options import RecognitionOptions
+    from keyframe_asr.inference.options import RecognitionOptions, StreamOptions
     from keyframe_asr.inference.recognizer import Recognizer, load
+    from keyframe_asr.inference.streaming import StreamState, StreamUpdate
     from keyframe_asr.losses import axe_align, axe_loss, til_loss
     from keyframe_asr.model.keyframes import Keyframes, select_keyframes
     from keyframe_asr.results import Segment, Token, Transcript, Word
@@ -28,6 +29,9 @@ __all__ = [
     "RecognitionOptions",
     "Recognizer",
     "Segment",
+    "StreamOptions",
+    "StreamState",
+    "StreamUpdate",
     "Token",
     "Transcript",
     "Word",
@@ -47,8 +51,9 @@ _MODULES = {
     "errors": ["KeyframeError"],
     "fine_tuning.options": ["FineTuneOptions"],
     "fine_tuning.run": ["FineTuned", "fine_tune"],
-    "inference.options": ["RecognitionOptions"],
+    "inference.options": ["RecognitionOptions", "StreamOptions"],
     "inference.recognizer": ["Recognizer", "load"],
+    "inference.streaming": ["StreamState", "StreamUpdate"],
     "losses": ["axe_align", "axe_loss", "til_loss"],
     "model.keyframes": ["Keyframes", "select_keyframes"],
     "results": ["Segment", "Token", "Transcript", "Word"],

@@ -88,7 +88,7 @@ QUICK = sorted(
         line
         for page in EXAMPLES
         for line in console_lines(page)
-        if re.match(r"keyframe (transcribe|inspect|align) ", line) and not NEEDS.search(line)
+        if re.match(r"keyframe (transcribe|stream|inspect|align) ", line) and not NEEDS.search(line)
     }
 )
 

@@ -41,13 +41,30 @@ def checked_samples(
         AudioError: they are of another type or shape, not finite, or floats at int16 scale; or
             there is no such channel or rate.
     """
-    rate = _checked_rate(sample_rate)
+    rate = checked_rate(sample_rate)
     mono = _mono(_floats(samples), channel)
     if rate != SAMPLE_RATE and mono.size:
         mono = np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), dtype=np.float32)
     # as in `read_audio`, so that a file and its samples give the same text
     clipped: Samples = np.clip(mono, -1.0, 1.0)
     return np.ascontiguousarray(clipped)
+
+
+def checked_block(samples: object) -> Samples:
+    """Return a block of a stream as float32 (S,), at its own sample rate.
+
+    Args:
+        samples: mono (S,), a NumPy array or torch tensor of floats in [-1, 1] or of int16.
+
+    Raises:
+        AudioError: they are of another type or shape, not finite, or floats at int16 scale.
+    """
+    floats = _floats(samples)
+    if floats.ndim != 1:
+        raise AudioError(
+            f"samples of a stream must be mono (S,), but are {floats.shape}; give one channel"
+        )
+    return floats
 
 
 def refuse_rate(audio: AudioFile, sample_rate: int | None) -> None:
@@ -59,7 +76,8 @@ def refuse_rate(audio: AudioFile, sample_rate: int | None) -> None:
         )
 
 
-def _checked_rate(rate: Any) -> int:
+def checked_rate(rate: Any) -> int:
+    """Return a sample rate in hertz; None is 16 kHz. Raises `AudioError` for what is none."""
     if rate is None:
         return SAMPLE_RATE
     if isinstance(rate, bool) or not isinstance(rate, int | np.integer):

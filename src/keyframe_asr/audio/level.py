@@ -69,6 +69,15 @@ class RunningLevel:
         self._recent: Levels = np.empty(0)
         self._lasting: Levels = np.empty(0)
 
+    @property
+    def memory(self) -> tuple[Levels, Levels]:
+        """What is kept of the stream: the last levels, and those that lasted."""
+        return self._recent, self._lasting
+
+    @memory.setter
+    def memory(self, memory: tuple[Levels, Levels]) -> None:
+        self._recent, self._lasting = memory
+
     def push(self, samples: Samples) -> Levels:
         """Return the level (S // hop,) after each of the next hops; S is a multiple of the hop."""
         if not samples.size:
@@ -79,13 +88,14 @@ class RunningLevel:
         # before the first hop there is silence
         before = np.full(max(0, self._median - 1 + new - known.size), _decibels(np.zeros(1))[0])
         heard = lasting(np.concatenate((before, known)), self._median)[-new:]
-        self._recent = known[-(self._median - 1) :] if self._median > 1 else known[:0]
+        # copies, so that what is kept does not hold on to all that was pushed
+        self._recent = known[-(self._median - 1) :].copy() if self._median > 1 else known[:0]
         history = np.concatenate((self._lasting, heard))
         start = np.full(max(0, self._window - 1 + new - history.size), -np.inf)
         windows = np.lib.stride_tricks.sliding_window_view(
             np.concatenate((start, history)), self._window
         )
-        self._lasting = history[-(self._window - 1) :] if self._window > 1 else history[:0]
+        self._lasting = history[-(self._window - 1) :].copy() if self._window > 1 else history[:0]
         loudest: Levels = windows[-new:].max(axis=1)
         return loudest
 

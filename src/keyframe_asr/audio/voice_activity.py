@@ -47,8 +47,18 @@ DETECTION_LEVEL, DETECTION_SECONDS = -20.0, 2.0
 """Level in decibels that silero-vad gets, and the seconds over which the level is measured."""
 
 
+Memory = tuple[npt.NDArray[Any], ...]
+"""All that a detector keeps of a stream: arrays that are replaced, never written into."""
+
+
 class SpeechDetector(Protocol):
-    """Scores a stream block by block; keeps state between blocks."""
+    """Scores a stream block by block; keeps state between blocks.
+
+    Attributes:
+        memory: that state; it can be set to that of another stream.
+    """
+
+    memory: Memory
 
     @property
     def knows_speech(self) -> bool:
@@ -78,6 +88,17 @@ class SileroDetector:
         self._level = RunningLevel(HOP, DETECTION_SECONDS)
         self._context = np.zeros((1, SILERO_CONTEXT), dtype=np.float32)
         self._state = np.zeros(SILERO_STATE, dtype=np.float32)
+
+    @property
+    def memory(self) -> Memory:
+        """Last samples, state of the network, and levels."""
+        return (self._context, self._state, *self._level.memory)
+
+    @memory.setter
+    def memory(self, memory: Memory) -> None:
+        self._context, self._state, *levels = memory
+        self._level = RunningLevel(HOP, DETECTION_SECONDS)  # not that of a copy of this detector
+        self._level.memory = (levels[0], levels[1])
 
     def push(self, samples: Samples) -> Scores:
         """Return scores (S // HOP,). The last samples and the network's state are kept."""
@@ -112,6 +133,15 @@ class LoudnessDetector:
     def __init__(self) -> None:
         self._history: Scores = np.empty(0, dtype=np.float32)
 
+    @property
+    def memory(self) -> Memory:
+        """Levels of the last 20 s."""
+        return (self._history,)
+
+    @memory.setter
+    def memory(self, memory: Memory) -> None:
+        (self._history,) = memory
+
     def push(self, samples: Samples) -> Scores:
         """Return scores (S // HOP,): 0 at the 10 % quantile of the last 20 s, 1 above it."""
         if not samples.size:
@@ -123,7 +153,7 @@ class LoudnessDetector:
             np.concatenate((padding, known)), HISTORY_HOPS
         )
         number = np.minimum(self._history.size + 1 + np.arange(level.size), HISTORY_HOPS)
-        self._history = known[-(HISTORY_HOPS - 1) :]
+        self._history = known[-(HISTORY_HOPS - 1) :].copy()
         ordered, rows = np.sort(recent, axis=1), np.arange(level.size)
         quiet = ordered[rows, (QUIET_QUANTILE * (number - 1)).astype(int)]
         loud = ordered[rows, (LOUD_QUANTILE * (number - 1)).astype(int)]

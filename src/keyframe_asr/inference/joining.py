@@ -80,10 +80,14 @@ def join_segments(
 
 def spoken(tokens: list[Token], separation: Separation, language: str | None = None) -> Segment:
     """Return the segment of these tokens, whose text must not be empty."""
-    words = _text(tokens).split()
-    text = mixed_text(words) if separation == "mixed" else " ".join(words)
-    (segment,) = segments_of(text, tokens)
+    (segment,) = segments_of(text_of(tokens, separation), tokens)
     return replace(segment, language=language)
+
+
+def text_of(tokens: Sequence[Token], separation: Separation) -> str:
+    """Return the text of these tokens."""
+    words = _text(tokens).split()
+    return mixed_text(words) if separation == "mixed" else " ".join(words)
 
 
 def _most_spoken(segments: Sequence[Segment]) -> str | None:
@@ -152,12 +156,12 @@ def _at_cut(left: Sequence[Token], right: Sequence[Token], cut: float) -> tuple[
 
 def _same(left: Sequence[Token], right: Sequence[Token], number: int) -> bool:
     return len(left) == len(right) == number and all(
-        _letters(one) == _letters(other) and abs(one.start - other.start) <= JITTER_SECONDS
+        letters(one) == letters(other) and abs(one.start - other.start) <= JITTER_SECONDS
         for one, other in zip(left, right, strict=True)
     )
 
 
-def _letters(token: Token) -> str:
+def letters(token: Token) -> str:
     """Return what tells tokens apart: a decoder writes either case and punctuation at a cut."""
     text = token.text.casefold()
     return "".join(one for one in text if one.isalnum()) or text

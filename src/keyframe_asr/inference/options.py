@@ -54,6 +54,14 @@ _LIMITS: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest value of each number."""
 
+_STREAM_LIMITS: dict[str, tuple[float, float]] = {
+    "step": (0.1, 10.0),
+    "silence": (0.1, 3600.0),
+    "silence_after_text": (0.1, 3600.0),
+    "longest": (2.0, 29.0),
+}
+"""The same for streams; `Recognizer.transcribe` segments what is longer than 30 s."""
+
 
 _MAY_BE_NONE = (
     "beam",
@@ -262,6 +270,39 @@ def unsupported_by_attention(name: str) -> OptionError:
 
 
 RecognitionOptionsLike: TypeAlias = RecognitionOptions | DecodeMode | None
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a stream is recognised while it is spoken; durations are in seconds of the stream.
+
+    Attributes:
+        step: the current utterance is recognised again after so much more of it, 0.1 to 10.
+        silence: silence that ends an utterance in which nothing was recognised.
+        silence_after_text: silence that ends an utterance in which something was.
+        longest: an utterance that is longer is cut at its quietest place, 2 to 29.
+        partial_decode: greedy decode mode while an utterance is spoken: axe, ctc or attention.
+            Default: the model's greedy mode.
+        recognition: how an utterance that has ended is recognised. Its `voice_activity` also
+            detects where utterances begin and end.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    step: float = 0.4
+    silence: float = 2.4
+    silence_after_text: float = 1.2
+    longest: float = 15.0
+    partial_decode: DecodeMode | None = None
+    recognition: RecognitionOptions = RecognitionOptions()
+
+    def __post_init__(self) -> None:
+        for name, limits in _STREAM_LIMITS.items():
+            _check_number(name, getattr(self, name), limits)
+        _check_choice("partial_decode", self.partial_decode, (None, *GREEDY_MODES))
+        if not isinstance(self.recognition, RecognitionOptions):
+            raise OptionError("recognition", f"{self.recognition!r} is not a RecognitionOptions")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`Recognizer`, the Python interface: recordings of any length to text or embeddings.
 
 It combines `BatchRecognizer`, for short recordings, with the segmentation of long ones in
-`inference.longform`.
+`inference.longform`, and with streams in `inference.streaming`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from keyframe_asr.audio.arrays import checked_block, checked_rate
+from keyframe_asr.audio.resampling import Resampler
+from keyframe_asr.audio.voice_activity import SpeechDetector
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.alignment import align
 from keyframe_asr.inference.backends import fitting_backend
@@ -24,13 +27,33 @@ from keyframe_asr.inference.batch_recognizer import (
 )
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
-from keyframe_asr.inference.options import Backend, ComputeOptions, RecognitionOptionsLike
+from keyframe_asr.inference.options import (
+    Backend,
+    ComputeOptions,
+    RecognitionOptionsLike,
+    StreamOptions,
+    VoiceActivity,
+)
+from keyframe_asr.inference.segmentation import speech_detector
+from keyframe_asr.inference.streaming import (
+    StreamState,
+    StreamUpdate,
+    advance,
+    last_transcript,
+    prepared,
+    run_together,
+)
 from keyframe_asr.io.exported_folder import ExportedModel, load_exported
 from keyframe_asr.io.model_location import find_model
 from keyframe_asr.results import RecognitionResult, Transcript
 
 if TYPE_CHECKING:
+    import torch
+
     from keyframe_asr.io.model_folder import StoredModel
+
+AudioBlock: TypeAlias = "npt.NDArray[np.floating[Any]] | npt.NDArray[np.int16] | torch.Tensor"
+"""Samples of a stream; see `Recognizer.accept`."""
 
 
 def load(
@@ -108,6 +131,7 @@ class Recognizer(BatchRecognizer):
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
+        self._detectors: dict[VoiceActivity, SpeechDetector] = {}
         if isinstance(model, ExportedModel):
             from keyframe_asr.inference.onnx_network import open_onnx
 
@@ -176,6 +200,79 @@ class Recognizer(BatchRecognizer):
             KeyframeError: as in `transcribe`.
         """
         return recognise_each(self, audio, self.prepare(options), progress, sample_rate)
+
+    def start_stream(
+        self, options: StreamOptions | None = None, sample_rate: int | None = None
+    ) -> StreamState:
+        """Return the state of a stream of which nothing has been heard.
+
+        Args:
+            options: how it is recognised.
+            sample_rate: of the stream in hertz; default 16000. Others are resampled.
+
+        Raises:
+            AudioError: there is no such rate.
+            ModelError: the model cannot decode in this mode.
+            KeyframeError: as in `transcribe`.
+            PackageError: the options ask for silero-vad, which is not installed.
+        """
+        options = prepared(self, options or StreamOptions())
+        resampler = Resampler(checked_rate(sample_rate))
+        return StreamState(options, resampler, self._detector(options).memory)
+
+    def accept(self, state: StreamState, samples: AudioBlock) -> tuple[StreamState, StreamUpdate]:
+        """Recognise the next samples of a stream while it is spoken.
+
+        A pure function: `state` stays as it is, and can be continued again. The updates of a stream
+        do not depend on its division into blocks, except for when they come: their `committed` and
+        `final`, put together, are the same.
+
+        Args:
+            state: of the stream so far.
+            samples: (S,) mono, floats in [-1, 1] or int16, any number of them.
+
+        Returns:
+            The state after these samples, and what is new.
+
+        Raises:
+            AudioError: the samples are none of these, or not finite.
+        """
+        return self.accept_batch([state], [samples])[0]
+
+    def accept_batch(
+        self, states: Sequence[StreamState], blocks: Sequence[AudioBlock]
+    ) -> list[tuple[StreamState, StreamUpdate]]:
+        """Continue several streams at once, each as `accept` does; a GPU then computes batches.
+
+        Raises:
+            AudioError: as `accept`, before any stream is continued.
+        """
+        checked = [checked_block(block) for block in blocks]
+        separation = self.config.text_form.separation
+        return run_together(
+            self,
+            [
+                advance(state, block, self._detector(state.options), separation)
+                for state, block in zip(states, checked, strict=True)
+            ],
+        )
+
+    def finish(self, state: StreamState) -> Transcript:
+        """Recognise what is left at the end of a stream.
+
+        Returns:
+            The transcript of the utterance that had not ended, such as those of
+            `StreamUpdate.final`: it replaces what was shown of that utterance. Earlier utterances
+            are not in it. Its text is "" if the stream ends in silence.
+        """
+        return run_together(self, [last_transcript(state, self._detector(state.options))])[0]
+
+    def _detector(self, options: StreamOptions) -> SpeechDetector:
+        """Return the detector of these options, as it is before a stream."""
+        kind = options.recognition.voice_activity
+        if kind not in self._detectors:
+            self._detectors[kind] = speech_detector(kind)
+        return self._detectors[kind]
 
     def align(
         self,
