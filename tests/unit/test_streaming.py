@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from fixtures.errors import refused
-from fixtures.random_model import random_model
+from fixtures.random_model import noise, random_model
 from fixtures.streaming_network import (
     joined,
     random_features,
@@ -17,13 +19,16 @@ from fixtures.streaming_network import (
     streaming_network,
     whole,
 )
+from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig, ModelFolderConfig
+from keyframe_asr.config.recipe import load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.model.chunks import Chunks
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.streaming import StreamingNetwork
 
-NO_LEVEL = FeaturesConfig(level=None)
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 def model_folder(model: dict[str, Any], level: float | None = None) -> ModelFolderConfig:
@@ -37,6 +42,16 @@ def model_folder(model: dict[str, Any], level: float | None = None) -> ModelFold
         "model": model,
     }
     return parse_config(ModelFolderConfig, data, "config.yaml")
+
+
+def test_features_without_a_level_need_nothing_of_what_follows() -> None:
+    """But for the last two, whose windows reach over the end, where the signal is reflected."""
+    speech = noise(1.3)
+    for level, is_local in ((None, True), (-20.0, False)):
+        front_end = Fbank(FeaturesConfig(level=level))
+        whole_recording, beginning = front_end(speech), front_end(speech[:9_000])
+        heard = len(beginning) - 2
+        assert np.array_equal(beginning[:heard], whole_recording[:heard]) == is_local
 
 
 def test_what_cannot_stream_is_refused() -> None:
@@ -148,6 +163,23 @@ def test_a_state_stops_growing(keyframes: bool) -> None:
     stored = len(pickle.dumps(step_by_step(stream, features, 12)[-2][0]))
     assert max(sizes[100:]) <= max(sizes[:100])
     assert stored < max(sizes) + 10_000, "a state holds no memory of its batch"
+
+
+@pytest.mark.parametrize("name", ["an4", "aishell1"])
+def test_a_stream_of_the_recipes_takes_less_than_2_megabytes(name: str) -> None:
+    """With so many keyframes that all caches are full."""
+    model = load_recipe(RECIPES / f"streaming_{name}.yaml").model
+    torch.manual_seed(1)
+    network = KeyframeNetwork(model, 80, 100).eval()
+    network.keyframes_enabled = network.fusion_enabled = True
+    features = torch.randn(model.subsampling.factor * 160, 80)
+    with torch.no_grad():
+        frames, _, _ = network.lower(features[None], torch.tensor([len(features)]))
+        # what all frames have in common would give them the same label
+        network.inter_ctc.bias.copy_(-network.inter_ctc.weight @ frames[0].mean(dim=0))
+    steps = step_by_step(StreamingNetwork(network), features, 400)
+    assert sum(len(output.keyframes) for _, output in steps) > 64
+    assert max(state.nbytes for state, _ in steps) < 2_000_000
 
 
 def test_silence_gives_no_keyframe_before_its_end_and_keeps_one_then() -> None:

@@ -17,11 +17,11 @@ class StreamingConfig(Strict):
 
     chunk: int = Field(default=8, ge=1)
     """Encoder frames per chunk in streaming, unless another size is asked for."""
-    left_chunks: int = Field(default=16, ge=0)
+    left_chunks: int = Field(default=12, ge=0)
     """Number of chunks before its own that a frame attends to in streaming, unless asked for."""
     largest_chunk: int = Field(default=25, ge=1)
     """Largest chunk in training, in encoder frames; at least `chunk`."""
-    left_keyframes: int = Field(default=64, ge=0)
+    left_keyframes: int = Field(default=32, ge=0)
     """Number of keyframes before it that a keyframe attends to in encoder 2."""
 
     @model_validator(mode="after")
