@@ -214,6 +214,18 @@ def test_what_is_no_block(demo: Recognizer, block: object) -> None:
         demo.accept(state, block)
 
 
+def test_both_back_ends_give_the_same(demo: Recognizer, speech: list[Samples]) -> None:
+    samples = with_pauses(speech)
+    found = []
+    for recognizer in (demo, load("demo", backend="torch")):
+        updates = [update for _, update in stream(recognizer, samples)]
+        committed = [token for update in updates for token in update.committed]
+        final = [transcript.text for update in updates for transcript in update.final]
+        found.append(([(one.text, one.start) for one in committed], final))
+    assert found[0] == found[1]
+    assert "".join(text for text, _ in found[0][0]) == "".join(TEXTS)
+
+
 def test_silero_finds_the_same_utterances(demo: Recognizer, speech: list[Samples]) -> None:
     pytest.importorskip("silero_vad")
     options = StreamOptions(recognition=RecognitionOptions(voice_activity="silero"))
