@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,6 +32,8 @@ from keyframe_asr.export.graphs import graphs_of
 from keyframe_asr.export.integers import matrices_of, with_integers
 from keyframe_asr.export.shared_weights import take_weights, with_distinct_weights
 from keyframe_asr.export.tracing import serialised
+from keyframe_asr.export.verification import Verification
+from keyframe_asr.inference import backends
 from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.onnx_network import OnnxNetwork
 from keyframe_asr.inference.options import ComputeOptions
@@ -40,11 +46,11 @@ from keyframe_asr.io.model_folder import (
     save_model_config,
     save_model_folder,
 )
-from keyframe_asr.io.model_location import has_graphs
+from keyframe_asr.io.model_location import architecture_digest, has_graphs
 from keyframe_asr.io.quantisation import quantise as quantise_tensor
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.runtime import stored_weights
-from keyframe_asr.runtime.network import ExportedNetwork, open_network
+from keyframe_asr.runtime.network import EncodedArrays, ExportedNetwork, open_network
 from keyframe_asr.runtime.stored_weights import StoredWeights, in_blocks
 
 
@@ -75,7 +81,8 @@ def with_graphs_beside(
             for one in model.graph.initializer
         )
         (folder / "graphs" / f"{part}.onnx").write_bytes(serialised(model))
-    (folder / "graphs" / "weights.json").write_text(json.dumps(constants))
+    whole = {"architecture": architecture_digest(pair.exported.config), "graphs": constants}
+    (folder / "graphs" / "weights.json").write_text(json.dumps(whole))
     save_model_config(folder, pair.exported.config)
     weights = {key: one.clone().contiguous() for key, one in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
@@ -113,7 +120,25 @@ def test_graphs_without_weights_compute_with_those_of_any_such_model(
         expected = other.encode(torch.from_numpy(features)[None], torch.tensor([len(features)]))
     ours = changed.encode([features])
     np.testing.assert_allclose(ours.inter_log_probs, expected.inter_log_probs.numpy(), atol=1e-4)
+    np.testing.assert_allclose(ours.head_log_probs, expected.head_log_probs.numpy(), atol=1e-4)
     assert np.abs(ours.inter_log_probs - theirs.inter_log_probs).max() > 1e-3
+    if other.decoder is not None:
+        with torch.inference_mode():
+            state = other.decoder.start(*expected.attended)
+            for token in TOKENS:
+                following, state = other.decoder.step(torch.tensor([token]), state)
+        written = written_by(changed, ours)[:, -1]
+        np.testing.assert_allclose(written, following.numpy(), atol=1e-4)
+
+
+TOKENS = (2, 3, 4, 5)
+
+
+def written_by(network: ExportedNetwork, encoded: EncodedArrays) -> np.ndarray:
+    """Log-probabilities (1, P, V) of the decoder after each of `TOKENS`."""
+    assert network.decoder is not None
+    state = network.decoder.start(encoded.attended, encoded.attended_lengths)
+    return np.asarray(network.decoder.read(np.array([TOKENS]), state)[0])
 
 
 def test_integers_are_made_from_the_weights(tmp_path: Path) -> None:
@@ -123,6 +148,8 @@ def test_integers_are_made_from_the_weights(tmp_path: Path) -> None:
     ours, theirs = (one.encode([features]) for one in (found, pair.exported))
     difference = np.abs(ours.inter_log_probs - theirs.inter_log_probs).max()
     assert 0 < difference < 0.5
+    written, expected = (written_by(one, theirs) for one in (found, pair.exported))
+    assert 0 < np.abs(written - expected).max() < 0.2 * np.abs(expected - expected.mean()).max()
 
 
 @given(
@@ -219,23 +246,63 @@ def test_damaged_folders_are_refused_in_one_line(model: Path, tmp_path: Path) ->
         (folder / change).write_text(content)
         return folder
 
-    table = json.loads((model / "graphs" / "weights.json").read_text())
+    whole = json.loads((model / "graphs" / "weights.json").read_text())
+    table = whole["graphs"]
     table["encoder"]["network.inter_ctc.bias"] = ["inter_ctc.other", "floats"]
     with refused(ModelError, "inter_ctc.other"):
-        open_network(broken("graphs/weights.json", json.dumps(table))).sessions.session("encoder")
+        open_network(broken("graphs/weights.json", json.dumps(whole))).sessions.session("encoder")
     table["encoder"]["network.inter_ctc.bias"] = ["inter_ctc.weight", "floats"]
     with refused(ModelError, "encoder.onnx"):
-        open_network(broken("graphs/weights.json", json.dumps(table))).sessions.session("encoder")
+        open_network(broken("graphs/weights.json", json.dumps(whole))).sessions.session("encoder")
     table["encoder"]["network.inter_ctc.bias"] = ["inter_ctc.bias", "4 bits"]
-    for content in (json.dumps(table), "[]", "{"):
+    for content in (json.dumps(whole), "[]", "{"):
         with refused(ModelError, "weights.json"):
             open_network(broken("graphs/weights.json", content))
     with refused(ModelError, "model"):
         StoredWeights(broken("model.safetensors", "nothing")).constants("encoder")
+    config = (model / "config.yaml").read_text().replace("heads: 2", "heads: 4")
+    with refused(ModelError, "architecture", "keyframe export"):
+        open_network(broken("config.yaml", config))
     lacking = broken("README.md", "")
     (lacking / "graphs" / "encoder.onnx").unlink()
     with refused(ModelError, "encoder.onnx"):
         open_network(lacking)
+
+
+def test_graphs_that_are_unlike_the_model_are_removed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_random_model(tmp_path / "random")
+    monkeypatch.setattr(Verification, "problems", lambda self: ["everything differs"])
+    done = keyframe("export", folder, "--int8", "--verify")
+    assert done.exit_code == 1 and "everything differs" in done.stderr
+    assert not (folder / "graphs").exists()
+    assert isinstance(keyframe_asr.load(folder, "cpu").network, TorchNetwork)
+
+
+def test_what_a_killed_export_left_is_neither_copied_nor_kept(tmp_path: Path) -> None:
+    folder = save_random_model(tmp_path / "random")
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], **CAPTURED)
+    left = folder / f".graphs.{ended.stdout.strip()}.new"
+    left.mkdir()
+    (left / "encoder.onnx").write_bytes(b"half")
+    assert keyframe("copy", folder, "--out", tmp_path / "copy").exit_code == 0
+    assert not list((tmp_path / "copy").glob(".*"))
+    add_graphs(folder)
+    assert not left.exists()
+
+
+CAPTURED: Any = {"capture_output": True, "text": True, "check": True}
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_torch_is_asked_for_a_gpu_only_where_a_driver_is(
+    driver: bool, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends.shutil, "which", lambda name: None)
+    monkeypatch.setattr(backends, "DRIVERS", (os.devnull if driver else "/nothing",))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert fitting_backend(model) == ("torch" if driver else "onnx")
 
 
 def test_graphs_are_not_added_to_what_is_not_the_users_own(tmp_path: Path, model: Path) -> None:

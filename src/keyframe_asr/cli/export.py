@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -98,8 +100,27 @@ def _export_graphs(
     print(f"{written}: {size:.1f} MB, {len(exported.sizes)} graphs")
     if verify:
         again = "run it again" if out is None else "remove it to start over"
-        with advice_on_interrupt(f"the export is written, but not compared; {again}"):
+        with (
+            advice_on_interrupt(f"the export is written, but not compared; {again}"),
+            _removed_if_unlike(None if out is not None else written),
+        ):
             _verified(load_model_folder(source), folder, integers, given)
+
+
+@contextmanager
+def _removed_if_unlike(graphs: Path | None) -> Iterator[None]:
+    """Remove graphs beside weights that are not like the model; they would be its default."""
+    try:
+        yield
+    except UnlikeError as error:
+        if graphs is None:
+            raise
+        shutil.rmtree(graphs)
+        raise UnlikeError(f"{error}; they are removed again") from None
+
+
+class UnlikeError(ModelError):
+    """An export that differs from its model by more than the tolerances."""
 
 
 def _doing(what: str) -> None:
@@ -200,7 +221,11 @@ def _verified_there(
         f"{len(pairs)} recordings, {tokens} tokens of the inter-CTC: the same in sherpa-onnx in "
         f"{same} recordings, {wrong} other tokens"
     ]
-    worse = wrong > (MOST_CHANGED * tokens if integers else 0)
+    most = MOST_CHANGED * tokens if integers else 0
+    if integers and given is None:
+        lines.append("in noise, 8 bits may change any token: give recordings to judge them")
+        most = tokens
+    worse = wrong > most
     problems = [f"{wrong} of {tokens} tokens differ in sherpa-onnx"] if worse else []
     _conclude(out, given, lines, problems)
 
@@ -209,7 +234,7 @@ def _conclude(out: Path, given: _Recordings | None, lines: list[str], problems: 
     """Print what was found, and add it to the card.
 
     Raises:
-        ModelError: there are problems.
+        UnlikeError: there are problems.
         KeyframeError: a recording could not be read.
     """
     from keyframe_asr.io.atomic_write import write_whole
@@ -219,8 +244,8 @@ def _conclude(out: Path, given: _Recordings | None, lines: list[str], problems: 
     failed = [] if given is None else given.failed
     if failed:
         lines.append(f"recordings that could not be read: {len(failed)}")
-    print(*lines, sep="\n")
     verdict = f"Beyond the tolerances: {'; '.join(problems)}." if problems else "Verified."
+    print(*lines, *([] if problems else [verdict]), sep="\n")
     card = [
         f"## Compared with the model on {where}",
         "",
@@ -235,7 +260,7 @@ def _conclude(out: Path, given: _Recordings | None, lines: list[str], problems: 
     if failed:
         raise KeyframeError(f"{where}: recordings that were not compared: {len(failed)}")
     if problems:
-        raise ModelError(f"{out}: differs from the model: {'; '.join(problems)}")
+        raise UnlikeError(f"{out}: differs from the model: {'; '.join(problems)}")
 
 
 def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tuple[str, list[str]]:
@@ -261,5 +286,5 @@ def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tupl
         f"{UNIT_NAMES[form.unit]}: model {rates[0]:.2f} %, export {rates[1]:.2f} %, "
         f"difference {points[0]:+.2f} points (95 % {points[1]:+.2f} to {points[2]:+.2f}, paired)"
     )
-    worse = points[0] > MOST_POINTS
+    worse = points[0] > MOST_POINTS and points[1] > 0  # beyond noise
     return line, [f"{points[0]:.2f} points more errors (at most {MOST_POINTS})"] if worse else []

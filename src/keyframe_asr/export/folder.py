@@ -33,6 +33,7 @@ from keyframe_asr.io.model_location import (
     GRAPHS_FOLDER,
     WEIGHTS_FILE,
     WEIGHTS_OF_GRAPHS,
+    architecture_digest,
 )
 from keyframe_asr.packages import EXTRAS, missing
 from keyframe_asr.runtime.sessions import FORMAT, FORMAT_KEY, SOURCE_KEY, onnx_runtime
@@ -97,7 +98,7 @@ def export_model(
     with replacing_folder(folder, "choose another path", ModelError) as written:
         _write_companions(model, written)
         properties = {FORMAT_KEY: FORMAT, SOURCE_KEY: digest}
-        graphs = _traced(graphs_of(model.network), properties, written, progress)
+        graphs = _traced(graphs_of(model.network), properties, progress)
         schemes = _schemes(graphs, written, model, progress) if integers else {}
         for name, graph in graphs.items():
             with_integers(graph, schemes.get(name, {}))
@@ -139,17 +140,19 @@ def add_graphs(
     sources = graphs_of(distinct)
     constants: dict[str, dict[str, tuple[str, str]]] = {}
     with replacing_folder(folder / GRAPHS_FOLDER, "use --out", ModelError) as written:
-        with tempfile.TemporaryDirectory() as whole:
-            graphs = _traced(sources, {FORMAT_KEY: FORMAT}, Path(whole), progress)
+        graphs = _traced(sources, {FORMAT_KEY: FORMAT}, progress)
+        schemes: dict[str, dict[str, Scheme]] = {}
+        if integers:
             for name, graph in graphs.items():
                 give_weights(graph, sources[name].module, distinct, model.network)
-            _written(graphs, Path(whole))
-            schemes = _schemes(graphs, Path(whole), model, progress) if integers else {}
+            with tempfile.TemporaryDirectory(dir=written) as whole:
+                schemes = _schemes(graphs, Path(whole), model, progress)
         for name, graph in graphs.items():
             with_integers(graph, schemes.get(name, {}))
             constants[name] = take_weights(graph, sources[name].module, distinct)
         exported = Exported(_written(graphs, written), schemes)
-        table = json.dumps(constants, indent=1, sort_keys=True)
+        described_all = {"architecture": architecture_digest(model.config), "graphs": constants}
+        table = json.dumps(described_all, indent=1, sort_keys=True)
         (written / WEIGHTS_OF_GRAPHS).write_text(table + "\n", encoding="utf-8")
         card = _card(model, f"Without weights: those of `{WEIGHTS_FILE}` are used", exported)
         (written / CARD_FILE).write_text(card, encoding="utf-8")
@@ -159,16 +162,13 @@ def add_graphs(
 def _traced(
     graphs: dict[str, Graph],
     properties: dict[str, str],
-    folder: Path,
     progress: Callable[[str], None],
 ) -> dict[str, onnx.ModelProto]:
-    """Trace graphs, and write them with all weights in float32."""
     found = {}
     for name, graph in graphs.items():
         progress(f"exporting {name}")
         found[name] = traced(graph)
         described(found[name], properties)
-    _written(found, folder)
     return found
 
 
@@ -178,7 +178,9 @@ def _schemes(
     model: StoredModel,
     progress: Callable[[str], None],
 ) -> dict[str, dict[str, Scheme]]:
+    """How integers are stored; the graphs are written to `folder` in float32 to be run."""
     progress("measuring what integers change")
+    _written(graphs, folder)
     return schemes_of(graphs, folder, model.config)
 
 

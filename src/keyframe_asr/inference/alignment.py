@@ -21,7 +21,7 @@ from keyframe_asr.decoding.timestamps import words
 from keyframe_asr.decoding.viterbi import Columns, best_paths
 from keyframe_asr.errors import TextError
 from keyframe_asr.inference.batch_recognizer import AudioInput, BatchRecognizer
-from keyframe_asr.inference.joining import spoken, words_part
+from keyframe_asr.inference.joining import spoken, text_of, words_part
 from keyframe_asr.inference.long_alignment import LongAlignment, align_blocks, ctc_log_probs
 from keyframe_asr.results import Segment, Token, Transcript
 from keyframe_asr.text.forms import normaliser
@@ -226,7 +226,8 @@ def segments_at_pauses(
         else:
             pieces.append(tokens)
     separation = recognizer.config.text_form.separation
-    return [spoken(tokens, separation) for tokens in pieces]
+    # a piece may be nothing but the boundary of a word
+    return [spoken(tokens, separation) for tokens in pieces if text_of(tokens, separation)]
 
 
 def _long(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,9 +56,14 @@ def _require_torch(purpose: str) -> None:
         raise missing("torch", purpose)
 
 
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Devices of NVIDIA, of Windows within Linux, and of AMD."""
+
+
 def _has_gpu() -> bool:
     """True if torch would take a GPU; it is only asked where a driver is, as it takes seconds."""
-    if shutil.which("nvidia-smi") is None or find_spec("torch") is None:
+    driver = shutil.which("nvidia-smi") or any(map(os.path.exists, DRIVERS))
+    if not driver or find_spec("torch") is None:
         return False
     import torch
 

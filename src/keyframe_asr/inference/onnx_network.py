@@ -178,8 +178,8 @@ def open_onnx(folder: Path, device: str | None = None, threads: int | None = Non
     """
     if device not in (None, "cpu"):
         raise ModelError(
-            f"device '{device}' cannot be used: {folder} is an export, which runs on the CPU; use "
-            "cpu, or the model that it was exported from"
+            f"device '{device}' cannot be used: the graphs of {folder} run on the CPU; use cpu, or "
+            "a model with weights and back end torch"
         )
     return OnnxNetwork(open_network(folder, threads or openmp_threads(os.environ)))
 

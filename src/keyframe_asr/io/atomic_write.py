@@ -6,6 +6,7 @@ safetensors lets only its owner read it.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def replacing_folder(
         folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old")
     )
     try:
-        shutil.rmtree(written, ignore_errors=True)
+        _remove_left(folder)
         written.mkdir(parents=True)
         yield written
         _open_to_others(written)
@@ -95,6 +96,26 @@ def replacing_folder(
     finally:
         shutil.rmtree(written, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what processes that were killed left of the same folder."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.new"):
+        number = left.name.split(".")[-2]
+        if number == str(os.getpid()) or (number.isdigit() and not _runs(int(number))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def _open_to_others(folder: Path) -> None:

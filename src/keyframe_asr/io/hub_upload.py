@@ -52,15 +52,15 @@ def prepared_upload(source: Path, repository: str) -> Iterator[Upload]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         copy_model_folder(source, folder, config, standalone=standalone)
+        path = folder / CARD_FILE
+        card = read_text(path, "write a model card", ModelError) if path.is_file() else ""
+        write_whole(path, used_as(card, repository) + "\n")
         files = {
             path.relative_to(folder).as_posix(): path
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
         sent = {name: path for name, path in files.items() if is_model_file(name)}
-        path = folder / CARD_FILE
-        card = read_text(path, "write a model card", ModelError) if path.is_file() else ""
-        write_whole(path, used_as(card, repository) + "\n")
         yield Upload(
             folder,
             {name: path.stat().st_size for name, path in sent.items()},

@@ -76,7 +76,8 @@ def copy_with_weights(
     if folder.exists():
         raise ModelError(f"{folder}: already exists; choose another path")
     with replacing_folder(folder, "choose another path", ModelError) as written:
-        shutil.copytree(source, written, dirs_exist_ok=True)
+        hidden = shutil.ignore_patterns(".*")  # left by a process that was killed
+        shutil.copytree(source, written, dirs_exist_ok=True, ignore=hidden)
         if weights is not None:
             from keyframe_asr.io.weights_file import write_stored
 

@@ -166,6 +166,15 @@ def save_model_folder(
         (written / CONFIG_FILE).write_text(described(config), encoding="utf-8")
         if storage.base is not None and graphs_fit(find_model(storage.base), config):
             shutil.copytree(find_model(storage.base) / GRAPHS_FOLDER, written / GRAPHS_FOLDER)
+            (written / GRAPHS_FOLDER / CARD_FILE).write_text(_card_of_graphs(storage.base, config))
+
+
+def _card_of_graphs(base: str | Path, config: ModelFolderConfig) -> str:
+    return f"""# {config.name}, exported to ONNX
+
+The graphs of its base '{Path(base).name}', which has the same architecture, with the weights of
+{config.name}. Not compared with torch: `keyframe export MODEL --int8 --verify MANIFEST` does that.
+"""
 
 
 def _is_lent(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Collection
 from contextlib import suppress
@@ -85,13 +87,17 @@ def graphs_fit(folder: Path, config: ModelFolderConfig) -> bool:
     """True if the graphs beside a model's weights are also those of a model of this `config`."""
     if not has_graphs(folder):
         return False
-    return _architecture(load_model_folder_config(folder / CONFIG_FILE)) == _architecture(config)
+    own = load_model_folder_config(folder / CONFIG_FILE)
+    return architecture_digest(own) == architecture_digest(config)
 
 
-def _architecture(config: ModelFolderConfig) -> object:
-    """What decides about the graphs of a model, whatever its weights."""
-    model = _without(config.model.model_dump(mode="json"), WITHOUT_EFFECT_ON_GRAPHS)
-    return model, config.features.num_mel_bins, config.vocab_size, config.keyframes, config.fusion
+def architecture_digest(config: ModelFolderConfig) -> str:
+    """SHA-256 of what decides about the graphs of a model, whatever its weights."""
+    # without defaults, so that later versions with further keys give the same
+    model = config.model.model_dump(mode="json", exclude_defaults=True)
+    sizes = config.features.num_mel_bins, config.vocab_size
+    whole = _without(model, WITHOUT_EFFECT_ON_GRAPHS), sizes, config.keyframes, config.fusion
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def _without(value: object, keys: Collection[str]) -> object:

@@ -211,9 +211,7 @@ def open_network(folder: Path, threads: int | None = None) -> ExportedNetwork:
     graphs = [sessions.folder / (name + GRAPH_SUFFIX) for name in ("encoder", "keyframes")]
     for path in (folder / CONFIG_FILE, *graphs):
         if not path.is_file():
-            raise ModelError(
-                f"{path.parent}: contains no {path.name}; give a folder that keyframe export wrote"
-            )
+            raise ModelError(f"{path.parent}: contains no {path.name}; {sessions.advice}")
     return ExportedNetwork(load_model_folder_config(folder / CONFIG_FILE), sessions)
 
 

@@ -36,6 +36,9 @@ class Sessions:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.folder = folder / GRAPHS_FOLDER if has_graphs(folder) else folder
         self.weights = StoredWeights(folder) if has_graphs(folder) else None
+        self.advice = "give a folder that keyframe export wrote"
+        if self.weights is not None:
+            self.advice = "write the graphs again with keyframe export MODEL"
         self.threads = threads
         self.source: str | None = None
         self._loaded: dict[str, Any] = {}
@@ -67,9 +70,7 @@ class Sessions:
 
     def _content(self, path: Path) -> str | bytes:
         if not path.is_file():
-            raise ModelError(
-                f"{path.parent}: contains no {path.name}; give a folder that keyframe export wrote"
-            )
+            raise ModelError(f"{path.parent}: contains no {path.name}; {self.advice}")
         return str(path)
 
     def _load(self, path: Path) -> Any:

@@ -16,9 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.base_model import weight_files
-from keyframe_asr.io.model_location import GRAPHS_FOLDER, WEIGHTS_FILE, WEIGHTS_OF_GRAPHS
+from keyframe_asr.io.model_location import (
+    CONFIG_FILE,
+    GRAPHS_FOLDER,
+    WEIGHTS_FILE,
+    WEIGHTS_OF_GRAPHS,
+    architecture_digest,
+)
 
 Array = npt.NDArray[Any]
 
@@ -56,12 +63,12 @@ def in_blocks(integers: Array) -> Array:
 
 
 FORMS: dict[str, Callable[[StoredWeights, str], Array]] = {
-    "floats": lambda stored, name: stored.floats(name),
-    "floats transposed": lambda stored, name: stored.floats(name).T,
-    "integers transposed": lambda stored, name: stored.integers(name)[0].T,
-    "integers in blocks": lambda stored, name: in_blocks(stored.integers(name)[0]),
-    "scales": lambda stored, name: stored.integers(name)[1],
-    "scales of rows": lambda stored, name: stored.integers(name)[1][:, None],
+    "floats": lambda stored, name: stored._floats(name),
+    "floats transposed": lambda stored, name: stored._floats(name).T,
+    "integers transposed": lambda stored, name: stored._integers(name)[0].T,
+    "integers in blocks": lambda stored, name: in_blocks(stored._integers(name)[0]),
+    "scales": lambda stored, name: stored._integers(name)[1],
+    "scales of rows": lambda stored, name: stored._integers(name)[1][:, None],
 }
 """How a constant of a graph is made from a weight."""
 
@@ -73,15 +80,22 @@ class StoredWeights:
         folder: of the model.
 
     Raises:
-        ModelError: a file or a base is missing, another one, or damaged.
+        ModelError: a file or a base is missing, another one, or damaged, or the graphs are those
+            of another architecture.
         RecipeError: a `config.yaml` is not valid.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files = weight_files(folder / WEIGHTS_FILE)
-        self._constants = _constants(folder / GRAPHS_FOLDER / WEIGHTS_OF_GRAPHS)
+        architecture, self._constants = _table(folder / GRAPHS_FOLDER / WEIGHTS_OF_GRAPHS)
+        if architecture != architecture_digest(load_model_folder_config(folder / CONFIG_FILE)):
+            raise ModelError(
+                f"{folder}: its {GRAPHS_FOLDER} are those of another architecture than its "
+                f"{CONFIG_FILE}; write them again with keyframe export MODEL, or remove them"
+            )
         self._latest: tuple[str, tuple[Array, Array]] | None = None
+        self._places: dict[str, Any] = {}
 
     def constants(self, graph: str) -> dict[str, Array]:
         """Return the constants of a graph, by name.
@@ -96,12 +110,12 @@ class StoredWeights:
                 for constant, (weight, form) in self._constants.get(graph, {}).items()
             }
 
-    def floats(self, name: str) -> Array:
+    def _floats(self, name: str) -> Array:
         """Return a weight as float32; one with a norm of its own is made from its parts."""
         place, _, part = name.rpartition(".")
         if f"{place}.{NORM.format(part)}" in self._places:
-            norm = self.floats(f"{place}.{NORM.format(part)}")
-            weight = self.floats(f"{place}.{DIRECTION.format(part)}")
+            norm = self._floats(f"{place}.{NORM.format(part)}")
+            weight = self._floats(f"{place}.{DIRECTION.format(part)}")
             summed = tuple(axis for axis, size in enumerate(norm.shape) if size == 1)
             scaled: Array = weight * (norm / np.sqrt(np.square(weight).sum(summed, keepdims=True)))
             return scaled
@@ -110,7 +124,7 @@ class StoredWeights:
             return weight.astype(np.float32)
         return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
 
-    def integers(self, name: str) -> tuple[Array, Array]:
+    def _integers(self, name: str) -> tuple[Array, Array]:
         """Return a matrix as int8 and scales: those that are stored, else made from floats."""
         if self._latest is None or self._latest[0] != name:
             weight, scale = self._stored(name)
@@ -124,7 +138,7 @@ class StoredWeights:
             raise ModelError(
                 f"{self._folder}: its weights cannot be read: {error}; copy the model again"
             ) from None
-        self._places: dict[str, Any] = {}
+        self._places = {}
         for file in reversed(files):  # what the model itself stores comes before its bases
             self._places |= dict.fromkeys(file.keys(), file)
 
@@ -141,17 +155,20 @@ class StoredWeights:
         return file.get_tensor(name), file.get_tensor(scale) if own_scale else None
 
 
-def _constants(path: Path) -> dict[str, dict[str, tuple[str, str]]]:
-    """The weight and the form of each constant, by graph."""
+def _table(path: Path) -> tuple[str, dict[str, dict[str, tuple[str, str]]]]:
+    """The digest of the architecture, and the weight and the form of each constant, by graph."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        for several in found.values():
+        constants = {
+            graph: {constant: (str(weight), form) for constant, (weight, form) in several.items()}
+            for graph, several in found["graphs"].items()
+        }
+        for several in constants.values():
             for _, form in several.values():
                 FORMS[form]
+        return str(found["architecture"]), constants
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{path}: cannot be read ({error}); write the graphs again with keyframe export MODEL, "
             f"or remove {GRAPHS_FOLDER}"
         ) from None
-    constants: dict[str, dict[str, tuple[str, str]]] = found
-    return constants
