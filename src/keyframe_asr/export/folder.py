@@ -252,6 +252,6 @@ def _card(model: StoredModel, source: str, exported: Exported) -> str:
         )
     lines += ["", "| graph | MB |", "|---|---|"]
     lines += [
-        f"| `{name}{GRAPH_SUFFIX}` | {size / 1e6:.1f} |" for name, size in exported.sizes.items()
+        f"| `{name}{GRAPH_SUFFIX}` | {size / 1e6:.2f} |" for name, size in exported.sizes.items()
     ]
     return "\n".join([*lines, ""])
