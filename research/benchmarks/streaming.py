@@ -209,7 +209,7 @@ def _errors(reference: Sequence[str], found: Sequence[str]) -> float:
     return round(wrong / len(reference), 4)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure one model with several steps and modes."""
     parser = argument_parser(__doc__)
     parser.add_argument("model")
@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--steps", type=float, nargs="+", default=[0.2, 0.4, 0.8])
     parser.add_argument("--modes", nargs="+", default=["axe"])
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     recognizer = keyframe_asr.load(given.model, backend="onnx", threads=1)
     if given.speech in ACCENTS:
         spoken = sentences(given.speech, given.sentences)

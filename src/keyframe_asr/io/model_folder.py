@@ -164,17 +164,22 @@ def save_model_folder(
         for name, content in files.items():
             (written / name).write_bytes(content)
         (written / CONFIG_FILE).write_text(described(config), encoding="utf-8")
-        if storage.base is not None and graphs_fit(find_model(storage.base), config):
-            shutil.copytree(find_model(storage.base) / GRAPHS_FOLDER, written / GRAPHS_FOLDER)
-            (written / GRAPHS_FOLDER / CARD_FILE).write_text(_card_of_graphs(storage.base, config))
+        if storage.base is not None:
+            _take_graphs(storage.base, written, config)
 
 
-def _card_of_graphs(base: str | Path, config: ModelFolderConfig) -> str:
-    return f"""# {config.name}, exported to ONNX
+def _take_graphs(base: str | Path, folder: Path, config: ModelFolderConfig) -> None:
+    """Copy the graphs of the base, if it has some that fit."""
+    source = find_model(base)
+    if not graphs_fit(source, config):
+        return
+    shutil.copytree(source / GRAPHS_FOLDER, folder / GRAPHS_FOLDER)
+    card = f"""# {config.name}, exported to ONNX
 
-The graphs of its base '{Path(base).name}', which has the same architecture, with the weights of
+The graphs of its base `{Path(base).name}`, which has the same architecture, with the weights of
 {config.name}. Not compared with torch: `keyframe export MODEL --int8 --verify MANIFEST` does that.
 """
+    (folder / GRAPHS_FOLDER / CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _is_lent(
