@@ -1,8 +1,8 @@
 """Take the weights out of graphs that will lie beside them, in the folder of their model.
 
-What a graph says then follows from the architecture, and from which layers need blocks. `runtime.stored_weights` gives it the
-weights again when it is loaded. A graph is traced with other weights (`with_distinct_weights`),
-because the exporter joins those that happen to be equal.
+What a graph says then follows from the architecture, and from which layers need blocks.
+`runtime.stored_weights` gives it the weights again when it is loaded. A graph is traced with other
+weights (`with_distinct_weights`), because the exporter joins those that happen to be equal.
 """
 
 from __future__ import annotations
