@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.decoder import BatchDecoder
+from keyframe_asr.streams.state import FeatureOutput
+
+CANNOT_STREAM = (
+    "the model cannot stream: its encoders see whole utterances (model.encoder.streaming is null); "
+    "take one that was trained with it"
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,51 @@ class EncodedBatch:
         )
 
 
+FeatureState: TypeAlias = Any
+"""What is known of one utterance so far: a value that is never changed, can be pickled, and refers
+to no network. `nbytes` are the bytes of its arrays, and `ended` tells whether it takes no more."""
+
+
+class FeatureStream(Protocol):
+    """The network on streams of features, each of which is a value.
+
+    Attributes:
+        chunk: encoder frames per chunk; nothing is computed before a chunk is complete.
+        left_chunks: chunks before its own that a frame sees.
+    """
+
+    @property
+    def chunk(self) -> int:
+        """See the class."""
+
+    @property
+    def left_chunks(self) -> int:
+        """See the class."""
+
+    def start(self) -> FeatureState:
+        """The state before the first features of an utterance."""
+
+    def step(
+        self, states: Sequence[FeatureState], features: Sequence[Floats], last: Sequence[bool]
+    ) -> tuple[list[FeatureState], list[FeatureOutput]]:
+        """Take the next features of several utterances; none changes what another gives.
+
+        Args:
+            states: of each utterance.
+            features: (T, F) float32 of each, of the model's front end; T may be 0.
+            last: whether the utterance ends after these features.
+
+        Raises:
+            ValueError: an utterance has ended, the numbers of states, features and `last` differ,
+                or log-probabilities are NaN.
+        """
+        ...
+
+    def simulated(self, features: Sequence[Floats]) -> list[FeatureOutput]:
+        """What streams of these whole utterances, (T, F) each, give in all."""
+        ...
+
+
 class RecognitionNetwork(Protocol):
     """A network in evaluation mode."""
 
@@ -101,4 +153,19 @@ class RecognitionNetwork(Protocol):
 
     def decoder(self, encoded: EncodedBatch) -> BatchDecoder:
         """The decoder of the utterances of a batch; there must be one."""
+        ...
+
+    @property
+    def streaming(self) -> StreamingConfig | None:
+        """How the network can stream; None if it cannot."""
+
+    def stream(self, chunk: int | None = None) -> FeatureStream:
+        """The network on streams of features.
+
+        Args:
+            chunk: encoder frames per chunk, at least 1. Default: that of the model.
+
+        Raises:
+            ModelError: the model cannot stream, or its graphs cannot.
+        """
         ...

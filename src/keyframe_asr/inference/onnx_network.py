@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 
 from keyframe_asr.config.model import PretrainedDecoderConfig
+from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.decoder import MOST_LOGITS, TokenTree
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.network import EncodedBatch
+from keyframe_asr.inference.network import CANNOT_STREAM, EncodedBatch, FeatureStream
 from keyframe_asr.io.threads import openmp_threads, usable_cores
 from keyframe_asr.runtime.decoder import DecoderArrays, ExportedDecoder
 from keyframe_asr.runtime.keyframes import select_keyframes
@@ -93,6 +94,19 @@ class OnnxNetwork:
         assert decoder is not None and isinstance(attended, _Attended)
         chosen = _Attended(attended.vectors[encoded.places], attended.lengths[encoded.places])
         return OnnxDecoder(decoder, chosen, self._config.model.pretrained_decoder)
+
+    @property
+    def streaming(self) -> StreamingConfig | None:
+        """See `RecognitionNetwork`."""
+        return self._config.model.encoder.streaming
+
+    def stream(self, chunk: int | None = None) -> FeatureStream:
+        """See `RecognitionNetwork`."""
+        if self.streaming is None:
+            raise ModelError(CANNOT_STREAM)
+        raise ModelError(
+            f"{self.exported.sessions.folder}: its graphs cannot stream; take back end torch"
+        )
 
 
 @dataclass(frozen=True)
