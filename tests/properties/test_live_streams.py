@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,10 +14,17 @@ from hypothesis import strategies as st
 
 from fixtures.random_model import RATE, noise, random_model
 from keyframe_asr.audio.reading import Samples
+from keyframe_asr.config.streaming import StreamingConfig
+from keyframe_asr.inference.joining import in_stream
 from keyframe_asr.inference.local_agreement import Agreement
-from keyframe_asr.inference.options import RecognitionOptions, Segmentation, StreamOptions
+from keyframe_asr.inference.options import (
+    DecodeMode,
+    RecognitionOptions,
+    Segmentation,
+    StreamOptions,
+)
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.streaming import StreamState, StreamUpdate, in_stream
+from keyframe_asr.inference.streaming import StreamState, StreamUpdate
 from keyframe_asr.results import Token, Transcript
 
 OPTIONS = StreamOptions(
@@ -42,9 +49,19 @@ class Heard:
     updates: list[StreamUpdate]
 
 
+STREAMING = StreamingConfig(chunk=4, left_chunks=2, largest_chunk=8, left_keyframes=3)
+
+
+@pytest.fixture(scope="module", params=["read again", "chunks", "chunks of all frames"])
+def recognizer(request: pytest.FixtureRequest) -> Recognizer:
+    if request.param == "read again":
+        return Recognizer(random_model(), "cpu")
+    return Recognizer(random_model(request.param == "chunks", streaming=STREAMING), "cpu")
+
+
 @pytest.fixture(scope="module")
-def recognizer() -> Recognizer:
-    return Recognizer(random_model(), "cpu")
+def streaming() -> Recognizer:
+    return Recognizer(random_model(streaming=STREAMING), "cpu")
 
 
 def sound(parts: Iterable[tuple[bool, float]]) -> Samples:
@@ -150,6 +167,33 @@ def test_final_texts_are_those_of_transcribe(
             spoken = samples[start : start + round(transcript.duration * RATE)]
             alone = recognizer.transcribe(spoken, before.options.recognition)
             assert transcript == in_stream(alone, start / RATE)
+
+
+@given(parts, st.sampled_from(["axe", "ctc"]), st.sampled_from([None, 0.04, 0.2, 0.52]))
+@settings(max_examples=40, deadline=None)
+def test_committed_tokens_are_those_of_simulated_chunks(
+    streaming: Recognizer, parts: list[tuple[bool, float]], mode: DecodeMode, chunk: float | None
+) -> None:
+    samples = sound([*parts, (False, 1.0)])
+    state = streaming.start_stream(replace(OPTIONS, partial_decode=mode, chunk=chunk))
+    simulation = RecognitionOptions(mode, simulate_streaming=True, chunk=chunk)
+    committed: list[Token] = []
+    for block in blocks(samples, [512]):
+        before = state
+        state, update = streaming.accept(state, block)
+        committed += update.committed
+        if before.utterance is None or state.utterance is not None:
+            continue
+        assert before.utterance.chunks is not None
+        begin = before.utterance.chunks.begin  # not that of a part after a cut
+        alone = streaming.transcribe(samples[begin : state.free], simulation)
+        expected = in_stream(alone, begin / RATE)
+        assert [one.text for one in committed] == [one.text for one in expected.tokens]
+        for one, other in zip(committed, expected.tokens, strict=True):
+            assert one.start == pytest.approx(other.start, abs=1e-6)
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+        committed = []
+    assert state.utterance is None and not committed
 
 
 @given(st.lists(parts, min_size=2, max_size=3), sizes)

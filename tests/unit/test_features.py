@@ -7,10 +7,19 @@ import pickle
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixtures.errors import refused
 from fixtures.random_model import noise
-from keyframe_asr.audio.features import Fbank, num_frames
+from keyframe_asr.audio.features import (
+    Fbank,
+    complete_frames,
+    fbank_from,
+    first_sample,
+    num_frames,
+    samples_of_frames,
+)
 from keyframe_asr.audio.whisper_mel import whisper_mel
 from keyframe_asr.config.model import FeaturesConfig
 
@@ -120,3 +129,32 @@ def test_whisper_mel_is_that_of_transformers(bins: int, size: int) -> None:
         extract = WhisperFeatureExtractor(feature_size=bins)
         made = extract(padded, sampling_rate=16_000, padding="do_not_pad", return_tensors="np")
         np.testing.assert_allclose(found, made["input_features"][0].T[: len(found)], atol=2e-5)
+
+
+FBANK = Fbank(FeaturesConfig(num_mel_bins=8, level=None))
+
+
+@given(st.integers(0, 2_000), st.integers(1, 600))
+@settings(max_examples=60, deadline=None)
+def test_complete_frames_stay_when_a_recording_goes_on(known: int, more: int) -> None:
+    samples = speech_like(known + more)
+    count = complete_frames(known)
+    assert np.array_equal(FBANK(samples[:known])[:count], FBANK(samples)[:count])
+    assert samples_of_frames(count) <= known < samples_of_frames(count + 1)
+
+
+def test_no_more_frames_are_complete() -> None:
+    samples, other = speech_like(4_000), speech_like(4_000, seed=1)
+    for known in range(400, 1_000, 7):
+        count = complete_frames(known)
+        changed = np.concatenate((samples[:known], other[known:]))
+        assert not np.array_equal(FBANK(samples)[count], FBANK(changed)[count])
+
+
+@given(st.integers(0, 3_000), st.integers(0, 20))
+@settings(max_examples=60, deadline=None)
+def test_frames_of_a_part_are_those_of_the_whole(size: int, frame: int) -> None:
+    samples = speech_like(size)
+    frame = min(frame, num_frames(size))
+    part = fbank_from(FBANK, samples[first_sample(frame) :], frame)
+    assert np.array_equal(part, FBANK(samples)[frame:])

@@ -29,6 +29,9 @@ from keyframe_asr.timing import (
 
 _INT16_SCALE = 32_768.0
 
+CONTEXT_FRAMES = 2
+"""Frames that are computed before a part of a recording: where it begins, they are reflections."""
+
 
 class FrontEnd(Protocol):
     """Compute features (T, width) float32 from samples (S,) in [-1, 1] at 16 kHz; stateless."""
@@ -58,6 +61,36 @@ def front_end(config: FeaturesConfig, pretrained: PretrainedConfig | None) -> Fr
 def num_frames(num_samples: int) -> int:
     """Number of fbank frames in `num_samples` samples, rounded to the nearest frame shift."""
     return (num_samples + FRAME_SHIFT_SAMPLES // 2) // FRAME_SHIFT_SAMPLES
+
+
+def complete_frames(num_samples: int) -> int:
+    """Number of fbank frames that no sample after the first `num_samples` changes."""
+    half_window = FRAME_LENGTH_MS * SAMPLE_RATE // 2000
+    latest_centre = num_samples - half_window
+    return max(0, (latest_centre + FRAME_SHIFT_SAMPLES // 2) // FRAME_SHIFT_SAMPLES)
+
+
+def samples_of_frames(frames: int) -> int:
+    """Number of samples after which this many fbank frames are complete; 0 for none."""
+    half_window = FRAME_LENGTH_MS * SAMPLE_RATE // 2000
+    return frames * FRAME_SHIFT_SAMPLES - FRAME_SHIFT_SAMPLES // 2 + half_window if frames else 0
+
+
+def first_sample(frame: int) -> int:
+    """First sample from which `fbank_from` computes this fbank frame and those that follow."""
+    return FRAME_SHIFT_SAMPLES * max(0, frame - CONTEXT_FRAMES)
+
+
+def fbank_from(fbank: FrontEnd, samples: Samples, frame: int) -> npt.NDArray[np.float32]:
+    """Compute frames (T, width) of a recording from this frame on, as they are in the whole.
+
+    Args:
+        fbank: has no level, which would depend on the whole.
+        samples: those of the recording from `first_sample(frame)` on. If it goes on after them,
+            the frames beyond `complete_frames` are not those of the whole.
+        frame: index of the first frame that is wanted.
+    """
+    return fbank(samples)[min(frame, CONTEXT_FRAMES) :]
 
 
 class Fbank:

@@ -15,6 +15,7 @@ from keyframe_asr.cli.options import (
     COMPUTE_FLAGS,
     OUTPUT_PANEL,
     SEARCH_FLAGS,
+    STREAMING_FLAGS,
     DecodeModes,
     JsonFile,
     Manifest,
@@ -79,7 +80,7 @@ def evaluate(
     *,
     compute: Annotated[ComputeOptions, COMPUTE_FLAGS],
     outputs: Outputs,
-    options: Annotated[RecognitionOptions, SEARCH_FLAGS],
+    options: Annotated[RecognitionOptions, {**SEARCH_FLAGS, **STREAMING_FLAGS}],
 ) -> None:
     """Measure a model's errors and speed on a test set, show them, or compare two results."""
     if compare is not None:

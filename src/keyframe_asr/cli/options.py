@@ -64,6 +64,15 @@ SEARCH_FLAGS: Flags = {
 """Fields of `RecognitionOptions` that every verb with a beam search offers."""
 
 
+STREAMING_FLAGS: Flags = {
+    "simulate_streaming": _search(
+        "--simulate-streaming",
+        text="Recognise in chunks, as keyframe stream does before an utterance has ended.",
+    ),
+    "chunk": _search(text="Seconds per chunk of --simulate-streaming. Default: the model's."),
+}
+"""Fields of `RecognitionOptions` with which recordings are recognised as streams are."""
+
 Model: TypeAlias = Annotated[
     str,
     typer.Argument(

@@ -39,13 +39,18 @@ GREY, PLAIN, WHOLE_LINE = "\x1b[90m", "\x1b[0m", "\r\x1b[2K"
 
 UTTERANCE_FLAGS: Flags = {
     "step": typer.Option(
-        help="Seconds of speech after which the current utterance is recognised again."
+        help="Seconds of speech after which the current utterance is recognised again, by a model "
+        "that does not stream."
     ),
     "silence_after_text": typer.Option(help="Seconds of silence that end an utterance."),
     "silence": typer.Option(
         help="Seconds of silence that end an utterance in which nothing was recognised."
     ),
     "longest": typer.Option(help="Seconds after which an utterance is cut."),
+    "chunk": typer.Option(
+        help="Seconds that a model that streams reads at a time, instead of reading again: less is "
+        "earlier text and more errors. Default: the model's."
+    ),
     "partial_decode": typer.Option(
         help="Greedy decode mode of text that is not final: axe, ctc or attention. Default: the "
         "model's greedy mode."

@@ -19,6 +19,7 @@ from keyframe_asr.cli.options import (
     COMPUTE_PANEL,
     OUTPUT_PANEL,
     SEARCH_FLAGS,
+    STREAMING_FLAGS,
     Flags,
     Model,
     grouped,
@@ -37,6 +38,7 @@ from keyframe_asr.results import RecognitionResult, Transcript
 RECOGNITION_FLAGS: Flags = {
     "decode": typer.Option(help="Decode mode. Default: the model's best."),
     **SEARCH_FLAGS,
+    **STREAMING_FLAGS,
     "voice_activity": typer.Option(
         "--vad",
         help="Voice activity detector that segments recordings over 30 s; auto is loudness.",

@@ -129,7 +129,7 @@ class Scoring:
             for options in self._options.values():
                 self.recognizer.recognise([shortest], options)
         started = time.perf_counter()
-        encoded = self.recognizer.encode(recordings)
+        encoded = self.recognizer.encode(recordings, stream=self.recognizer.simulated(self.options))
         encoding = time.perf_counter() - started
         seconds = sum(encoded.seconds)
         utterances = [self.utterances[one.place] for one in batch]

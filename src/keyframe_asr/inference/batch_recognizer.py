@@ -29,7 +29,12 @@ from keyframe_asr.errors import AudioError
 from keyframe_asr.inference.decoder_search import DecoderSearch
 from keyframe_asr.inference.display_spelling import displayed_as
 from keyframe_asr.inference.modes import available_modes, check_mode, decode
-from keyframe_asr.inference.network import EncodedBatch, RecognitionNetwork
+from keyframe_asr.inference.network import (
+    EncodedBatch,
+    FeatureStream,
+    RecognitionNetwork,
+    streamed_batch,
+)
 from keyframe_asr.inference.normal_texts import with_normal_texts
 from keyframe_asr.inference.options import (
     DecodeMode,
@@ -106,6 +111,7 @@ class BatchRecognizer:
 
     Attributes:
         network: what computes the log-probabilities.
+        front_end: what computes the features.
         speech_check: the check that suppresses text in non-speech; None turns it off. Settable.
         confidences: scaling of confidences by decode mode. Settable.
         language_model: file of the model's own language model, if it has one.
@@ -118,7 +124,8 @@ class BatchRecognizer:
         self.network = network
         self.speech_check: SpeechCheckConfig | None = model.config.speech_check
         self.confidences: Confidences = dict(model.config.confidences)
-        self._front_end = front_end(model.config.features, model.config.model.pretrained)
+        self._streams: dict[float | None, FeatureStream] = {}
+        self.front_end = front_end(model.config.features, model.config.model.pretrained)
         self.language_model = model.language_model
         self._scorers = ScorerFiles(model.config, model.tokenizer)
         self.pretrained: DecoderSearch | None = None
@@ -146,12 +153,13 @@ class BatchRecognizer:
         Files that have changed are read again here, and not between the batches that follow.
 
         Raises:
-            ModelError: the model does not have this decode mode, or the language model cannot be
-                read or does not fit the model.
+            ModelError: the model does not have this decode mode or cannot stream, or the language
+                model cannot be read or does not fit the model.
             KeyframeError: the hot words cannot be read or written with the model's tokens.
         """
         search = self.search(options)
         self._scorers.fusion(search, refresh=True)
+        self.simulated(options)
         return replace(RecognitionOptions.of(options), decode=search.mode)
 
     def search(self, options: RecognitionOptionsLike = None) -> Search:
@@ -169,10 +177,29 @@ class BatchRecognizer:
         self, recordings: Sequence[Samples], options: RecognitionOptionsLike = None
     ) -> list[Transcript]:
         """Return the transcripts of recordings (S,). Raises the errors of `prepare`."""
-        return self.decode(self.encode(recordings), options)
+        return self.decode(self.encode(recordings, stream=self.simulated(options)), options)
+
+    def feature_stream(self, chunk: float | None = None) -> FeatureStream:
+        """Return the network on streams, with chunks of so many seconds. Default: the model's.
+
+        Raises:
+            ModelError: the model cannot stream.
+        """
+        if chunk not in self._streams:
+            frames = None if chunk is None else max(1, round(chunk / self.network.frame_seconds))
+            self._streams[chunk] = self.network.stream(frames)
+        return self._streams[chunk]
+
+    def simulated(self, options: RecognitionOptionsLike) -> FeatureStream | None:
+        """Return the stream that the options simulate, if any; raises as `feature_stream`."""
+        given = RecognitionOptions.of(options)
+        return self.feature_stream(given.chunk) if given.simulate_streaming else None
 
     def encode(
-        self, recordings: Sequence[Samples], outputs: Sequence[Floats] | None = None
+        self,
+        recordings: Sequence[Samples],
+        outputs: Sequence[Floats] | None = None,
+        stream: FeatureStream | None = None,
     ) -> EncodedAudio:
         """Run the features and both encoders on recordings (S,), padded to one batch.
 
@@ -180,9 +207,13 @@ class BatchRecognizer:
             recordings: samples (S,) of each.
             outputs: of the pretrained encoder for each recording (T, width), if they are known; it
                 does not run then.
+            stream: compute what it finds in each recording; the decoder has nothing to attend to.
         """
-        features = list(outputs or ()) or [self._front_end(one) for one in recordings]
-        encoded = self.network.encode(features, pre_encoded=outputs is not None)
+        features = list(outputs or ()) or [self.front_end(one) for one in recordings]
+        if stream is not None:
+            encoded = streamed_batch(stream.simulated(features))
+        else:
+            encoded = self.network.encode(features, pre_encoded=outputs is not None)
         frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframe_lengths.tolist()
         non_speech = self._non_speech(encoded)
         return EncodedAudio(

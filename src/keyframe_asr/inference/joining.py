@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 from keyframe_asr.config.text_choices import Separation
 from keyframe_asr.decoding.timestamps import WORD_BOUNDARY, segments_of
 from keyframe_asr.inference.segmentation import SegmentBounds
-from keyframe_asr.results import Segment, Token, Transcript
+from keyframe_asr.results import Segment, Token, Transcript, Word
 from keyframe_asr.text.scripts import is_unspaced, joins_previous, mixed_text
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -27,6 +28,9 @@ JITTERING_TOKENS = 3
 
 LONGEST_REST_SECONDS = 2.0
 """Tokens of a word that is cut start at most this long after its last token before the cut."""
+
+
+Part = TypeVar("Part", Token, Word, Segment)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,25 @@ def text_of(tokens: Sequence[Token], separation: Separation) -> str:
     """Return the text of these tokens."""
     words = _text(tokens).split()
     return mixed_text(words) if separation == "mixed" else " ".join(words)
+
+
+def in_stream(transcript: Transcript, seconds: float) -> Transcript:
+    """Return a transcript whose times are later by `seconds`."""
+    segments = [
+        replace(one, tokens=later(one.tokens, seconds), words=later(one.words, seconds))
+        for one in later(transcript.segments, seconds)
+    ]
+    return replace(
+        transcript,
+        tokens=later(transcript.tokens, seconds),
+        words=later(transcript.words, seconds),
+        segments=segments,
+    )
+
+
+def later(parts: Sequence[Part], seconds: float) -> list[Part]:
+    """Return parts of a transcript whose times are later by `seconds`."""
+    return [replace(one, start=one.start + seconds, end=one.end + seconds) for one in parts]
 
 
 def _most_spoken(segments: Sequence[Segment]) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
@@ -64,6 +65,34 @@ class EncodedBatch:
             attended_lengths=self.attended_lengths[index],
             places=self.places[index],
         )
+
+
+def streamed_batch(outputs: Sequence[FeatureOutput]) -> EncodedBatch:
+    """What streams gave in all, as a batch; its decoder has nothing to attend to."""
+    frame_lengths, keyframe_lengths = (
+        np.array([len(one) for one in several], dtype=np.int64)
+        for several in zip(*((one.inter_log_probs, one.keyframes) for one in outputs), strict=True)
+    )
+    nothing = np.zeros((len(outputs), int(keyframe_lengths.max()), 0), dtype=np.float32)
+    return EncodedBatch(
+        inter_log_probs=_padded([one.inter_log_probs for one in outputs]),
+        frame_lengths=frame_lengths,
+        keyframes=_padded([one.keyframes for one in outputs]),
+        keyframe_lengths=keyframe_lengths,
+        memory=nothing,
+        head_log_probs=_padded([one.head_log_probs for one in outputs]),
+        attended_lengths=keyframe_lengths,
+        attended=None,
+        places=np.arange(len(outputs)),
+    )
+
+
+def _padded(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Join arrays (N, ...) of several lengths with zeros at the end: (B, N, ...)."""
+    joined = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), dtype=rows[0].dtype)
+    for place, row in enumerate(rows):
+        joined[place, : len(row)] = row
+    return joined
 
 
 FeatureState: TypeAlias = Any

@@ -41,6 +41,9 @@ LONGEST_BATCH = 3600.0
 
 MOST_WORKERS, MOST_THREADS = 256, 1024
 
+CHUNK_LIMITS = (0.01, 10.0)
+"""Shortest and longest chunk in seconds."""
+
 _LIMITS: dict[str, tuple[float, float]] = {
     "beam": (1, WIDEST_BEAM),
     "nbest": (1, WIDEST_BEAM),
@@ -51,6 +54,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "decoder_weight": (0.0, 1.0),
     "batch_seconds": (1.0, LONGEST_BATCH),
     "channel": (0, math.inf),
+    "chunk": CHUNK_LIMITS,
 }
 """Smallest and largest value of each number."""
 
@@ -59,6 +63,7 @@ _STREAM_LIMITS: dict[str, tuple[float, float]] = {
     "silence": (0.1, 3600.0),
     "silence_after_text": (0.1, 3600.0),
     "longest": (2.0, 29.0),
+    "chunk": CHUNK_LIMITS,
 }
 """The same for streams; `Recognizer.transcribe` segments what is longer than 30 s."""
 
@@ -70,6 +75,7 @@ _MAY_BE_NONE = (
     "ctc_weight",
     "decoder_weight",
     "channel",
+    "chunk",
 )
 
 
@@ -166,6 +172,9 @@ class RecognitionOptions:
         language: what a pretrained decoder writes, as a tag such as `en`: one of the languages that
             the model was trained on. None: the one that the decoder hears in each recording, or
             in each segment of a long one. Other decoders write only the model's language.
+        simulate_streaming: recognise as a stream does before an utterance has ended: in chunks, and
+            greedily. For models that stream.
+        chunk: seconds per chunk of `simulate_streaming`, 0.01 to 10. Default: the model's.
 
     Raises:
         OptionError: a value is out of range, or two options contradict each other.
@@ -189,6 +198,8 @@ class RecognitionOptions:
     channel: int | None = None
     segmentation: Segmentation = Segmentation()
     language: str | None = None
+    simulate_streaming: bool = False
+    chunk: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("language_model", "hotwords"):
@@ -202,7 +213,7 @@ class RecognitionOptions:
             object.__setattr__(self, "language", _tag(self.language))
         _check_choice("decode", self.decode, (None, *DECODE_MODES))
         _check_choice("voice_activity", self.voice_activity, get_args(VoiceActivity))
-        for name in ("greedy", "no_language_model", "length_normalised"):
+        for name in ("greedy", "no_language_model", "length_normalised", "simulate_streaming"):
             _check_choice(name, getattr(self, name), (False, True))
         if not isinstance(self.segmentation, Segmentation):
             raise OptionError("segmentation", f"{self.segmentation!r} is not a Segmentation")
@@ -244,14 +255,16 @@ class RecognitionOptions:
                     name,
                     "has no effect with a beam of 1; give a beam of 2 or more, or none",
                 )
-        if self.greedy:
-            self._check_greedy()
+        if self.chunk is not None and not self.simulate_streaming:
+            raise OptionError("chunk", "has no effect without simulate_streaming; give both")
+        if self.greedy or self.simulate_streaming:
+            self._check_greedy("greedy" if self.greedy else "simulate_streaming")
 
-    def _check_greedy(self) -> None:
-        if self.decode is not None and self.decode not in GREEDY_MODES:
+    def _check_greedy(self, option: str) -> None:
+        modes = GREEDY_MODES if option == "greedy" else FRAME_MODES
+        if self.decode is not None and self.decode not in modes:
             raise OptionError(
-                "greedy",
-                f"not supported by decode mode '{self.decode}'; use {' or '.join(GREEDY_MODES)}",
+                option, f"not supported by decode mode '{self.decode}'; use {' or '.join(modes)}"
             )
         needing_search = [
             *(["beam"] if (self.beam or 1) > 1 else []),
@@ -260,7 +273,7 @@ class RecognitionOptions:
         ]
         if needing_search:
             raise OptionError(
-                "greedy", f"has no search, which {needing_search[0]} needs; leave out one of them"
+                option, f"has no search, which {needing_search[0]} needs; leave out one of them"
             )
 
 
@@ -281,6 +294,8 @@ class StreamOptions:
         silence: silence that ends an utterance in which nothing was recognised.
         silence_after_text: silence that ends an utterance in which something was.
         longest: an utterance that is longer is cut at its quietest place, 2 to 29.
+        chunk: seconds that a model that streams reads at a time, instead of reading again, 0.01 to
+            10. Default: the model's.
         partial_decode: greedy decode mode while an utterance is spoken: axe, ctc or attention.
             Default: the model's greedy mode.
         recognition: how an utterance that has ended is recognised. Its `voice_activity` also
@@ -294,12 +309,14 @@ class StreamOptions:
     silence: float = 2.4
     silence_after_text: float = 1.2
     longest: float = 15.0
+    chunk: float | None = None
     partial_decode: DecodeMode | None = None
     recognition: RecognitionOptions = RecognitionOptions()
 
     def __post_init__(self) -> None:
         for name, limits in _STREAM_LIMITS.items():
-            _check_number(name, getattr(self, name), limits)
+            if getattr(self, name) is not None or name not in _MAY_BE_NONE:
+                _check_number(name, getattr(self, name), limits)
         _check_choice("partial_decode", self.partial_decode, (None, *GREEDY_MODES))
         if not isinstance(self.recognition, RecognitionOptions):
             raise OptionError("recognition", f"{self.recognition!r} is not a RecognitionOptions")

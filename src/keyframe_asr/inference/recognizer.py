@@ -25,23 +25,27 @@ from keyframe_asr.inference.batch_recognizer import (
     BatchRecognizer,
     read_recording,
 )
+from keyframe_asr.inference.chunk_reading import ChunkReader
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.modes import has_spikes
 from keyframe_asr.inference.options import (
+    FRAME_MODES,
     Backend,
     ComputeOptions,
+    DecodeMode,
     RecognitionOptionsLike,
     StreamOptions,
     VoiceActivity,
 )
 from keyframe_asr.inference.segmentation import speech_detector
+from keyframe_asr.inference.stream_requests import run_together
 from keyframe_asr.inference.streaming import (
+    Means,
     StreamState,
     StreamUpdate,
     advance,
     last_transcript,
     prepared,
-    run_together,
 )
 from keyframe_asr.io.exported_folder import ExportedModel, load_exported
 from keyframe_asr.io.model_location import find_model
@@ -132,6 +136,7 @@ class Recognizer(BatchRecognizer):
         threads: int | None = None,
     ) -> None:
         self._detectors: dict[VoiceActivity, SpeechDetector] = {}
+        self._readers: dict[tuple[float | None, DecodeMode], ChunkReader] = {}
         if isinstance(model, ExportedModel):
             from keyframe_asr.inference.onnx_network import open_onnx
 
@@ -212,13 +217,14 @@ class Recognizer(BatchRecognizer):
 
         Raises:
             AudioError: there is no such rate.
-            ModelError: the model cannot decode in this mode.
+            ModelError: the model cannot decode in this mode, or the options give a chunk and the
+                model cannot stream.
             KeyframeError: as in `transcribe`.
             PackageError: the options ask for silero-vad, which is not installed.
         """
         options = prepared(self, options or StreamOptions())
         resampler = Resampler(checked_rate(sample_rate))
-        return StreamState(options, resampler, self._detector(options).memory)
+        return StreamState(options, resampler, self._means(options).detector.memory)
 
     def accept(self, state: StreamState, samples: AudioBlock) -> tuple[StreamState, StreamUpdate]:
         """Recognise the next samples of a stream while it is spoken.
@@ -248,11 +254,10 @@ class Recognizer(BatchRecognizer):
             AudioError: as `accept`, before any stream is continued.
         """
         checked = [checked_block(block) for block in blocks]
-        separation = self.config.text_form.separation
         return run_together(
             self,
             [
-                advance(state, block, self._detector(state.options), separation)
+                advance(state, block, self._means(state.options))
                 for state, block in zip(states, checked, strict=True)
             ],
         )
@@ -265,14 +270,21 @@ class Recognizer(BatchRecognizer):
             `StreamUpdate.final`: it replaces what was shown of that utterance. Earlier utterances
             are not in it. Its text is "" if the stream ends in silence.
         """
-        return run_together(self, [last_transcript(state, self._detector(state.options))])[0]
+        return run_together(self, [last_transcript(state, self._means(state.options))])[0]
 
-    def _detector(self, options: StreamOptions) -> SpeechDetector:
-        """Return the detector of these options, as it is before a stream."""
-        kind = options.recognition.voice_activity
+    def _means(self, options: StreamOptions) -> Means:
+        """Return what streams of these options are recognised with."""
+        kind, mode = options.recognition.voice_activity, options.partial_decode
         if kind not in self._detectors:
             self._detectors[kind] = speech_detector(kind)
-        return self._detectors[kind]
+        reader = None
+        if options.chunk is not None or (self.network.streaming and mode in FRAME_MODES):
+            assert mode is not None
+            key = options.chunk, mode
+            if key not in self._readers:
+                self._readers[key] = ChunkReader(self, self.feature_stream(options.chunk), mode)
+            reader = self._readers[key]
+        return Means(self._detectors[kind], reader, self.config.text_form.separation)
 
     def align(
         self,

@@ -100,11 +100,14 @@ def search_of(
         OptionError: the model's default mode does not support what is given, or the model does not
             know the language.
     """
-    mode = options.decode or (greedy_mode(config) if options.greedy else default_mode(config))
+    greedy = options.greedy or options.simulate_streaming
+    mode = options.decode or (greedy_mode(config) if greedy else default_mode(config))
+    if options.simulate_streaming and mode not in FRAME_MODES:
+        mode = "axe" if config.keyframes else "ctc"
     if mode == "attention" and options.fused:
         raise unsupported_by_attention(options.fused[0])
     stored = config.decoding.searches.get(mode) if config.decoding else None
-    if stored is None or options.greedy:
+    if stored is None or greedy:
         stored = SearchConfig()
     language_model = options.language_model
     bonus = stored.token_bonus
@@ -117,9 +120,7 @@ def search_of(
     needs_search = bool(language_model or options.hotwords or bonus or options.nbest > 1)
     return Search(
         mode=mode,
-        beam=1
-        if options.greedy
-        else options.beam or _beam(mode, stored, needs_search, options.nbest),
+        beam=1 if greedy else options.beam or _beam(mode, stored, needs_search, options.nbest),
         nbest=options.nbest,
         language_model=language_model,
         language_model_weight=_given(options.language_model_weight, stored.language_model_weight),

@@ -1,36 +1,37 @@
-"""Recognise a stream while it is spoken, by recognising the current utterance again and again.
+"""Recognise a stream while it is spoken: utterances, what is committed of them, and their ends.
 
-Encoders that look at everything cannot go on where they stopped. So the utterance so far is read
-anew every `StreamOptions.step`; the tokens on which two readings agree are committed
-(`inference.local_agreement`); and when a pause ends the utterance, it is recognised once more in
-the model's best way.
+A model that streams reads the current utterance chunk by chunk (`inference.chunk_reading`). Other
+encoders look at everything and cannot go on where they stopped: the utterance so far is read anew
+every `StreamOptions.step`, and the tokens on which two readings agree are committed
+(`inference.local_agreement`). When a pause ends the utterance, it is recognised once more in the
+model's best way.
 
 The state of a stream is a value. All that happens, happens at fixed places of the stream, at ends
-of the detector's hops of 32 ms, so it does not depend on the division into blocks. `advance` asks
-for readings instead of calling the model, so that the readings of many streams can form batches.
+of the detector's hops of 32 ms, so it does not depend on the division into blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from keyframe_asr.audio.features import first_sample, samples_of_frames
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.audio.resampling import Resampler
 from keyframe_asr.audio.voice_activity import HOP, Memory, SpeechDetector, decibels
 from keyframe_asr.config.text_choices import Separation
-from keyframe_asr.inference.batch_recognizer import BatchRecognizer, batches_by_length
-from keyframe_asr.inference.joining import text_of
+from keyframe_asr.inference.batch_recognizer import BatchRecognizer
+from keyframe_asr.inference.chunk_reading import ChunkReader, Heard
+from keyframe_asr.inference.joining import in_stream, later, text_of
 from keyframe_asr.inference.local_agreement import Agreement
 from keyframe_asr.inference.modes import check_mode
 from keyframe_asr.inference.options import RecognitionOptions, StreamOptions
 from keyframe_asr.inference.search import greedy_mode
 from keyframe_asr.inference.segmentation import CUT_HOP, CUT_SMOOTHING, PAUSE, SPEECH
-from keyframe_asr.results import Segment, Token, Transcript, Word
+from keyframe_asr.inference.stream_requests import Steps, read
+from keyframe_asr.results import Token, Transcript
 from keyframe_asr.timing import SAMPLE_RATE
 
 LOUD, QUIET = 0.3, 0.2
@@ -78,17 +79,19 @@ class Utterance:
         sound: place after its last sound.
         heard: place after its latest reading.
         tokens: what is known of its text; times are in the stream's own time.
+        chunks: what a model that streams has read; it goes on where an utterance is cut.
     """
 
     start: int
     sound: int
     heard: int = 0
     tokens: Agreement = field(default_factory=Agreement)
+    chunks: Heard | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class StreamState:
-    """All that is kept of a stream, at most 1 MB; made by `Recognizer.start_stream`.
+    """All that is kept of a stream, less than 2 MB; made by `Recognizer.start_stream`.
 
     A value: it can be copied, pickled and continued more than once. Its arrays are never written
     into.
@@ -119,22 +122,6 @@ class StreamState:
         return (self.first + self.samples.size + self.waiting.size) / SAMPLE_RATE
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A request: recognise these samples (S,) at 16 kHz in each of these ways."""
-
-    samples: Samples
-    ways: tuple[RecognitionOptions, ...]
-
-
-Answer: TypeAlias = tuple[Transcript, ...]
-"""One transcript for each way of a reading."""
-
-T = TypeVar("T")
-Steps: TypeAlias = Generator[Reading, Answer, T]
-"""Asks for readings, and returns a result."""
-
-
 def prepared(recognizer: BatchRecognizer, options: StreamOptions) -> StreamOptions:
     """Fill in the decode modes of the options, and read their files.
 
@@ -148,70 +135,44 @@ def prepared(recognizer: BatchRecognizer, options: StreamOptions) -> StreamOptio
     )
 
 
-def advance(
-    state: StreamState, block: Samples, detector: SpeechDetector, separation: Separation
-) -> Steps[tuple[StreamState, StreamUpdate]]:
-    """Continue a stream with the next samples (S,), at its own rate.
+@dataclass(frozen=True)
+class Means:
+    """What streams are recognised with.
 
-    Args:
-        state: it is not changed.
-        block: the samples.
+    Attributes:
         detector: of the kind that the options name; its memory is replaced.
+        reader: of a model that streams; None where utterances are read again.
         separation: what separates words in the text form of the model.
     """
+
+    detector: SpeechDetector
+    reader: ChunkReader | None
+    separation: Separation
+
+
+def advance(
+    state: StreamState, block: Samples, means: Means
+) -> Steps[tuple[StreamState, StreamUpdate]]:
+    """Continue a stream with the next samples (S,), at its own rate; `state` stays as it is."""
     resampler, samples = state.resampler.push(block)
-    run = _Run(replace(state, resampler=resampler), detector)
+    run = _Run(replace(state, resampler=resampler), means)
     yield from run.hear(samples)
     agreed = Agreement() if run.utterance is None else run.utterance.tokens
-    text = text_of(agreed.committed, separation)
-    shown = text_of(agreed.committed + agreed.rest, separation)
+    text = text_of(agreed.committed, means.separation)
+    shown = text_of(agreed.committed + agreed.rest, means.separation)
     partial = shown.removeprefix(text) if shown.startswith(text) else ""
     return run.state(), StreamUpdate(tuple(run.committed), text, partial, tuple(run.final))
 
 
-def last_transcript(state: StreamState, detector: SpeechDetector) -> Steps[Transcript]:
+def last_transcript(state: StreamState, means: Means) -> Steps[Transcript]:
     """Recognise what is left at the end of a stream; an empty transcript if there is nothing."""
     rest = np.concatenate((state.waiting, state.resampler.finish()))
     end = state.first + state.samples.size + rest.size
-    run = _Run(replace(state, waiting=state.waiting[:0]), detector, ending=True)
+    run = _Run(replace(state, waiting=state.waiting[:0]), means, ending=True)
     yield from run.hear(np.pad(rest, (0, -rest.size % HOP)))
     if run.utterance is not None:
         yield from run.end_utterance(min(run.utterance.sound + run.padding, end))
     return run.final[0] if run.final else Transcript("")
-
-
-def answers(recognizer: BatchRecognizer, readings: Sequence[Reading]) -> list[Answer]:
-    """Recognise readings, in batches of those that are read in the same ways."""
-    found: dict[int, Answer] = {}
-    for ways in dict.fromkeys(reading.ways for reading in readings):
-        sizes = {
-            place: reading.samples.size
-            for place, reading in enumerate(readings)
-            if reading.ways == ways
-        }
-        for batch in batches_by_length(sizes, ways[-1].batch_seconds):
-            encoded = recognizer.encode([readings[place].samples for place in batch])
-            transcripts = [recognizer.decode(encoded, one) for one in ways]
-            found |= zip(batch, zip(*transcripts, strict=True), strict=True)
-    return [found[place] for place in range(len(readings))]
-
-
-def run_together(recognizer: BatchRecognizer, streams: Iterable[Steps[T]]) -> list[T]:
-    """Run the steps of several streams, whose readings form batches; return their results."""
-    running = dict(enumerate(streams))
-    results: dict[int, T] = {}
-    given: dict[int, Answer | None] = dict.fromkeys(running)
-    while given:
-        asked: dict[int, Reading] = {}
-        for place, answer in given.items():
-            try:
-                asked[place] = (
-                    next(running[place]) if answer is None else running[place].send(answer)
-                )
-            except StopIteration as ended:
-                results[place] = ended.value
-        given = dict(zip(asked, answers(recognizer, list(asked.values())), strict=True))
-    return [results[place] for place in sorted(results)]
 
 
 class _Run:
@@ -220,9 +181,9 @@ class _Run:
     At its end (`ending`), nothing is read but what `end_utterance` reads.
     """
 
-    def __init__(self, state: StreamState, detector: SpeechDetector, ending: bool = False) -> None:
-        self._state = state
-        self._detector = copy(detector)  # another thread may use it for another stream
+    def __init__(self, state: StreamState, means: Means, ending: bool = False) -> None:
+        self._state, self._reader = state, means.reader
+        self._detector = copy(means.detector)  # another thread may use it for another stream
         self._ending = ending
         self._memory = state.detector
         self._samples, self._first = state.samples, state.first
@@ -235,7 +196,7 @@ class _Run:
         segmentation = options.recognition.segmentation
         self.padding = _samples(segmentation.padding)
         self._search = _samples(min(max(segmentation.search, 0.5), options.longest / 2))
-        knows = detector.knows_speech
+        knows = means.detector.knows_speech
         self._begins, self._ceases = (SPEECH, PAUSE) if knows else (LOUD, QUIET)
         self.waiting, self.utterance = state.waiting, state.utterance
         self.committed: list[Token] = []
@@ -270,16 +231,32 @@ class _Run:
             self._discard()
 
     def end_utterance(self, until: int) -> Steps[None]:
-        """End the current utterance at a place, and recognise it in the best way."""
+        """End the current utterance at a place, or after what has been read of it if that is later.
+
+        All of its tokens are committed, and it is recognised in the best way.
+        """
         current = self.utterance
         assert current is not None
+        if current.chunks is not None:
+            read_until = current.chunks.begin + samples_of_frames(current.chunks.features)
+            until = max(until, read_until)
+            yield from self._read_chunk(current, until, last=True)
+        yield from self._recognise_until(until)
+
+    def _recognise_until(self, until: int) -> Steps[None]:
+        """Recognise the current utterance up to a place in the best way; then there is none."""
+        current, best = self.utterance, self._state.options.recognition
+        assert current is not None
         seconds = current.start / SAMPLE_RATE
-        best = self._state.options.recognition
-        partial, final = yield self._reading(current.start, until, (self._partial, best))
-        before = current.tokens.committed
-        if not before or before[-1].start * SAMPLE_RATE < until:  # else all before is committed
-            agreed = current.tokens.with_reading(later(partial.tokens, seconds)).all_committed()
-            self.committed += agreed.committed[len(before) :]
+        samples = self._between(current.start, until)
+        if current.chunks is not None:
+            (final,) = yield from read(samples, best)
+        else:
+            partial, final = yield from read(samples, self._partial, best)
+            before = current.tokens.committed
+            if not before or before[-1].start * SAMPLE_RATE < until:  # else all before is committed
+                agreed = current.tokens.with_reading(later(partial.tokens, seconds)).all_committed()
+                self.committed += agreed.committed[len(before) :]
         if final.text:
             self.final.append(in_stream(final, seconds))
         self.utterance, self._free = None, until
@@ -290,18 +267,21 @@ class _Run:
         if current is None:
             if score >= self._begins:
                 start = max(self._free, self._end - HOP - self.padding)
-                self.utterance = Utterance(start, self._end)
+                chunks = None if self._reader is None else self._reader.start(start)
+                self.utterance = Utterance(start, self._end, chunks=chunks)
             return
         if score >= self._ceases:
             current = self.utterance = replace(current, sound=self._end)
         if self._ending:
             return
+        if self._reader is not None:
+            current = yield from self._read_chunks(self._reader, current)
         has_text = bool(current.tokens.committed or current.tokens.rest)
         if self._end - current.sound >= self._silence[has_text]:
             yield from self.end_utterance(min(current.sound + self.padding, self._end))
         elif self._end - current.start >= self._longest:
             yield from self._cut()
-        elif self._steps(self._end) > self._steps(self._end - HOP):
+        elif self._reader is None and self._steps(self._end) > self._steps(self._end - HOP):
             yield from self._read_again()
 
     def _steps(self, place: int) -> int:
@@ -317,24 +297,47 @@ class _Run:
             # nothing but silence since then: another reading would be the same
             tokens = current.tokens.all_committed()
         else:
-            (partial,) = yield self._reading(current.start, self._end, (self._partial,))
+            (partial,) = yield from read(self._between(current.start, self._end), self._partial)
             reading = later(partial.tokens, current.start / SAMPLE_RATE)
             tokens = current.tokens.with_reading(reading)
             current = replace(current, heard=self._end)
         self.committed += tokens.committed[before:]
         self.utterance = replace(current, tokens=tokens)
 
+    def _read_chunks(self, reader: ChunkReader, current: Utterance) -> Steps[Utterance]:
+        """Read the chunks that are complete; none in the silence after sound and its padding."""
+        while current.chunks is not None:
+            needed = reader.end_of_chunk(current.chunks)
+            heard = current.chunks.begin + samples_of_frames(current.chunks.features)
+            if needed > self._end or heard >= current.sound + self.padding:
+                break
+            current = yield from self._read_chunk(current, needed)
+        return current
+
+    def _read_chunk(self, current: Utterance, until: int, last: bool = False) -> Steps[Utterance]:
+        """Read the next chunk, or all that is left, and commit what is certain then."""
+        assert current.chunks is not None and self._reader is not None
+        start = current.chunks.begin + first_sample(current.chunks.features)
+        chunks, certain, rest = yield from self._reader.read(
+            current.chunks, self._between(start, until), last=last
+        )
+        self.committed += certain
+        tokens = Agreement(current.tokens.committed + certain, rest)
+        current = self.utterance = replace(current, tokens=tokens, chunks=chunks)
+        return current
+
     def _cut(self) -> Steps[None]:
         """End the current utterance at its quietest place, and let another begin there."""
         current = self.utterance
         assert current is not None
         place = self._quietest()
-        yield from self.end_utterance(place)
-        if current.sound > place:
-            after = Agreement(
-                tuple(one for one in current.tokens.committed if one.start * SAMPLE_RATE >= place)
-            )
-            self.utterance = Utterance(place, current.sound, tokens=after)
+        if current.sound <= place:
+            yield from self.end_utterance(place)
+            return
+        yield from self._recognise_until(place)
+        after = [one for one in current.tokens.committed if one.start * SAMPLE_RATE >= place]
+        tokens = Agreement(tuple(after), current.tokens.rest if current.chunks else ())
+        self.utterance = Utterance(place, current.sound, tokens=tokens, chunks=current.chunks)
 
     def _quietest(self) -> int:
         """Return the quietest place of the last part of what has been heard."""
@@ -344,37 +347,20 @@ class _Run:
         middle = int(np.argmin(level)) + CUT_SMOOTHING // 2
         return self._end - self._search + middle * CUT_HOP + CUT_HOP // 2
 
-    def _reading(self, start: int, end: int, ways: tuple[RecognitionOptions, ...]) -> Reading:
-        return Reading(self._samples[start - self._first : end - self._first].copy(), ways)
+    def _between(self, start: int, end: int) -> Samples:
+        return self._samples[start - self._first : end - self._first].copy()
 
     def _discard(self) -> None:
         """Drop whole hops before the current utterance, or before where the next may begin."""
-        needed = self._end - self.padding if self.utterance is None else self.utterance.start
+        needed, current = self._end - self.padding, self.utterance
+        if current is not None:
+            needed = current.start
+            if current.chunks is not None:
+                read_next = current.chunks.begin + first_sample(current.chunks.features)
+                needed = min(needed, read_next)
         hops = max(0, (max(needed, self._first) - self._first) // HOP)
         self._samples = self._samples[hops * HOP :].copy() if hops else self._samples
         self._first += hops * HOP
-
-
-def in_stream(transcript: Transcript, seconds: float) -> Transcript:
-    """Return a transcript whose times are later by `seconds`."""
-    segments = [
-        replace(one, tokens=later(one.tokens, seconds), words=later(one.words, seconds))
-        for one in later(transcript.segments, seconds)
-    ]
-    return replace(
-        transcript,
-        tokens=later(transcript.tokens, seconds),
-        words=later(transcript.words, seconds),
-        segments=segments,
-    )
-
-
-Part = TypeVar("Part", Token, Word, Segment)
-
-
-def later(parts: Sequence[Part], seconds: float) -> list[Part]:
-    """Return parts of a transcript whose times are later by `seconds`."""
-    return [replace(one, start=one.start + seconds, end=one.end + seconds) for one in parts]
 
 
 def _fast(options: StreamOptions) -> RecognitionOptions:
