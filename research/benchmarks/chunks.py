@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from kaldialign import edit_distance
 from torch import Tensor
@@ -27,6 +28,7 @@ from keyframe_asr.evaluation.report import machine
 from keyframe_asr.io.model_folder import StoredModel, find_model, load_model_folder
 from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.streaming import StreamingNetwork
+from keyframe_asr.streams.state import FeatureOutput, Floats
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.timing import encoder_frame_seconds
 from research.benchmarks.timing import argument_parser, show
@@ -45,7 +47,8 @@ def heard(model: StoredModel, features: Sequence[Tensor], chunk: int | None, lef
         chunks = None if chunk is None else Chunks.of([(chunk, left)])
         with torch.inference_mode():
             encoded = model.network.encode(one[None], torch.tensor([len(one)]), chunks=chunks)
-        _add(found, model, encoded.inter_log_probs, encoded.head_log_probs)
+        inter, head = encoded.inter_log_probs.numpy(), encoded.head_log_probs.numpy()
+        _add(found, model, inter, head)
     return found
 
 
@@ -57,20 +60,20 @@ def streamed(model: StoredModel, features: Sequence[Tensor], chunk: int, left: i
         state, outputs = stream.start(), []
         blocks = one.split(BLOCK_FRAMES)
         for number, block in enumerate(blocks):
-            state, output = stream.step(state, block, last=number == len(blocks) - 1)
+            last = number == len(blocks) - 1
+            state, output = stream.step_one(state, block.numpy(), last=last)
             outputs.append(output)
-        inter = torch.cat([output.inter_log_probs for output in outputs])
-        head = torch.cat([output.head_log_probs for output in outputs])
-        _add(found, model, inter[None], head[None])
+        whole = FeatureOutput.joined(outputs)
+        _add(found, model, whole.inter_log_probs[None], whole.head_log_probs[None])
     return found
 
 
-def _add(found: Texts, model: StoredModel, inter: Tensor, head: Tensor) -> None:
+def _add(found: Texts, model: StoredModel, inter: Floats, head: Floats) -> None:
     for name, log_probs, decode in (
         ("inter-CTC", inter, greedy_ctc),
         ("length head", head, greedy_aligned),
     ):
-        (best,) = decode(log_probs.numpy(), torch.tensor([log_probs.size(1)]).numpy())
+        (best,) = decode(log_probs, np.array([log_probs.shape[1]]))
         found[name].append(model.tokenizer.decode(best.tokens))
 
 

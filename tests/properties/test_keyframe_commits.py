@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyframe_asr.config.model import KeyframesConfig
-from keyframe_asr.model.keyframe_commits import Spikes, commit_keyframes
 from keyframe_asr.model.keyframes import SelectionPolicy, select_keyframes
+from keyframe_asr.streams.keyframe_commits import Spikes, commit_keyframes
 
 LABELS = 4
 

@@ -27,7 +27,7 @@ def test_streams_give_what_is_simulated(chunk: int | None) -> None:
     assert network.streaming is not None
     stream = network.stream(chunk)
     assert (stream.chunk, stream.left_chunks) == (chunk or network.streaming.chunk, 2)
-    utterances = [one.numpy() for one in random_features([150, 77], 4)]
+    utterances = random_features([150, 77], 4)
     states = [stream.start() for _ in utterances]
     states, first = stream.step(states, [one[:50] for one in utterances], [False, False])
     states = pickle.loads(pickle.dumps(states))

@@ -11,7 +11,7 @@ import torch
 from kaldialign import edit_distance
 
 from fixtures.errors import refused
-from fixtures.streaming_network import joined, step_by_step, whole
+from fixtures.streaming_network import step_by_step
 from fixtures.tone_corpus import (
     MODEL,
     random_texts,
@@ -29,10 +29,10 @@ from keyframe_asr.data.augment import Draws
 from keyframe_asr.data.chunk_draws import draw_chunks
 from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.errors import RecipeError
-from keyframe_asr.inference.torch_network import arrays
 from keyframe_asr.io.model_folder import StoredModel, load_model_folder
 from keyframe_asr.model.chunks import WHOLE
-from keyframe_asr.model.streaming import StreamingNetwork, StreamOutput
+from keyframe_asr.model.streaming import StreamingNetwork
+from keyframe_asr.streams.state import FeatureOutput
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.run import train
 
@@ -128,9 +128,9 @@ def test_a_trained_model_streams_the_text_that_it_gives_for_the_whole(
     front_end = Fbank(model.config.features)
     wrong = letters = 0
     for seed, text in enumerate(random_texts(20, 3)):
-        features = torch.from_numpy(front_end(tones(text, 100 + seed)))
-        found = joined([output for _, output in step_by_step(stream, features, 7)])
-        expected = whole(stream, [features])[0]
+        features = front_end(tones(text, 100 + seed))
+        found = FeatureOutput.joined([one for _, one in step_by_step(stream, features, 7)])
+        expected = stream.simulated([features])[0]
         assert found.keyframes.tolist() == expected.keyframes.tolist()
         assert texts_of(model, found) == texts_of(model, expected)
         wrong += edit_distance(text, texts_of(model, found)[1])["total"]
@@ -138,9 +138,9 @@ def test_a_trained_model_streams_the_text_that_it_gives_for_the_whole(
     assert wrong < 0.2 * letters
 
 
-def texts_of(model: StoredModel, output: StreamOutput) -> tuple[str, str]:
+def texts_of(model: StoredModel, output: FeatureOutput) -> tuple[str, str]:
     """What the inter-CTC and the length head write, greedily."""
-    inter, head = (arrays(one[None]) for one in (output.inter_log_probs, output.head_log_probs))
+    inter, head = output.inter_log_probs[None], output.head_log_probs[None]
     hypotheses = (
         greedy_ctc(inter, np.array([inter.shape[1]]))[0],
         greedy_aligned(head, np.array([head.shape[1]]))[0],

@@ -21,9 +21,9 @@ from keyframe_asr.inference.batch_recognizer import BatchRecognizer
 from keyframe_asr.inference.network import FeatureStream
 from keyframe_asr.inference.options import DecodeMode
 from keyframe_asr.inference.stream_requests import ChunkStep, Steps, step
-from keyframe_asr.model.keyframe_commits import Spikes, commit_keyframes
 from keyframe_asr.results import Token
-from keyframe_asr.streams.state import FeatureOutput
+from keyframe_asr.streams.keyframe_commits import Spikes, commit_keyframes
+from keyframe_asr.streams.state import FeatureOutput, FeatureState
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import FRAME_SHIFT_SAMPLES, SAMPLE_RATE
 
@@ -42,7 +42,7 @@ class Heard:
     """
 
     begin: int
-    network: object
+    network: FeatureState
     features: int = 0
     spikes: Spikes = field(default_factory=Spikes)
     waiting: tuple[int, ...] = ()

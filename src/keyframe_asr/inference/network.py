@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.decoder import BatchDecoder
-from keyframe_asr.streams.state import FeatureOutput
+from keyframe_asr.streams.state import FeatureOutput, FeatureState
 
 CANNOT_STREAM = (
     "the model cannot stream: its encoders see whole utterances (model.encoder.streaming is null); "
@@ -95,11 +95,6 @@ def _padded(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return joined
 
 
-FeatureState: TypeAlias = Any
-"""What is known of one utterance so far: a value that is never changed, can be pickled, and refers
-to no network. `nbytes` are the bytes of its arrays, and `ended` tells whether it takes no more."""
-
-
 class FeatureStream(Protocol):
     """The network on streams of features, each of which is a value.
 
@@ -108,13 +103,8 @@ class FeatureStream(Protocol):
         left_chunks: chunks before its own that a frame sees.
     """
 
-    @property
-    def chunk(self) -> int:
-        """See the class."""
-
-    @property
-    def left_chunks(self) -> int:
-        """See the class."""
+    chunk: int
+    left_chunks: int
 
     def start(self) -> FeatureState:
         """The state before the first features of an utterance."""

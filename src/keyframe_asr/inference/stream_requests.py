@@ -16,7 +16,7 @@ from keyframe_asr.inference.batch_recognizer import BatchRecognizer, batches_by_
 from keyframe_asr.inference.network import FeatureStream
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.results import Transcript
-from keyframe_asr.streams.state import FeatureOutput
+from keyframe_asr.streams.state import FeatureOutput, FeatureState
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class ChunkStep:
     """
 
     stream: FeatureStream
-    state: object
+    state: FeatureState
     features: Floats
     last: bool
 
 
 Request: TypeAlias = Reading | ChunkStep
-Answer: TypeAlias = "tuple[Transcript, ...] | tuple[object, FeatureOutput]"
+Answer: TypeAlias = "tuple[Transcript, ...] | tuple[FeatureState, FeatureOutput]"
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Request, Answer, T]
@@ -57,7 +57,7 @@ def read(samples: Samples, *ways: RecognitionOptions) -> Steps[tuple[Transcript,
     return (yield Reading(samples, ways))  # type: ignore[return-value]
 
 
-def step(request: ChunkStep) -> Steps[tuple[object, FeatureOutput]]:
+def step(request: ChunkStep) -> Steps[tuple[FeatureState, FeatureOutput]]:
     """Make the request for a step."""
     return (yield request)  # type: ignore[return-value]
 
@@ -103,9 +103,9 @@ def _readings(
     return [found[place] for place in range(len(readings))]
 
 
-def _steps(steps: Sequence[ChunkStep]) -> list[tuple[object, FeatureOutput]]:
+def _steps(steps: Sequence[ChunkStep]) -> list[tuple[FeatureState, FeatureOutput]]:
     """Do steps, those with chunks of the same size in one batch."""
-    found: dict[int, tuple[object, FeatureOutput]] = {}
+    found: dict[int, tuple[FeatureState, FeatureOutput]] = {}
     for chunk in dict.fromkeys(one.stream.chunk for one in steps):
         places = [place for place, one in enumerate(steps) if one.stream.chunk == chunk]
         batch = [steps[place] for place in places]

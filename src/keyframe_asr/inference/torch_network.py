@@ -21,9 +21,8 @@ from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder import DecoderState as TensorState
 from keyframe_asr.model.keyframes import select_keyframes
 from keyframe_asr.model.network import Encoded, KeyframeNetwork
-from keyframe_asr.model.streaming import StreamingNetwork, StreamState
+from keyframe_asr.model.streaming import StreamingNetwork
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
-from keyframe_asr.streams.state import FeatureOutput
 from keyframe_asr.timing import encoder_frame_seconds
 
 
@@ -103,68 +102,11 @@ class TorchNetwork:
         """See `RecognitionNetwork`."""
         return self.module.streaming
 
-    def stream(self, chunk: int | None = None) -> TorchStream:
+    def stream(self, chunk: int | None = None) -> StreamingNetwork:
         """See `RecognitionNetwork`."""
         if self.streaming is None:
             raise ModelError(CANNOT_STREAM)
-        return TorchStream(StreamingNetwork(self.module, chunk))
-
-
-@dataclass(frozen=True)
-class TorchStream:
-    """See `FeatureStream`."""
-
-    network: StreamingNetwork
-
-    @property
-    def chunk(self) -> int:
-        """See `FeatureStream`."""
-        return self.network.chunk
-
-    @property
-    def left_chunks(self) -> int:
-        """See `FeatureStream`."""
-        return self.network.left_chunks
-
-    def start(self) -> StreamState:
-        """See `FeatureStream`."""
-        return self.network.start()
-
-    def step(
-        self, states: Sequence[StreamState], features: Sequence[Floats], last: Sequence[bool]
-    ) -> tuple[list[StreamState], list[FeatureOutput]]:
-        """See `FeatureStream`."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(one)) for one in features]
-        after, outputs = self.network.step_batch(states, tensors, last)
-        found = [
-            FeatureOutput(
-                arrays(one.inter_log_probs), arrays(one.keyframes), arrays(one.head_log_probs)
-            )
-            for one in outputs
-        ]
-        return after, found
-
-    @torch.inference_mode()
-    def simulated(self, features: Sequence[Floats]) -> list[FeatureOutput]:
-        """See `FeatureStream`."""
-        module = self.network.network
-        device = module.inter_ctc.weight.device
-        lengths = torch.tensor([len(one) for one in features], device=device)
-        tensors = [torch.from_numpy(np.ascontiguousarray(one)) for one in features]
-        padded = pad_sequence(tensors, batch_first=True).to(device)
-        encoded = module.encode(padded, lengths, chunks=self.network.chunks(len(tensors)))
-        found = []
-        for row, (frames, count) in enumerate(
-            zip(encoded.frame_lengths.tolist(), encoded.keyframes.lengths.tolist(), strict=True)
-        ):
-            found.append(
-                FeatureOutput(
-                    arrays(encoded.inter_log_probs[row, :frames]),
-                    arrays(encoded.keyframes.index[row, :count]),
-                    arrays(encoded.head_log_probs[row, :count]),
-                )
-            )
-        return found
+        return StreamingNetwork(self.module, chunk)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ Deviations from the paper: rotary instead of relative positions (model/attention
 instead of batch norm in the convolution module (model/convolution.py); dropout only on the output
 of each module, not also inside the feed-forward module, after its swish, as the paper has it.
 
-With chunks (model/chunks.py), `step` encodes the next frames of streams, with cached keys, values
+With chunks (model/chunks.py), `step` encodes the next chunk of streams, with cached keys, values
 and inputs of the convolutions, and finds what `forward` finds in the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from keyframe_asr.config.model import EncoderConfig
 from keyframe_asr.model.attention import SelfAttention, rotary_angles
 from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.convolution import ConvolutionModule
-from keyframe_asr.model.encoder_cache import BatchCache, EncoderCache
+from keyframe_asr.model.encoder_cache import LayerPast, Past
 from keyframe_asr.model.masks import attention_mask, length_mask
 
 
@@ -49,16 +48,14 @@ class Seen:
         mask: (B, 1, 1 or N, M) of the M keys, N frames and those before them.
         angles: rotary angles of the N frames.
         chunk: (B, N) index of the chunk of each frame; None without chunks.
+        alone: with frames before, each of these is a chunk; else all are one.
     """
 
     inside: Tensor
     mask: Tensor
     angles: tuple[Tensor, Tensor]
     chunk: Tensor | None = None
-
-
-Past = tuple[Tensor, Tensor, Tensor]
-"""Keys and values (B, H, M, D / H) and inputs of the convolution (B, reach, D), of one layer."""
+    alone: bool = False
 
 
 class ConformerLayer(nn.Module):
@@ -76,23 +73,28 @@ class ConformerLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, frames: Tensor, seen: Seen, past: Past | None = None) -> tuple[Tensor, Past]:
+    def forward(
+        self, frames: Tensor, seen: Seen, past: LayerPast | None = None
+    ) -> tuple[Tensor, LayerPast]:
         """Apply to frames (B, N, D), which may follow others.
 
         Returns:
-            (B, N, D), and keys, values and inputs of the convolution of past and these frames.
+            (B, N, D), and keys, values and inputs of the convolution of these frames.
         """
         frames = frames + 0.5 * self.dropout(self.feed_forward_in(frames))
-        query, key, value = self.attention.project(self.attention_norm(frames), seen.angles)
+        query, *now = self.attention.project(self.attention_norm(frames), seen.angles)
+        key, value = now
         if past is not None:
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
         frames = frames + self.dropout(self.attention.combine(query, key, value, seen.mask))
         gated = self.convolution.gate(self.convolution_norm(frames), seen.inside)
-        mixed = self.convolution.mix(gated, seen.chunk, None if past is None else past[2])
+        if past is None:
+            mixed = self.convolution.mix(gated, seen.chunk)
+        else:
+            mixed = self.convolution.mix_next(gated, past[2], alone=seen.alone)
         frames = frames + self.dropout(mixed)
         frames = frames + 0.5 * self.dropout(self.feed_forward_out(frames))
-        inputs = gated if past is None else torch.cat((past[2], gated), dim=1)
-        return self.norm(frames), (key, value, inputs)
+        return self.norm(frames), (now[0], now[1], gated)
 
 
 class ConformerEncoder(nn.Module):
@@ -106,7 +108,6 @@ class ConformerEncoder(nn.Module):
         self.window = window
         self.heads = config.heads
         self.head_dim = config.dim // config.heads
-        self.reach = config.kernel // 2
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(layers))
 
     def forward(
@@ -130,54 +131,47 @@ class ConformerEncoder(nn.Module):
             frames, _ = layer(frames, seen)
         return frames.masked_fill(~inside, 0.0)
 
-    def start(self) -> EncoderCache:
-        """The past of a stream that has had no frames."""
-        device = next(self.parameters(), torch.empty(0)).device
-        count, dim = len(self.layers), self.heads * self.head_dim
-        keys = torch.zeros(count, self.heads, 0, self.head_dim, device=device)
-        return EncoderCache(0, keys, keys, torch.zeros(count, self.reach, dim, device=device))
-
     def step(
         self,
         frames: Tensor,
         lengths: Tensor,
         positions: Tensor,
-        chunks: Chunks,
-        caches: Sequence[EncoderCache],
-    ) -> tuple[Tensor, list[EncoderCache]]:
+        past: Past,
+        left: int | None = None,
+    ) -> tuple[Tensor, LayerPast]:
         """Encode the next frames of streams, like `forward` with all of their frames.
 
         Args:
-            frames: (B, N, D), N > 0.
-            lengths: (B,) a multiple of the size of chunks, unless these are the last frames.
+            frames: (B, N, D) of one chunk of each stream, N > 0.
+            lengths: (B,) of them.
             positions: (B, N) in frames.
-            chunks: of each stream.
-            caches: the past of each stream.
+            past: what the frames may see of those before.
+            left: each frame is a chunk, and sees so many before it; None: all see each other.
 
         Returns:
-            (B, N, D), zeros in the padding, and the caches that follow.
+            (B, N, D), zeros in the padding, and their keys and values (L, B, H, N, D / H) and
+            inputs of the convolutions (L, B, N, D).
         """
-        past = BatchCache.of(caches)
-        places, every = past.places(frames.size(1))
-        first, end = past.frames - past.known, past.frames + lengths
-        known = (every >= first.unsqueeze(1)) & (every < end.unsqueeze(1))
-        mask = known[:, None, None, :] & chunks.sees(places, every)
-        distance = (places.unsqueeze(2) - every.unsqueeze(1)).abs().unsqueeze(1)
+        size, before = frames.size(1), past.keys.size(3)
+        inside = length_mask(lengths, size)
+        place = torch.arange(before + size, device=frames.device)
+        distance = place[before:].unsqueeze(1) - place  # from a frame back to a key
+        mask = torch.cat((past.known, inside), dim=1)[:, None, None, :]
+        if left is not None:
+            mask = mask & (distance >= 0) & (distance <= left)
         if self.window is not None:
-            mask = mask & (distance <= self.window)
-        inside = length_mask(lengths, frames.size(1)).unsqueeze(-1)
+            mask = mask & (distance.abs() <= self.window)
         angles = rotary_angles(positions, self.head_dim)
-        seen = Seen(inside, mask | (distance == 0), angles, chunks.index(places))
-        found: list[Past] = []
+        inside = inside.unsqueeze(-1)
+        seen = Seen(inside, mask | (distance == 0), angles, alone=left is not None)
+        new: list[LayerPast] = []
         for number, layer in enumerate(self.layers):
             one = past.keys[number], past.values[number], past.inputs[number]
             frames, now = layer(frames, seen, one)
-            found.append(now)
+            new.append(now)
         frames = frames.masked_fill(~inside, 0.0)
-        if not found:
-            return frames, [replace(one, frames=int(n)) for one, n in zip(caches, end, strict=True)]
-        keys, values, inputs = (torch.stack(part) for part in zip(*found, strict=True))
-        most = int((chunks.left * chunks.size).max())
-        if self.window is not None:
-            most = min(most, self.window)
-        return frames, past.followed_by(lengths, keys, values, inputs, most)
+        if not new:
+            keys = frames.new_zeros(0, len(frames), self.heads, size, self.head_dim)
+            return frames, (keys, keys, frames.new_zeros(0, *frames.shape))
+        keys, values, inputs = (torch.stack(part) for part in zip(*new, strict=True))
+        return frames, (keys, values, inputs)

@@ -31,29 +31,44 @@ class ConvolutionModule(nn.Module):
         """The input (B, N, D) of the depthwise convolution, zeros outside the sequences."""
         return glu(self.expand(frames), dim=-1).masked_fill(~inside, 0.0)
 
-    def mix(
-        self, gated: Tensor, chunk: Tensor | None = None, before: Tensor | None = None
-    ) -> Tensor:
+    def mix(self, gated: Tensor, chunk: Tensor | None = None) -> Tensor:
         """Convolve over time and project.
 
         Args:
             gated: (B, N, D) of `gate`.
             chunk: (B, N) index of the chunk of each frame; None: frames see `reach` frames on both
                 sides.
-            before: with chunks, the last `reach` inputs (B, reach, D) before these; None: zeros.
         """
         if chunk is None:
             mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         else:
-            mixed = self._within_chunks(gated, chunk, before)
+            mixed = self._within_chunks(gated, chunk)
+        return self._project(mixed)
+
+    def mix_next(self, gated: Tensor, before: Tensor, *, alone: bool) -> Tensor:
+        """Convolve the next frames of streams over time and project, like `mix` with all frames.
+
+        Args:
+            gated: (B, N, D) of `gate`.
+            before: (B, reach, D) last inputs before these.
+            alone: each frame is a chunk; else all these are one.
+        """
+        past, size = torch.cat((before, gated), dim=1), gated.size(1)
+        if alone:  # each with what comes before it and zeros after it
+            windows = [past[:, place : place + size] for place in range(self.reach + 1)]
+            past = torch.stack(windows, dim=2).flatten(0, 1)
+        past = pad(past, (0, 0, 0, self.reach)).transpose(1, 2)
+        depthwise = self.depthwise
+        mixed = conv1d(past, depthwise.weight, depthwise.bias, groups=depthwise.groups)
+        return self._project(mixed.transpose(1, 2).reshape(gated.shape))
+
+    def _project(self, mixed: Tensor) -> Tensor:
         projected: Tensor = self.output(silu(self.norm(mixed)))
         return projected
 
-    def _within_chunks(self, gated: Tensor, chunk: Tensor, before: Tensor | None) -> Tensor:
-        if before is None:
-            before = gated.new_zeros(gated.size(0), self.reach, gated.size(2))
+    def _within_chunks(self, gated: Tensor, chunk: Tensor) -> Tensor:
         kernel = self.depthwise.weight
-        past = torch.cat((before, gated), dim=1).transpose(1, 2)
+        past = pad(gated, (0, 0, self.reach, 0)).transpose(1, 2)
         mixed = conv1d(
             past, kernel[..., : self.reach + 1], self.depthwise.bias, groups=kernel.size(0)
         ).transpose(1, 2)

@@ -1,110 +1,57 @@
-"""What the layers of an encoder keep of the frames that a stream has had."""
+"""What the layers of an encoder keep of the frames that streams have had, as a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+
+from keyframe_asr.streams.state import EncoderCache, NewFrames
+
+LayerPast = tuple[Tensor, Tensor, Tensor]
+"""Keys and values (B, H, M, D / H), and inputs of the convolution (B, N, D), of one layer or, with
+one more axis, of L."""
 
 
 @dataclass(frozen=True)
-class EncoderCache:
-    """The past of one stream, for L layers; a value that is never changed.
-
-    Attributes:
-        frames: number of frames that the stream has had.
-        keys: (L, H, M, D / H) of its last M frames, rotated.
-        values: (L, H, M, D / H).
-        inputs: (L, reach, D) last inputs of the convolutions, zeros before the start.
-    """
-
-    frames: int
-    keys: Tensor
-    values: Tensor
-    inputs: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors."""
-        return sum(one.nbytes for one in (self.keys, self.values, self.inputs))
-
-
-@dataclass(frozen=True)
-class BatchCache:
+class Past:
     """The pasts of B streams, the M last frames of each at the end of its row.
 
     Attributes:
-        frames: (B,) number of frames that each has had.
-        known: (B,) number of frames whose keys are real.
+        known: (B, M) True for keys that are real.
         keys: (L, B, H, M, D / H).
         values: (L, B, H, M, D / H).
         inputs: (L, B, reach, D).
     """
 
-    frames: Tensor
     known: Tensor
     keys: Tensor
     values: Tensor
     inputs: Tensor
 
     @classmethod
-    def of(cls, caches: Sequence[EncoderCache]) -> BatchCache:
+    def of(cls, caches: Sequence[EncoderCache], device: torch.device) -> Past:
         """Join the pasts of at least one stream."""
-        device = caches[0].keys.device
-        known = [one.keys.size(2) for one in caches]
-        missing = [max(known) - count for count in known]
-        keys, values = (
-            torch.stack(
-                [pad(one, (0, 0, more, 0)) for one, more in zip(part, missing, strict=True)]
-            )
-            for part in ([one.keys for one in caches], [one.values for one in caches])
-        )
-        return cls(
-            torch.tensor([one.frames for one in caches], device=device),
-            torch.tensor(known, device=device),
-            keys.transpose(0, 1),
-            values.transpose(0, 1),
-            torch.stack([one.inputs for one in caches], dim=1),
-        )
+        sizes = [one.keys.shape[2] for one in caches]
+        layers, heads, _, width = caches[0].keys.shape
+        known = np.zeros((len(caches), max(sizes)), dtype=bool)
+        keys = np.zeros((layers, len(caches), heads, max(sizes), width), dtype=np.float32)
+        values = np.zeros_like(keys)
+        for row, (cache, size) in enumerate(zip(caches, sizes, strict=True)):
+            first = max(sizes) - size
+            known[row, first:] = True
+            keys[:, row, :, first:], values[:, row, :, first:] = cache.keys, cache.values
+        inputs = np.stack([one.inputs for one in caches], axis=1)
+        return cls(*(torch.from_numpy(one).to(device) for one in (known, keys, values, inputs)))
 
-    def places(self, size: int) -> tuple[Tensor, Tensor]:
-        """Places of the next `size` frames (B, size), and of cached and next frames (B, M + size).
 
-        They count from the start of each stream.
-        """
-        first = self.frames.unsqueeze(1)
-        past = self.keys.size(3)
-        every = first + torch.arange(-past, size, device=first.device)
-        return every[:, past:], every
-
-    def followed_by(
-        self, lengths: Tensor, keys: Tensor, values: Tensor, inputs: Tensor, most: int
-    ) -> list[EncoderCache]:
-        """The pasts after the next frames.
-
-        Args:
-            lengths: (B,) number of next frames.
-            keys: (L, B, H, M + N, D / H) of cached and next frames.
-            values: (L, B, H, M + N, D / H).
-            inputs: (L, B, reach + N, D).
-            most: keys that are kept.
-        """
-        past, reach = self.keys.size(3), self.inputs.size(2)
-        caches = []
-        rows = zip(self.frames.tolist(), self.known.tolist(), lengths.tolist(), strict=True)
-        for row, (frames, known, new) in enumerate(rows):
-            end = past + new
-            kept = slice(end - min(most, known + new), end)
-            # copies: a part of a batch would keep all of it in memory
-            caches.append(
-                EncoderCache(
-                    frames + new,
-                    keys[:, row, :, kept].clone(),
-                    values[:, row, :, kept].clone(),
-                    inputs[:, row, new : new + reach].clone(),
-                )
-            )
-        return caches
+def new_frames(found: LayerPast, lengths: Sequence[int]) -> list[NewFrames]:
+    """What is kept of the next frames of each stream, given their numbers."""
+    keys, values, inputs = (one.float().cpu().numpy() for one in found)
+    return [
+        NewFrames(keys[:, row, :, :size], values[:, row, :, :size], inputs[:, row, :size])
+        for row, size in enumerate(lengths)
+    ]

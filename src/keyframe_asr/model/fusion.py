@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from keyframe_asr.config.model import FusionConfig
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
+from keyframe_asr.streams.shapes import fusion_offsets
 
 ATTENTION_REDUCTION = 4
 """Queries and keys of `attention` are this many times narrower than the frames."""
@@ -53,11 +54,7 @@ class FrameFusion(nn.Module):
     @property
     def offsets(self) -> tuple[int, ...]:
         """Offsets d of the window in frames, ascending; 0 is the keyframe itself."""
-        if self.config.kind == "none":
-            return (0,)
-        window = self.config.window
-        first = 1 - window if self.config.left_only else -(window // 2)
-        return tuple(range(first, first + window))
+        return fusion_offsets(self.config)
 
     def reset_parameters(self) -> None:
         """Initialise close to the keyframe itself, see the module docstring."""

@@ -6,14 +6,13 @@ or the outputs of a pretrained encoder at 50 Hz, which already include a factor 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from keyframe_asr.config.model import SubsamplingConfig
 from keyframe_asr.model.masks import length_mask
+from keyframe_asr.streams.shapes import edge_shapes
 
 
 def subsampled_lengths(lengths: Tensor, factor: int) -> Tensor:
@@ -52,7 +51,7 @@ class ConvolutionalSubsampling(nn.Module):
     def __init__(self, num_mel_bins: int, dim: int, config: SubsamplingConfig) -> None:
         super().__init__()
         self.factor: int = config.factor
-        self.num_mel_bins, self.channels = num_mel_bins, config.channels
+        self.num_mel_bins, self.config = num_mel_bins, config
         self.convolutions = nn.ModuleList()
         channels, bins = 1, num_mel_bins
         for _ in range(config.factor.bit_length() - 1):
@@ -71,17 +70,9 @@ class ConvolutionalSubsampling(nn.Module):
             lengths = subsampled_lengths(lengths, 2)
         return self.projection(frames.transpose(1, 2).flatten(2)), lengths
 
-    def start(self) -> tuple[Tensor, ...]:
-        """What `step` takes of a stream without features: the zeros before the first of them."""
-        edges, channels, bins = [], 1, self.num_mel_bins
-        for _ in self.convolutions:
-            edges.append(self.projection.weight.new_zeros(channels, bins))
-            channels, bins = self.channels, (bins + 1) // 2
-        return tuple(edges)
-
     def step(
-        self, features: Tensor, lengths: Tensor, edges: Sequence[tuple[Tensor, ...]]
-    ) -> tuple[Tensor, Tensor, list[tuple[Tensor, ...]]]:
+        self, features: Tensor, lengths: Tensor, edges: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Subsample the next features of streams, like `forward` with all of them.
 
         An output of a convolution takes its inputs 2u - 1 to 2u + 1. So after a multiple of
@@ -89,29 +80,32 @@ class ConvolutionalSubsampling(nn.Module):
         last one for what follows; and the outputs so far need no feature that is yet to come.
 
         Args:
-            features: (B, T, F).
+            features: (B, T, F), T > 0.
             lengths: (B,) a multiple of `factor`, unless these are the last features.
-            edges: the last input (C, F) of each convolution, of each stream.
+            edges: (B, S) the last input (C, F) of each convolution, one after the other; zeros at
+                the start.
 
         Returns:
             Frames (B, U, D), their lengths (B,), and the edges that follow, which are of no use
             after other lengths.
         """
         frames = features.unsqueeze(1)
+        shapes = edge_shapes(self.config, self.num_mel_bins)
+        before = edges.split([channels * bins for channels, bins in shapes], dim=1)
         following = []
-        for number, convolution in enumerate(self.convolutions):
+        for convolution, shape, edge in zip(self.convolutions, shapes, before, strict=True):
             inside = length_mask(lengths, frames.size(2))[:, None, :, None]
             frames = frames.masked_fill(~inside, 0.0)
-            rows = torch.arange(len(frames), device=frames.device)
-            following.append(frames[rows, :, (lengths - 1).clamp(min=0)])
-            edge = torch.stack([one[number] for one in edges]).unsqueeze(2)
+            last = (lengths - 1).view(-1, 1, 1, 1).expand(-1, frames.size(1), 1, frames.size(3))
+            following.append(frames.gather(2, last).flatten(1))
+            edge = edge.unflatten(1, shape).unsqueeze(2)
             # the convolution pads with zeros on the left; its first output, which sees them, is
             # not one of these
             frames = torch.cat((torch.zeros_like(edge), edge, frames), dim=2)
             frames = torch.relu(convolution(frames))[:, :, 1:]
             lengths = subsampled_lengths(lengths, 2)
-        after = list(zip(*(one.unbind() for one in following), strict=True))
-        return self.projection(frames.transpose(1, 2).flatten(2)), lengths, after
+        projected = self.projection(frames.transpose(1, 2).flatten(2))
+        return projected, lengths, torch.cat(following, dim=1)
 
 
 class EncodingSubsampling(nn.Module):

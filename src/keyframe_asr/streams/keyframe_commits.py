@@ -2,7 +2,7 @@
 
 The first frame of a run of equal labels is certain at once. Its most probable frame is certain when
 the run has ended, with the next frame at the latest. That an utterance keeps at least one frame is
-decided at its end. Without torch, so that the runtime of exported models can use it, too.
+decided at its end.
 """
 
 from __future__ import annotations
