@@ -20,7 +20,7 @@ from keyframe_asr.audio.features import front_end
 from keyframe_asr.errors import ModelError
 from keyframe_asr.export import folder as export_folder
 from keyframe_asr.export.folder import weights_digest
-from keyframe_asr.export.verification import Verification
+from keyframe_asr.export.verification import Labels, Verification
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.io.exported_folder import load_exported
@@ -170,29 +170,41 @@ def test_a_package_that_is_missing_is_named(
 
 def test_differences_beyond_rounding_are_problems() -> None:
     assert Verification(integers=False).problems() == ["there was nothing to compare"]
-    found = Verification(integers=False, frames=100, equal_labels=100, equal_keyframes=1)
+    found = Verification(integers=False, frames={"": Labels(100, 100)})
     found.texts.append(("A", "A"))
-    found.greedy.append(("A", "A"))
+    found.greedy["head"] = [("A", "A")]
     low = np.full((2, 3), -20.0, dtype=np.float32)
     found.compare("head", low, low - 1)  # improbable in both
     assert found.problems() == [] and found.largest == {"head": 0.0}
     found.compare("head", low + 15, low + 15.1)
     assert len(found.problems()) == 1
     found.texts.append(("A", "B"))
-    found.greedy.append(("A", "A"))
+    found.greedy["head"].append(("A", "A"))
     assert len(found.problems()) == 2
     found.compare("decoder", low + 15, low + np.nan)
     found.compare("decoder", low + 15, low + 15)
     assert len(found.problems()) == 3
-    integers = Verification(integers=True, frames=100, sure=100, equal_sure=99)
+    found.greedy["inter-CTC of streams"] = [("A", "B")]
+    assert len(found.problems()) == 4
+    labels = Labels(100, 99, 100, 99)
+    integers = Verification(integers=True, frames={"": labels}, heads={"": Labels()})
     integers.texts.append(("A", "B"))
     assert integers.problems() == []
-    integers.equal_sure = 90
+    labels.equal_sure = 90
     assert len(integers.problems()) == 1
-    integers.head_sure, integers.head_equal_sure = 100, 90
+    integers.heads[" of streams"] = Labels(100, 95, 100, 90)
     assert len(integers.problems()) == 2
     integers.compare("decoder", low + 15, low + np.nan)
     assert len(integers.problems()) == 3
+
+
+def test_labels_are_counted() -> None:
+    labels, expected = Labels(), np.log(np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]]))
+    labels.add(expected[:, ::-1], expected)
+    assert labels == Labels(3, 1, 2, 0)
+    labels.add(expected, expected)
+    assert labels == Labels(6, 4, 4, 2) and labels.share == 0.5
+    assert Labels().share == 1.0
 
 
 def test_weights_without_dimensions_have_a_digest(model: Path) -> None:

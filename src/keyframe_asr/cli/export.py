@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,7 +16,6 @@ from keyframe_asr.errors import KeyframeError, ModelError
 
 if TYPE_CHECKING:
     from keyframe_asr.audio.reading import Samples
-    from keyframe_asr.export.verification import Verification
     from keyframe_asr.io.model_folder import StoredModel
 
 
@@ -157,7 +156,7 @@ def _verified(model: StoredModel, folder: Path, integers: bool, given: _Recordin
         KeyframeError: a recording cannot be read.
     """
     from keyframe_asr.cli.measuring import progress_lines
-    from keyframe_asr.export.verification import made_up_recordings, verify
+    from keyframe_asr.export.verification import OF_STREAMS, made_up_recordings, verify
     from keyframe_asr.io.model_location import graphs_folder
     from keyframe_asr.runtime.network import open_network
 
@@ -173,9 +172,11 @@ def _verified(model: StoredModel, folder: Path, integers: bool, given: _Recordin
     )
     lines, problems = found.described(), found.problems()
     if given is not None:
-        compared, worse = _errors(found, given, model)
-        lines.append(compared)
-        problems += worse
+        of_streams = {name: one for name, one in found.greedy.items() if name.endswith(OF_STREAMS)}
+        for name, pairs in {found.mode: found.texts, **of_streams}.items():
+            compared, worse = _errors(name, pairs, given, model)
+            lines.append(compared)
+            problems += worse
     _conclude(graphs_folder(folder), given, lines, problems)
 
 
@@ -263,8 +264,10 @@ def _conclude(out: Path, given: _Recordings | None, lines: list[str], problems: 
         raise UnlikeError(f"{out}: differs from the model: {'; '.join(problems)}")
 
 
-def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tuple[str, list[str]]:
-    """Compare the error rates: a line, and what is beyond the tolerance."""
+def _errors(
+    name: str, pairs: Sequence[tuple[str, str]], given: _Recordings, model: StoredModel
+) -> tuple[str, list[str]]:
+    """Compare the error rates of texts: a line, and what is beyond the tolerance."""
     from keyframe_asr.evaluation.comparison import compare
     from keyframe_asr.evaluation.metrics import UNIT_NAMES, count_errors, split_units
     from keyframe_asr.export.verification import MOST_POINTS
@@ -272,7 +275,7 @@ def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tupl
 
     form = model.config.text_form
     normalise = normaliser(form)
-    ours, theirs = ([pair[place] for pair in found.texts] for place in (1, 0))
+    ours, theirs = ([pair[place] for pair in pairs] for place in (1, 0))
     if not any(map(normalise, given.references)):
         return "no reference has a text, so there is no error rate", []
     references = [split_units(normalise(one), form) for one in given.references]
@@ -283,8 +286,9 @@ def _errors(found: Verification, given: _Recordings, model: StoredModel) -> tupl
     difference = compare(given.references, theirs, ours, form)
     points = [100 * one for one in (difference.difference, difference.low, difference.high)]
     line = (
-        f"{UNIT_NAMES[form.unit]}: model {rates[0]:.2f} %, export {rates[1]:.2f} %, "
+        f"{UNIT_NAMES[form.unit]}, {name}: model {rates[0]:.2f} %, export {rates[1]:.2f} %, "
         f"difference {points[0]:+.2f} points (95 % {points[1]:+.2f} to {points[2]:+.2f}, paired)"
     )
     worse = points[0] > MOST_POINTS and points[1] > 0  # beyond noise
-    return line, [f"{points[0]:.2f} points more errors (at most {MOST_POINTS})"] if worse else []
+    problem = f"{points[0]:.2f} points more errors of {name} (at most {MOST_POINTS})"
+    return line, [problem] if worse else []

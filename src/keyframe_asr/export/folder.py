@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyframe_asr.errors import ModelError
-from keyframe_asr.export.graphs import Graph, graphs_of
+from keyframe_asr.export.graphs import graphs_of
 from keyframe_asr.export.integers import Scheme, with_integers
 from keyframe_asr.export.precision import schemes_of
 from keyframe_asr.export.shared_weights import give_weights, take_weights, with_distinct_weights
-from keyframe_asr.export.tracing import OPSET, described, serialised, traced
+from keyframe_asr.export.tracing import OPSET, Graph, described, serialised, traced
 from keyframe_asr.io.atomic_write import replacing_folder
 from keyframe_asr.io.model_folder import (
     CARD_FILE,

@@ -5,7 +5,8 @@
 - `keyframes`: frames around the keyframes to the output of encoder 2, its head's log-probabilities,
   and the vectors that a pretrained decoder attends to;
 - `decoder_memory`: these vectors to keys and values;
-- `decoder`: tokens, after cached keys and values, to log-probabilities of the tokens that follow.
+- `decoder`: tokens, after cached keys and values, to log-probabilities of the tokens that follow;
+- those of `export.stream_graphs`, if the network can stream.
 
 Keyframes are chosen between `encoder` and `keyframes` by `runtime.keyframes`, because their number
 depends on the data; FunASR divides Paraformer in the same way. One decoder graph serves prompts,
@@ -15,11 +16,12 @@ steps of a beam search, and whole texts: what a new token attends to is an input
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from keyframe_asr.export.stream_graphs import stream_graphs
+from keyframe_asr.export.tracing import Graph
 from keyframe_asr.model.decoder import AttentionDecoder, DecoderState
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
 from keyframe_asr.model.masks import attention_mask, length_mask
@@ -33,25 +35,6 @@ _Random = Callable[..., Tensor]
 
 BATCH, TIME, HYPOTHESES, TOKENS, PAST = 2, 150, 3, 4, 6
 """Sizes of the examples that are traced; all at least 2, as torch.export takes 1 for constant."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A module to export, with examples of its inputs.
-
-    Attributes:
-        module: takes the inputs in their order.
-        inputs: by name.
-        fixed: axes whose size never changes, by input.
-        outputs: their names.
-        rows_without_keys: attention has queries that may attend to nothing, in the padding.
-    """
-
-    module: nn.Module
-    inputs: dict[str, Tensor]
-    fixed: dict[str, tuple[int, ...]]
-    outputs: tuple[str, ...]
-    rows_without_keys: bool = False
 
 
 class WhisperGraph(nn.Module):
@@ -199,6 +182,8 @@ def graphs_of(network: KeyframeNetwork) -> dict[str, Graph]:
     graphs["keyframes"] = _keyframes_graph(network, some)
     if network.decoder is not None:
         graphs |= _decoder_graphs(network.decoder, some)
+    if network.streaming is not None:
+        graphs |= stream_graphs(network)
     return graphs
 
 

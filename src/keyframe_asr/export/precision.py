@@ -36,6 +36,9 @@ more time; 0.001 with 0.02, sixteen layers and 37 %. Its texts have 173 errors i
 IN_FLOAT = ("network.decoder_memory.",)
 """Beginnings of the names of weights that stay in float."""
 
+MEASURED_IN = {"stream_encoder": "encoder", "stream_keyframes": "keyframes"}
+"""Graphs with the layers of another one, which are stored as they are there."""
+
 NOISE_SECONDS = 3.0
 
 
@@ -55,7 +58,7 @@ def schemes_of(
         in_blocks = name.startswith("decoder")
         schemes[name] = {
             weight: "blocks"
-            if in_blocks or errors[name].get(weight, 0.0) > LARGEST_ERROR
+            if in_blocks or errors[MEASURED_IN.get(name, name)].get(weight, 0.0) > LARGEST_ERROR
             else "dynamic"
             for weight in matrices_of(model)
             if not weight.startswith(IN_FLOAT)

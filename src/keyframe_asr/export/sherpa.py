@@ -20,11 +20,11 @@ from keyframe_asr.audio.reading import Samples
 from keyframe_asr.decoding.greedy import greedy_ctc
 from keyframe_asr.errors import ModelError
 from keyframe_asr.export.folder import check_packages, weights_digest
-from keyframe_asr.export.graphs import Graph, graphs_of
+from keyframe_asr.export.graphs import graphs_of
 from keyframe_asr.export.integers import matrices_of, with_integers
 from keyframe_asr.export.precision import schemes_of
 from keyframe_asr.export.sherpa_graph import SherpaGraph
-from keyframe_asr.export.tracing import described, serialised, traced
+from keyframe_asr.export.tracing import Graph, described, serialised, traced
 from keyframe_asr.io.atomic_write import replacing_folder
 from keyframe_asr.io.model_folder import StoredModel, load_model_folder
 from keyframe_asr.io.model_location import CARD_FILE, GRAPH_SUFFIX

@@ -10,11 +10,12 @@ import io
 import logging
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
-from keyframe_asr.export.graphs import Graph
 from keyframe_asr.export.simplification import simplify
 from keyframe_asr.runtime.sessions import FORMAT
 
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 20
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A module to export, with examples of its inputs.
+
+    Attributes:
+        module: takes the inputs in their order.
+        inputs: by name.
+        fixed: axes whose size never changes, by input.
+        outputs: their names.
+        rows_without_keys: attention has queries that may attend to nothing, in the padding.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    fixed: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    rows_without_keys: bool = False
 
 
 @torch.inference_mode()

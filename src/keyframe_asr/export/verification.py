@@ -24,6 +24,7 @@ from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.network import Encoded
 from keyframe_asr.runtime.keyframes import Floats
 from keyframe_asr.runtime.network import EncodedArrays, ExportedNetwork
+from keyframe_asr.streams.state import FeatureOutput
 
 IMPROBABLE = -14.0
 """Log-probabilities below this in both (one in a million) are not compared."""
@@ -45,44 +46,70 @@ READ_TOKENS = 6
 """Made-up tokens that a decoder reads."""
 
 
+OF_STREAMS = " of streams"
+"""End of the names of what was found by streams."""
+
+
+@dataclass
+class Labels:
+    """The most probable labels of log-probabilities of one kind.
+
+    Attributes:
+        count: number of them.
+        equal: number of those that the export has, too.
+        sure: number of those of which the network is sure.
+        equal_sure: of these, the number of those that the export has, too.
+    """
+
+    count: int = 0
+    equal: int = 0
+    sure: int = 0
+    equal_sure: int = 0
+
+    def add(self, found: Floats, expected: Floats) -> None:
+        """Compare log-probabilities (N, V) of the export with those of the network."""
+        equal = expected.argmax(axis=-1) == found.argmax(axis=-1)
+        sure = expected.max(axis=-1, initial=-np.inf) > np.log(SURE)
+        self.count += len(equal)
+        self.equal += int(equal.sum())
+        self.sure += int(sure.sum())
+        self.equal_sure += int((equal & sure).sum())
+
+    @property
+    def share(self) -> float:
+        """Share of the sure labels that the export has, too."""
+        return self.equal_sure / self.sure if self.sure else 1.0
+
+
 @dataclass
 class Verification:
     """What was compared.
 
     Attributes:
         integers: the export has weights of 8 bits.
-        frames: encoder frames of all recordings.
-        equal_labels: frames of them with the same most probable label.
-        sure: frames of whose label the network is sure.
-        equal_sure: frames of them with the same most probable label.
-        head_sure: keyframes of whose label the length head is sure, in recordings with the same
-            keyframes.
-        head_equal_sure: keyframes of them with the same most probable label.
+        frames: labels of encoder frames, of whole utterances and, if the model can stream, of
+            streams, by the end of their names.
+        heads: the same of the keyframes, in recordings with the same keyframes.
         equal_keyframes: recordings with the same keyframes; the outputs that follow are compared
             for these.
         largest: largest difference of a log-probability of each output.
-        greedy: greedy texts of the network and of the export, for each recording.
+        greedy: greedy texts of the network and of the export, by output, for each recording.
         texts: their texts as the model is best decoded.
         mode: the decode mode of these.
     """
 
     integers: bool
-    frames: int = 0
-    equal_labels: int = 0
-    sure: int = 0
-    equal_sure: int = 0
-    head_sure: int = 0
-    head_equal_sure: int = 0
-    equal_keyframes: int = 0
+    frames: dict[str, Labels] = field(default_factory=dict)
+    heads: dict[str, Labels] = field(default_factory=dict)
+    equal_keyframes: dict[str, int] = field(default_factory=dict)
     largest: dict[str, float] = field(default_factory=dict)
-    greedy: list[tuple[str, str]] = field(default_factory=list)
+    greedy: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     texts: list[tuple[str, str]] = field(default_factory=list)
     mode: str = ""
 
     def problems(self) -> list[str]:
         """What is beyond the tolerances, each in a few words; none if the export is good."""
-        count = len(self.texts)
-        if not self.frames:
+        if not sum(one.count for one in self.frames.values()):
             return ["there was nothing to compare"]
         if self.integers:
             return self._integer_problems()
@@ -91,9 +118,10 @@ class Verification:
             for name, value in self.largest.items()
             if not value <= LARGEST_DIFFERENCE
         ]
-        for pairs in (self.greedy, self.texts):
-            if (same := _equal(pairs)) < count:
-                found.append(f"{count - same} of {count} texts differ")
+        for name, pairs in {**self.greedy, "": self.texts}.items():
+            if (same := _equal(pairs)) < len(pairs):
+                of_output = f" of the {name}" if name else ""
+                found.append(f"{len(pairs) - same} of {len(pairs)} texts{of_output} differ")
         return found
 
     def _integer_problems(self) -> list[str]:
@@ -102,30 +130,38 @@ class Verification:
             for name, value in self.largest.items()
             if np.isnan(value)
         ]
-        for what, sure, equal in (
-            ("encoder frames", self.sure, self.equal_sure),
-            ("keyframes", self.head_sure, self.head_equal_sure),
-        ):
-            share = equal / sure if sure else 1.0
-            if share < FEWEST_EQUAL_LABELS:
-                found.append(
-                    f"only {share:.1%} of {what} with a sure label keep it (at least "
-                    f"{FEWEST_EQUAL_LABELS:.0%})"
-                )
-        return found
+        kinds = {
+            f"{what}{end}": labels
+            for what, several in (("encoder frames", self.frames), ("keyframes", self.heads))
+            for end, labels in several.items()
+        }
+        return found + [
+            f"only {labels.share:.1%} of {what} with a sure label keep it (at least "
+            f"{FEWEST_EQUAL_LABELS:.0%})"
+            for what, labels in kinds.items()
+            if labels.share < FEWEST_EQUAL_LABELS
+        ]
 
     def described(self) -> list[str]:
         """What was found, in lines."""
         count = len(self.texts)
         largest = ", ".join(f"{name} {value:.2g}" for name, value in self.largest.items())
+        lines = [f"{count} recordings, the same text in mode {self.mode} in {_equal(self.texts)}"]
+        for end, labels in self.frames.items():
+            texts = ", ".join(
+                f"the same greedy text of the {name} in {_equal(pairs)}"
+                for name, pairs in self.greedy.items()
+                if name.endswith(OF_STREAMS) == bool(end)
+            )
+            lines.append(
+                f"{labels.count} encoder frames{end}: the same label in "
+                f"{labels.equal / max(1, labels.count):.2%} of frames ({labels.share:.2%} of those "
+                f"with a probability above {SURE:g}; {self.heads[end].share:.2%} of such "
+                f"keyframes), the same keyframes in {self.equal_keyframes[end]} of {count} "
+                f"recordings, {texts}"
+            )
         return [
-            f"{count} recordings, {self.frames} encoder frames: the same label in "
-            f"{self.equal_labels / max(1, self.frames):.2%} of frames "
-            f"({self.equal_sure / max(1, self.sure):.2%} of those with a probability above "
-            f"{SURE:g}; {self.head_equal_sure / max(1, self.head_sure):.2%} of such keyframes), "
-            "the same keyframes in "
-            f"{self.equal_keyframes} of {count} recordings, the same greedy text in "
-            f"{_equal(self.greedy)}, the same text in mode {self.mode} in {_equal(self.texts)}",
+            *lines,
             f"largest difference of log-probabilities above {IMPROBABLE:g}: {largest}",
         ]
 
@@ -164,6 +200,9 @@ def verify(
         lengths = torch.tensor([len(features)])
         expected = model.network.encode(torch.from_numpy(features)[None], lengths)
         _compare_one(found, model, expected, network.encode([features]), network)
+        if model.network.streaming is not None:
+            theirs, ours = (_streamed(one, features) for one in (of_model, of_export))
+            _compare_outputs(found, model, theirs, ours, OF_STREAMS)
         texts = [one.recognise([samples])[0].text for one in (of_model, of_export)]
         found.texts.append((texts[0], texts[1]))
         progress(len(found.texts))
@@ -182,33 +221,53 @@ def _compare_one(
     exported: EncodedArrays,
     network: ExportedNetwork,
 ) -> None:
-    frames = int(expected.frame_lengths[0])
-    inter = expected.inter_log_probs[0, :frames].numpy()
-    ours = exported.inter_log_probs[0, :frames]
-    found.frames += frames
-    equal = inter.argmax(axis=-1) == ours.argmax(axis=-1)
-    sure = inter.max(axis=-1, initial=-np.inf) > np.log(SURE)
-    found.equal_labels += int(equal.sum())
-    found.sure += int(sure.sum())
-    found.equal_sure += int((equal & sure).sum())
-    found.compare("inter-CTC", ours, inter)
-    count = int(expected.keyframes.lengths[0])
-    kept = expected.keyframes.index[0, :count].numpy()
-    head = expected.head_log_probs[0, :count].numpy()
-    others = int(exported.keyframes.lengths[0])
-    texts = [
-        _greedy_text(model, log_probs) for log_probs in (head, exported.head_log_probs[0, :others])
-    ]
-    found.greedy.append((texts[0], texts[1]))
-    if np.array_equal(kept, exported.keyframes.index[0, :others]):
-        found.equal_keyframes += 1
-        other = exported.head_log_probs[0, :others]
-        found.compare("head", other, head)
-        sure = head.max(axis=-1, initial=-np.inf) > np.log(SURE)
-        found.head_sure += int(sure.sum())
-        found.head_equal_sure += int((sure & (head.argmax(-1) == other.argmax(-1))).sum())
-        if model.network.decoder is not None and count:
-            found.compare("decoder", *_read(model, expected, exported, network))
+    frames, count = int(expected.frame_lengths[0]), int(expected.keyframes.lengths[0])
+    outputs = FeatureOutput(
+        expected.inter_log_probs[0, :frames].numpy(),
+        expected.keyframes.index[0, :count].numpy(),
+        expected.head_log_probs[0, :count].numpy(),
+    )
+    kept = int(exported.keyframes.lengths[0])
+    ours = FeatureOutput(
+        exported.inter_log_probs[0, :frames],
+        exported.keyframes.index[0, :kept],
+        exported.head_log_probs[0, :kept],
+    )
+    same = _compare_outputs(found, model, outputs, ours)
+    if same and model.network.decoder is not None and count:
+        found.compare("decoder", *_read(model, expected, exported, network))
+
+
+def _compare_outputs(
+    found: Verification,
+    model: StoredModel,
+    expected: FeatureOutput,
+    ours: FeatureOutput,
+    end: str = "",
+) -> bool:
+    """Compare what was found in one recording; True if the keyframes are the same."""
+    same = np.array_equal(ours.keyframes, expected.keyframes)
+    frames = found.frames.setdefault(end, Labels())
+    head = found.heads.setdefault(end, Labels())
+    frames.add(ours.inter_log_probs, expected.inter_log_probs)
+    found.compare(f"inter-CTC{end}", ours.inter_log_probs, expected.inter_log_probs)
+    found.equal_keyframes[end] = found.equal_keyframes.get(end, 0) + same
+    if same:
+        head.add(ours.head_log_probs, expected.head_log_probs)
+        found.compare(f"head{end}", ours.head_log_probs, expected.head_log_probs)
+    both = expected, ours
+    texts = {f"head{end}": [_greedy_text(model, one.head_log_probs) for one in both]}
+    if end:
+        texts[f"inter-CTC{end}"] = [_ctc_text(model, one.inter_log_probs) for one in both]
+    for name, (theirs, own) in texts.items():
+        found.greedy.setdefault(name, []).append((theirs, own))
+    return same
+
+
+def _streamed(recognizer: BatchRecognizer, features: Floats) -> FeatureOutput:
+    stream = recognizer.network.stream()
+    (output,) = stream.step([stream.start()], [features], [True])[1]
+    return output
 
 
 def _read(
@@ -233,6 +292,12 @@ def _equal(pairs: list[tuple[str, str]]) -> int:
 
 
 def _greedy_text(model: StoredModel, log_probs: Floats) -> str:
-    greedy = greedy_aligned if model.config.keyframes else greedy_ctc
-    (found,) = greedy(log_probs[None], np.array([len(log_probs)]))
+    if not model.config.keyframes:
+        return _ctc_text(model, log_probs)
+    (found,) = greedy_aligned(log_probs[None], np.array([len(log_probs)]))
+    return model.tokenizer.decode(found.tokens)
+
+
+def _ctc_text(model: StoredModel, log_probs: Floats) -> str:
+    (found,) = greedy_ctc(log_probs[None], np.array([len(log_probs)]))
     return model.tokenizer.decode(found.tokens)

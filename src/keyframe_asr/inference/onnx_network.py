@@ -15,11 +15,13 @@ from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.decoding.arrays import Floats, Integers
 from keyframe_asr.decoding.decoder import MOST_LOGITS, TokenTree
 from keyframe_asr.errors import ModelError
-from keyframe_asr.inference.network import CANNOT_STREAM, EncodedBatch, FeatureStream
+from keyframe_asr.inference.network import CANNOT_STREAM, EncodedBatch
+from keyframe_asr.io.model_location import GRAPH_SUFFIX
 from keyframe_asr.io.threads import openmp_threads, usable_cores
 from keyframe_asr.runtime.decoder import DecoderArrays, ExportedDecoder
 from keyframe_asr.runtime.keyframes import select_keyframes
 from keyframe_asr.runtime.network import ExportedNetwork, open_network
+from keyframe_asr.runtime.streaming import STREAM_GRAPHS, ExportedStreams
 from keyframe_asr.timing import encoder_frame_seconds
 
 
@@ -100,13 +102,18 @@ class OnnxNetwork:
         """See `RecognitionNetwork`."""
         return self._config.model.encoder.streaming
 
-    def stream(self, chunk: int | None = None) -> FeatureStream:
+    def stream(self, chunk: int | None = None) -> ExportedStreams:
         """See `RecognitionNetwork`."""
         if self.streaming is None:
             raise ModelError(CANNOT_STREAM)
-        raise ModelError(
-            f"{self.exported.sessions.folder}: its graphs cannot stream; take back end torch"
-        )
+        sessions = self.exported.sessions
+        for name in STREAM_GRAPHS:
+            if not sessions.has(name):
+                raise ModelError(
+                    f"{sessions.folder}: contains no {name}{GRAPH_SUFFIX}, so it cannot stream; "
+                    f"{sessions.advice}, or take back end torch"
+                )
+        return ExportedStreams(self._config, sessions, chunk)
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,12 @@ GRAPHS_FOLDER, WEIGHTS_OF_GRAPHS = "graphs", "weights.json"
 OTHER_NAMES = dict.fromkeys(("english", "english-l2", "mandarin"), "english-mandarin")
 """Names by which shipped models are also found: those of the models that it replaced."""
 
-WITHOUT_EFFECT_ON_GRAPHS = ("dropout", "language", "languages", "source")
-"""Keys of `config.model` that say how a model is trained, or where weights came from."""
+WITHOUT_EFFECT_ON_GRAPHS = (
+    *("dropout", "language", "languages", "source"),
+    *("chunk", "left_chunks", "largest_chunk"),
+)
+"""Keys of `config.model` that say how a model is trained, where weights came from, or how it
+streams unless something else is asked for."""
 
 
 def find_model(model: str | Path) -> Path:
