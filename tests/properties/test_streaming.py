@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pad_sequence
 
 from fixtures.streaming_network import (
     assert_same_outputs,
@@ -16,6 +18,7 @@ from fixtures.streaming_network import (
     streaming_network,
 )
 from keyframe_asr.model.streaming import StreamingNetwork
+from keyframe_asr.streams.state import FeatureOutput
 
 networks = st.fixed_dictionaries(
     {},
@@ -56,13 +59,39 @@ def test_a_stream_gives_what_the_whole_gives(
         assert_same_outputs(found, one)
 
 
-@given(networks, st.integers(1, 9), st.integers(0, 3), st.integers(0, 10_000))
-@settings(deadline=None, max_examples=60)
+@given(
+    networks,
+    st.integers(1, 7),
+    st.lists(st.integers(0, 180), min_size=1, max_size=4),
+    st.integers(0, 10_000),
+)
+@settings(deadline=None, max_examples=150)
+def test_with_all_of_the_future_a_stream_gives_what_is_found_in_whole_utterances(
+    described: dict[str, Any], chunk: int, lengths: list[int], seed: int
+) -> None:
+    network = streaming_network(**described | {"left_keyframes": 200})
+    stream = StreamingNetwork(network, chunk, left_chunks=200, look_ahead=200)
+    utterances = random_features(lengths, seed)
+    features = [torch.from_numpy(one) for one in utterances]
+    with torch.inference_mode():
+        whole = network.encode(pad_sequence(features, batch_first=True), torch.tensor(lengths))
+    for row, found in enumerate(streamed(stream, utterances, seed)):
+        frames, count = int(whole.frame_lengths[row]), int(whole.keyframes.lengths[row])
+        expected = FeatureOutput(
+            whole.inter_log_probs[row, :frames].numpy(),
+            whole.keyframes.index[row, :count].numpy(),
+            whole.head_log_probs[row, :count].numpy(),
+        )
+        assert_same_outputs(found, expected)
+
+
+@given(networks, st.integers(1, 9), st.integers(0, 3), st.integers(0, 6), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=100)
 def test_a_stream_does_not_depend_on_the_size_of_its_blocks(
-    described: dict[str, Any], chunk: int, left_chunks: int, seed: int
+    described: dict[str, Any], chunk: int, left_chunks: int, look_ahead: int, seed: int
 ) -> None:
     """Not by a bit."""
-    stream = StreamingNetwork(streaming_network(**described), chunk, left_chunks)
+    stream = StreamingNetwork(streaming_network(**described), chunk, left_chunks, look_ahead)
     utterances = random_features([150], seed)
     every = [streamed(stream, utterances, seed, longest)[0] for longest in (1, 13, 200)]
     for one in every[1:]:

@@ -74,9 +74,9 @@ def test_a_network_that_cannot_stream_says_so() -> None:
         StreamingNetwork(network)
     with pytest.raises(ValueError, match=r"streaming"):
         network.encode(torch.zeros(1, 8, 16), torch.tensor([8]), chunks=Chunks.of([(1, 1)]))
-    for chunk, left in ((0, 1), (1, -1)):
-        with pytest.raises(ValueError, match=str(min(chunk, left))):
-            StreamingNetwork(streaming_network(), chunk, left)
+    for sizes in ((0, 1, 0), (1, -1, 0), (1, 1, -1)):
+        with pytest.raises(ValueError, match=str(min(sizes))):
+            StreamingNetwork(streaming_network(), *sizes)
 
 
 def test_an_utterance_that_is_whole_is_encoded_as_ever() -> None:
@@ -106,10 +106,14 @@ def test_an_utterance_that_is_whole_is_encoded_as_ever() -> None:
 
 @pytest.mark.parametrize("factor", [4, 8])
 @pytest.mark.parametrize("chunk", [1, 3])
-def test_a_chunk_sees_exactly_its_features_and_what_came_before(factor: int, chunk: int) -> None:
-    stream = StreamingNetwork(streaming_network(factor=factor), chunk, left_chunks=2)
-    features = random_features([factor * chunk * 6], 1)[0]
-    border = factor * chunk * 3  # features of the first three chunks
+@pytest.mark.parametrize("look_ahead", [0, 1, 4])
+def test_a_chunk_sees_exactly_its_features_those_ahead_and_what_came_before(
+    factor: int, chunk: int, look_ahead: int
+) -> None:
+    network = streaming_network(factor=factor)
+    stream = StreamingNetwork(network, chunk, left_chunks=2, look_ahead=look_ahead)
+    features = random_features([factor * (chunk * 6 + look_ahead)], 1)[0]
+    border = factor * (chunk * 3 + look_ahead)  # features of the first three chunks
     changed = features.copy()
     changed[border:] += 1.0
     before = stream.simulated([features])[0].inter_log_probs

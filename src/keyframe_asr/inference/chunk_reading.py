@@ -72,7 +72,7 @@ class ChunkReader:
     ) -> None:
         self._recognizer, self._stream, self._mode = recognizer, stream, mode
         config = recognizer.config.model
-        self._chunk_features = stream.chunk * config.subsampling.factor
+        self._factor = config.subsampling.factor
         self._rules = KeyframesConfig(keep="peak")  # greedy CTC
         if mode == "axe":
             self._rules = KeyframesConfig(
@@ -83,9 +83,19 @@ class ChunkReader:
         """Begin an utterance at this sample of the stream."""
         return Heard(begin, self._stream.start(), latest=begin / SAMPLE_RATE)
 
+    @property
+    def look_ahead(self) -> int:
+        """Samples after a chunk that it sees."""
+        return self._stream.look_ahead * self._factor * FRAME_SHIFT_SAMPLES
+
     def end_of_chunk(self, heard: Heard) -> int:
-        """Samples of the stream after which the next chunk is complete."""
-        return heard.begin + samples_of_frames(heard.features + self._chunk_features)
+        """Samples of the stream after which the next chunk and its look-ahead are complete."""
+        return heard.begin + samples_of_frames(heard.features + self._needed(heard))
+
+    def _needed(self, heard: Heard) -> int:
+        """Number of features that complete the next chunk and its look-ahead."""
+        ahead = 0 if heard.features else self._stream.look_ahead
+        return (self._stream.chunk + ahead) * self._factor
 
     def read(
         self, heard: Heard, samples: Samples, *, last: bool = False
@@ -103,7 +113,7 @@ class ChunkReader:
         """
         features = fbank_from(self._recognizer.front_end, samples, heard.features)
         if not last:
-            features = features[: self._chunk_features]
+            features = features[: self._needed(heard)]
         state, output = yield from step(ChunkStep(self._stream, heard.network, features, last))
         heard = replace(heard, network=state, features=heard.features + len(features))
         heard, found = self._found(heard, output, last)

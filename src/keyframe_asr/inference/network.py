@@ -101,10 +101,12 @@ class FeatureStream(Protocol):
     Attributes:
         chunk: encoder frames per chunk; nothing is computed before a chunk is complete.
         left_chunks: chunks before its own that a frame sees.
+        look_ahead: encoder frames after its chunk that a frame sees.
     """
 
     chunk: int
     left_chunks: int
+    look_ahead: int
 
     def start(self) -> FeatureState:
         """The state before the first features of an utterance."""

@@ -305,11 +305,15 @@ class _Run:
         self.utterance = replace(current, tokens=tokens)
 
     def _read_chunks(self, reader: ChunkReader, current: Utterance) -> Steps[Utterance]:
-        """Read the chunks that are complete; none in the silence after sound and its padding."""
+        """Read the chunks that are complete.
+
+        None is read in silence, once all sound with its padding has been read.
+        """
         while current.chunks is not None:
             needed = reader.end_of_chunk(current.chunks)
             heard = current.chunks.begin + samples_of_frames(current.chunks.features)
-            if needed > self._end or heard >= current.sound + self.padding:
+            silent = heard - reader.look_ahead >= current.sound + self.padding
+            if needed > self._end or silent:
                 break
             current = yield from self._read_chunk(current, needed)
         return current

@@ -16,6 +16,10 @@ WHOLE = 2**40
 """Size of the chunk of an utterance that is not divided; number of left chunks if all are seen."""
 
 
+MOST_FRAMES = 2**20
+"""More frames than any utterance has."""
+
+
 @dataclass(frozen=True)
 class Chunks:
     """The chunks of each utterance of a batch.
@@ -49,7 +53,43 @@ class Chunks:
         before = self.index(query).unsqueeze(2) - self.index(key).unsqueeze(1)
         return ((before >= 0) & (before <= self.left.view(-1, 1, 1))).unsqueeze(1)
 
-    def of_keyframes(self, left: int) -> Chunks:
-        """For encoder 2: each keyframe alone, with `left` before it; whole utterances stay so."""
-        whole = self.size == WHOLE
-        return Chunks(self.size.where(whole, 1), self.left.where(whole, left))
+    def of_keyframes(self, ready: Tensor, left: int | None) -> KeyframeChunks:
+        """The chunks of keyframes that are ready for encoder 2 with these frames (B, K).
+
+        Args:
+            ready: frames of the utterance.
+            left: number of keyframes before its chunk that a keyframe sees; None: as many as the
+                chunks before a frame have frames.
+        """
+        if left is not None:
+            return KeyframeChunks(self.index(ready), torch.full_like(self.left, left))
+        frames = self.left.clamp(max=MOST_FRAMES) * self.size.clamp(max=MOST_FRAMES)
+        return KeyframeChunks(self.index(ready), frames)
+
+
+@dataclass(frozen=True)
+class KeyframeChunks:
+    """The chunks of the keyframes of each utterance of a batch.
+
+    Attributes:
+        chunk: (B, K) index of the chunk of each keyframe, ascending; the same for all keyframes of
+            an utterance that is not divided.
+        left: (B,) number of keyframes before its chunk that a keyframe sees.
+    """
+
+    chunk: Tensor
+    left: Tensor
+
+    def index(self, order: Tensor) -> Tensor:
+        """The chunk (B, K) of each keyframe."""
+        del order
+        return self.chunk
+
+    def sees(self, query: Tensor, key: Tensor) -> Tensor:
+        """Mask (B, 1, K, K): may a keyframe attend to another, given their order (1, K)?"""
+        begins = torch.ones_like(self.chunk, dtype=torch.bool)
+        begins[:, 1:] = self.chunk[:, 1:] != self.chunk[:, :-1]
+        first = query.masked_fill(~begins, 0).cummax(dim=1).values  # of the chunk of each
+        before = first.unsqueeze(2) - key.unsqueeze(1)
+        same = self.chunk.unsqueeze(2) == self.chunk.unsqueeze(1)
+        return (same | ((before > 0) & (before <= self.left.view(-1, 1, 1)))).unsqueeze(1)

@@ -18,7 +18,7 @@ from torch.nn.functional import silu
 
 from keyframe_asr.config.model import EncoderConfig
 from keyframe_asr.model.attention import SelfAttention, rotary_angles
-from keyframe_asr.model.chunks import Chunks
+from keyframe_asr.model.chunks import Chunks, KeyframeChunks
 from keyframe_asr.model.convolution import ConvolutionModule
 from keyframe_asr.model.encoder_cache import LayerPast, Past
 from keyframe_asr.model.masks import attention_mask, length_mask
@@ -48,14 +48,12 @@ class Seen:
         mask: (B, 1, 1 or N, M) of the M keys, N frames and those before them.
         angles: rotary angles of the N frames.
         chunk: (B, N) index of the chunk of each frame; None without chunks.
-        alone: with frames before, each of these is a chunk; else all are one.
     """
 
     inside: Tensor
     mask: Tensor
     angles: tuple[Tensor, Tensor]
     chunk: Tensor | None = None
-    alone: bool = False
 
 
 class ConformerLayer(nn.Module):
@@ -91,7 +89,7 @@ class ConformerLayer(nn.Module):
         if past is None:
             mixed = self.convolution.mix(gated, seen.chunk)
         else:
-            mixed = self.convolution.mix_next(gated, past[2], alone=seen.alone)
+            mixed = self.convolution.mix_next(gated, past[2])
         frames = frames + self.dropout(mixed)
         frames = frames + 0.5 * self.dropout(self.feed_forward_out(frames))
         return self.norm(frames), (now[0], now[1], gated)
@@ -111,7 +109,11 @@ class ConformerEncoder(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(layers))
 
     def forward(
-        self, frames: Tensor, lengths: Tensor, positions: Tensor, chunks: Chunks | None = None
+        self,
+        frames: Tensor,
+        lengths: Tensor,
+        positions: Tensor,
+        chunks: Chunks | KeyframeChunks | None = None,
     ) -> Tensor:
         """Encode frames (B, N, D) of lengths (B,) at positions (B, N) in frames.
 
@@ -137,7 +139,6 @@ class ConformerEncoder(nn.Module):
         lengths: Tensor,
         positions: Tensor,
         past: Past,
-        left: int | None = None,
     ) -> tuple[Tensor, LayerPast]:
         """Encode the next frames of streams, like `forward` with all of their frames.
 
@@ -146,7 +147,6 @@ class ConformerEncoder(nn.Module):
             lengths: (B,) of them.
             positions: (B, N) in frames.
             past: what the frames may see of those before.
-            left: each frame is a chunk, and sees so many before it; None: all see each other.
 
         Returns:
             (B, N, D), zeros in the padding, and their keys and values (L, B, H, N, D / H) and
@@ -157,13 +157,11 @@ class ConformerEncoder(nn.Module):
         place = torch.arange(before + size, device=frames.device)
         distance = place[before:].unsqueeze(1) - place  # from a frame back to a key
         mask = torch.cat((past.known, inside), dim=1)[:, None, None, :]
-        if left is not None:
-            mask = mask & (distance >= 0) & (distance <= left)
         if self.window is not None:
             mask = mask & (distance.abs() <= self.window)
         angles = rotary_angles(positions, self.head_dim)
         inside = inside.unsqueeze(-1)
-        seen = Seen(inside, mask | (distance == 0), angles, alone=left is not None)
+        seen = Seen(inside, mask | (distance == 0), angles)
         new: list[LayerPast] = []
         for number, layer in enumerate(self.layers):
             one = past.keys[number], past.values[number], past.inputs[number]

@@ -45,22 +45,17 @@ class ConvolutionModule(nn.Module):
             mixed = self._within_chunks(gated, chunk)
         return self._project(mixed)
 
-    def mix_next(self, gated: Tensor, before: Tensor, *, alone: bool) -> Tensor:
-        """Convolve the next frames of streams over time and project, like `mix` with all frames.
+    def mix_next(self, gated: Tensor, before: Tensor) -> Tensor:
+        """Convolve the next chunk of streams over time and project, like `mix` with all frames.
 
         Args:
             gated: (B, N, D) of `gate`.
             before: (B, reach, D) last inputs before these.
-            alone: each frame is a chunk; else all these are one.
         """
-        past, size = torch.cat((before, gated), dim=1), gated.size(1)
-        if alone:  # each with what comes before it and zeros after it
-            windows = [past[:, place : place + size] for place in range(self.reach + 1)]
-            past = torch.stack(windows, dim=2).flatten(0, 1)
-        past = pad(past, (0, 0, 0, self.reach)).transpose(1, 2)
+        past = pad(torch.cat((before, gated), dim=1), (0, 0, 0, self.reach)).transpose(1, 2)
         depthwise = self.depthwise
         mixed = conv1d(past, depthwise.weight, depthwise.bias, groups=depthwise.groups)
-        return self._project(mixed.transpose(1, 2).reshape(gated.shape))
+        return self._project(mixed.transpose(1, 2))
 
     def _project(self, mixed: Tensor) -> Tensor:
         projected: Tensor = self.output(silu(self.norm(mixed)))

@@ -21,6 +21,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from keyframe_asr.model.masks import length_mask, run_peaks
 
@@ -137,6 +138,39 @@ def select_keyframes(
     if frames == 0:
         index = count.new_zeros(count.shape[0], width)
     return Keyframes(index.masked_fill(~length_mask(count, width), 0), count)
+
+
+def ready_frames(
+    log_probs: Tensor,
+    lengths: Tensor,
+    keyframes: Keyframes,
+    policy: SelectionPolicy | None,
+    last_offset: int,
+) -> Tensor:
+    """The frame (B, K) with which each keyframe is ready for encoder 2, if frames come in turn.
+
+    It is when it is certain, and the frames that fusion takes around it are there. The first frame
+    of a run is certain at once, its peak with the frame after the run. What is ready only because
+    the utterance ends, is with the frame after its last.
+
+    Args:
+        log_probs: (B, U, V) that the keyframes were selected from.
+        lengths: (B,) frames of each utterance.
+        keyframes: of each utterance; those that are no spikes count as certain at once.
+        policy: the selection rules; None: all frames are kept.
+        last_offset: of the frames that are fused.
+    """
+    ready = keyframes.index + last_offset
+    if policy is not None and policy.keep == "peak":
+        frames = log_probs.shape[1]
+        blank, score, label = _blank_and_best_label(log_probs.detach(), policy.blank)
+        spiking = length_mask(lengths, frames) & ~_is_blank(blank, score, policy.blank_threshold)
+        ends = ~spiking | _differs_from_previous(label, spiking)  # a run before this frame
+        place = torch.arange(frames, device=ends.device).masked_fill(~ends, frames)
+        next_end = pad(place.flip(1).cummin(dim=1).values.flip(1), (0, 1), value=frames)
+        certain = next_end.gather(1, keyframes.index + 1)
+        ready = ready.maximum(certain.where(spiking.gather(1, keyframes.index), ready))
+    return ready.minimum(lengths.unsqueeze(1))
 
 
 def gather_frames(frames: Tensor, index: Tensor, mask: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keyframe_asr.model.chunks import Chunks
+from keyframe_asr.model.chunks import Chunks, KeyframeChunks
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -14,7 +14,10 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(
-    lengths: Tensor, size: int, window: int | None = None, chunks: Chunks | None = None
+    lengths: Tensor,
+    size: int,
+    window: int | None = None,
+    chunks: Chunks | KeyframeChunks | None = None,
 ) -> Tensor:
     """Mask of keys for attention: (B, 1, 1, size), or (B, 1, size, size) with window or chunks.
 

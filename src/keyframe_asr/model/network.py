@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from keyframe_asr.config.model import ModelConfig, PretrainedConfig, PretrainedDecoderConfig
 from keyframe_asr.errors import ModelError
-from keyframe_asr.model.chunks import Chunks
+from keyframe_asr.model.chunks import Chunks, KeyframeChunks
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder_memory import DecoderMemory
@@ -28,6 +28,7 @@ from keyframe_asr.model.keyframes import (
     SelectionPolicy,
     distinct_frames,
     gather_frames,
+    ready_frames,
     select_keyframes,
 )
 from keyframe_asr.model.pretrained import LayerSum, PretrainedEncoder
@@ -194,8 +195,7 @@ class KeyframeNetwork(nn.Module):
             chunks: what a stream would see of each utterance; None: all of it.
 
         Raises:
-            ValueError: `pre_encoded` is set, but the network has no pretrained encoder; or there
-                are chunks, but it cannot stream.
+            ValueError: `pre_encoded` without a pretrained encoder, or chunks, but it cannot stream.
         """
         if chunks is not None and self.streaming is None:
             raise ValueError("there are chunks, but model.encoder.streaming is null")
@@ -207,10 +207,17 @@ class KeyframeNetwork(nn.Module):
         keyframes = Keyframes.all_frames(frame_lengths, frames.size(1))
         if self.keyframes_enabled:
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
+        of_keyframes = None
+        if chunks is not None and self.streaming is not None:
+            policy = self.policy if self.keyframes_enabled else None
+            last = self.fusion.offsets[-1] if self.fusion_enabled else 0
+            ready = ready_frames(inter_log_probs, frame_lengths, keyframes, policy, last)
+            left = self.streaming.left_keyframes if self.keyframes_enabled else None
+            of_keyframes = chunks.of_keyframes(ready, left)
         if self.conditioning is not None:
             frames = self._conditioned(frames, inter_log_probs, keyframes, self.conditioning)
         memory, head_log_probs, upper = self.higher(
-            frames, frame_lengths, keyframes, features, lengths, chunks
+            frames, frame_lengths, keyframes, features, lengths, of_keyframes
         )
         found = Encoded(
             inter_log_probs, frame_lengths, keyframes, memory, head_log_probs, upper=upper
@@ -253,7 +260,7 @@ class KeyframeNetwork(nn.Module):
         keyframes: Keyframes,
         outputs: Tensor,
         output_lengths: Tensor,
-        chunks: Chunks | None = None,
+        chunks: KeyframeChunks | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Run fusion, the pretrained encoder's layers on keyframes, encoder 2 and its head.
 
@@ -263,7 +270,7 @@ class KeyframeNetwork(nn.Module):
             keyframes: index (B, K).
             outputs: (B, T, width) of the pretrained encoder; any without one.
             output_lengths: (B,).
-            chunks: of encoder 1, as in `encode`.
+            chunks: what a stream would see of the keyframes; None: all of them.
 
         Returns:
             Output of encoder 2 (B, K, D), log-probabilities of its head (B, K, V), and output of
@@ -277,16 +284,13 @@ class KeyframeNetwork(nn.Module):
         upper = self._upper(outputs, output_lengths, keyframes)
         if upper is not None and self.keyframe_layers is not None:
             fused = fused + self.keyframe_layers.projection(upper)
-        if chunks is not None and self.keyframes_enabled and self.streaming is not None:
-            chunks = chunks.of_keyframes(self.streaming.left_keyframes)
         memory = self.encoder2(fused, keyframes.lengths, self._positions(keyframes), chunks)
         return memory, self.head(memory).float().log_softmax(dim=-1), upper
 
     def decoder_source(self, memory: Tensor, outputs: Tensor, upper: Tensor | None) -> Tensor:
         """What the vectors for a pretrained decoder are made of, with arguments as `higher`."""
-        if self.decoder_memory is None or self.pretrained is None:
-            return memory
-        if self.decoder_memory.config.memory == "encoder2":
+        own = self.decoder_memory
+        if own is None or self.pretrained is None or own.config.memory == "encoder2":
             return memory
         return outputs[..., -self.pretrained.dim :] if upper is None else upper
 
@@ -318,10 +322,7 @@ class KeyframeNetwork(nn.Module):
     def _conditioned(
         self, frames: Tensor, log_probs: Tensor, keyframes: Keyframes, projection: nn.Linear
     ) -> Tensor:
-        """Add the projected posteriors to the frames (B, U, D) that encoder 2 will see.
-
-        Those are the frames of the windows around the keyframes; the others are dropped.
-        """
+        """Add the projected posteriors to the frames (B, U, D) in the windows of keyframes."""
         offsets = self.fusion.offsets if self.fusion_enabled else (0,)
         size = frames.size(1)
         count = keyframes.index.size(1) * len(offsets)

@@ -24,13 +24,18 @@ class StreamingNetwork(FeatureSteps):
         network: can stream (`model.encoder.streaming`); it is set to evaluation mode.
         chunk: encoder frames per chunk. Default: that of the model.
         left_chunks: chunks before its own that a frame sees. Default: that of the model.
+        look_ahead: encoder frames after its chunk that a frame sees. Default: that of the model.
 
     Raises:
         ValueError: the network cannot stream, or a number is too small.
     """
 
     def __init__(
-        self, network: KeyframeNetwork, chunk: int | None = None, left_chunks: int | None = None
+        self,
+        network: KeyframeNetwork,
+        chunk: int | None = None,
+        left_chunks: int | None = None,
+        look_ahead: int | None = None,
     ) -> None:
         self.network, policy = network.eval(), network.policy
         rules = {"keep": policy.keep, "blank_threshold": policy.blank_threshold}
@@ -42,7 +47,7 @@ class StreamingNetwork(FeatureSteps):
             network.keyframes_enabled,
             network.fusion_enabled,
         )
-        super().__init__(model, TorchParts(network), chunk, left_chunks)
+        super().__init__(model, TorchParts(network), chunk, left_chunks, look_ahead)
 
     def chunks(self, utterances: int) -> Chunks:
         """With these, `KeyframeNetwork.encode` finds in whole utterances what streams find."""
@@ -51,7 +56,12 @@ class StreamingNetwork(FeatureSteps):
 
     @torch.inference_mode()
     def simulated(self, features: Sequence[Floats]) -> list[FeatureOutput]:
-        """What streams of these whole utterances, (T, F) each, give in all."""
+        """What streams of these whole utterances, (T, F) each, give in all.
+
+        Without look-ahead, by masks, as in training.
+        """
+        if self.look_ahead:
+            return super().simulated(features)
         padded, lengths = _batch(features, self.network.inter_ctc.weight)
         encoded = self.network.encode(padded, lengths, chunks=self.chunks(len(features)))
         inter, head = (_array(one) for one in (encoded.inter_log_probs, encoded.head_log_probs))
@@ -75,7 +85,11 @@ class TorchParts:
 
     @torch.inference_mode()
     def lower(
-        self, features: Sequence[Floats], edges: Sequence[Floats], past: Sequence[EncoderCache]
+        self,
+        features: Sequence[Floats],
+        kept: Sequence[int],
+        edges: Sequence[Floats],
+        past: Sequence[EncoderCache],
     ) -> list[LowerOutput]:
         """See `StreamParts`."""
         if not features:
@@ -85,14 +99,20 @@ class TorchParts:
         before = torch.from_numpy(np.stack(edges)).to(weight.device)
         first = torch.tensor([one.frames for one in past], device=weight.device)
         frames, log_probs, lengths, following, new = lower_step(
-            self._network, padded, lengths, before, first, Past.of(past, weight.device)
+            self._network,
+            padded,
+            lengths,
+            torch.tensor(kept, device=weight.device),
+            before,
+            first,
+            Past.of(past, weight.device),
         )
         sizes = lengths.tolist()
-        kept = new_frames(new, sizes)
+        every = new_frames(new, sizes)
         arrays = [_array(one) for one in (frames, log_probs, following)]
         return [
             LowerOutput(arrays[0][row, :size], arrays[1][row, :size], arrays[2][row].copy(), new)
-            for row, (size, new) in enumerate(zip(sizes, kept, strict=True))
+            for row, (size, new) in enumerate(zip(sizes, every, strict=True))
         ]
 
     @torch.inference_mode()
@@ -124,6 +144,7 @@ def lower_step(
     network: KeyframeNetwork,
     features: Tensor,
     lengths: Tensor,
+    kept: Tensor,
     edges: Tensor,
     first: Tensor,
     past: Past,
@@ -134,6 +155,7 @@ def lower_step(
         network: can stream.
         features: (B, T, F).
         lengths: (B,) of them.
+        kept: (B,) number of them that belong to the chunk; the others are ahead.
         edges: (B, S) of the subsampling.
         first: (B,) number of frames that each stream has had.
         past: of encoder 1.
@@ -144,7 +166,7 @@ def lower_step(
     """
     subsampling = network.subsampling
     assert isinstance(subsampling, ConvolutionalSubsampling), "the config refuses others"
-    frames, lengths, edges = subsampling.step(network.normalisation(features), lengths, edges)
+    frames, lengths, edges = subsampling.step(network.normalisation(features), lengths, kept, edges)
     positions = first.unsqueeze(1) + torch.arange(frames.size(1), device=frames.device)
     frames, new = network.encoder1.step(frames, lengths, positions, past)
     log_probs = network.inter_ctc(frames).float().log_softmax(dim=-1)
@@ -172,10 +194,8 @@ def upper_step(
     Returns:
         Log-probabilities (B, K, V), and what `ConformerEncoder.step` gives of these keyframes.
     """
-    assert network.streaming is not None
     fused = network.fusion.fuse(around, inside) if network.fusion_enabled else around[:, :, 0]
-    left = network.streaming.left_keyframes if network.keyframes_enabled else None
-    memory, new = network.encoder2.step(fused, lengths, positions, past, left)
+    memory, new = network.encoder2.step(fused, lengths, positions, past)
     return network.head(memory).float().log_softmax(dim=-1), new
 
 

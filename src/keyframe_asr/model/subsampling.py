@@ -71,7 +71,7 @@ class ConvolutionalSubsampling(nn.Module):
         return self.projection(frames.transpose(1, 2).flatten(2)), lengths
 
     def step(
-        self, features: Tensor, lengths: Tensor, edges: Tensor
+        self, features: Tensor, lengths: Tensor, kept: Tensor, edges: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Subsample the next features of streams, like `forward` with all of them.
 
@@ -82,12 +82,14 @@ class ConvolutionalSubsampling(nn.Module):
         Args:
             features: (B, T, F), T > 0.
             lengths: (B,) a multiple of `factor`, unless these are the last features.
+            kept: (B,) number of features after which the next step begins, also a multiple of
+                `factor`, unless it is the length.
             edges: (B, S) the last input (C, F) of each convolution, one after the other; zeros at
                 the start.
 
         Returns:
-            Frames (B, U, D), their lengths (B,), and the edges that follow, which are of no use
-            after other lengths.
+            Frames (B, U, D), their lengths (B,), and the edges after the kept features, which are
+            of no use after the last ones.
         """
         frames = features.unsqueeze(1)
         shapes = edge_shapes(self.config, self.num_mel_bins)
@@ -96,14 +98,14 @@ class ConvolutionalSubsampling(nn.Module):
         for convolution, shape, edge in zip(self.convolutions, shapes, before, strict=True):
             inside = length_mask(lengths, frames.size(2))[:, None, :, None]
             frames = frames.masked_fill(~inside, 0.0)
-            last = (lengths - 1).view(-1, 1, 1, 1).expand(-1, frames.size(1), 1, frames.size(3))
+            last = (kept - 1).view(-1, 1, 1, 1).expand(-1, frames.size(1), 1, frames.size(3))
             following.append(frames.gather(2, last).flatten(1))
             edge = edge.unflatten(1, shape).unsqueeze(2)
             # the convolution pads with zeros on the left; its first output, which sees them, is
             # not one of these
             frames = torch.cat((torch.zeros_like(edge), edge, frames), dim=2)
             frames = torch.relu(convolution(frames))[:, :, 1:]
-            lengths = subsampled_lengths(lengths, 2)
+            lengths, kept = subsampled_lengths(lengths, 2), subsampled_lengths(kept, 2)
         projected = self.projection(frames.transpose(1, 2).flatten(2))
         return projected, lengths, torch.cat(following, dim=1)
 

@@ -29,6 +29,10 @@ class NewFrames:
     values: Floats
     inputs: Floats
 
+    def first(self, count: int) -> NewFrames:
+        """Of the first frames."""
+        return NewFrames(self.keys[:, :, :count], self.values[:, :, :count], self.inputs[:, :count])
+
 
 @dataclass(frozen=True, eq=False)
 class EncoderCache:
@@ -79,6 +83,11 @@ class Windows:
         around[~inside] = 0.0
         return around, inside
 
+    def followed_by(self, frames: Floats, first: int) -> Windows:
+        """With the frames (N, D) from this place on."""
+        places = range(first, first + len(frames))
+        return Windows((*self.places, *places), np.concatenate((self.frames, frames)))
+
     def only(self, places: Iterable[int]) -> Windows:
         """Those at `places`, as far as they are known."""
         wanted = set(places)
@@ -91,7 +100,7 @@ class FeatureState:
     """What is known of one utterance so far: a value that is never changed.
 
     Attributes:
-        features: (T, F) features that do not fill a chunk.
+        features: (T, F) features that do not fill a chunk and its look-ahead.
         edges: (S,) last input of each convolution of the subsampling, one after the other.
         encoder1: past of encoder 1.
         spikes: runs of spikes of the inter-CTC.

@@ -4,10 +4,12 @@ They find what the network finds in the whole with the same chunks. What a strea
 (`FeatureState`): steps make new ones and change none, so that states can be copied, stored, moved,
 and joined to batches in any way.
 
-A frame is computed when its chunk is complete, one chunk of each stream at a time. So how the
-features are divided into steps changes nothing. A keyframe goes through encoder 2 when it is
-certain (streams/keyframe_commits.py) and the frames that fusion takes around it are there. With
-peaks, the frame after the keyframe always is: the run has ended.
+A chunk is computed when it and the look-ahead after it are complete, one chunk of each stream at a
+time. So how the features are divided into steps changes nothing. What is computed of the look-ahead
+is seen by the chunk, and forgotten. A keyframe goes through encoder 2 when it is certain
+(streams/keyframe_commits.py) and the frames that fusion takes around it are there, together with
+the others of this chunk. It also sees those that would be keyframes if the utterance ended with the
+look-ahead.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class LowerOutput:
     Attributes:
         frames: (N, D) of encoder 1, with self-conditioning.
         log_probs: (N, V) of the inter-CTC.
-        edges: (S,) as in `FeatureState`.
+        edges: (S,) after the kept features, as in `FeatureState`.
         new: of encoder 1.
     """
 
@@ -86,13 +88,35 @@ class UpperInput:
     past: EncoderCache
 
 
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """Keyframes for encoder 2.
+
+    Attributes:
+        certain: the next keyframes.
+        coming: those that follow, as far as the look-ahead tells.
+        windows: frames around all of these.
+    """
+
+    certain: list[int]
+    coming: list[int]
+    windows: Windows
+
+
 class StreamParts(Protocol):
     """What computes: the network in two parts, for the next chunk of each of several streams."""
 
     def lower(
-        self, features: Sequence[Floats], edges: Sequence[Floats], past: Sequence[EncoderCache]
+        self,
+        features: Sequence[Floats],
+        kept: Sequence[int],
+        edges: Sequence[Floats],
+        past: Sequence[EncoderCache],
     ) -> list[LowerOutput]:
-        """Subsampling, encoder 1 and the inter-CTC, from features (T, F), T > 0, of each."""
+        """Subsampling, encoder 1 and the inter-CTC, from features (T, F), T > 0, of each.
+
+        Of these, `kept` belong to the chunk; the others are ahead.
+        """
         ...
 
     def upper(self, given: Sequence[UpperInput]) -> list[tuple[Floats, NewFrames]]:
@@ -108,6 +132,7 @@ class FeatureSteps:
         parts: what computes it.
         chunk: encoder frames per chunk. Default: that of the model.
         left_chunks: chunks before its own that a frame sees. Default: that of the model.
+        look_ahead: encoder frames after its chunk that a frame sees. Default: that of the model.
 
     Raises:
         ValueError: the network cannot stream, or a number is too small.
@@ -119,19 +144,22 @@ class FeatureSteps:
         parts: StreamParts,
         chunk: int | None = None,
         left_chunks: int | None = None,
+        look_ahead: int | None = None,
     ) -> None:
         config = model.config.encoder.streaming
         if config is None:
             raise ValueError("the network cannot stream: model.encoder.streaming is null")
         self.chunk = config.chunk if chunk is None else chunk
         self.left_chunks = config.left_chunks if left_chunks is None else left_chunks
-        if self.chunk < 1 or self.left_chunks < 0:
+        self.look_ahead = config.look_ahead if look_ahead is None else look_ahead
+        if self.chunk < 1 or min(self.left_chunks, self.look_ahead) < 0:
             raise ValueError(
-                f"chunk must be at least 1 and left_chunks at least 0, found {self.chunk} and "
-                f"{self.left_chunks}"
+                "chunk must be at least 1, left_chunks and look_ahead at least 0, found "
+                f"{self.chunk}, {self.left_chunks} and {self.look_ahead}"
             )
         self._model, self._parts = model, parts
-        self._unit = self.chunk * model.config.subsampling.factor
+        self._factor = model.config.subsampling.factor
+        self._unit, self._ahead = self.chunk * self._factor, self.look_ahead * self._factor
         self._offsets = fusion_offsets(model.config.fusion) if model.fusion else (0,)
         window = model.config.encoder.attention_window
         of_chunks = self.chunk * self.left_chunks
@@ -180,9 +208,12 @@ class FeatureSteps:
             block = np.asarray(block, dtype=np.float32)
             now.append(replace(state, features=np.concatenate((state.features, block))))
             outputs.append([self._nothing()])
-        while rows := [n for n, state in enumerate(now) if len(state.features) >= self._unit]:
+        # without look-ahead, the last chunk may have been computed when it was not known to be
+        # the last: so it never is, if it is full, and its last frame may be of fewer features
+        end = self._unit + 1 if self._ahead else self._unit - self._factor + 1
+        needed = [end if ends else self._unit + self._ahead for ends in last]
+        while rows := [n for n, state in enumerate(now) if len(state.features) >= needed[n]]:
             self._advance(now, outputs, rows, last=False)
-        # apart from the last full chunk, which may have been given before
         self._advance(now, outputs, [n for n, ends in enumerate(last) if ends], last=True)
         # copies: a part of a block would keep all of it in memory
         now = [replace(state, features=state.features.copy()) for state in now]
@@ -197,84 +228,86 @@ class FeatureSteps:
         last: bool,
     ) -> None:
         """Replace the states of these rows by those after their next chunk, and add its outputs."""
-        taken = {row: states[row].features[: self._unit] for row in rows}
+        taken = {row: states[row].features[: self._unit + self._ahead] for row in rows}
         active = [row for row in rows if len(taken[row])]
         lower = self._parts.lower(
             [taken[row] for row in active],
+            [min(len(taken[row]), self._unit) for row in active],
             [states[row].edges for row in active],
             [states[row].encoder1 for row in active],
         )
         found = dict(zip(active, lower, strict=True))
-        ready: dict[int, list[int]] = {}
+        ready: dict[int, _Ready] = {}
         for row in rows:
             states[row], log_probs, ready[row] = self._heard(states[row], found.get(row), last=last)
             outputs[row].append(replace(self._nothing(), inter_log_probs=log_probs))
-        while active := [row for row in rows if ready[row]]:
-            self._commit(states, outputs, {row: self._taken(ready[row]) for row in active})
+        self._commit(states, outputs, {row: one for row, one in ready.items() if one.certain})
         for row in rows:
             states[row] = replace(states[row], windows=self._still_needed(states[row]))
 
     def _heard(
         self, state: FeatureState, lower: LowerOutput | None, *, last: bool
-    ) -> tuple[FeatureState, Floats, list[int]]:
+    ) -> tuple[FeatureState, Floats, _Ready]:
         """The state after a chunk, its log-probabilities, and keyframes ready for encoder 2."""
         heard, log_probs = state.spikes.frames, _zeros(0, self._model.vocab_size)
+        ahead, frames_ahead = log_probs, _zeros(0, self._model.config.encoder.dim)
         if lower is not None:
-            log_probs, windows = lower.log_probs, state.windows
-            new = range(heard, heard + len(lower.frames))
+            log_probs, ahead = lower.log_probs[: self.chunk], lower.log_probs[self.chunk :]
+            frames_ahead = lower.frames[self.chunk :]
             state = replace(
                 state,
                 features=state.features[self._unit :],
                 edges=lower.edges,
-                encoder1=state.encoder1.followed_by(lower.new, self._most_frames),
-                windows=Windows(
-                    (*windows.places, *new), np.concatenate((windows.frames, lower.frames))
-                ),
+                encoder1=state.encoder1.followed_by(lower.new.first(self.chunk), self._most_frames),
+                windows=state.windows.followed_by(lower.frames[: self.chunk], heard),
             )
-        spikes, certain = commit_keyframes(
-            state.spikes, log_probs, self._model.config.keyframes, last=last
-        )
+        rules = self._model.config.keyframes
+        spikes, certain = commit_keyframes(state.spikes, log_probs, rules, last=last)
         if not self._model.keyframes:
             certain = list(range(heard, spikes.frames))
         waiting = (*state.waiting, *certain)
         count = len(waiting)
         if not last:
             count = sum(place + self._offsets[-1] < spikes.frames for place in waiting)
-            if not self._model.keyframes:  # encoder 2 takes the chunks of encoder 1
-                count -= count % self.chunk
         after = replace(state, spikes=spikes, waiting=waiting[count:], ended=last)
-        return after, log_probs, list(waiting[:count])
-
-    def _taken(self, ready: list[int]) -> list[int]:
-        """Take away what goes through encoder 2 at once: keyframes, or a chunk of all frames."""
-        count = len(ready) if self._model.keyframes else self.chunk
-        taken = ready[:count]
-        del ready[:count]
-        return taken
+        coming: list[int] = []
+        if len(ahead):
+            _, coming = commit_keyframes(spikes, ahead, rules, last=True)
+            if not self._model.keyframes:
+                coming = list(range(spikes.frames, spikes.frames + len(ahead)))
+            coming = [*waiting[count:], *coming]
+        windows = after.windows.followed_by(frames_ahead, spikes.frames)
+        return after, log_probs, _Ready(list(waiting[:count]), coming, windows)
 
     def _commit(
         self,
         states: list[FeatureState],
         outputs: list[list[FeatureOutput]],
-        ready: dict[int, list[int]],
+        ready: dict[int, _Ready],
     ) -> None:
-        """Run encoder 2 and its head on keyframes of some rows."""
+        """Run encoder 2 and its head on the keyframes of some rows."""
         given = []
-        for row, index in ready.items():
-            around, inside = states[row].windows.around(index, self._offsets)
-            past = states[row].encoder2
+        for row, one in ready.items():
+            index, past = [*one.certain, *one.coming], states[row].encoder2
+            around, inside = one.windows.around(index, self._offsets)
             positions = np.array(index, dtype=np.int64)
             if self._model.config.keyframes.positions != "source":
                 positions = past.frames + np.arange(len(index))
             given.append(UpperInput(around, inside, positions, past))
-        upper = self._parts.upper(given)
-        for (row, index), (log_probs, new) in zip(ready.items(), upper, strict=True):
-            past = states[row].encoder2.followed_by(new, self._most_keyframes)
+        upper = self._parts.upper(given) if given else []
+        for (row, one), (log_probs, new) in zip(ready.items(), upper, strict=True):
+            count = len(one.certain)
+            past = states[row].encoder2.followed_by(new.first(count), self._most_keyframes)
             states[row] = replace(states[row], encoder2=past)
-            keyframes = np.array(index, dtype=np.int64)
+            keyframes = np.array(one.certain, dtype=np.int64)
             outputs[row].append(
-                replace(self._nothing(), keyframes=keyframes, head_log_probs=log_probs)
+                replace(self._nothing(), keyframes=keyframes, head_log_probs=log_probs[:count])
             )
+
+    def simulated(self, features: Sequence[Floats]) -> list[FeatureOutput]:
+        """What streams of these whole utterances, (T, F) each, give in all."""
+        states = [self.start() for _ in features]
+        return self.step(states, features, [True] * len(states))[1]
 
     def _still_needed(self, state: FeatureState) -> Windows:
         heard = state.spikes.frames
