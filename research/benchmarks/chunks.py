@@ -54,7 +54,7 @@ def heard(model: StoredModel, features: Sequence[Tensor], chunk: int | None, lef
 
 def streamed(model: StoredModel, features: Sequence[Tensor], chunk: int, left: int) -> Texts:
     """What both heads write of each recording as a stream."""
-    stream = StreamingNetwork(model.network, chunk, left)
+    stream = StreamingNetwork(model.network, chunk, left, look_ahead=0)
     found: Texts = {"inter-CTC": [], "length head": []}
     for one in features:
         state, outputs = stream.start(), []
