@@ -37,6 +37,7 @@ class StreamEncoderGraph(nn.Module):
     def forward(
         self,
         features: Tensor,
+        kept: Tensor,
         edges: Tensor,
         first: Tensor,
         keys: Tensor,
@@ -46,7 +47,8 @@ class StreamEncoderGraph(nn.Module):
         """Run it.
 
         Args:
-            features: (T, F) of one chunk.
+            features: (T, F) of one chunk and its look-ahead.
+            kept: (1,) number of those of the chunk.
             edges: (S,) last inputs of the convolutions of the subsampling.
             first: (1,) number of frames before.
             keys: (L, H, M, D / H) of encoder 1.
@@ -58,6 +60,7 @@ class StreamEncoderGraph(nn.Module):
             self.network,
             features.unsqueeze(0),
             lengths,
+            kept,
             edges.unsqueeze(0),
             first,
             _one(keys, values, inputs),
@@ -129,11 +132,12 @@ def stream_graphs(network: KeyframeNetwork) -> dict[str, Graph]:
             StreamEncoderGraph(network),
             {
                 "features": some(FRAMES * config.subsampling.factor, bins),
+                "kept": torch.tensor([2 * config.subsampling.factor]),
                 "edges": some(sum(channels * width for channels, width in shapes)),
                 "first": torch.tensor([PAST]),
                 **past(encoder.keyframe_layer),
             },
-            {"features": (1,), "edges": (0,), "first": (0,), **fixed},
+            {"features": (1,), "kept": (0,), "edges": (0,), "first": (0,), **fixed},
             ("frames", "log_probs", "next_edges", *KEPT),
         ),
         "stream_keyframes": Graph(

@@ -9,7 +9,7 @@ import numpy as np
 
 from keyframe_asr.config.model import ModelFolderConfig
 from keyframe_asr.runtime.sessions import Sessions
-from keyframe_asr.streams.state import EncoderCache, FeatureOutput, Floats, NewFrames
+from keyframe_asr.streams.state import EncoderCache, Floats, NewFrames
 from keyframe_asr.streams.steps import FeatureSteps, LowerOutput, StreamedModel, UpperInput
 
 STREAM_GRAPHS = ("stream_encoder", "stream_keyframes")
@@ -23,6 +23,7 @@ class ExportedStreams(FeatureSteps):
         sessions: its graphs, with `STREAM_GRAPHS`.
         chunk: encoder frames per chunk. Default: that of the model.
         left_chunks: chunks before its own that a frame sees. Default: that of the model.
+        look_ahead: encoder frames after its chunk that a frame sees. Default: that of the model.
 
     Raises:
         ValueError: the model cannot stream, or a number is too small.
@@ -34,6 +35,7 @@ class ExportedStreams(FeatureSteps):
         sessions: Sessions,
         chunk: int | None = None,
         left_chunks: int | None = None,
+        look_ahead: int | None = None,
     ) -> None:
         model = StreamedModel(
             config.model,
@@ -42,12 +44,7 @@ class ExportedStreams(FeatureSteps):
             config.keyframes,
             config.fusion,
         )
-        super().__init__(model, ExportedParts(sessions), chunk, left_chunks)
-
-    def simulated(self, features: Sequence[Floats]) -> list[FeatureOutput]:
-        """What streams of these whole utterances, (T, F) each, give in all."""
-        states = [self.start() for _ in features]
-        return self.step(states, features, [True] * len(states))[1]
+        super().__init__(model, ExportedParts(sessions), chunk, left_chunks, look_ahead)
 
 
 class ExportedParts:
@@ -61,14 +58,19 @@ class ExportedParts:
         self._sessions = sessions
 
     def lower(
-        self, features: Sequence[Floats], edges: Sequence[Floats], past: Sequence[EncoderCache]
+        self,
+        features: Sequence[Floats],
+        kept: Sequence[int],
+        edges: Sequence[Floats],
+        past: Sequence[EncoderCache],
     ) -> list[LowerOutput]:
         """See `StreamParts`."""
         found = []
-        for one, edge, cache in zip(features, edges, past, strict=True):
+        for one, count, edge, cache in zip(features, kept, edges, past, strict=True):
             frames, log_probs, following, *new = self._sessions.run(
                 "stream_encoder",
                 features=one,
+                kept=np.array([count]),
                 edges=edge,
                 first=np.array([cache.frames]),
                 **_of_past(cache),
