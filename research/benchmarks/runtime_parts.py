@@ -67,7 +67,7 @@ def watch(recognizer: Recognizer, parts: Parts) -> None:
     """Count the calls of a recogniser on ONNX Runtime, in this process for good."""
     assert isinstance(recognizer.network, OnnxNetwork)
     targets: list[tuple[Any, str, str | Callable[..., str]]] = [
-        (recognizer, "_front_end", "front end"),
+        (recognizer, "front_end", "front end"),
         (recognizer.network.exported.sessions, "run", lambda name, **_: GRAPHS[name]),
         (running, "select_keyframes", "selection"),
         (recognizer, "decode", "search"),

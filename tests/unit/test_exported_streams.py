@@ -53,6 +53,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "all frames": {"keyframes": False, "conditioning": True, "layers": (1, 1)},
 }
 SIZES = st.tuples(st.integers(1, 7), st.integers(0, 3), st.integers(0, 5))
+"""Chunk, chunks before, and look-ahead."""
 LENGTHS = st.lists(st.integers(0, 180), min_size=1, max_size=3)
 
 
@@ -98,9 +99,7 @@ def shapes(state: FeatureState) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@given(
-    st.tuples(*SIZES), st.lists(st.integers(0, 180), min_size=1, max_size=3), st.integers(0, 10_000)
-)
+@given(SIZES, LENGTHS, st.integers(0, 10_000))
 @settings(deadline=None, max_examples=15)
 def test_exported_streams_give_what_torch_gives(
     name: str, sizes: tuple[int, int, int], lengths: list[int], seed: int
@@ -121,9 +120,7 @@ def test_exported_streams_give_what_torch_gives(
 
 
 @pytest.mark.parametrize("name", ["peak", "all frames"])
-@given(
-    st.tuples(*SIZES), st.lists(st.integers(0, 180), min_size=1, max_size=3), st.integers(0, 10_000)
-)
+@given(SIZES, LENGTHS, st.integers(0, 10_000))
 @settings(deadline=None, max_examples=10)
 def test_in_8_bits_neither_the_division_nor_other_streams_change_anything(
     name: str, sizes: tuple[int, int, int], lengths: list[int], seed: int

@@ -26,7 +26,7 @@ OTHER_NAMES = dict.fromkeys(("english", "english-l2", "mandarin"), "english-mand
 
 WITHOUT_EFFECT_ON_GRAPHS = (
     *("dropout", "language", "languages", "source"),
-    *("chunk", "left_chunks", "largest_chunk"),
+    *("chunk", "look_ahead", "left_chunks", "largest_chunk", "left_keyframes"),
 )
 """Keys of `config.model` that say how a model is trained, where weights came from, or how it
 streams unless something else is asked for."""
