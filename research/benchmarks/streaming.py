@@ -1,4 +1,4 @@
-"""Latency, revisions, errors and cost of streams that are read again and again.
+"""Latency, revisions, errors and cost of streams.
 
 Utterances follow one another with pauses of two seconds: sentences synthesised by espeak-ng, in
 voices of no training and with its own word times, or recordings of a manifest, with the word times
@@ -16,7 +16,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -72,7 +72,7 @@ class Shown:
     cost: float
 
 
-def sentences(language: str, count: int) -> list[Sentence]:
+def sentences(language: str, count: int, noise: float = NOISE) -> list[Sentence]:
     """Return sentences whose words espeak-ng marks one by one."""
     synthesiser, generator = SpeechSynthesiser(), Random(f"streaming {language}")
     found: list[Sentence] = []
@@ -88,11 +88,13 @@ def sentences(language: str, count: int) -> list[Sentence]:
             named = [
                 WordTime(word, one.start, one.end) for word, one in zip(words, times, strict=True)
             ]
-            found.append(_with_pause(samples, named, len(found)))
+            found.append(_with_pause(samples, named, len(found), noise))
     return found
 
 
-def recordings(recognizer: Recognizer, manifest: str, count: int) -> list[Sentence]:
+def recordings(
+    recognizer: Recognizer, manifest: str, count: int, noise: float = NOISE
+) -> list[Sentence]:
     """Return recordings of a manifest, of different parts of it, with times of alignment."""
     unknown = recognizer.tokenizer.unknown
     cuts = [cut for cut in load_manifest(manifest) if not unknown(text(cut))]
@@ -101,15 +103,15 @@ def recordings(recognizer: Recognizer, manifest: str, count: int) -> list[Senten
         samples = read_audio(audio_path(cut), cut.start, cut.duration)
         words = recognizer.align(samples, text(cut)).words
         times = [WordTime(one.text.upper(), one.start, one.end) for one in words]
-        found.append(_with_pause(samples, times, len(found)))
+        found.append(_with_pause(samples, times, len(found), noise))
     return found
 
 
-def _with_pause(samples: Samples, words: Sequence[WordTime], seed: int) -> Sentence:
+def _with_pause(samples: Samples, words: Sequence[WordTime], seed: int, noise: float) -> Sentence:
     """Put silence with a little noise around speech."""
     before, after = LEAD_SECONDS, PAUSE_SECONDS - LEAD_SECONDS
     padded = np.pad(samples, (round(before * SAMPLE_RATE), round(after * SAMPLE_RATE)))
-    heard = padded + NOISE * np.random.default_rng(seed).normal(size=padded.size)
+    heard = padded + noise * np.random.default_rng(seed).normal(size=padded.size)
     later = [WordTime(one.text, one.start + before, one.end + before) for one in words]
     return Sentence(heard.clip(-1, 1).astype(np.float32), later)
 
@@ -216,13 +218,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("speech", help="en or zh of espeak-ng, or a manifest")
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--steps", type=float, nargs="+", default=[0.2, 0.4, 0.8])
+    parser.add_argument(
+        "--chunks", type=float, nargs="+", default=[], help="of a model that streams"
+    )
     parser.add_argument("--modes", nargs="+", default=["axe"])
+    parser.add_argument("--noise", type=float, default=NOISE, help="deviation of the noise")
+    parser.add_argument("--backend", default="onnx")
     given = parser.parse_args(arguments)
-    recognizer = keyframe_asr.load(given.model, backend="onnx", threads=1)
+    recognizer = keyframe_asr.load(given.model, backend=given.backend, threads=1)
     if given.speech in ACCENTS:
-        spoken = sentences(given.speech, given.sentences)
+        spoken = sentences(given.speech, given.sentences, given.noise)
     else:
-        spoken = recordings(recognizer, given.speech, given.sentences)
+        spoken = recordings(recognizer, given.speech, given.sentences, given.noise)
     samples = np.concatenate([one.samples for one in spoken])
     stream(recognizer, spoken[0].samples, StreamOptions())  # first calls are slower
     offline = [recognizer.transcribe(one.samples).normal_text for one in spoken]
@@ -237,9 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
     }
     for mode in given.modes:
-        for step in given.steps:
-            options = StreamOptions(step=step, partial_decode=mode)
-            found[f"{mode} {step:g}"] = figures(spoken, stream(recognizer, samples, options))
+        streams = recognizer.network.streaming is not None
+        for seconds in given.chunks if streams else given.steps:
+            options = StreamOptions(partial_decode=mode)
+            options = replace(options, **{"chunk" if streams else "step": seconds})
+            found[f"{mode} {seconds:g}"] = figures(spoken, stream(recognizer, samples, options))
     show(found, given.json)
 
 

@@ -180,6 +180,9 @@ def test_silence_within_an_utterance_is_not_read_again(
         ({"silence": -1.0}, "silence"),
         ({"silence_after_text": float("nan")}, "silence_after_text"),
         ({"longest": 30.0}, "longest"),
+        ({"chunk": 0.0}, "chunk"),
+        ({"look_ahead": -0.1}, "look_ahead"),
+        ({"chunk": 0.3, "partial_decode": "attention"}, "chunk"),
         ({"partial_decode": "joint"}, "partial_decode"),
         ({"recognition": "ctc"}, "recognition"),
     ],
@@ -196,6 +199,13 @@ def test_a_mode_that_the_model_lacks() -> None:
         recognizer.start_stream(StreamOptions(partial_decode="attention"))
     with refused(ModelError):
         recognizer.start_stream(StreamOptions(recognition=RecognitionOptions("attention")))
+
+
+def test_a_model_that_cannot_stream_has_no_chunks(demo: Recognizer) -> None:
+    with refused(ModelError, "model.encoder.streaming"):
+        demo.start_stream(StreamOptions(chunk=0.3))
+    with refused(ModelError, "model.encoder.streaming"):
+        demo.transcribe(noise(1.0), RecognitionOptions(simulate_streaming=True))
 
 
 @pytest.mark.parametrize(

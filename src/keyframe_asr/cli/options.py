@@ -70,6 +70,9 @@ STREAMING_FLAGS: Flags = {
         text="Recognise in chunks, as keyframe stream does before an utterance has ended.",
     ),
     "chunk": _search(text="Seconds per chunk of --simulate-streaming. Default: the model's."),
+    "look_ahead": _search(
+        text="Seconds after it that a chunk of --simulate-streaming sees. Default: the model's."
+    ),
 }
 """Fields of `RecognitionOptions` with which recordings are recognised as streams are."""
 

@@ -51,6 +51,10 @@ UTTERANCE_FLAGS: Flags = {
         help="Seconds that a model that streams reads at a time, instead of reading again: less is "
         "earlier text and more errors. Default: the model's."
     ),
+    "look_ahead": typer.Option(
+        help="Seconds after it that such a chunk sees: less is earlier text and more errors. "
+        "Default: the model's."
+    ),
     "partial_decode": typer.Option(
         help="Greedy decode mode of text that is not final: axe, ctc or attention. Default: the "
         "model's greedy mode."

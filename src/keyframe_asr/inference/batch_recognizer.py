@@ -124,7 +124,7 @@ class BatchRecognizer:
         self.network = network
         self.speech_check: SpeechCheckConfig | None = model.config.speech_check
         self.confidences: Confidences = dict(model.config.confidences)
-        self._streams: dict[float | None, FeatureStream] = {}
+        self._streams: dict[tuple[float | None, float | None], FeatureStream] = {}
         self.front_end = front_end(model.config.features, model.config.model.pretrained)
         self.language_model = model.language_model
         self._scorers = ScorerFiles(model.config, model.tokenizer)
@@ -179,21 +179,30 @@ class BatchRecognizer:
         """Return the transcripts of recordings (S,). Raises the errors of `prepare`."""
         return self.decode(self.encode(recordings, stream=self.simulated(options)), options)
 
-    def feature_stream(self, chunk: float | None = None) -> FeatureStream:
-        """Return the network on streams, with chunks of so many seconds. Default: the model's.
+    def feature_stream(
+        self, chunk: float | None = None, look_ahead: float | None = None
+    ) -> FeatureStream:
+        """Return the network on streams, with chunks and look-ahead of so many seconds.
+
+        Default: the model's.
 
         Raises:
             ModelError: the model cannot stream.
         """
-        if chunk not in self._streams:
-            frames = None if chunk is None else max(1, round(chunk / self.network.frame_seconds))
-            self._streams[chunk] = self.network.stream(frames)
-        return self._streams[chunk]
+        if (chunk, look_ahead) not in self._streams:
+            frame = self.network.frame_seconds
+            self._streams[chunk, look_ahead] = self.network.stream(
+                None if chunk is None else max(1, round(chunk / frame)),
+                None if look_ahead is None else round(look_ahead / frame),
+            )
+        return self._streams[chunk, look_ahead]
 
     def simulated(self, options: RecognitionOptionsLike) -> FeatureStream | None:
         """Return the stream that the options simulate, if any; raises as `feature_stream`."""
         given = RecognitionOptions.of(options)
-        return self.feature_stream(given.chunk) if given.simulate_streaming else None
+        if not given.simulate_streaming:
+            return None
+        return self.feature_stream(given.chunk, given.look_ahead)
 
     def encode(
         self,

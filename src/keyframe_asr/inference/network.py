@@ -180,11 +180,13 @@ class RecognitionNetwork(Protocol):
     def streaming(self) -> StreamingConfig | None:
         """How the network can stream; None if it cannot."""
 
-    def stream(self, chunk: int | None = None) -> FeatureStream:
+    def stream(self, chunk: int | None = None, look_ahead: int | None = None) -> FeatureStream:
         """The network on streams of features.
 
         Args:
             chunk: encoder frames per chunk, at least 1. Default: that of the model.
+            look_ahead: encoder frames after its chunk that a frame sees. Default: that of the
+                model.
 
         Raises:
             ModelError: the model cannot stream, or its graphs cannot.

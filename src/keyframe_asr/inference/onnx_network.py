@@ -102,7 +102,7 @@ class OnnxNetwork:
         """See `RecognitionNetwork`."""
         return self._config.model.encoder.streaming
 
-    def stream(self, chunk: int | None = None) -> ExportedStreams:
+    def stream(self, chunk: int | None = None, look_ahead: int | None = None) -> ExportedStreams:
         """See `RecognitionNetwork`."""
         if self.streaming is None:
             raise ModelError(CANNOT_STREAM)
@@ -113,7 +113,7 @@ class OnnxNetwork:
                     f"{sessions.folder}: contains no {name}{GRAPH_SUFFIX}, so it cannot stream; "
                     f"{sessions.advice}, or take back end torch"
                 )
-        return ExportedStreams(self._config, sessions, chunk)
+        return ExportedStreams(self._config, sessions, chunk, look_ahead=look_ahead)
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ LONGEST_BATCH = 3600.0
 
 MOST_WORKERS, MOST_THREADS = 256, 1024
 
-CHUNK_LIMITS = (0.01, 10.0)
-"""Shortest and longest chunk in seconds."""
+LONGEST_CHUNK = 10.0
+"""Longest chunk and look-ahead of a stream in seconds."""
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "beam": (1, WIDEST_BEAM),
@@ -54,7 +54,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "decoder_weight": (0.0, 1.0),
     "batch_seconds": (1.0, LONGEST_BATCH),
     "channel": (0, math.inf),
-    "chunk": CHUNK_LIMITS,
+    "chunk": (0.01, LONGEST_CHUNK),
+    "look_ahead": (0.0, LONGEST_CHUNK),
 }
 """Smallest and largest value of each number."""
 
@@ -63,7 +64,8 @@ _STREAM_LIMITS: dict[str, tuple[float, float]] = {
     "silence": (0.1, 3600.0),
     "silence_after_text": (0.1, 3600.0),
     "longest": (2.0, 29.0),
-    "chunk": CHUNK_LIMITS,
+    "chunk": (0.01, LONGEST_CHUNK),
+    "look_ahead": (0.0, LONGEST_CHUNK),
 }
 """The same for streams; `Recognizer.transcribe` segments what is longer than 30 s."""
 
@@ -76,6 +78,7 @@ _MAY_BE_NONE = (
     "decoder_weight",
     "channel",
     "chunk",
+    "look_ahead",
 )
 
 
@@ -175,6 +178,8 @@ class RecognitionOptions:
         simulate_streaming: recognise as a stream does before an utterance has ended: in chunks, and
             greedily. For models that stream.
         chunk: seconds per chunk of `simulate_streaming`, 0.01 to 10. Default: the model's.
+        look_ahead: seconds after it that a chunk of `simulate_streaming` sees, 0 to 10. Default:
+            the model's.
 
     Raises:
         OptionError: a value is out of range, or two options contradict each other.
@@ -200,6 +205,7 @@ class RecognitionOptions:
     language: str | None = None
     simulate_streaming: bool = False
     chunk: float | None = None
+    look_ahead: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("language_model", "hotwords"):
@@ -255,8 +261,9 @@ class RecognitionOptions:
                     name,
                     "has no effect with a beam of 1; give a beam of 2 or more, or none",
                 )
-        if self.chunk is not None and not self.simulate_streaming:
-            raise OptionError("chunk", "has no effect without simulate_streaming; give both")
+        for name in ("chunk", "look_ahead"):
+            if getattr(self, name) is not None and not self.simulate_streaming:
+                raise OptionError(name, "has no effect without simulate_streaming; give both")
         if self.greedy or self.simulate_streaming:
             self._check_greedy("greedy" if self.greedy else "simulate_streaming")
 
@@ -296,6 +303,7 @@ class StreamOptions:
         longest: an utterance that is longer is cut at its quietest place, 2 to 29.
         chunk: seconds that a model that streams reads at a time, instead of reading again, 0.01 to
             10. Default: the model's.
+        look_ahead: seconds after it that such a chunk sees, 0 to 10. Default: the model's.
         partial_decode: greedy decode mode while an utterance is spoken: axe, ctc or attention.
             Default: the model's greedy mode.
         recognition: how an utterance that has ended is recognised. Its `voice_activity` also
@@ -310,6 +318,7 @@ class StreamOptions:
     silence_after_text: float = 1.2
     longest: float = 15.0
     chunk: float | None = None
+    look_ahead: float | None = None
     partial_decode: DecodeMode | None = None
     recognition: RecognitionOptions = RecognitionOptions()
 
@@ -318,6 +327,9 @@ class StreamOptions:
             if getattr(self, name) is not None or name not in _MAY_BE_NONE:
                 _check_number(name, getattr(self, name), limits)
         _check_choice("partial_decode", self.partial_decode, (None, *GREEDY_MODES))
+        for name in ("chunk", "look_ahead"):
+            if getattr(self, name) is not None and self.partial_decode == "attention":
+                raise OptionError(name, "has no effect with partial_decode attention; leave it out")
         if not isinstance(self.recognition, RecognitionOptions):
             raise OptionError("recognition", f"{self.recognition!r} is not a RecognitionOptions")
 

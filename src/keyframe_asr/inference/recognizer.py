@@ -136,7 +136,7 @@ class Recognizer(BatchRecognizer):
         threads: int | None = None,
     ) -> None:
         self._detectors: dict[VoiceActivity, SpeechDetector] = {}
-        self._readers: dict[tuple[float | None, DecodeMode], ChunkReader] = {}
+        self._readers: dict[tuple[float | None, float | None, DecodeMode], ChunkReader] = {}
         if isinstance(model, ExportedModel):
             from keyframe_asr.inference.onnx_network import open_onnx
 
@@ -277,13 +277,12 @@ class Recognizer(BatchRecognizer):
         kind, mode = options.recognition.voice_activity, options.partial_decode
         if kind not in self._detectors:
             self._detectors[kind] = speech_detector(kind)
-        reader = None
-        if options.chunk is not None or (self.network.streaming and mode in FRAME_MODES):
-            assert mode is not None
-            key = options.chunk, mode
-            if key not in self._readers:
-                self._readers[key] = ChunkReader(self, self.feature_stream(options.chunk), mode)
-            reader = self._readers[key]
+        reader, sizes = None, (options.chunk, options.look_ahead)
+        streams = self.network.streaming is not None and mode in FRAME_MODES
+        if mode is not None and (streams or sizes != (None, None)):
+            if (*sizes, mode) not in self._readers:
+                self._readers[*sizes, mode] = ChunkReader(self, self.feature_stream(*sizes), mode)
+            reader = self._readers[*sizes, mode]
         return Means(self._detectors[kind], reader, self.config.text_form.separation)
 
     def align(

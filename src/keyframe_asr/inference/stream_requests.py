@@ -104,10 +104,10 @@ def _readings(
 
 
 def _steps(steps: Sequence[ChunkStep]) -> list[tuple[FeatureState, FeatureOutput]]:
-    """Do steps, those with chunks of the same size in one batch."""
+    """Do steps, those with the same chunks in one batch."""
     found: dict[int, tuple[FeatureState, FeatureOutput]] = {}
-    for chunk in dict.fromkeys(one.stream.chunk for one in steps):
-        places = [place for place, one in enumerate(steps) if one.stream.chunk == chunk]
+    for stream in dict.fromkeys(id(one.stream) for one in steps):
+        places = [place for place, one in enumerate(steps) if id(one.stream) == stream]
         batch = [steps[place] for place in places]
         states, outputs = batch[0].stream.step(
             [one.state for one in batch],

@@ -102,11 +102,11 @@ class TorchNetwork:
         """See `RecognitionNetwork`."""
         return self.module.streaming
 
-    def stream(self, chunk: int | None = None) -> StreamingNetwork:
+    def stream(self, chunk: int | None = None, look_ahead: int | None = None) -> StreamingNetwork:
         """See `RecognitionNetwork`."""
         if self.streaming is None:
             raise ModelError(CANNOT_STREAM)
-        return StreamingNetwork(self.module, chunk)
+        return StreamingNetwork(self.module, chunk, look_ahead=look_ahead)
 
 
 @dataclass(frozen=True)
