@@ -72,13 +72,13 @@ class Shown:
     cost: float
 
 
-def sentences(language: str, count: int, noise: float = NOISE) -> list[Sentence]:
-    """Return sentences whose words espeak-ng marks one by one."""
+def sentences(language: str, count: int, noise: float = NOISE, joined: int = 3) -> list[Sentence]:
+    """Return utterances of 1 to `joined` sentences whose words espeak-ng marks one by one."""
     synthesiser, generator = SpeechSynthesiser(), Random(f"streaming {language}")
     found: list[Sentence] = []
     accent = ACCENTS[language]
     while len(found) < count:
-        parts = [draw(language, "dev", generator) for _ in range(generator.randint(1, 3))]
+        parts = [draw(language, "dev", generator) for _ in range(generator.randint(1, joined))]
         space = "" if language == "zh" else " "
         written, spoken = (space.join(several) for several in zip(*parts, strict=True))
         voice = f"{accent}+{generator.choice(DEV_VOICES)}"
@@ -223,13 +223,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--modes", nargs="+", default=["axe"])
     parser.add_argument("--noise", type=float, default=NOISE, help="deviation of the noise")
+    parser.add_argument("--joined", type=int, default=3, help="most sentences per utterance")
+    parser.add_argument("--reference", help="model whose alignment gives the times of recordings")
     parser.add_argument("--backend", default="onnx")
     given = parser.parse_args(arguments)
     recognizer = keyframe_asr.load(given.model, backend=given.backend, threads=1)
     if given.speech in ACCENTS:
-        spoken = sentences(given.speech, given.sentences, given.noise)
+        spoken = sentences(given.speech, given.sentences, given.noise, given.joined)
     else:
-        spoken = recordings(recognizer, given.speech, given.sentences, given.noise)
+        reference = recognizer if given.reference is None else keyframe_asr.load(given.reference)
+        spoken = recordings(reference, given.speech, given.sentences, given.noise)
     samples = np.concatenate([one.samples for one in spoken])
     stream(recognizer, spoken[0].samples, StreamOptions())  # first calls are slower
     offline = [recognizer.transcribe(one.samples).normal_text for one in spoken]

@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).with_suffix(".json")
 CORPORA = {
     "an4": ("an4",),
     "an4-small": ("an4",),
+    "an4-streaming": ("an4",),
     "english-mandarin": ("speechocean762", "aishell_sample"),
 }
 RECORDINGS = 2
@@ -33,10 +34,13 @@ LETTERS_AND_NUMBERS = [
     ("ENTER R U B", "en-us+f2"),
     ("erase", "en-us+m1"),
 ]
+COMMANDS = [("三七", "cmn+f3"), ("打开", "cmn+m2"), ("九零一", "cmn+m5")]
 SYNTHESISED = {
     "an4": LETTERS_AND_NUMBERS,
     "an4-small": LETTERS_AND_NUMBERS,
-    "demo": [("三七", "cmn+f3"), ("打开", "cmn+m2"), ("九零一", "cmn+m5")],
+    "an4-streaming": LETTERS_AND_NUMBERS,
+    "demo": COMMANDS,
+    "demo-streaming": COMMANDS,
     "english-mandarin": [
         ("the weather is nice today", "en-us+m3"),
         ("we are going to the market", "en-us+f2"),

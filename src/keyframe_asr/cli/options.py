@@ -80,8 +80,8 @@ Model: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Model folder, shipped model (an4, an4-small, english-mandarin, demo), folder of "
-        "keyframe export, or OWNER/NAME on the Hugging Face Hub.",
+        help="Model folder, shipped model (english-mandarin, an4, an4-streaming, an4-small, demo, "
+        "demo-streaming), folder of keyframe export, or OWNER/NAME on the Hugging Face Hub.",
     ),
 ]
 Manifest: TypeAlias = Annotated[
