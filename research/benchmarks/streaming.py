@@ -13,6 +13,7 @@ its sound. Only words that are committed correctly count.
 
 from __future__ import annotations
 
+import pickle
 import statistics
 import time
 from collections.abc import Sequence
@@ -139,6 +140,30 @@ def stream(recognizer: Recognizer, samples: Samples, options: StreamOptions) -> 
     return Shown(committed, displayed, finals, cost)
 
 
+def together(recognizer: Recognizer, samples: Samples, count: int) -> dict[str, float]:
+    """Figures of several streams of the same samples, each begun elsewhere, in blocks of 96 ms."""
+    size, seconds = 3 * BLOCK, 30
+    places = [samples.size * number // count for number in range(count)]
+    rolled = [np.roll(samples, -place) for place in places]
+    states = [recognizer.start_stream() for _ in places]
+    taken, begin = [], time.process_time()
+    for start in range(0, min(samples.size, seconds * SAMPLE_RATE) - size, size):
+        now = time.perf_counter()
+        found = recognizer.accept_batch(states, [one[start : start + size] for one in rolled])
+        states = [state for state, _ in found]
+        taken.append(1000 * (time.perf_counter() - now))
+    cores = (time.process_time() - begin) / (len(taken) * size / SAMPLE_RATE)
+    quantiles = statistics.quantiles(taken, n=100)
+    stored = max(len(pickle.dumps(state)) for state in states)
+    return {
+        "streams": count,
+        "cores": round(cores, 3),
+        "median_block_ms": round(quantiles[49], 1),
+        "p99_block_ms": round(quantiles[98], 1),
+        "bytes_of_a_state": stored,
+    }
+
+
 def figures(given: Sequence[Sentence], shown: Shown) -> dict[str, Any]:
     """Return the figures of a stream as JSON values; latencies in milliseconds."""
     times: list[WordTime] = []
@@ -222,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--chunks", type=float, nargs="+", default=[], help="of a model that streams"
     )
     parser.add_argument("--modes", nargs="+", default=["axe"])
+    parser.add_argument("--streams", type=int, default=0, help="also feed so many at once")
     parser.add_argument("--noise", type=float, default=NOISE, help="deviation of the noise")
     parser.add_argument("--joined", type=int, default=3, help="most sentences per utterance")
     parser.add_argument("--reference", help="model whose alignment gives the times of recordings")
@@ -252,6 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options = StreamOptions(partial_decode=mode)
             options = replace(options, **{"chunk" if streams else "step": seconds})
             found[f"{mode} {seconds:g}"] = figures(spoken, stream(recognizer, samples, options))
+    if given.streams:
+        found["together"] = together(recognizer, samples, given.streams)
     show(found, given.json)
 
 
