@@ -1,4 +1,4 @@
-"""Streams of speech, silence and noise with the model `demo`."""
+"""Streams of speech, silence and noise, with a model that streams and one that reads again."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ TEXTS = ("三九六", "打开灯", "左转")
 @pytest.fixture(scope="module")
 def demo() -> Recognizer:
     return load("demo", backend="onnx", threads=1)
+
+
+@pytest.fixture(scope="module")
+def streaming() -> Recognizer:
+    return load("demo-streaming", backend="onnx", threads=1)
+
+
+@pytest.fixture(scope="module", params=["demo", "demo-streaming"])
+def either(request: pytest.FixtureRequest) -> Recognizer:
+    return load(request.param, backend="onnx", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +77,10 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def test_utterances_come_one_by_one(demo: Recognizer, speech: list[Samples]) -> None:
+def test_utterances_come_one_by_one(either: Recognizer, speech: list[Samples]) -> None:
     samples = with_pauses(speech)
     found = [
-        (state.seconds, one) for state, update in stream(demo, samples) for one in update.final
+        (state.seconds, one) for state, update in stream(either, samples) for one in update.final
     ]
     assert [transcript.text for _, transcript in found] == list(TEXTS)
     begin = 0.0
@@ -83,10 +93,10 @@ def test_utterances_come_one_by_one(demo: Recognizer, speech: list[Samples]) -> 
 
 
 def test_tokens_are_committed_while_they_are_spoken(
-    demo: Recognizer, speech: list[Samples]
+    either: Recognizer, speech: list[Samples]
 ) -> None:
     shown, committed, before_the_end = [], "", 0
-    for state, update in stream(demo, with_pauses(speech[:1])):
+    for state, update in stream(either, with_pauses(speech[:1])):
         committed += "".join(token.text for token in update.committed)
         before_the_end += len(update.committed) * (state.seconds < speech[0].size / RATE)
         shown.append(update.text + update.partial)
@@ -98,33 +108,33 @@ def test_tokens_are_committed_while_they_are_spoken(
     assert shown[-1] == ""
 
 
-def test_finish_gives_what_is_left(demo: Recognizer, speech: list[Samples]) -> None:
+def test_finish_gives_what_is_left(either: Recognizer, speech: list[Samples]) -> None:
     samples = np.concatenate((with_pauses(speech[:1]), speech[1]))
-    *_, (state, _) = stream(demo, samples)
-    assert demo.finish(state).text == TEXTS[1]
-    assert demo.finish(state).tokens[0].start > speech[0].size / RATE + 1.7
-    assert demo.finish(demo.start_stream()).text == ""
+    *_, (state, _) = stream(either, samples)
+    assert either.finish(state).text == TEXTS[1]
+    assert either.finish(state).tokens[0].start > speech[0].size / RATE + 1.7
+    assert either.finish(either.start_stream()).text == ""
 
 
-def test_other_rates(demo: Recognizer, speech: list[Samples]) -> None:
+def test_other_rates(either: Recognizer, speech: list[Samples]) -> None:
     doubled = np.repeat(speech[0], 2)  # 32 kHz
-    state = demo.start_stream(sample_rate=32_000)
-    state, _ = demo.accept(state, (doubled * 32_767).astype(np.int16))
-    assert demo.finish(state).text == TEXTS[0]
+    state = either.start_stream(sample_rate=32_000)
+    state, _ = either.accept(state, (doubled * 32_767).astype(np.int16))
+    assert either.finish(state).text == TEXTS[0]
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-4, 0.1])
 def test_an_hour_of_silence_costs_and_keeps_nothing(
-    level: float, demo: Recognizer, readings: list[float]
+    level: float, either: Recognizer, readings: list[float]
 ) -> None:
     minute = level * np.random.default_rng(0).normal(size=60 * RATE).clip(-5, 5).astype(np.float32)
-    state = demo.start_stream()
+    state = either.start_stream()
     for _ in range(60):
-        state, update = demo.accept(state, minute)
+        state, update = either.accept(state, minute)
         assert update == StreamUpdate()
         assert len(pickle.dumps(state)) < 40_000
     assert state.seconds == 3600
-    assert demo.finish(state).text == ""
+    assert either.finish(state).text == ""
     assert readings == []
 
 
@@ -151,10 +161,11 @@ def test_an_hour_of_noise_is_kept_in_bounded_memory(
     assert read > 60
 
 
-def test_an_utterance_without_pause_is_cut(demo: Recognizer, speech: list[Samples]) -> None:
+def test_an_utterance_without_pause_is_cut(either: Recognizer, speech: list[Samples]) -> None:
     samples = np.concatenate([*speech * 4, silence(2.0)])
     final, committed = [], []
-    for _, update in stream(demo, samples, StreamOptions(longest=3.0)):
+    options = StreamOptions(longest=3.0, partial_decode="ctc")
+    for _, update in stream(either, samples, options):
         final += update.final
         committed += update.committed
     assert len(final) > 2
@@ -162,6 +173,41 @@ def test_an_utterance_without_pause_is_cut(demo: Recognizer, speech: list[Sample
     spoken = "".join(TEXTS * 4)
     assert abs(len("".join(one.text for one in final)) - len(spoken)) <= 3
     assert abs(len(committed) - len(spoken)) <= 3
+
+
+def test_a_model_that_streams_reads_an_utterance_once_more_at_its_end(
+    streaming: Recognizer, speech: list[Samples], readings: list[float]
+) -> None:
+    samples = with_pauses(speech)
+    final = [one for _, update in stream(streaming, samples) for one in update.final]
+    assert readings == [one.duration for one in final]
+    assert len(readings) == len(speech)
+
+
+def test_a_state_moves_between_back_ends(streaming: Recognizer, speech: list[Samples]) -> None:
+    torch_one = load("demo-streaming", backend="torch")
+    samples = with_pauses(speech)
+    state, shown = streaming.start_stream(), ""
+    for number, start in enumerate(range(0, samples.size, 1_600)):
+        recognizer = (streaming, torch_one)[number % 2]
+        state = pickle.loads(pickle.dumps(state))
+        state, update = recognizer.accept(state, samples[start : start + 1_600])
+        shown += "".join(token.text for token in update.committed)
+    assert shown == "".join(TEXTS)
+
+
+def test_less_look_ahead_is_earlier_text(streaming: Recognizer, speech: list[Samples]) -> None:
+    first = []
+    for look_ahead in (0.0, 0.48, 0.96):
+        options = StreamOptions(look_ahead=look_ahead)
+        first.append(
+            next(
+                state.seconds
+                for state, update in stream(streaming, with_pauses(speech), options)
+                if update.committed
+            )
+        )
+    assert first == sorted(first) and first[0] < first[2] - 0.3
 
 
 def test_silence_within_an_utterance_is_not_read_again(
@@ -224,10 +270,11 @@ def test_what_is_no_block(demo: Recognizer, block: object) -> None:
         demo.accept(state, block)
 
 
-def test_both_back_ends_give_the_same(demo: Recognizer, speech: list[Samples]) -> None:
+@pytest.mark.parametrize("name", ["demo", "demo-streaming"])
+def test_both_back_ends_give_the_same(name: str, speech: list[Samples]) -> None:
     samples = with_pauses(speech)
     found = []
-    for recognizer in (demo, load("demo", backend="torch")):
+    for recognizer in (load(name, backend="onnx", threads=1), load(name, backend="torch")):
         updates = [update for _, update in stream(recognizer, samples)]
         committed = [token for update in updates for token in update.committed]
         final = [transcript.text for update in updates for transcript in update.final]
@@ -236,11 +283,11 @@ def test_both_back_ends_give_the_same(demo: Recognizer, speech: list[Samples]) -
     assert "".join(text for text, _ in found[0][0]) == "".join(TEXTS)
 
 
-def test_silero_finds_the_same_utterances(demo: Recognizer, speech: list[Samples]) -> None:
+def test_silero_finds_the_same_utterances(either: Recognizer, speech: list[Samples]) -> None:
     pytest.importorskip("silero_vad")
     options = StreamOptions(recognition=RecognitionOptions(voice_activity="silero"))
     samples = with_pauses(speech)
-    found = [one.text for _, update in stream(demo, samples, options) for one in update.final]
+    found = [one.text for _, update in stream(either, samples, options) for one in update.final]
     assert found == list(TEXTS)
 
 

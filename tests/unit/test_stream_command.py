@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,8 +65,9 @@ def started(*arguments: object, **options: object) -> Iterator[subprocess.Popen[
             program.kill()
 
 
-def test_raw_samples_from_a_pipe(speech: Samples) -> None:
-    with started("demo", "-") as program:
+@pytest.mark.parametrize("model", ["demo", "demo-streaming"])
+def test_raw_samples_from_a_pipe(model: str, speech: Samples) -> None:
+    with started(model, "-") as program:
         stdin, stdout = program.stdin, program.stdout
         assert stdin is not None and stdout is not None
         pause = speech.size - RATE // 2
@@ -114,6 +116,37 @@ def test_updates_as_json(speech: Samples) -> None:
     assert all(token["start"] <= token["end"] <= seconds[-1] for token in committed)
     assert [one["text"] for update in updates for one in update["final"]] == list(TEXTS)
     assert {"text", "partial"} < set(updates[0])
+
+
+def test_chunks_of_a_model_that_streams(speech: Samples, tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, speech, RATE)
+    first = []
+    for chunk in (0.16, 1.28):
+        done = keyframe("stream", "demo-streaming", path, "--fast", "--json", "--chunk", chunk)
+        updates = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [one["text"] for update in updates for one in update["final"]] == list(TEXTS), done
+        first.append(next(one["seconds"] for one in updates if one["committed"]))
+    assert first[0] < first[1]
+    refused = keyframe("stream", "demo", path, "--fast", "--look-ahead", 0.1)
+    assert refused.exit_code == 1 and re.fullmatch(ERROR, refused.stderr), refused
+
+
+def test_streams_can_be_simulated(speech: Samples, tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, speech[: RATE * 2], RATE)
+    words = "transcribe", "demo-streaming", path, "--format", "json"
+    whole = json.loads(keyframe(*words, "--greedy").stdout)
+    found = [
+        json.loads(keyframe(*words, "--simulate-streaming", *sizes).stdout)
+        for sizes in ((), ("--chunk", 0.04, "--look-ahead", 0))
+    ]
+    texts = [one["text"] for one in (whole, *found)]
+    assert texts[:2] == [TEXTS[0]] * 2
+    confidences = [[token["confidence"] for token in one["tokens"]] for one in (whole, *found)]
+    assert confidences[0] != confidences[1] != confidences[2]
+    refused = keyframe(*words, "--chunk", 0.3)
+    assert refused.exit_code == 2 and "--chunk" in refused.stderr, refused
 
 
 def test_a_file_of_another_rate(speech: Samples, tmp_path: Path) -> None:
