@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -129,7 +128,7 @@ def test_chunks_of_a_model_that_streams(speech: Samples, tmp_path: Path) -> None
         first.append(next(one["seconds"] for one in updates if one["committed"]))
     assert first[0] < first[1]
     refused = keyframe("stream", "demo", path, "--fast", "--look-ahead", 0.1)
-    assert refused.exit_code == 1 and re.fullmatch(ERROR, refused.stderr), refused
+    assert "model.encoder.streaming" in refused.error
 
 
 def test_streams_can_be_simulated(speech: Samples, tmp_path: Path) -> None:
@@ -145,8 +144,7 @@ def test_streams_can_be_simulated(speech: Samples, tmp_path: Path) -> None:
     assert texts[:2] == [TEXTS[0]] * 2
     confidences = [[token["confidence"] for token in one["tokens"]] for one in (whole, *found)]
     assert confidences[0] != confidences[1] != confidences[2]
-    refused = keyframe(*words, "--chunk", 0.3)
-    assert refused.exit_code == 2 and "--chunk" in refused.stderr, refused
+    assert "--chunk" in keyframe(*words, "--chunk", 0.3).usage_error
 
 
 def test_a_file_of_another_rate(speech: Samples, tmp_path: Path) -> None:
