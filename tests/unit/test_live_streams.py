@@ -161,6 +161,23 @@ def test_an_hour_of_noise_is_kept_in_bounded_memory(
     assert read > 60
 
 
+def test_a_minute_of_noise_is_kept_in_bounded_memory_by_a_model_that_streams(
+    streaming: Recognizer,
+) -> None:
+    random = np.random.default_rng(0)
+    state, sizes, ended = streaming.start_stream(), [], 0
+    bursts = (np.arange(60 * RATE) // 8_000 % 2).astype(np.float32)
+    sound = 0.1 * bursts * random.normal(size=bursts.size).astype(np.float32)
+    for start in range(0, sound.size, RATE):
+        before = state.utterance
+        state = streaming.accept(state, sound[start : start + RATE])[0]
+        sizes.append(len(pickle.dumps(state)))
+        ended += state.utterance is not None and before is not None
+    assert max(sizes) < 2_000_000
+    assert max(sizes[40:]) < 1.1 * max(sizes[:40])
+    assert ended > 40  # it goes on where the utterance is cut
+
+
 def test_an_utterance_without_pause_is_cut(either: Recognizer, speech: list[Samples]) -> None:
     samples = np.concatenate([*speech * 4, silence(2.0)])
     final, committed = [], []
