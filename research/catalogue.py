@@ -15,6 +15,7 @@ from research.definition import (
     CostDefinition,
     DroppedDefinition,
     FineTuningDefinition,
+    LatencyDefinition,
     StressDefinition,
     StudyDefinition,
     TrainingDefinition,
@@ -23,6 +24,8 @@ from research.dropped.report import DroppedStudyReport
 from research.dropped.study import DroppedStudy
 from research.fine_tuning.report import FineTuningStudyReport
 from research.fine_tuning.study import FineTuningStudy
+from research.latency.report import LatencyStudyReport
+from research.latency.study import LatencyStudy
 from research.measurement import Record, Study
 from research.presentation import document, find_page, save_figure, write_between_marks
 from research.stress.report import StressStudyReport
@@ -68,6 +71,8 @@ def study_of(name: str, definition: StudyDefinition, runs: Path, device: str | N
         return TrainingStudy(definition, runs / name, device)
     if isinstance(definition, FineTuningDefinition):
         return FineTuningStudy(definition, runs / name, device)
+    if isinstance(definition, LatencyDefinition):
+        return LatencyStudy(definition, runs / name)
     assert isinstance(definition, DroppedDefinition), definition.kind
     return DroppedStudy(definition, device)
 
@@ -82,6 +87,8 @@ def report_of(definition: StudyDefinition, record: Record) -> Report:
         return TrainingStudyReport(definition, record.results)
     if isinstance(definition, FineTuningDefinition):
         return FineTuningStudyReport(definition, record.results)
+    if isinstance(definition, LatencyDefinition):
+        return LatencyStudyReport(definition, record.results)
     assert isinstance(definition, DroppedDefinition), definition.kind
     return DroppedStudyReport(definition, record.results)
 

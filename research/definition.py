@@ -128,10 +128,9 @@ class VariantConfig(Strict):
         return not self.from_nothing and not any(".reinitialise=" in one for one in self.set)
 
 
-class TrainingDefinition(StudyDefinition):
-    """A training study: variants of a recipe that are trained and measured in the same way."""
+class TrainingsDefinition(StudyDefinition):
+    """A study that trains variants of a recipe in the same way."""
 
-    kind: Literal["training"]
     recipe: str
     start: StartConfig | None = None
     """If None, every variant starts from random weights."""
@@ -142,6 +141,24 @@ class TrainingDefinition(StudyDefinition):
     """KEY=VALUE for every variant; not for stages, whose numbers differ between variants."""
     stage_set: list[str] = Field(default_factory=list)
     """KEY=VALUE for every stage of every variant and of the start."""
+    reference: str
+    variants: list[VariantConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingsDefinition:
+        names = [variant.name for variant in self.variants]
+        _refuse_twins(names, "variants")
+        if self.reference not in names:
+            raise ValueError(
+                f"reference '{self.reference}' is not a variant; use one of {', '.join(names)}"
+            )
+        return self
+
+
+class TrainingDefinition(TrainingsDefinition):
+    """A training study: variants of a recipe that are trained and measured in the same way."""
+
+    kind: Literal["training"]
     compare: DecodeMode = "axe"
     """Decode mode in which models are compared; one that lacks it is compared in `ctc`."""
     modes: list[DecodeMode] = Field(default_factory=list)
@@ -150,17 +167,21 @@ class TrainingDefinition(StudyDefinition):
     """Beam width of the decode modes; `null`: the usual one of each."""
     picture: Literal["variant", "tokens_per_second", "latency"] = "variant"
     """What the picture plots the error rate against."""
-    reference: str
-    variants: list[VariantConfig] = Field(min_length=1)
+
+
+class LatencyDefinition(TrainingsDefinition):
+    """A study of error against latency: variants that stream, with several sizes of chunks."""
+
+    kind: Literal["latency"]
+    chunks: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    """Sizes of chunks in encoder frames; the whole recording is measured, too."""
+    chunk: int
+    """The size that the summary tells of."""
 
     @model_validator(mode="after")
-    def _check(self) -> TrainingDefinition:
-        names = [variant.name for variant in self.variants]
-        _refuse_twins(names, "variants")
-        if self.reference not in names:
-            raise ValueError(
-                f"reference '{self.reference}' is not a variant; use one of {', '.join(names)}"
-            )
+    def _check_chunk(self) -> LatencyDefinition:
+        if self.chunk not in self.chunks:
+            raise ValueError(f"chunk {self.chunk} is not measured; use one of {self.chunks}")
         return self
 
 
@@ -233,6 +254,7 @@ KINDS: dict[str, type[StudyDefinition]] = {
     "stress": StressDefinition,
     "cost": CostDefinition,
     "training": TrainingDefinition,
+    "latency": LatencyDefinition,
     "dropped": DroppedDefinition,
     "fine-tuning": FineTuningDefinition,
 }

@@ -26,7 +26,7 @@ from keyframe_asr.errors import RecipeError
 from keyframe_asr.inference.recognizer import load
 from keyframe_asr.inference.torch_network import module_of
 from keyframe_asr.training.run import train
-from research.definition import TrainingDefinition, VariantConfig
+from research.definition import TrainingDefinition, TrainingsDefinition, VariantConfig
 from research.measurement import Measurement
 from research.recognition import recognise, weights_digest
 
@@ -37,29 +37,17 @@ Start = tuple[str | Path | None, Sequence[str]]
 """Model or weights to start from, and the parts of the network to re-initialise."""
 
 
-class TrainingStudy:
-    """A training study: one measurement per variant and seed.
+class Trainings:
+    """The trainings of a study's variants.
 
     Args:
         definition: what to train.
         folder: folder of the runs.
-        device: device for measuring the models; training chooses its device itself.
     """
 
-    def __init__(
-        self, definition: TrainingDefinition, folder: Path, device: str | None = None
-    ) -> None:
+    def __init__(self, definition: TrainingsDefinition, folder: Path) -> None:
         self.definition, self.folder = definition, folder
-        self._device = device
         self._digest = functools.cache(weights_digest)  # large weights, many variants
-
-    def measurements(self, seeds: int) -> list[Measurement]:
-        """Return all variants with the first seed, then with the second, and so on."""
-        return [
-            self._measurement(variant, FIRST_SEED + number)
-            for number in range(seeds)
-            for variant in self.definition.variants
-        ]
 
     def recipe(self, variant: VariantConfig, seed: int) -> Recipe:
         """Return the recipe of a variant.
@@ -88,14 +76,13 @@ class TrainingStudy:
         """
         recipe = self.recipe(variant, seed)
         pretrained = recipe.model.pretrained
-        decoder, definition = recipe.model.pretrained_decoder, self.definition
+        decoder = recipe.model.pretrained_decoder
         return {
             "recipe": _described(recipe),
             "encoder": pretrained and self._digest(pretrained.source),
             "start": None if variant.from_nothing else self._start_setting,
             "split": self.definition.split,
             **({} if decoder is None else {"decoder": self._digest(decoder.source)}),
-            **definition.model_dump(include={"modes", "beam"}, exclude_defaults=True),
         }
 
     def train(self, variant: VariantConfig, seed: int) -> Path:
@@ -122,36 +109,6 @@ class TrainingStudy:
         stages = [*before, start.stage]
         sets = [*self.definition.set, f"seed={FIRST_SEED}", "name=start"]
         return self._recipe(stages, self.definition.epochs, sets, "start")
-
-    def _measurement(self, variant: VariantConfig, seed: int) -> Measurement:
-        recipe = self.recipe(variant, seed)
-        return Measurement(
-            name=measurement_name(variant.name, seed),
-            variant=variant.name,
-            setting=self.setting(variant, seed),
-            measure=functools.partial(self._measure, variant, seed),
-            work=float(sum(stage.epochs for stage in recipe.stages)),
-        )
-
-    def _measure(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
-        recipe = self.recipe(variant, seed)
-        recognizer = load(self.train(variant, seed), self._device, backend="torch")
-        manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
-        cuts = list(load_manifest(str(manifest)))
-        recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
-        wanted = self.definition.modes or recognizer.modes
-        modes = [mode for mode in recognizer.modes if mode in wanted]
-        beam = self.definition.beam
-        found = recognise(recognizer, recordings, references, modes, beam=beam)
-        network = module_of(recognizer.network)
-        frame_seconds = recognizer.network.frame_seconds
-        ahead = max(network.fusion.offsets) if network.fusion_enabled else 0
-        return found | {
-            "keeps_all": not network.keyframes_enabled,
-            "vocabulary": recognizer.config.vocab_size,
-            "epochs": sum(stage.epochs for stage in recipe.stages),
-            "latency_seconds": ahead * frame_seconds,
-        }
 
     def _start(self) -> Start:
         """Return what variants start from, trained if missing, and the parts to re-initialise."""
@@ -231,6 +188,71 @@ class TrainingStudy:
         if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
             raise RecipeError(f"{self.definition.recipe}: not a recipe: it has no list of stages")
         return data
+
+
+class TrainingStudy(Trainings):
+    """A training study: one measurement per variant and seed.
+
+    Args:
+        definition: what to train and measure.
+        folder: folder of the runs.
+        device: device for measuring the models; training chooses its device itself.
+    """
+
+    definition: TrainingDefinition
+
+    def __init__(
+        self, definition: TrainingDefinition, folder: Path, device: str | None = None
+    ) -> None:
+        super().__init__(definition, folder)
+        self._device = device
+
+    def measurements(self, seeds: int) -> list[Measurement]:
+        """Return all variants with the first seed, then with the second, and so on."""
+        return [
+            self._measurement(variant, FIRST_SEED + number)
+            for number in range(seeds)
+            for variant in self.definition.variants
+        ]
+
+    def setting(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
+        """Return everything that a training depends on, and how it is measured.
+
+        Raises:
+            RecipeError: as in `recipe`.
+        """
+        measured = self.definition.model_dump(include={"modes", "beam"}, exclude_defaults=True)
+        return super().setting(variant, seed) | measured
+
+    def _measurement(self, variant: VariantConfig, seed: int) -> Measurement:
+        recipe = self.recipe(variant, seed)
+        return Measurement(
+            name=measurement_name(variant.name, seed),
+            variant=variant.name,
+            setting=self.setting(variant, seed),
+            measure=functools.partial(self._measure, variant, seed),
+            work=float(sum(stage.epochs for stage in recipe.stages)),
+        )
+
+    def _measure(self, variant: VariantConfig, seed: int) -> dict[str, Any]:
+        recipe = self.recipe(variant, seed)
+        recognizer = load(self.train(variant, seed), self._device, backend="torch")
+        manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
+        cuts = list(load_manifest(str(manifest)))
+        recordings, references = [read_samples(cut) for cut in cuts], [text(cut) for cut in cuts]
+        wanted = self.definition.modes or recognizer.modes
+        modes = [mode for mode in recognizer.modes if mode in wanted]
+        beam = self.definition.beam
+        found = recognise(recognizer, recordings, references, modes, beam=beam)
+        network = module_of(recognizer.network)
+        frame_seconds = recognizer.network.frame_seconds
+        ahead = max(network.fusion.offsets) if network.fusion_enabled else 0
+        return found | {
+            "keeps_all": not network.keyframes_enabled,
+            "vocabulary": recognizer.config.vocab_size,
+            "epochs": sum(stage.epochs for stage in recipe.stages),
+            "latency_seconds": ahead * frame_seconds,
+        }
 
 
 LATER_KEYS: dict[str, dict[str, Any]] = {

@@ -18,20 +18,21 @@ from research.catalogue import study_of
 from research.definition import (
     StudyDefinition,
     TrainingDefinition,
+    TrainingsDefinition,
     load_study,
     shipped_studies,
 )
 from research.dropped.study import DroppedStudy
 from research.measurement import Record
 from research.stress.study import StressStudy
-from research.training.study import TrainingStudy
+from research.training.study import Trainings, TrainingStudy
 
-TRAINING = [name for name in shipped_studies() if load_study(name).kind == "training"]
+TRAINING = [name for name in shipped_studies() if isinstance(load_study(name), TrainingsDefinition)]
 
 
-def training_study(name: str) -> TrainingDefinition:
+def training_study(name: str) -> TrainingsDefinition:
     study = load_study(name)
-    assert isinstance(study, TrainingDefinition)
+    assert isinstance(study, TrainingsDefinition)
     return study
 
 
@@ -51,7 +52,7 @@ def in_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recipes(name: str) -> dict[str, Recipe]:
     study = training_study(name)
-    measurement = TrainingStudy(study, Path("runs"))
+    measurement = Trainings(study, Path("runs"))
     return {one.name: measurement.recipe(one, seed=3) for one in study.variants}
 
 
@@ -79,7 +80,7 @@ def test_variants_are_recipes_of_equal_training(name: str, in_repository: None) 
     assert len(set(described)) == len(described), "two variants are the same"
     assert all(recipe.seed == 3 for recipe in variants.values())
     assert all(stage.collapse is None for one in variants.values() for stage in one.stages)
-    TrainingStudy(study, Path("runs")).start_recipe()
+    Trainings(study, Path("runs")).start_recipe()
 
 
 @pytest.mark.parametrize("name", ["ablation_an4", "ablation_mandarin"])
@@ -130,9 +131,9 @@ def test_what_a_pretrained_decoder_attends_to(in_repository: None) -> None:
     assert [one for one, recipe in found.items() if not recipe.stages[0].keyframes] == [
         "all-frames"
     ]
-    measured = TrainingStudy(training_study("decoder_memory"), Path("runs")).measurements(1)
-    assert all(one.setting["modes"] == ["attention"] for one in measured)
-    assert all(one.setting["beam"] == 1 for one in measured)
+    measured = study_of("decoder_memory", load_study("decoder_memory"), Path("runs"), None)
+    settings = [one.setting for one in measured.measurements(1)]
+    assert all(one["modes"] == ["attention"] and one["beam"] == 1 for one in settings)
 
 
 @pytest.mark.parametrize("name", ["units", "english", "future", "ablation_mandarin", "encoder"])
@@ -165,7 +166,7 @@ def test_what_is_forgotten_is_part_of_the_network(name: str, in_repository: None
     if any(one.startswith("model.pretrained.source=") for one in study.set):
         source = [*variant.set, "model.pretrained.source=english-mandarin"]
         variant = variant.model_copy(update={"set": source})
-    recipe = TrainingStudy(study, Path("runs")).recipe(variant, seed=1)
+    recipe = Trainings(study, Path("runs")).recipe(variant, seed=1)
     with torch.device("meta"):
         network = KeyframeNetwork(with_architecture(recipe).model, 80, 100)
     assert start is not None
