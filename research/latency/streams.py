@@ -18,16 +18,16 @@ import torch
 from kaldialign import align, edit_distance
 from lhotse.cut import Cut
 from lhotse.supervision import AlignmentItem
-from torch import Tensor
 
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import text
-from keyframe_asr.decoding.arrays import Floats
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.io.model_folder import StoredModel
 from keyframe_asr.model.streaming import StreamingNetwork
+from keyframe_asr.streams.state import FeatureOutput, Floats
+from keyframe_asr.streams.steps import FeatureSteps
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import FRAME_LENGTH_MS, FRAME_SHIFT_MS, encoder_frame_seconds
@@ -48,25 +48,22 @@ class Speech:
         words: the units that are scored, with start and end of their sound in seconds.
     """
 
-    features: Tensor
+    features: Floats
     words: Sequence[AlignmentItem]
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Outputs of a stream.
+    """What a stream gave of one recording.
 
     Attributes:
-        inter, head: log-probabilities (U, V) and (K, V).
-        keyframes: K encoder frames.
+        output: all of it; K rows of the head.
         shown: head → seconds at which each row of its log-probabilities was there.
-        chunks: number of the chunk in which each of the K rows of the head came.
+        chunks: number of the chunk in which each of the K rows came.
         steps: processor seconds of each chunk.
     """
 
-    inter: Floats
-    head: Floats
-    keyframes: Sequence[int]
+    output: FeatureOutput
     shown: Mapping[str, Times]
     chunks: Sequence[int]
     steps: Times
@@ -130,7 +127,7 @@ def speech_of(model: StoredModel, cuts: Sequence[Cut]) -> list[Speech]:
                 f"{cut.id}: has no times of its {form.unit}; use a corpus that keyframe_asr has "
                 "synthesised, or run keyframe align"
             )
-        found.append(Speech(torch.from_numpy(compute(read_samples(cut))), words))
+        found.append(Speech(compute(read_samples(cut)), words))
     return found
 
 
@@ -138,7 +135,7 @@ def whole(model: StoredModel, speech: Sequence[Speech]) -> dict[str, Any]:
     """Errors of both heads if they see whole recordings."""
     written = {head: Written() for head in HEADS}
     for one in speech:
-        features = one.features
+        features = torch.from_numpy(one.features)
         with torch.inference_mode():
             encoded = model.network.encode(features[None], torch.tensor([len(features)]))
         log_probs = {"head": encoded.head_log_probs, "inter": encoded.inter_log_probs}
@@ -159,11 +156,12 @@ def in_chunks(model: StoredModel, speech: Sequence[Speech], chunk: int) -> dict[
     stream(network, speech[0].features, frame)  # first calls are slower
     for one in speech:
         streamed = stream(network, one.features, frame)
-        for head, values in (("head", streamed.head), ("inter", streamed.inter)):
+        output = streamed.output
+        for head, values in (("head", output.head_log_probs), ("inter", output.inter_log_probs)):
             found = units(model, head, values, streamed.shown[head])
             written[head].add(one.words, found)
         steps += streamed.steps
-        runs += runs_of(streamed.inter)
+        runs += runs_of(output.inter_log_probs)
         if model.network.keyframes_enabled:
             waits += waits_of(streamed, chunk, model.network.policy.keep)
     run, fusion = (1000 * chunk * frame * _mean([one[kind] for one in waits]) for kind in (0, 1))
@@ -176,18 +174,18 @@ def in_chunks(model: StoredModel, speech: Sequence[Speech], chunk: int) -> dict[
     }
 
 
-def stream(network: StreamingNetwork, features: Tensor, frame_seconds: float) -> Streamed:
+def stream(network: FeatureSteps, features: Floats, frame_seconds: float) -> Streamed:
     """Stream one recording chunk by chunk."""
-    factor = round(1000 * frame_seconds / FRAME_SHIFT_MS)
+    size = network.chunk * round(1000 * frame_seconds / FRAME_SHIFT_MS)
     edge = (FRAME_LENGTH_MS - FRAME_SHIFT_MS) / 2000  # the last frame reaches beyond its shift
-    blocks = features.split(network.chunk * factor)
     state, outputs, clock = network.start(), [], 0.0
     shown: dict[str, list[float]] = {head: [] for head in HEADS}
     chunks: list[int] = []
     steps: list[float] = []
-    for number, block in enumerate(blocks):
+    for number, start in enumerate(range(0, len(features), size)):
+        block, last = features[start : start + size], start + size >= len(features)
         began = time.process_time()
-        state, output = network.step(state, block, last=number == len(blocks) - 1)
+        state, output = network.step_one(state, block, last=last)
         steps.append(time.process_time() - began)
         spoken = (number + 1) * network.chunk * frame_seconds + edge
         clock = max(clock, spoken) + steps[-1]
@@ -195,14 +193,7 @@ def stream(network: StreamingNetwork, features: Tensor, frame_seconds: float) ->
         shown["inter"] += [clock] * len(output.inter_log_probs)
         shown["head"] += [clock] * len(output.keyframes)
         chunks += [number] * len(output.keyframes)
-    return Streamed(
-        torch.cat([one.inter_log_probs for one in outputs]).numpy(),
-        torch.cat([one.head_log_probs for one in outputs]).numpy(),
-        torch.cat([one.keyframes for one in outputs]).tolist(),
-        shown,
-        chunks,
-        steps,
-    )
+    return Streamed(FeatureOutput.joined(outputs), shown, chunks, steps)
 
 
 def units(
@@ -245,10 +236,11 @@ def waits_of(streamed: Streamed, chunk: int, keep: str) -> list[tuple[int, int]]
 
     A CTC waits for neither: it commits a token in the chunk of the first frame of its run.
     """
-    came = dict(zip(streamed.keyframes, streamed.chunks, strict=True))
-    last = len(streamed.inter) - 1  # the end of an utterance ends its runs
-    found = []
-    for first, after in runs_of(streamed.inter):
+    output = streamed.output
+    came = dict(zip(output.keyframes.tolist(), streamed.chunks, strict=True))
+    last = len(output.inter_log_probs) - 1  # the end of an utterance ends its runs
+    found: list[tuple[int, int]] = []
+    for first, after in runs_of(output.inter_log_probs):
         certain = (min(after, last) if keep == "peak" else first) // chunk
         there = (came[frame] for frame in range(first, after) if frame in came)
         found += [(certain - first // chunk, one - certain) for one in there]

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from lhotse.supervision import AlignmentItem
 
 from fixtures.errors import refused
 from fixtures.random_model import random_model, save_random_model
-from fixtures.streaming_network import random_features, streaming_network
+from fixtures.streaming_network import assert_same_outputs, random_features, streaming_network
 from fixtures.studies import measured, summary_of, table_of, write_study
 from fixtures.tone_corpus import random_texts, recipe_data, stage, write_corpus
 from keyframe_asr.config.recipe import Recipe
@@ -22,6 +21,7 @@ from keyframe_asr.config.streaming import StreamingConfig
 from keyframe_asr.data.manifest import load_manifest, save_manifest, text
 from keyframe_asr.errors import ManifestError, RecipeError
 from keyframe_asr.model.streaming import StreamingNetwork
+from keyframe_asr.streams.state import FeatureOutput
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.training.run import TrainingResult
 from research.definition import LatencyDefinition, load_study
@@ -46,9 +46,8 @@ def one_hot(labels: list[int], size: int = 4) -> np.ndarray:
 def streamed(labels: list[int], keyframes: dict[int, int]) -> Streamed:
     """A stream; `keyframes` has the chunk in which each came."""
     inter = one_hot(labels)
-    return Streamed(
-        inter, inter[list(keyframes)], list(keyframes), {}, list(keyframes.values()), []
-    )
+    output = FeatureOutput(inter, np.array(list(keyframes)), inter[list(keyframes)])
+    return Streamed(output, {}, list(keyframes.values()), [])
 
 
 #                    0  1  2  3  4  5  6  7  8
@@ -90,16 +89,12 @@ def test_outputs_are_there_when_their_chunk_has_been_spoken() -> None:
     network = StreamingNetwork(streaming_network(), chunk=5)
     (features,) = random_features([123], seed=2)
     found = stream(network, features, 0.04)
-    encoded = network.network.encode(features[None], torch.tensor([123]), chunks=network.chunks(1))
-    np.testing.assert_allclose(found.inter, encoded.inter_log_probs[0].detach(), atol=1e-4)
-    assert found.keyframes == encoded.keyframes.index[0].tolist()
+    assert_same_outputs(found.output, network.simulated([features])[0])
     shown = np.array(found.shown["inter"])
     spoken = (np.arange(31) // 5 + 1) * 0.2 + 0.0075  # the last chunk ends after the recording
     assert (shown > spoken).all()
     assert len(np.unique(shown)) == len(found.steps) == 7
-    assert found.shown["head"] == [
-        shown[5 * chunk] for chunk in found.chunks
-    ]  # all of a chunk comes at once
+    assert found.shown["head"] == [shown[5 * chunk] for chunk in found.chunks]
 
 
 def test_a_token_is_there_with_its_run_and_a_word_with_its_last_token() -> None:
