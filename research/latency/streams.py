@@ -1,15 +1,17 @@
 """Streams of one model: what it writes, and when.
 
 Time is simulated: a chunk is there when the last sample of its features has been spoken, and its
-outputs when the processor time of its step has passed. A stream goes on after the recording, so
-its last chunk is there at the end of the chunk, not of the recording.
+outputs when the processor time of a step has passed. A stream goes on after the recording, so its
+last chunk is there at the end of the chunk, not of the recording.
+
+Outputs are those of whole recordings with the same chunks, which streams give, too.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +27,9 @@ from keyframe_asr.data.manifest import text
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.evaluation.metrics import split_units
 from keyframe_asr.io.model_folder import StoredModel
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.streaming import StreamingNetwork
 from keyframe_asr.streams.state import FeatureOutput, Floats
-from keyframe_asr.streams.steps import FeatureSteps
 from keyframe_asr.text.forms import normaliser
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import FRAME_LENGTH_MS, FRAME_SHIFT_MS, encoder_frame_seconds
@@ -36,6 +38,8 @@ HEADS = ("head", "inter")
 """Length head, or CTC of encoder 2 in a model without keyframes; CTC of encoder 1."""
 
 NO_UNIT = "*"
+TIMED, TOGETHER = 15, 50
+"""Recordings whose steps are timed, and recordings in a batch."""
 
 Times = Sequence[float]
 
@@ -53,20 +57,19 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """What a stream gave of one recording.
+class Arrival:
+    """The chunks in which a keyframe comes, counted from 0.
 
     Attributes:
-        output: all of it; K rows of the head.
-        shown: head → seconds at which each row of its log-probabilities was there.
-        chunks: number of the chunk in which each of the K rows came.
-        steps: processor seconds of each chunk.
+        begun: has the first frame of the run, with which a CTC commits its token; None if the
+            keyframe is in no run, but kept because an utterance keeps one at least.
+        certain: in it the keyframe becomes certain.
+        there: in it the frames that fusion takes are there, too.
     """
 
-    output: FeatureOutput
-    shown: Mapping[str, Times]
-    chunks: Sequence[int]
-    steps: Times
+    begun: int | None
+    certain: int
+    there: int
 
 
 @dataclass
@@ -149,51 +152,70 @@ def in_chunks(model: StoredModel, speech: Sequence[Speech], chunk: int) -> dict[
     """Errors and latencies of both heads in a stream, and what waiting for keyframes adds."""
     network = StreamingNetwork(model.network, chunk)
     frame = encoder_frame_seconds(model.config.model.subsampling.factor)
+    step = step_seconds(network, [one.features for one in speech[:TIMED]])
+    edge = (FRAME_LENGTH_MS - FRAME_SHIFT_MS) / 2000  # the last frame reaches beyond its shift
     written = {head: Written() for head in HEADS}
-    waits: list[tuple[int, int]] = []
+    arrivals: list[Arrival] = []
     runs: list[tuple[int, int]] = []
-    steps: list[float] = []
-    stream(network, speech[0].features, frame)  # first calls are slower
-    for one in speech:
-        streamed = stream(network, one.features, frame)
-        output = streamed.output
-        for head, values in (("head", output.head_log_probs), ("inter", output.inter_log_probs)):
-            found = units(model, head, values, streamed.shown[head])
-            written[head].add(one.words, found)
-        steps += streamed.steps
-        runs += runs_of(output.inter_log_probs)
-        if model.network.keyframes_enabled:
-            waits += waits_of(streamed, chunk, model.network.policy.keep)
+    for first in range(0, len(speech), TOGETHER):
+        some = speech[first : first + TOGETHER]
+        for one, output in zip(some, network.simulated([of.features for of in some]), strict=True):
+            came = arrivals_of(model.network, output, chunk)
+            arrivals += came
+            runs += runs_of(output.inter_log_probs)
+            frames = range(len(output.inter_log_probs))
+            for head, log_probs, chunks in (
+                ("head", output.head_log_probs, [keyframe.there for keyframe in came]),
+                ("inter", output.inter_log_probs, [place // chunk for place in frames]),
+            ):
+                shown = [(number + 1) * chunk * frame + edge + step for number in chunks]
+                written[head].add(one.words, units(model, head, log_probs, shown))
+    waits = [
+        (one.certain - one.begun, one.there - one.certain)
+        for one in arrivals
+        if one.begun is not None
+    ]
     run, fusion = (1000 * chunk * frame * _mean([one[kind] for one in waits]) for kind in (0, 1))
     return {
         **{head: of.figures() for head, of in written.items()},
         "wait": {"run": round(run, 2), "fusion": round(fusion, 2)},
         "run_frames": round(_mean([after - first for first, after in runs]), 3),
         "at_start": round(_mean([first % chunk == 0 for first, _ in runs]), 4),
-        "step_ms": round(1000 * statistics.median(steps), 2),
+        "step_ms": round(1000 * step, 2),
     }
 
 
-def stream(network: FeatureSteps, features: Floats, frame_seconds: float) -> Streamed:
-    """Stream one recording chunk by chunk."""
-    size = network.chunk * round(1000 * frame_seconds / FRAME_SHIFT_MS)
-    edge = (FRAME_LENGTH_MS - FRAME_SHIFT_MS) / 2000  # the last frame reaches beyond its shift
-    state, outputs, clock = network.start(), [], 0.0
-    shown: dict[str, list[float]] = {head: [] for head in HEADS}
-    chunks: list[int] = []
-    steps: list[float] = []
-    for number, start in enumerate(range(0, len(features), size)):
-        block, last = features[start : start + size], start + size >= len(features)
-        began = time.process_time()
-        state, output = network.step_one(state, block, last=last)
-        steps.append(time.process_time() - began)
-        spoken = (number + 1) * network.chunk * frame_seconds + edge
-        clock = max(clock, spoken) + steps[-1]
-        outputs.append(output)
-        shown["inter"] += [clock] * len(output.inter_log_probs)
-        shown["head"] += [clock] * len(output.keyframes)
-        chunks += [number] * len(output.keyframes)
-    return Streamed(FeatureOutput.joined(outputs), shown, chunks, steps)
+def step_seconds(network: StreamingNetwork, recordings: Sequence[Floats]) -> float:
+    """Return the median processor time of a chunk of one stream."""
+    size = network.chunk * network.network.config.subsampling.factor
+    found = []
+    for features in recordings:
+        state = network.start()
+        for start in range(0, len(features) - size, size):
+            began = time.process_time()
+            state, _ = network.step_one(state, features[start : start + size])
+            found.append(time.process_time() - began)
+    return statistics.median(found) if found else 0.0
+
+
+def arrivals_of(network: KeyframeNetwork, output: FeatureOutput, chunk: int) -> list[Arrival]:
+    """Return when each keyframe of a stream comes; frames if keyframes are off."""
+    places = output.keyframes.tolist()
+    if not network.keyframes_enabled:
+        return [Arrival(place // chunk, place // chunk, place // chunk) for place in places]
+    ahead = network.fusion.offsets[-1] if network.fusion_enabled else 0
+    last = len(output.inter_log_probs) - 1  # the end of an utterance ends its runs
+    run_of = {
+        place: run for run in runs_of(output.inter_log_probs) for place in range(run[0], run[1])
+    }
+    found = []
+    for place in places:
+        first, after = run_of.get(place, (None, last))
+        certain = after if first is None or network.policy.keep == "peak" else first
+        there = max(certain, place + ahead)
+        begun = None if first is None else first // chunk
+        found.append(Arrival(begun, min(certain, last) // chunk, min(there, last) // chunk))
+    return found
 
 
 def units(
@@ -229,22 +251,6 @@ def runs_of(log_probs: Floats) -> list[tuple[int, int]]:
     ends = np.r_[starts[1:], len(labels)]
     spikes = labels[starts] != BLANK
     return list(zip(starts[spikes].tolist(), ends[spikes].tolist(), strict=True))
-
-
-def waits_of(streamed: Streamed, chunk: int, keep: str) -> list[tuple[int, int]]:
-    """Return for how many chunks each keyframe waits: for the end of its run, and for fusion.
-
-    A CTC waits for neither: it commits a token in the chunk of the first frame of its run.
-    """
-    output = streamed.output
-    came = dict(zip(output.keyframes.tolist(), streamed.chunks, strict=True))
-    last = len(output.inter_log_probs) - 1  # the end of an utterance ends its runs
-    found: list[tuple[int, int]] = []
-    for first, after in runs_of(output.inter_log_probs):
-        certain = (min(after, last) if keep == "peak" else first) // chunk
-        there = (came[frame] for frame in range(first, after) if frame in came)
-        found += [(certain - first // chunk, one - certain) for one in there]
-    return found
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from lhotse.supervision import AlignmentItem
 
 from fixtures.errors import refused
 from fixtures.random_model import random_model, save_random_model
-from fixtures.streaming_network import assert_same_outputs, random_features, streaming_network
+from fixtures.streaming_network import random_features, step_by_step, streaming_network
 from fixtures.studies import measured, summary_of, table_of, write_study
 from fixtures.tone_corpus import random_texts, recipe_data, stage, write_corpus
 from keyframe_asr.config.recipe import Recipe
@@ -26,14 +26,7 @@ from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.training.run import TrainingResult
 from research.definition import LatencyDefinition, load_study
 from research.latency.report import LatencyStudyReport
-from research.latency.streams import (
-    Streamed,
-    Written,
-    speech_of,
-    stream,
-    units,
-    waits_of,
-)
+from research.latency.streams import Written, arrivals_of, speech_of, units
 from research.measurement import Record
 from research.training import study as training
 
@@ -43,58 +36,50 @@ def one_hot(labels: list[int], size: int = 4) -> np.ndarray:
     return np.log(np.eye(size, dtype=np.float32)[labels] * 0.9 + 0.02)
 
 
-def streamed(labels: list[int], keyframes: dict[int, int]) -> Streamed:
-    """A stream; `keyframes` has the chunk in which each came."""
-    inter = one_hot(labels)
-    output = FeatureOutput(inter, np.array(list(keyframes)), inter[list(keyframes)])
-    return Streamed(output, {}, list(keyframes.values()), [])
-
-
-#                    0  1  2  3  4  5  6  7  8
 RUNS = [0, 1, 1, 0, 2, 2, 2, 0, 3]
 
 
 @pytest.mark.parametrize(
-    ("keep", "keyframes", "waits"),
+    ("network", "labels", "arrivals"),
     [
         # chunks of two frames: runs start in chunks 0, 2 and 4; they end in 1, 3 and at the end
-        ("peak", {2: 1, 5: 3, 8: 4}, [(1, 0), (1, 0), (0, 0)]),
-        ("first", {1: 0, 4: 2, 8: 4}, [(0, 0), (0, 0), (0, 0)]),
-        ("first", {1: 1, 4: 2, 8: 4}, [(0, 1), (0, 0), (0, 0)]),  # fusion takes frame 2
+        ({"keep": "peak"}, {2: 1, 5: 2, 8: 3}, [(0, 1, 1), (2, 3, 3), (4, 4, 4)]),
+        ({"keep": "first"}, {1: 1, 4: 2, 8: 3}, [(0, 0, 1), (2, 2, 2), (4, 4, 4)]),
+        ({"keep": "first", "fusion": None}, {1: 1, 4: 2, 8: 3}, [(0, 0, 0), (2, 2, 2), (4, 4, 4)]),
+        ({"keyframes": False}, {2: 1, 3: 0}, [(1, 1, 1), (1, 1, 1)]),
+        ({}, {3: 0}, [(None, 4, 4)]),  # kept because an utterance keeps one at least
     ],
 )
-def test_what_keyframes_wait_for(
-    keep: str, keyframes: dict[int, int], waits: list[tuple[int, int]]
+def test_when_keyframes_come(
+    network: dict[str, Any], labels: dict[int, int], arrivals: list[tuple[int | None, int, int]]
 ) -> None:
-    assert waits_of(streamed(RUNS, keyframes), 2, keep) == waits
+    inter = one_hot(RUNS)
+    output = FeatureOutput(inter, np.array(list(labels)), one_hot(list(labels.values())))
+    found = arrivals_of(streaming_network(**network), output, 2)
+    assert [(one.begun, one.certain, one.there) for one in found] == arrivals
 
 
 @pytest.mark.parametrize("keep", ["peak", "first"])
-@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("fusion", [("attention", 3, False), ("attention", 2, True), None])
+@pytest.mark.parametrize("keyframes", [True, False])
 @pytest.mark.parametrize("chunk", [1, 3, 40])
-def test_keyframes_of_a_network_wait_as_said(keep: str, ahead: bool, chunk: int) -> None:
-    """A peak waits for its run alone, the first frame of a run for fusion alone."""
-    fusion = ("attention", 3, False) if ahead else ("attention", 2, True)
-    network = StreamingNetwork(streaming_network(fusion=fusion, keep=keep), chunk)
-    waits = []
-    for features in random_features([150, 97], seed=4):
-        waits += waits_of(stream(network, features, 0.04), chunk, keep)
-    run, fusion_waits = (sum(one[kind] for one in waits) for kind in (0, 1))
-    assert len(waits) > 5
-    assert (run > 0) == (keep == "peak" and chunk < 40)
-    assert (fusion_waits > 0) == (keep == "first" and ahead and chunk < 40)
-
-
-def test_outputs_are_there_when_their_chunk_has_been_spoken() -> None:
-    network = StreamingNetwork(streaming_network(), chunk=5)
-    (features,) = random_features([123], seed=2)
-    found = stream(network, features, 0.04)
-    assert_same_outputs(found.output, network.simulated([features])[0])
-    shown = np.array(found.shown["inter"])
-    spoken = (np.arange(31) // 5 + 1) * 0.2 + 0.0075  # the last chunk ends after the recording
-    assert (shown > spoken).all()
-    assert len(np.unique(shown)) == len(found.steps) == 7
-    assert found.shown["head"] == [shown[5 * chunk] for chunk in found.chunks]
+def test_streams_give_keyframes_when_they_are_said_to_come(
+    keep: str, fusion: tuple[str, int, bool] | None, keyframes: bool, chunk: int
+) -> None:
+    """All frames without fusion: the study has no others."""
+    if not keyframes and fusion is not None:
+        return
+    network = streaming_network(fusion=fusion, keep=keep, keyframes=keyframes)
+    stream = StreamingNetwork(network, chunk)
+    total = 0
+    for features in random_features([900, 597], seed=4):
+        steps = step_by_step(stream, features, 4 * chunk)
+        came = [number for number, (_, output) in enumerate(steps) for _ in output.keyframes]
+        output = FeatureOutput.joined([output for _, output in steps])
+        arrivals = arrivals_of(network, output, chunk)
+        assert [one.there for one in arrivals] == came
+        total += len(came)
+    assert total > 10
 
 
 def test_a_token_is_there_with_its_run_and_a_word_with_its_last_token() -> None:
