@@ -1,14 +1,17 @@
 """Errors and latency of one model that streams, by the size of its chunks.
 
-    python -m research.benchmarks.latency MODEL MANIFEST [--chunks 1 2 4 8 16] [--json FILE]
+    python -m research.benchmarks.latency MODEL MANIFEST [--chunks 1 2 4 8 16]
+        [--keep first] [--json FILE]
 
 The manifest has word times: a synthetic corpus, or cuts of `keyframe align MODEL MANIFEST --out
 DIR`. What is measured, and how, is that of the study `latency` (research/latency/streams.py).
+`--keep` chooses keyframes by another rule than the one that the model was trained with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from keyframe_asr.data.manifest import load_manifest
@@ -26,8 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model")
     parser.add_argument("manifest")
     parser.add_argument("--chunks", nargs="+", type=int, default=[1, 2, 4, 8, 16])
+    parser.add_argument("--keep", choices=("peak", "first"))
     given = parser.parse_args(arguments)
     model = load_model_folder(find_model(given.model))
+    if given.keep is not None:
+        model.network.policy = replace(model.network.policy, keep=given.keep)
     speech = speech_of(model, list(load_manifest(given.manifest)))
     lengths = [len(one.words) for one in speech]
     frame = encoder_frame_seconds(model.config.model.subsampling.factor)
