@@ -174,15 +174,23 @@ class LatencyDefinition(TrainingsDefinition):
 
     kind: Literal["latency"]
     chunks: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
-    """Sizes of chunks in encoder frames; the whole recording is measured, too."""
+    """Encoder frames of chunks without look-ahead; the whole recording is measured, too."""
     chunk: int
     """The size that the summary tells of."""
+    look_ahead: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    """Encoder frames after chunks of this size that its frames see."""
 
     @model_validator(mode="after")
     def _check_chunk(self) -> LatencyDefinition:
         if self.chunk not in self.chunks:
             raise ValueError(f"chunk {self.chunk} is not measured; use one of {self.chunks}")
         return self
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Sizes of chunks, each with its look-ahead."""
+        ahead = [(self.chunk, frames) for frames in self.look_ahead]
+        return [*((size, 0) for size in self.chunks), *ahead]
 
 
 class DroppedDefinition(StudyDefinition):

@@ -1,7 +1,7 @@
 """Errors and latency of one model that streams, by the size of its chunks.
 
     python -m research.benchmarks.latency MODEL MANIFEST [--chunks 1 2 4 8 16]
-        [--keep first] [--json FILE]
+        [--look-ahead 0] [--keep first] [--json FILE]
 
 The manifest has word times: a synthetic corpus, or cuts of `keyframe align MODEL MANIFEST --out
 DIR`. What is measured, and how, is that of the study `latency` (research/latency/streams.py).
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model")
     parser.add_argument("manifest")
     parser.add_argument("--chunks", nargs="+", type=int, default=[1, 2, 4, 8, 16])
+    parser.add_argument("--look-ahead", type=int, default=0)
     parser.add_argument("--keep", choices=("peak", "first"))
     given = parser.parse_args(arguments)
     model = load_model_folder(find_model(given.model))
@@ -39,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     frame = encoder_frame_seconds(model.config.model.subsampling.factor)
     offline = whole(model, speech)
     report: dict[str, Any] = {"recordings": len(speech), "unit": model.config.text_form.unit}
+    report["look-ahead"] = f"{round(1000 * given.look_ahead * frame)} ms"
     report["whole"] = {head: rate_interval([offline[head]["errors"]], lengths) for head in HEADS}
     for size in given.chunks:
-        found = in_chunks(model, speech, size)
+        found = in_chunks(model, speech, size, given.look_ahead)
         for head in HEADS:
             errors, reference = [found[head].pop("errors")], [offline[head]["errors"]]
             minus = difference(errors, reference, lengths)

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WHOLE = 0
-"""Size of chunk that stands for the whole recording."""
+Size = tuple[int, int]
+"""Encoder frames of a chunk, and of the look-ahead after it."""
+
+WHOLE: Size = (0, 0)
+"""The whole recording."""
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -62,6 +65,7 @@ class LatencyStudyReport:
             return ["No variant has been trained yet."]
         return [
             self._done(),
+            self._ahead(),
             self._waits(),
             "## Errors\n\n" + self._errors_table(),
             "## Latency\n\n" + self._latency_table(),
@@ -72,7 +76,7 @@ class LatencyStudyReport:
         """Return what chunks of the usual size cost, and what dropping frames adds."""
         if self.is_empty:
             return ""
-        size = self._definition.chunk
+        size = (self._definition.chunk, 0)
         header = ["variant", "whole recordings, %", f"chunks of {self._name(size)}, %", "points"]
         header += ["median latency, ms", "90 % within, ms", "waits for keyframes, ms"]
         rows = [
@@ -86,7 +90,7 @@ class LatencyStudyReport:
             ]
             for one in self._variants
         ]
-        parts = [table(header, rows), self._done(), self._waits(), self._missing()]
+        parts = [table(header, rows), self._ahead(), self._done(), self._waits(), self._missing()]
         return "\n\n".join(filter(None, parts))
 
     def figure(self) -> Figure | None:
@@ -104,9 +108,9 @@ class LatencyStudyReport:
             }
             self._draw_errors(errors, one, look, number)
             if not self._first(one)["keeps_all"]:
-                totals = [sum(self._wait(one, size)) for size in self._definition.chunks]
+                totals = [sum(self._wait(one, size)) for size in self._chunks]
                 waits.plot(range(len(totals)), totals, **look)
-        sizes = [f"{size * self._frame:g}" for size in self._definition.chunks]
+        sizes = [f"{chunk * self._frame:g}" for chunk, _ in self._chunks]
         waits.set_xticks(range(len(sizes)), sizes)
         head = "errors, greedy, %; bar: 95 %"
         plain(errors, "Error and latency", "median latency of a token, ms", head)
@@ -119,7 +123,7 @@ class LatencyStudyReport:
     def _draw_errors(
         self, axes: Axes, variant: VariantConfig, look: dict[str, Any], number: int
     ) -> None:
-        sizes = self._definition.chunks
+        sizes = self._chunks
         x = [self._latency(variant, size, "median") for size in sizes]
         rates = [[100 * part for part in self._rate(variant, size)] for size in sizes]
         for place, (_, low, high) in zip(x, rates, strict=True):
@@ -129,10 +133,17 @@ class LatencyStudyReport:
         right = 1.1 * max(self._latency(self._variants[0], size, "median") for size in sizes)
         axes.plot([right + 20 * number], [value], **look)
         if number == 0:
+            seen = [
+                (self._definition.chunk, frames) for frames in (0, *self._definition.look_ahead)
+            ]
+            axes.plot(
+                [self._latency(variant, size, "median") for size in seen],
+                [100 * self._rate(variant, size)[0] for size in seen],
+                **(look | {"linestyle": ":"}),
+            )
             about: dict[str, Any] = {"textcoords": "offset points", "size": 7.5, "color": INK}
             for place, size, (_, _, high) in zip(x, sizes, rates, strict=True):
-                name = f"{size * self._frame:g} ms"
-                axes.annotate(name, (place, high), (0, 4), ha="center", **about)
+                axes.annotate(self._name(size), (place, high), (0, 4), ha="center", **about)
             axes.axvline(right - 40, color=GREY, linewidth=0.8)
             axes.annotate("whole", (right, value), (0, 40), **about)
 
@@ -151,15 +162,28 @@ class LatencyStudyReport:
             f"{NOISE}"
         )
 
+    def _ahead(self) -> str:
+        """Say what look-ahead gains the first variant."""
+        one = self._variants[0]
+        found = [
+            f"{frames * self._frame:g} ms, {rate(*self._rate(one, (chunk, frames)))} % and "
+            f"{self._latency(one, (chunk, frames), 'median'):.0f} ms"
+            for chunk, frames in self._definition.sizes
+            if frames
+        ]
+        name = self._name((self._definition.chunk, 0))
+        told = f"Errors and median latency of {one.label}, with look-ahead after chunks of {name}: "
+        return f"{told}{'; '.join(found)}." if found else ""
+
     def _waits(self) -> str:
         """Say what dropping frames adds to latency."""
-        sizes = self._definition.chunks
+        sizes = self._chunks
         lines = []
         for one in self._variants:
             if self._first(one)["keeps_all"]:
                 continue
             parts = []
-            for size in dict.fromkeys((sizes[0], self._definition.chunk, sizes[-1])):
+            for size in dict.fromkeys((sizes[0], (self._definition.chunk, 0), sizes[-1])):
                 run, fusion = self._wait(one, size)
                 parts.append(
                     f"{run + fusion:.0f} ms in chunks of {self._name(size)} ({run:.0f} for the end "
@@ -177,13 +201,14 @@ class LatencyStudyReport:
         header += ["minus whole", "inter-CTC, % (95 %)", "minus whole"]
         rows = []
         for one in self._variants:
-            for size in (WHOLE, *self._definition.chunks):
-                ahead = [self._frame * part for part in ((size - 1) / 2, size - 1)]
+            for size in (WHOLE, *self._definition.sizes):
+                chunk, ahead = size
+                sees = [self._frame * part for part in ((chunk - 1) / 2 + ahead, chunk - 1 + ahead)]
                 row = [one.label, self._name(size)]
-                row += [f"{part:.0f} ms" for part in ahead] if size else ["all", "all"]
+                row += [f"{part:.0f} ms" for part in sees] if size != WHOLE else ["all", "all"]
                 for head in HEADS:
                     row.append(rate(*self._rate(one, size, head)))
-                    minus = points(self._minus_whole(one.name, size, head)) if size else ""
+                    minus = points(self._minus_whole(one.name, size, head)) if size != WHOLE else ""
                     row.append(minus)
                 rows.append(row)
         return table(header, rows)
@@ -196,13 +221,13 @@ class LatencyStudyReport:
         header += ["frames of a run", "runs that start with a chunk"]
         rows = []
         for one in self._variants:
-            for size in self._definition.chunks:
+            for size in self._definition.sizes:
                 row = [one.label, self._name(size)]
                 row += [f"{self._latency(one, size, name):.0f}" for name in names]
                 row += [f"{self._latency(one, size, name, 'inter'):.0f}" for name in names[1:3]]
                 dropped = not self._first(one)["keeps_all"]
                 row += [f"{part:.0f}" for part in self._wait(one, size)] if dropped else ["", ""]
-                runs = [run["chunks"][str(size)] for run in self._runs[one.name]]
+                runs = self._at(one.name, size)
                 row.append(f"{_mean(runs, 'step_ms'):.1f}")
                 row.append(f"{_mean(runs, 'run_frames'):.2f}")
                 row.append(f"{_mean(runs, 'at_start'):.0%}")
@@ -222,34 +247,45 @@ class LatencyStudyReport:
         """Milliseconds of an encoder frame."""
         return float(self._first(self._variants[0])["frame_ms"])
 
-    def _name(self, size: int) -> str:
-        return f"{size * self._frame:g} ms" if size else "whole recording"
+    @property
+    def _chunks(self) -> list[Size]:
+        """Sizes without look-ahead."""
+        return [(chunk, 0) for chunk in self._definition.chunks]
+
+    def _name(self, size: Size) -> str:
+        if size == WHOLE:
+            return "whole recording"
+        name, ahead = (f"{frames * self._frame:g} ms" for frames in size)
+        return f"{name} + {ahead} ahead" if size[1] else name
+
+    def _at(self, name: str, size: Size) -> list[Mapping[str, Any]]:
+        """Results of each training of a variant with one size of chunks."""
+        if size == WHOLE:
+            return [run["whole"] for run in self._runs[name]]
+        return [run["sizes"][f"{size[0]}+{size[1]}"] for run in self._runs[name]]
 
     def _first(self, variant: VariantConfig) -> Mapping[str, Any]:
         return self._runs[variant.name][0]
 
-    def _errors(self, name: str, size: int, head: str) -> list[list[int]]:
+    def _errors(self, name: str, size: Size, head: str) -> list[list[int]]:
         """Errors of each training on each utterance."""
-        return [
-            (run["chunks"][str(size)] if size else run["whole"])[head]["errors"]
-            for run in self._runs[name]
-        ]
+        return [run[head]["errors"] for run in self._at(name, size)]
 
-    def _rate(self, variant: VariantConfig, size: int, head: str = "head") -> tuple[float, ...]:
+    def _rate(self, variant: VariantConfig, size: Size, head: str = "head") -> tuple[float, ...]:
         return rate_interval(
             self._errors(variant.name, size, head), self._first(variant)["lengths"]
         )
 
-    def _difference_from_whole(self, name: str, size: int, head: str = "head") -> Difference:
+    def _difference_from_whole(self, name: str, size: Size, head: str = "head") -> Difference:
         errors = [self._errors(name, one, head) for one in (size, WHOLE)]
         return difference(errors[0], errors[1], self._runs[name][0]["lengths"])
 
-    def _latency(self, variant: VariantConfig, size: int, name: str, head: str = "head") -> float:
-        return _mean([run["chunks"][str(size)][head] for run in self._runs[variant.name]], name)
+    def _latency(self, variant: VariantConfig, size: Size, name: str, head: str = "head") -> float:
+        return _mean([run[head] for run in self._at(variant.name, size)], name)
 
-    def _wait(self, variant: VariantConfig, size: int) -> tuple[float, float]:
+    def _wait(self, variant: VariantConfig, size: Size) -> tuple[float, float]:
         """Milliseconds for the end of a run, and for fusion; 0 if all frames are kept."""
-        waits = [run["chunks"][str(size)]["wait"] for run in self._runs[variant.name]]
+        waits = [run["wait"] for run in self._at(variant.name, size)]
         return _mean(waits, "run"), _mean(waits, "fusion")
 
 

@@ -4,7 +4,7 @@ Time is simulated: a chunk is there when the last sample of its features has bee
 outputs when the processor time of a step has passed. A stream goes on after the recording, so its
 last chunk is there at the end of the chunk, not of the recording.
 
-Outputs are those of whole recordings with the same chunks, which streams give, too.
+Outputs are computed for many recordings at once; each step of a stream gives its part of them.
 """
 
 from __future__ import annotations
@@ -148,9 +148,11 @@ def whole(model: StoredModel, speech: Sequence[Speech]) -> dict[str, Any]:
     return {head: {"errors": of.errors} for head, of in written.items()}
 
 
-def in_chunks(model: StoredModel, speech: Sequence[Speech], chunk: int) -> dict[str, Any]:
+def in_chunks(
+    model: StoredModel, speech: Sequence[Speech], chunk: int, look_ahead: int = 0
+) -> dict[str, Any]:
     """Errors and latencies of both heads in a stream, and what waiting for keyframes adds."""
-    network = StreamingNetwork(model.network, chunk)
+    network = StreamingNetwork(model.network, chunk, look_ahead=look_ahead)
     frame = encoder_frame_seconds(model.config.model.subsampling.factor)
     step = step_seconds(network, [one.features for one in speech[:TIMED]])
     edge = (FRAME_LENGTH_MS - FRAME_SHIFT_MS) / 2000  # the last frame reaches beyond its shift
@@ -163,12 +165,13 @@ def in_chunks(model: StoredModel, speech: Sequence[Speech], chunk: int) -> dict[
             came = arrivals_of(model.network, output, chunk)
             arrivals += came
             runs += runs_of(output.inter_log_probs)
-            frames = range(len(output.inter_log_probs))
+            places = range(len(output.inter_log_probs))
             for head, log_probs, chunks in (
                 ("head", output.head_log_probs, [keyframe.there for keyframe in came]),
-                ("inter", output.inter_log_probs, [place // chunk for place in frames]),
+                ("inter", output.inter_log_probs, [place // chunk for place in places]),
             ):
-                shown = [(number + 1) * chunk * frame + edge + step for number in chunks]
+                heard = [(number + 1) * chunk + look_ahead for number in chunks]
+                shown = [frames * frame + edge + step for frames in heard]
                 written[head].add(one.words, units(model, head, log_probs, shown))
     waits = [
         (one.certain - one.begun, one.there - one.certain)
@@ -193,8 +196,9 @@ def step_seconds(network: StreamingNetwork, recordings: Sequence[Floats]) -> flo
         state = network.start()
         for start in range(0, len(features) - size, size):
             began = time.process_time()
-            state, _ = network.step_one(state, features[start : start + size])
-            found.append(time.process_time() - began)
+            state, output = network.step_one(state, features[start : start + size])
+            if len(output.inter_log_probs):  # else it waits for what look-ahead needs
+                found.append(time.process_time() - began)
     return statistics.median(found) if found else 0.0
 
 

@@ -32,7 +32,7 @@ class LatencyStudy:
             Measurement(
                 name=measurement_name(variant.name, seed),
                 variant=variant.name,
-                setting=self._trainings.setting(variant, seed) | {"chunks": self.definition.chunks},
+                setting=self._trainings.setting(variant, seed) | {"sizes": self.definition.sizes},
                 measure=functools.partial(self._measure, variant, seed),
             )
             for seed in range(FIRST_SEED, FIRST_SEED + seeds)
@@ -45,12 +45,15 @@ class LatencyStudy:
         manifest = recipe.data.dev if self.definition.split == "dev" else recipe.data.test
         speech = speech_of(model, list(load_manifest(str(manifest))))
         frame = encoder_frame_seconds(recipe.model.subsampling.factor)
-        sizes = {str(chunk): in_chunks(model, speech, chunk) for chunk in self.definition.chunks}
+        sizes = {
+            f"{chunk}+{ahead}": in_chunks(model, speech, chunk, ahead)
+            for chunk, ahead in self.definition.sizes
+        }
         return {
             "unit": model.config.text_form.unit,
             "frame_ms": round(1000 * frame),
             "keeps_all": not model.network.keyframes_enabled,
             "lengths": [len(one.words) for one in speech],
             "whole": whole(model, speech),
-            "chunks": sizes,
+            "sizes": sizes,
         }

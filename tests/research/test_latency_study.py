@@ -70,7 +70,7 @@ def test_streams_give_keyframes_when_they_are_said_to_come(
     if not keyframes and fusion is not None:
         return
     network = streaming_network(fusion=fusion, keep=keep, keyframes=keyframes)
-    stream = StreamingNetwork(network, chunk)
+    stream = StreamingNetwork(network, chunk, look_ahead=0)
     total = 0
     for features in random_features([900, 597], seed=4):
         steps = step_by_step(stream, features, 4 * chunk)
@@ -131,6 +131,7 @@ def latency_study(folder: Path) -> Path:
         reference="all",
         chunks=[2, 8],
         chunk=8,
+        look_ahead=[3],
         variants=[
             {"name": "peak", "label": "peaks", "stages": ["keyframes"]},
             {"name": "all", "label": "all frames", "stages": ["keyframes"], "set": off},
@@ -152,11 +153,11 @@ def test_a_study_of_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert said == ["peak, seed 1", "all, seed 1"]
     assert measured(study)[1] == []
     peak, every = record.results["peak, seed 1"], record.results["all, seed 1"]
-    assert set(peak["chunks"]) == {"2", "8"} and peak["lengths"] == [1] * 4
-    assert every["chunks"]["2"]["wait"] == {"run": 0, "fusion": 0}
+    assert set(peak["sizes"]) == {"2+0", "8+0", "8+3"} and peak["lengths"] == [1] * 4
+    assert every["sizes"]["2+0"]["wait"] == {"run": 0, "fusion": 0}
     assert all(len(one["errors"]) == 4 for one in every["whole"].values())
     told = table_of(study, record)
-    assert told.count("\n| peaks |") == 5  # three of errors, two of latency
+    assert told.count("\n| peaks |") == 7  # four of errors, three of latency
     assert "\n- peaks: " in told and "\n- all frames: " not in told
     assert "| all frames |" in summary_of(study, record)
 
