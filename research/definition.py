@@ -262,8 +262,8 @@ KINDS: dict[str, type[StudyDefinition]] = {
     "stress": StressDefinition,
     "cost": CostDefinition,
     "training": TrainingDefinition,
-    "latency": LatencyDefinition,
     "dropped": DroppedDefinition,
+    "latency": LatencyDefinition,
     "fine-tuning": FineTuningDefinition,
 }
 

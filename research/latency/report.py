@@ -99,6 +99,7 @@ class LatencyStudyReport:
             return None
         figure = new_figure(11.0, 5.0)
         errors, waits = figure.subplots(1, 2, width_ratios=(1.5, 1))
+        sizes, plain_ones = self._definition.sizes, len(self._chunks)
         for number, one in enumerate(self._variants):
             look: dict[str, Any] = {
                 "color": COLOURS[number % len(COLOURS)],
@@ -108,13 +109,14 @@ class LatencyStudyReport:
             }
             self._draw_errors(errors, one, look, number)
             if not self._first(one)["keeps_all"]:
-                totals = [sum(self._wait(one, size)) for size in self._chunks]
-                waits.plot(range(len(totals)), totals, **look)
-        sizes = [f"{chunk * self._frame:g}" for chunk, _ in self._chunks]
-        waits.set_xticks(range(len(sizes)), sizes)
+                totals = [sum(self._wait(one, size)) for size in sizes]
+                waits.plot(range(plain_ones), totals[:plain_ones], **look)
+                waits.plot(range(plain_ones, len(sizes)), totals[plain_ones:], **look)
+        names = [f"{c * self._frame:g}" + f" + {a * self._frame:g}" * (a > 0) for c, a in sizes]
+        waits.set_xticks(range(len(names)), names, rotation=45, ha="right")
         head = "errors, greedy, %; bar: 95 %"
         plain(errors, "Error and latency", "median latency of a token, ms", head)
-        plain(waits, "What keyframes add to latency", "size of chunks, ms", "ms, mean")
+        plain(waits, "What keyframes add to latency", "chunk + look-ahead, ms", "ms, mean")
         figure.legend(
             *errors.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
         )
@@ -139,6 +141,7 @@ class LatencyStudyReport:
             axes.plot(
                 [self._latency(variant, size, "median") for size in seen],
                 [100 * self._rate(variant, size)[0] for size in seen],
+                label=f"{variant.label}, look-ahead",
                 **(look | {"linestyle": ":"}),
             )
             about: dict[str, Any] = {"textcoords": "offset points", "size": 7.5, "color": INK}
@@ -177,7 +180,9 @@ class LatencyStudyReport:
 
     def _waits(self) -> str:
         """Say what dropping frames adds to latency."""
-        sizes = self._chunks
+        sizes = self._definition.sizes
+        named = {one.name: one for one in self._variants}
+        reference = named.get(self._definition.reference)
         lines = []
         for one in self._variants:
             if self._first(one)["keeps_all"]:
@@ -185,16 +190,19 @@ class LatencyStudyReport:
             parts = []
             for size in dict.fromkeys((sizes[0], (self._definition.chunk, 0), sizes[-1])):
                 run, fusion = self._wait(one, size)
-                parts.append(
-                    f"{run + fusion:.0f} ms in chunks of {self._name(size)} ({run:.0f} for the end "
-                    f"of the run, {fusion:.0f} for fusion)"
-                )
+                part = f"{run + fusion:.0f} ms with {self._name(size)}"
+                if reference is not None:
+                    medians = [self._latency(which, size, "median") for which in (one, reference)]
+                    part += f" (medians: {medians[0] - medians[1]:+.0f} ms)"
+                parts.append(part)
             lines.append(f"- {one.label}: {'; '.join(parts)}.")
         told = (
             "What keyframes wait for, on average, where a CTC with the same chunks commits a token "
-            "with the first frame of its run:"
+            "with the first frame of its run"
         )
-        return "\n".join([told, "", *lines]) if lines else ""
+        if reference is not None:
+            told += f"; in brackets, median latency minus that of {reference.label}"
+        return "\n".join([f"{told}:", "", *lines]) if lines else ""
 
     def _errors_table(self) -> str:
         header = ["variant", "chunk", "look-ahead: mean", "largest", "length head, % (95 %)"]
