@@ -19,7 +19,7 @@ from keyframe_asr.streams.state import FeatureOutput, FeatureState
 
 CANNOT_STREAM = (
     "the model cannot stream: its encoders see whole utterances (model.encoder.streaming is null); "
-    "take one that was trained with it"
+    "take one that was trained with it, such as an4-streaming, or leave chunk and look-ahead out"
 )
 
 
