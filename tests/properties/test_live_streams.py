@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from keyframe_asr.inference.options import (
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.inference.streaming import StreamState, StreamUpdate
 from keyframe_asr.results import Token, Transcript
+from keyframe_asr.text.tokenizer import BLANK, END
 
 OPTIONS = StreamOptions(
     step=0.2,
@@ -61,7 +63,9 @@ def recognizer(request: pytest.FixtureRequest) -> Recognizer:
 
 @pytest.fixture(scope="module")
 def streaming() -> Recognizer:
-    return Recognizer(random_model(streaming=STREAMING), "cpu")
+    model = random_model(streaming=STREAMING)
+    config = model.config.model_copy(update={"emission_delay_seconds": 0.1})
+    return Recognizer(replace(model, config=config), "cpu")
 
 
 def sound(parts: Iterable[tuple[bool, float]]) -> Samples:
@@ -100,7 +104,9 @@ def heard(
     for block in given:
         state, update = recognizer.accept(state, block)
         updates.append(update)
-    return collected(updates, recognizer.finish(state))
+    last = recognizer.last_update(state)
+    assert [recognizer.finish(state)] == (list(last.final) or [Transcript("")])
+    return collected([*updates, last], recognizer.finish(state))
 
 
 def same(one: Heard, other: Heard) -> None:
@@ -117,8 +123,8 @@ def test_blocks_of_any_size_give_the_same(
     samples = sound(parts)
     whole, divided = heard(recognizer, [samples]), heard(recognizer, blocks(samples, sizes))
     same(whole, divided)
-    assert whole.updates[-1].partial == divided.updates[-1].partial
-    assert whole.updates[-1].text == divided.updates[-1].text
+    assert whole.updates[-2].partial == divided.updates[-2].partial
+    assert whole.updates[-2].text == divided.updates[-2].text
 
 
 def test_the_model_hears_something_in_noise(recognizer: Recognizer) -> None:
@@ -196,6 +202,35 @@ def test_committed_tokens_are_those_of_simulated_chunks(
     assert state.utterance is None and not committed
 
 
+def test_partial_text_is_the_run_of_the_ctc_that_has_not_ended(streaming: Recognizer) -> None:
+    """With chunks of one frame and no look-ahead, what its last frame is."""
+    samples = noise(3.0)
+    options = StreamOptions(chunk=0.04, look_ahead=0.0, partial_decode="ctc")
+    (output,) = streaming.feature_stream(0.04, 0.0).simulated([streaming.front_end(samples)])
+    labels = output.inter_log_probs.argmax(axis=1)
+    state, shown = streaming.start_stream(options), []
+    for block in blocks(samples, [160]):
+        state, update = streaming.accept(state, block)
+        if state.utterance is not None and state.utterance.chunks is not None:
+            frames = state.utterance.chunks.spikes.frames
+            assert state.utterance.start == 0
+            label = int(labels[frames - 1]) if frames else 0
+            expected = "" if label in (BLANK, END) else streaming.piece(label)
+            assert update.partial == expected
+            shown.append(update.partial)
+    assert any(shown) and not all(shown)
+
+
+@pytest.mark.parametrize("mode", ["axe", "ctc"])
+def test_speech_without_a_spike_commits_nothing(mode: DecodeMode) -> None:
+    model = random_model(streaming=STREAMING)
+    with torch.no_grad():
+        model.network.inter_ctc.bias[BLANK] += 30.0
+    recognizer = Recognizer(model, "cpu")
+    found = heard(recognizer, [noise(2.0)], options=replace(OPTIONS, partial_decode=mode))
+    assert found.committed == []
+
+
 @given(st.lists(parts, min_size=2, max_size=3), sizes)
 @settings(max_examples=10, deadline=None)
 def test_streams_in_a_batch_do_not_change_one_another(
@@ -213,7 +248,8 @@ def test_streams_in_a_batch_do_not_change_one_another(
             states[place] = state
             updates[place].append(update)
     for place, alone in enumerate(divided):
-        one = collected(updates[place], recognizer.finish(states[place]))
+        last = recognizer.last_update(states[place])
+        one = collected([*updates[place], last], recognizer.finish(states[place]))
         other = heard(recognizer, alone)
         # a batch changes the last bits of probabilities
         assert _without_confidences(one) == _without_confidences(other)

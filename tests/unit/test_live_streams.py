@@ -116,6 +116,46 @@ def test_finish_gives_what_is_left(either: Recognizer, speech: list[Samples]) ->
     assert either.finish(either.start_stream()).text == ""
 
 
+def test_the_end_of_a_stream_commits_what_a_pause_would(
+    either: Recognizer, speech: list[Samples]
+) -> None:
+    state = either.start_stream()
+    paused = either.accept(state, with_pauses(speech[:1]))[1]
+    state, update = either.accept(state, speech[0])
+    last = either.last_update(state)
+    committed = [*update.committed, *last.committed]
+    assert [one.text for one in committed] == [one.text for one in paused.committed]
+    assert [one.text for one in last.final] == [TEXTS[0]]
+
+
+def test_the_last_word_does_not_wait_for_the_end_of_its_utterance(
+    streaming: Recognizer, speech: list[Samples]
+) -> None:
+    options = StreamOptions(chunk=0.16, look_ahead=0.16, silence_after_text=5.0)
+    samples = with_pauses(speech[:1])
+    times = [
+        state.seconds for state, update in stream(streaming, samples, options) if update.committed
+    ]
+    assert times[-1] < speech[0].size / RATE + 0.7
+
+
+def test_an_offset_of_the_microphone_changes_nothing(
+    either: Recognizer, speech: list[Samples]
+) -> None:
+    samples = with_pauses(speech) + np.float32(0.05)
+    found = [one.text for _, update in stream(either, samples) for one in update.final]
+    assert found == list(TEXTS)
+
+
+def test_a_state_of_another_model_is_refused(demo: Recognizer, streaming: Recognizer) -> None:
+    state = streaming.start_stream()
+    for refusing in (lambda: demo.accept(state, noise(0.1)), lambda: demo.finish(state)):
+        with refused(ModelError, "demo-streaming", "demo"):
+            refusing()
+    with refused(OptionError, "StreamOptions"):
+        demo.start_stream(8_000)  # type: ignore[arg-type]
+
+
 def test_other_rates(either: Recognizer, speech: list[Samples]) -> None:
     doubled = np.repeat(speech[0], 2)  # 32 kHz
     state = either.start_stream(sample_rate=32_000)
@@ -248,6 +288,7 @@ def test_silence_within_an_utterance_is_not_read_again(
         ({"chunk": 0.3, "partial_decode": "attention"}, "chunk"),
         ({"partial_decode": "joint"}, "partial_decode"),
         ({"recognition": "ctc"}, "recognition"),
+        ({"recognition": RecognitionOptions(simulate_streaming=True)}, "recognition"),
     ],
 )
 def test_options_out_of_range(given: dict, option: str) -> None:

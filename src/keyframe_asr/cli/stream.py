@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from keyframe_asr.inference.recognizer import Recognizer
     from keyframe_asr.inference.streaming import StreamUpdate
-    from keyframe_asr.results import Transcript
 
 BLOCK_SECONDS = 0.1
 """Duration of the blocks of a file."""
@@ -139,7 +138,7 @@ def _recognise(
         if block is not None:  # it came while this block was recognised
             state, update = recognizer.accept(state, block)
             view.update(state.seconds, update)
-    view.end(state.seconds, recognizer.finish(state))
+    view.end(state.seconds, recognizer.last_update(state))
 
 
 def _blocks_of_file(
@@ -193,8 +192,8 @@ class _View(Protocol):
     def update(self, seconds: float, update: StreamUpdate) -> None:
         """Show what is new after so many seconds of the stream."""
 
-    def end(self, seconds: float, last: Transcript) -> None:
-        """Show the transcript of the last utterance."""
+    def end(self, seconds: float, last: StreamUpdate) -> None:
+        """Show what is left at the end."""
 
 
 class _Lines:
@@ -205,10 +204,8 @@ class _Lines:
         for transcript in update.final:
             print(transcript.text, flush=True)
 
-    def end(self, seconds: float, last: Transcript) -> None:
-        del seconds
-        if last.text:
-            print(last.text, flush=True)
+    def end(self, seconds: float, last: StreamUpdate) -> None:
+        self.update(seconds, last)
 
 
 class _Terminal:
@@ -229,9 +226,9 @@ class _Terminal:
             print(WHOLE_LINE + line, end="", flush=True)
             self._shown = line
 
-    def end(self, seconds: float, last: Transcript) -> None:
+    def end(self, seconds: float, last: StreamUpdate) -> None:
         del seconds
-        self._final(last.text)
+        self._final("".join(one.text for one in last.final))
 
     def _final(self, text: str) -> None:
         print(WHOLE_LINE + (f"{text}\n" if text else ""), end="", flush=True)
@@ -249,11 +246,8 @@ class _Json:
             _print_json(seconds, update)
         self._partial = update.partial
 
-    def end(self, seconds: float, last: Transcript) -> None:
-        from keyframe_asr.inference.streaming import StreamUpdate
-
-        if last.text or self._partial:
-            _print_json(seconds, StreamUpdate(final=(last,) if last.text else ()))
+    def end(self, seconds: float, last: StreamUpdate) -> None:
+        self.update(seconds, last)
 
 
 def _print_json(seconds: float, update: StreamUpdate) -> None:

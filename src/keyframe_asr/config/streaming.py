@@ -20,7 +20,8 @@ class StreamingConfig(Strict):
     """Encoder frames per chunk in streaming, unless another size is asked for."""
     look_ahead: int = Field(default=4, ge=0)
     """Encoder frames after its chunk that a frame sees in streaming. They are computed again with
-    their own chunk. Training has none: there, the first frames of a chunk see as many."""
+    their own chunk. Training has none: there, the first frames of large chunks see about as many,
+    and whole utterances everything."""
     left_chunks: int = Field(default=12, ge=0)
     """Number of chunks before its own that a frame attends to in streaming, unless asked for."""
     largest_chunk: int = Field(default=25, ge=1)

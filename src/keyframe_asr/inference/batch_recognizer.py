@@ -216,7 +216,8 @@ class BatchRecognizer:
             recordings: samples (S,) of each.
             outputs: of the pretrained encoder for each recording (T, width), if they are known; it
                 does not run then.
-            stream: compute what it finds in each recording; the decoder has nothing to attend to.
+            stream: compute what it finds in each recording; the decoder has nothing to attend to,
+                and there is no speech check, as in streams.
         """
         features = list(outputs or ()) or [self.front_end(one) for one in recordings]
         if stream is not None:
@@ -224,7 +225,7 @@ class BatchRecognizer:
         else:
             encoded = self.network.encode(features, pre_encoded=outputs is not None)
         frames, keyframes = encoded.frame_lengths.tolist(), encoded.keyframe_lengths.tolist()
-        non_speech = self._non_speech(encoded)
+        non_speech = ((),) * len(recordings) if stream else self._non_speech(encoded)
         return EncodedAudio(
             encoded=encoded,
             seconds=tuple(samples.size / SAMPLE_RATE for samples in recordings),

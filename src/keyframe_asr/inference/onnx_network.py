@@ -111,7 +111,7 @@ class OnnxNetwork:
             if not sessions.has(name):
                 raise ModelError(
                     f"{sessions.folder}: contains no {name}{GRAPH_SUFFIX}, so it cannot stream; "
-                    f"{sessions.advice}, or take back end torch"
+                    "export the model again"
                 )
         return ExportedStreams(self._config, sessions, chunk, look_ahead=look_ahead)
 

@@ -332,6 +332,10 @@ class StreamOptions:
                 raise OptionError(name, "has no effect with partial_decode attention; leave it out")
         if not isinstance(self.recognition, RecognitionOptions):
             raise OptionError("recognition", f"{self.recognition!r} is not a RecognitionOptions")
+        if self.recognition.simulate_streaming:
+            raise OptionError(
+                "recognition", "is of utterances that have ended; leave out simulate_streaming"
+            )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from keyframe_asr.audio.arrays import checked_block, checked_rate
 from keyframe_asr.audio.resampling import Resampler
 from keyframe_asr.audio.voice_activity import SpeechDetector
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import ModelError, OptionError
 from keyframe_asr.inference.alignment import align
 from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.batch_recognizer import (
@@ -44,7 +44,7 @@ from keyframe_asr.inference.streaming import (
     StreamState,
     StreamUpdate,
     advance,
-    last_transcript,
+    last_update,
     prepared,
 )
 from keyframe_asr.io.exported_folder import ExportedModel, load_exported
@@ -222,9 +222,12 @@ class Recognizer(BatchRecognizer):
             KeyframeError: as in `transcribe`.
             PackageError: the options ask for silero-vad, which is not installed.
         """
+        if not isinstance(options, StreamOptions | None):
+            raise OptionError("options", f"{options!r} is not a StreamOptions")
         options = prepared(self, options or StreamOptions())
         resampler = Resampler(checked_rate(sample_rate))
-        return StreamState(options, resampler, self._means(options).detector.memory)
+        memory = self._means(options).detector.memory
+        return StreamState(self.config.name, options, resampler, memory)
 
     def accept(self, state: StreamState, samples: AudioBlock) -> tuple[StreamState, StreamUpdate]:
         """Recognise the next samples of a stream while it is spoken.
@@ -242,6 +245,7 @@ class Recognizer(BatchRecognizer):
 
         Raises:
             AudioError: the samples are none of these, or not finite.
+            ModelError: the state is of another model.
         """
         return self.accept_batch([state], [samples])[0]
 
@@ -252,7 +256,9 @@ class Recognizer(BatchRecognizer):
 
         Raises:
             AudioError: as `accept`, before any stream is continued.
+            ModelError: a state is of another model.
         """
+        self._check_states(states)
         checked = [checked_block(block) for block in blocks]
         return run_together(
             self,
@@ -268,9 +274,32 @@ class Recognizer(BatchRecognizer):
         Returns:
             The transcript of the utterance that had not ended, such as those of
             `StreamUpdate.final`: it replaces what was shown of that utterance. Earlier utterances
-            are not in it. Its text is "" if the stream ends in silence.
+            are not in it. Its text is "" if the stream ends in silence. `last_update` also gives
+            the tokens that it commits.
         """
-        return run_together(self, [last_transcript(state, self._means(state.options))])[0]
+        final = self.last_update(state).final
+        return final[0] if final else Transcript("")
+
+    def last_update(self, state: StreamState) -> StreamUpdate:
+        """Recognise what is left at the end of a stream, as `finish` does, and commit its tokens.
+
+        Returns:
+            The tokens of the utterance that had not ended, as far as they were not committed, and
+            its transcript in `final`.
+
+        Raises:
+            ModelError: the state is of another model.
+        """
+        self._check_states([state])
+        return run_together(self, [last_update(state, self._means(state.options))])[0]
+
+    def _check_states(self, states: Sequence[StreamState]) -> None:
+        for state in states:
+            if state.model != self.config.name:
+                raise ModelError(
+                    f"the stream was begun with model '{state.model}', and this is "
+                    f"'{self.config.name}'; go on with the same model, or start another stream"
+                )
 
     def _means(self, options: StreamOptions) -> Means:
         """Return what streams of these options are recognised with."""

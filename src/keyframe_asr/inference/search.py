@@ -85,6 +85,17 @@ def greedy_mode(config: ModelFolderConfig) -> DecodeMode:
     return "axe" if config.keyframes else "ctc"
 
 
+def stream_mode(config: ModelFolderConfig) -> DecodeMode:
+    """Return the mode in which a model decodes while an utterance is spoken, if none is chosen.
+
+    A model that streams chooses one token per frame or keyframe.
+    """
+    mode = greedy_mode(config)
+    if config.model.encoder.streaming is None or mode in FRAME_MODES:
+        return mode
+    return "axe" if config.keyframes else "ctc"
+
+
 def search_of(
     options: RecognitionOptions, config: ModelFolderConfig, own_language_model: Path | None
 ) -> Search:
@@ -102,8 +113,8 @@ def search_of(
     """
     greedy = options.greedy or options.simulate_streaming
     mode = options.decode or (greedy_mode(config) if greedy else default_mode(config))
-    if options.simulate_streaming and mode not in FRAME_MODES:
-        mode = "axe" if config.keyframes else "ctc"
+    if options.simulate_streaming and options.decode is None:
+        mode = stream_mode(config)
     if mode == "attention" and options.fused:
         raise unsupported_by_attention(options.fused[0])
     stored = config.decoding.searches.get(mode) if config.decoding else None

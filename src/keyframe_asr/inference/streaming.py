@@ -28,7 +28,7 @@ from keyframe_asr.inference.joining import in_stream, later, text_of
 from keyframe_asr.inference.local_agreement import Agreement
 from keyframe_asr.inference.modes import check_mode
 from keyframe_asr.inference.options import RecognitionOptions, StreamOptions
-from keyframe_asr.inference.search import greedy_mode
+from keyframe_asr.inference.search import stream_mode
 from keyframe_asr.inference.segmentation import CUT_HOP, CUT_SMOOTHING, PAUSE, SPEECH
 from keyframe_asr.inference.stream_requests import Steps, read
 from keyframe_asr.results import Token, Transcript
@@ -91,12 +91,13 @@ class Utterance:
 
 @dataclass(frozen=True, eq=False)
 class StreamState:
-    """All that is kept of a stream, less than 2 MB; made by `Recognizer.start_stream`.
+    """All that is kept of a stream; made by `Recognizer.start_stream`.
 
     A value: it can be copied, pickled and continued more than once. Its arrays are never written
     into.
 
     Attributes:
+        model: name of the model.
         options: how the stream is recognised.
         resampler: samples at the stream's own rate that are still needed.
         detector: state of the voice activity detector.
@@ -107,6 +108,7 @@ class StreamState:
         utterance: the current one; None in silence.
     """
 
+    model: str
     options: StreamOptions
     resampler: Resampler
     detector: Memory
@@ -128,7 +130,7 @@ def prepared(recognizer: BatchRecognizer, options: StreamOptions) -> StreamOptio
     Raises:
         KeyframeError: as `BatchRecognizer.prepare`.
     """
-    decode = options.partial_decode or greedy_mode(recognizer.config)
+    decode = options.partial_decode or stream_mode(recognizer.config)
     check_mode(recognizer.network, decode, recognizer.config.name)
     return replace(
         options, partial_decode=decode, recognition=recognizer.prepare(options.recognition)
@@ -164,15 +166,15 @@ def advance(
     return run.state(), StreamUpdate(tuple(run.committed), text, partial, tuple(run.final))
 
 
-def last_transcript(state: StreamState, means: Means) -> Steps[Transcript]:
-    """Recognise what is left at the end of a stream; an empty transcript if there is nothing."""
+def last_update(state: StreamState, means: Means) -> Steps[StreamUpdate]:
+    """Recognise what is left at the end of a stream."""
     rest = np.concatenate((state.waiting, state.resampler.finish()))
     end = state.first + state.samples.size + rest.size
     run = _Run(replace(state, waiting=state.waiting[:0]), means, ending=True)
     yield from run.hear(np.pad(rest, (0, -rest.size % HOP)))
     if run.utterance is not None:
         yield from run.end_utterance(min(run.utterance.sound + run.padding, end))
-    return run.final[0] if run.final else Transcript("")
+    return StreamUpdate(tuple(run.committed), final=tuple(run.final))
 
 
 class _Run:
