@@ -111,7 +111,7 @@ class OnnxNetwork:
             if not sessions.has(name):
                 raise ModelError(
                     f"{sessions.folder}: contains no {name}{GRAPH_SUFFIX}, so it cannot stream; "
-                    "export the model again"
+                    "write them again with keyframe export"
                 )
         return ExportedStreams(self._config, sessions, chunk, look_ahead=look_ahead)
 
