@@ -63,15 +63,8 @@ def num_frames(num_samples: int) -> int:
     return (num_samples + FRAME_SHIFT_SAMPLES // 2) // FRAME_SHIFT_SAMPLES
 
 
-def complete_frames(num_samples: int) -> int:
-    """Number of fbank frames that no sample after the first `num_samples` changes."""
-    half_window = FRAME_LENGTH_MS * SAMPLE_RATE // 2000
-    latest_centre = num_samples - half_window
-    return max(0, (latest_centre + FRAME_SHIFT_SAMPLES // 2) // FRAME_SHIFT_SAMPLES)
-
-
 def samples_of_frames(frames: int) -> int:
-    """Number of samples after which this many fbank frames are complete; 0 for none."""
+    """Number of samples after which no further one changes the first `frames` fbank frames."""
     half_window = FRAME_LENGTH_MS * SAMPLE_RATE // 2000
     return frames * FRAME_SHIFT_SAMPLES - FRAME_SHIFT_SAMPLES // 2 + half_window if frames else 0
 
@@ -87,7 +80,7 @@ def fbank_from(fbank: FrontEnd, samples: Samples, frame: int) -> npt.NDArray[np.
     Args:
         fbank: has no level, which would depend on the whole.
         samples: those of the recording from `first_sample(frame)` on. If it goes on after them,
-            the frames beyond `complete_frames` are not those of the whole.
+            the frames whose `samples_of_frames` are more are not those of the whole.
         frame: index of the first frame that is wanted.
     """
     return fbank(samples)[min(frame, CONTEXT_FRAMES) :]
