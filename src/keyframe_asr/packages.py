@@ -24,7 +24,14 @@ EXTRAS: dict[str, dict[str, str]] = {
     "video": {"av": "av"},
     "vad": {"silero-vad": "silero_vad"},
     "hub": {"huggingface_hub": "huggingface_hub"},
-    "demo": {"espeakng-loader": "espeakng_loader"},
+    "serve": {
+        "fastapi": "fastapi",
+        "prometheus-client": "prometheus_client",
+        "python-multipart": "python_multipart",
+        "uvicorn": "uvicorn",
+        "websockets": "websockets",
+    },
+    "espeak": {"espeakng-loader": "espeakng_loader"},
 }
 """The packages of each extra, with the module that a package provides. Those of an extra that it
 includes are left out."""

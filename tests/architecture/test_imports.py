@@ -85,18 +85,22 @@ def test_third_party_imports_are_declared() -> None:
     extras = project["optional-dependencies"]
     # what recognition may import is tested where only the dependencies are installed
     always = {requirement_name(line) for line in (*project["dependencies"], *extras["train"])}
+    of_server = {requirement_name(line) for line in extras["serve"]}
     optional = {requirement_name(line) for key in extras if key != "dev" for line in extras[key]}
     distributions = packages_distributions()
     problems = []
     for path in (*source_files(), *source_files(RESEARCH)):
         root = SOURCE if path.is_relative_to(SOURCE) else REPOSITORY
+        needed = (
+            always | of_server if path.is_relative_to(SOURCE / "keyframe_asr/server") else always
+        )
         peers = OF_PEERS if path.parent.name == "whisper" else ()
         for item in imports_of(path, root):
             top = item.module.split(".")[0]
             if top in sys.stdlib_module_names or top in ("keyframe_asr", "research", "", *peers):
                 continue
             names = {normalised(name) for name in distributions.get(top, [top])}
-            allowed = always if item.at_import_time else always | optional
+            allowed = needed if item.at_import_time else always | optional
             if not names & allowed:
                 problems.append(f"{path.relative_to(REPOSITORY)}:{item.line} imports {item.module}")
     assert problems == []

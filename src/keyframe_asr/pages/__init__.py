@@ -1,0 +1,1 @@
+"""Style and drawing that the pages of this package share."""

@@ -1,0 +1,1 @@
+"""A server for recordings and live speech: `keyframe serve`."""
