@@ -28,6 +28,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "fastapi": "fastapi",
         "prometheus-client": "prometheus_client",
         "python-multipart": "python_multipart",
+        "starlette": "starlette",
         "uvicorn": "uvicorn",
         "websockets": "websockets",
     },

@@ -34,6 +34,8 @@ class Transcript:
         normal: the text in the model's text form; None where `text` is.
         language: tag of the language that a pretrained decoder heard, or was told; that of most
             speech if it changes. None where such a decoder was not run.
+        keyframes: times in seconds of the encoder frames that were kept, ascending: where their
+            spikes are, not corrected by the model's emission delay.
     """
 
     text: str
@@ -45,6 +47,7 @@ class Transcript:
     alternatives: list[Alternative] = field(default_factory=list)
     normal: str | None = None
     language: str | None = None
+    keyframes: list[float] = field(default_factory=list)
 
     @property
     def normal_text(self) -> str:

@@ -26,7 +26,7 @@ from keyframe_asr.io.threads import set_openmp
 from keyframe_asr.packages import packages_for
 
 VERBS: dict[str, tuple[str, ...]] = {
-    "Use": ("transcribe", "stream", "align", "inspect"),
+    "Use": ("transcribe", "stream", "serve", "align", "inspect"),
     "Train": ("fine-tune", "prepare", "check-data", "train", "evaluate"),
     "Models": ("tune", "calibrate", "quantise", "export", "copy", "push", "language-model"),
     "Other": ("demo", "doctor", "hallucinations", "measure-times"),

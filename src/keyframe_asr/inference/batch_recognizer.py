@@ -309,6 +309,9 @@ class BatchRecognizer:
             segments=segments,
             alternatives=self._alternatives(found),
             language=found.language,
+            keyframes=(
+                audio.encoded.keyframes[row, : audio.keyframes[row]] * self.network.frame_seconds
+            ).tolist(),
         )
         form = self.config.text_form
         return with_normal_texts(transcript, form) if found.of_decoder else transcript

@@ -79,7 +79,16 @@ def join_segments(
         words=[word for segment in segments for word in segment.words],
         segments=segments,
         language=_most_spoken(segments),
+        keyframes=[time for part in parts for time in _keyframes(part, duration)],
     )
+
+
+def _keyframes(part: RecognisedSegment, duration: float) -> list[float]:
+    """Return the times of a segment's keyframes, without those of its overlap."""
+    bounds = part.bounds
+    offset, last = bounds.audio_start / SAMPLE_RATE, min(bounds.end / SAMPLE_RATE, duration)
+    times = [time + offset for time in part.transcript.keyframes]
+    return [time for time in times if bounds.start / SAMPLE_RATE <= time < last]
 
 
 def spoken(tokens: list[Token], separation: Separation, language: str | None = None) -> Segment:
@@ -105,6 +114,7 @@ def in_stream(transcript: Transcript, seconds: float) -> Transcript:
         tokens=later(transcript.tokens, seconds),
         words=later(transcript.words, seconds),
         segments=segments,
+        keyframes=[time + seconds for time in transcript.keyframes],
     )
 
 

@@ -58,8 +58,20 @@ RecordingProgress = Callable[[int, float], None]
 
 
 @dataclass
-class _Recording:
-    """A recording in progress; `parts` has None for each segment not yet recognised."""
+class OpenRecording:
+    """A recording in progress.
+
+    Attributes:
+        index: its position among several.
+        path: its file, if it has a path.
+        parts: its segments so far; None for each that is not yet recognised.
+        waiting: number of those.
+        samples: samples at 16 kHz that have been read.
+        announced: seconds according to its header.
+        whole: it is recognised as one segment.
+        error: that ended it.
+        read: it has been read to its end.
+    """
 
     index: int
     path: Path | None
@@ -116,7 +128,7 @@ def recognise_each(
     for source in audio:
         recording = queue.begin(Path(source) if isinstance(source, str | os.PathLike) else None)
         try:
-            for segment in _segments(source, recording, options, sample_rate):
+            for segment in segments_of(source, recording, options, sample_rate):
                 queue.add(recording, segment)
                 if queue.full:
                     yield from queue.recognise()
@@ -139,8 +151,8 @@ class _Queue:
         self._recognizer = recognizer
         self._options = options
         self._progress = progress
-        self._recordings: dict[int, _Recording] = {}
-        self._segments: list[tuple[_Recording, int, AudioSegment]] = []
+        self._recordings: dict[int, OpenRecording] = {}
+        self._segments: list[tuple[OpenRecording, int, AudioSegment]] = []
         self._seconds = 0.0
         self._begun = 0
         self._yielded = 0
@@ -151,13 +163,13 @@ class _Queue:
         """True if there are enough segments to sort by length."""
         return self._seconds >= BATCHES_AHEAD * self._options.batch_seconds
 
-    def begin(self, path: Path | None) -> _Recording:
+    def begin(self, path: Path | None) -> OpenRecording:
         """Add a recording."""
-        recording = self._recordings[self._begun] = _Recording(self._begun, path)
+        recording = self._recordings[self._begun] = OpenRecording(self._begun, path)
         self._begun += 1
         return recording
 
-    def add(self, recording: _Recording, segment: AudioSegment) -> None:
+    def add(self, recording: OpenRecording, segment: AudioSegment) -> None:
         """Add a segment of a recording that is being read."""
         if not recording.parts and not self._warned:
             self._warned = _warn_if_narrow(recording, segment, self._recognizer)
@@ -194,7 +206,7 @@ class _Queue:
 
 
 def _warn_if_narrow(
-    recording: _Recording, segment: AudioSegment, recognizer: BatchRecognizer
+    recording: OpenRecording, segment: AudioSegment, recognizer: BatchRecognizer
 ) -> bool:
     """Warn of a recording with much less than the band that the model was trained on."""
     highest, wanted = highest_frequency(segment.samples), recognizer.config.features.band
@@ -210,13 +222,17 @@ def _warn_if_narrow(
     return narrow
 
 
-def _segments(
+def segments_of(
     audio: AudioInput,
-    recording: _Recording,
+    recording: OpenRecording,
     options: RecognitionOptions,
     sample_rate: int | None = None,
 ) -> Iterator[AudioSegment]:
-    """Yield the segments of a recording, and update its length while it is read."""
+    """Yield the segments of a recording, and update its length while it is read.
+
+    Raises:
+        AudioError: as `Recognizer.transcribe`, when it comes to the fault.
+    """
     if is_audio_file(audio):
         refuse_rate(audio, sample_rate)
         # opened once, since a pipe cannot be read again
@@ -239,20 +255,20 @@ def _segments(
 
 
 def _of_blocks(
-    blocks: Iterable[Samples], recording: _Recording, options: RecognitionOptions
+    blocks: Iterable[Samples], recording: OpenRecording, options: RecognitionOptions
 ) -> Iterator[AudioSegment]:
     return_freed_memory()
     detector = speech_detector(options.voice_activity)
     yield from audio_segments(_counted(blocks, recording), detector, options.segmentation)
 
 
-def _whole(recording: _Recording, samples: Samples) -> AudioSegment:
+def _whole(recording: OpenRecording, samples: Samples) -> AudioSegment:
     recording.whole = True
     recording.samples = samples.size
     return AudioSegment(SegmentBounds(0, samples.size, 0), samples)
 
 
-def _counted(blocks: Iterable[Samples], recording: _Recording) -> Iterator[Samples]:
+def _counted(blocks: Iterable[Samples], recording: OpenRecording) -> Iterator[Samples]:
     for block in blocks:
         recording.samples += block.size
         yield block

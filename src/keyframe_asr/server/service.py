@@ -88,6 +88,18 @@ class TooLongError(KeyframeError):
     """A recording is longer than the server allows, in bytes or in seconds (413)."""
 
 
+class AccessError(KeyframeError):
+    """A client that does not show a key (401)."""
+
+
+class OriginError(KeyframeError):
+    """A page of another origin, which the server does not serve (403)."""
+
+
+class SlowClientError(KeyframeError):
+    """A client that does not send what it has announced (408)."""
+
+
 class LiveStream(Protocol):
     """A stream that is being recognised."""
 
