@@ -21,7 +21,7 @@ from keyframe_asr.inference.options import (
     Segmentation,
 )
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.scorer_files import read_hotwords
+from keyframe_asr.inference.scorer_files import read_hotwords, usable_hotwords
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +226,53 @@ def test_hot_words_that_cannot_be_are_named(recognizer, tmp_path, line, named) -
     path.write_text(line, encoding="utf-8")
     with refused(KeyframeError, *named):
         read_hotwords(path, recognizer.config, recognizer.tokenizer, 1.0)
+
+
+def test_hot_words_without_a_file(recognizer, folder: Path) -> None:
+    phrases = ["fade\t4", "cab"]
+    options = RecognitionOptions("ctc", hotwords=phrases, hotword_weight=9)  # type: ignore[arg-type]
+    assert options == RecognitionOptions("ctc", hotwords=tuple(phrases), hotword_weight=9)
+    file = RecognitionOptions("ctc", hotwords=folder / "hot.txt", hotword_weight=9)
+    sound = noise(1.5)
+    found = recognizer.transcribe(sound, options)
+    assert found == recognizer.transcribe(sound, file)
+    assert "CAB" in found.text
+    assert hash(options) and RecognitionOptions(hotwords=()) == RecognitionOptions()
+
+
+@pytest.mark.parametrize(
+    ("phrase", "named"), [("zoo", ["'zoo'", "'ZOO'"]), ("fade\theavy", ["'fade'", "'heavy'"])]
+)
+def test_wrong_hot_words_without_a_file_are_named(recognizer, phrase, named) -> None:
+    with refused(OptionError, "hotwords: ", *named):
+        recognizer.transcribe(noise(1.0), RecognitionOptions("ctc", hotwords=("cab", phrase)))
+
+
+@pytest.mark.parametrize("given", [("cab", 3), ("",), ("cab",) * 1001, ("ca" * 101,)])
+def test_hot_words_without_a_file_are_limited(given) -> None:
+    with pytest.raises(OptionError) as caught:
+        RecognitionOptions(hotwords=given)
+    assert caught.value.option == "hotwords"
+
+
+def test_lists_of_hot_words_are_kept_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    recognizer, built = Recognizer(random_model(), "cpu"), []
+
+    def reading(source, *others):
+        built.append(source)
+        return read_hotwords(source, *others)
+
+    monkeypatch.setattr(scorer_files, "read_hotwords", reading)
+    lists = [("cab", "bad" * n) for n in range(1, scorer_files.FILES_KEPT + 2)]
+    for given in [lists[0], *lists, lists[-1], lists[0]]:
+        recognizer.transcribe(noise(0.5), RecognitionOptions("ctc", hotwords=given))
+    assert built == [*lists, lists[0]], "the oldest was forgotten, none was built twice before"
+
+
+def test_usable_hot_words(recognizer) -> None:
+    given = ("cab", "zoo", "fade", " ")
+    found = usable_hotwords(given, recognizer.config, recognizer.tokenizer)
+    assert found == ("cab", "fade")
 
 
 def test_files_that_are_not_there(recognizer, tmp_path: Path) -> None:

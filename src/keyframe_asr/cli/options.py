@@ -222,6 +222,9 @@ def _members(group: Any, flags: Flags | None) -> list[inspect.Parameter]:
     members = inspect.signature(group).parameters
     if flags is None:
         return [member.replace(annotation=hints[name]) for name, member in members.items()]
+    for name, hint in hints.items():
+        if Path in get_args(hint):  # a file here, also if it may be something else in Python
+            hints[name] = Path | None
     return [
         members[name].replace(annotation=Annotated[hints[name], flag])
         for name, flag in flags.items()

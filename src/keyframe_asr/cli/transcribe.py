@@ -217,7 +217,9 @@ def _read_once(options: RecognitionOptions) -> Iterator[RecognitionOptions]:
         hotwords, model = options.hotwords, options.language_model
         yield replace(
             options,
-            hotwords=hotwords and copied_pipe(hotwords, Path(folder, "hotwords")),
+            hotwords=copied_pipe(hotwords, Path(folder, "hotwords"))
+            if isinstance(hotwords, Path)
+            else hotwords,
             language_model=model and copied_pipe(model, Path(folder, "language_model")),
         )
 

@@ -41,6 +41,9 @@ LONGEST_BATCH = 3600.0
 
 MOST_WORKERS, MOST_THREADS = 256, 1024
 
+MOST_PHRASES, LONGEST_PHRASE = 1000, 200
+"""Most hot words that are given without a file, and most characters of each."""
+
 LONGEST_CHUNK = 10.0
 """Longest chunk and look-ahead of a stream in seconds."""
 
@@ -95,6 +98,22 @@ def _tag(given: object) -> str:
         return language_tag(given)
     except ValueError as error:
         raise OptionError("language", str(error)) from None
+
+
+def _phrases(given: list[object] | tuple[object, ...]) -> tuple[str, ...] | None:
+    """Check hot words that are given without a file; none are as if the option was not given."""
+    phrases = tuple(phrase for phrase in given if isinstance(phrase, str) and phrase.strip())
+    if len(phrases) < len(given):
+        raise OptionError("hotwords", "has an entry that is no phrase; give words or phrases")
+    if len(phrases) > MOST_PHRASES:
+        raise OptionError("hotwords", f"has {len(phrases)} phrases; give at most {MOST_PHRASES}")
+    for phrase in phrases:
+        if len(phrase) > LONGEST_PHRASE:
+            raise OptionError(
+                "hotwords",
+                f"'{phrase[:20]}...' has {len(phrase)} characters; give at most {LONGEST_PHRASE}",
+            )
+    return phrases or None
 
 
 def _check_number(name: str, value: Any, limits: tuple[float, float]) -> None:
@@ -161,7 +180,8 @@ class RecognitionOptions:
         language_model_weight: weight of its natural log-probabilities, 0 to 1000; else 0.3.
         token_bonus: score added per token; compensates for the cost of a language model; -1000 to
             1000; else 0.
-        hotwords: a file with one word or phrase per line, optionally a tab and its weight.
+        hotwords: a file with one word or phrase per line, optionally a tab and its weight; or a
+            list of such lines, at most 1000 of 200 characters.
         hotword_weight: score added per token of a hot word (natural log), 0 to 1000.
         ctc_weight: weight of CTC against the decoder in `joint`, in [0, 1]; else 0.6.
         decoder_weight: weight of the decoder against the first pass in `rescore`, in [0, 1]; else
@@ -193,7 +213,7 @@ class RecognitionOptions:
     no_language_model: bool = False
     language_model_weight: float | None = None
     token_bonus: float | None = None
-    hotwords: Path | None = None
+    hotwords: Path | tuple[str, ...] | None = None
     hotword_weight: float = 1.0
     ctc_weight: float | None = None
     decoder_weight: float | None = None
@@ -211,6 +231,9 @@ class RecognitionOptions:
         for name in ("language_model", "hotwords"):
             given: Any = getattr(self, name)
             if given is None:
+                continue
+            if name == "hotwords" and isinstance(given, list | tuple):
+                object.__setattr__(self, name, _phrases(given))
                 continue
             if not isinstance(given, str | Path):
                 raise OptionError(name, f"{given!r} is not a path; give the path of a file")

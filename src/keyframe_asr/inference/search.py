@@ -34,7 +34,7 @@ class Search:
         language_model: its file, if any.
         language_model_weight: its weight.
         token_bonus: score added per token.
-        hotwords: their file, if any.
+        hotwords: their file, or the phrases, if any.
         hotword_weight: score added per token of a hot word.
         ctc_weight: weight of CTC in `joint`.
         decoder_weight: weight of the decoder in `rescore`.
@@ -48,7 +48,7 @@ class Search:
     language_model: Path | None = None
     language_model_weight: float = 0.0
     token_bonus: float = 0.0
-    hotwords: Path | None = None
+    hotwords: Path | tuple[str, ...] | None = None
     hotword_weight: float = 1.0
     ctc_weight: float = SearchConfig().ctc_weight
     decoder_weight: float = SearchConfig().decoder_weight
