@@ -7,6 +7,7 @@ file, the cause and what to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
 """(S,) mono at 16 kHz."""
+
+_MIXED_SAMPLES = 1 << 14
+"""Samples of each channel that are mixed at once: a compressed file may have hundreds of silent
+channels, which take gigabytes when they are decoded."""
 
 _CHECKED_SAMPLES = 1600
 """Samples that `read_length` decodes at each end of a recording."""
@@ -160,7 +165,8 @@ class Recording:
     def part(self, start: float = 0.0, seconds: float | None = None) -> Samples:
         """Read a part, at most to the end. Raises `AudioError` as `read_audio`."""
         self._reader.skip(start)
-        return self._resampled(self._mono(self._reader.read(seconds)))
+        frames = None if seconds is None else round(seconds * self._rate)
+        return self._resampled(self._mono(frames))
 
     def whole(self, longest: float) -> Samples | None:
         """Read all if it lasts `longest` seconds at most; None if not, and `blocks` reads it.
@@ -169,7 +175,7 @@ class Recording:
             AudioError: as `read_audio`.
         """
         most = round(longest * self._rate)
-        mono = self._mono(self._reader.frames(most + 1))
+        mono = self._mono(most + 1)
         if mono.size <= most:
             return self._resampled(mono)
         self._read_ahead = [mono]
@@ -193,11 +199,22 @@ class Recording:
                 yield ahead[start : start + size], False
         last = False
         while not last:
-            block = self._reader.frames(size)
-            last = len(block) < size
-            yield self._mono(block), last
+            mono = self._mono(size)
+            last = mono.size < size
+            yield mono, last
 
-    def _mono(self, block: Block) -> Samples:
+    def _mono(self, frames: int | None) -> Samples:
+        """Read the next `frames` samples, or all if None, and mix them; fewer only at the end."""
+        parts, left = [np.zeros(0, np.float32)], math.inf if frames is None else frames
+        while left > 0:
+            wanted = int(min(left, _MIXED_SAMPLES))
+            parts.append(self._mixed(self._reader.frames(wanted)))
+            left -= parts[-1].size
+            if parts[-1].size < wanted:
+                break
+        return np.concatenate(parts)
+
+    def _mixed(self, block: Block) -> Samples:
         if self._channel is not None:
             return np.ascontiguousarray(block[:, self._channel])
         mean: Samples = block.mean(axis=1, dtype=np.float32)
