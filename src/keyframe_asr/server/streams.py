@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,16 @@ from keyframe_asr.server.service import LiveUpdate, WorkerError
 from keyframe_asr.timing import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
+
+BEHIND, CAUGHT_UP = 0.5, 0.2
+"""Seconds of live speech that wait for recognition: beyond the first, utterances are read again less
+often, and below the second, more often again."""
+
+LONGEST_STEP = 10.0
+"""The largest `StreamOptions.step`."""
+
+LEAST_OFTEN = 4.0
+"""Utterances are never read again more rarely than every so many `StreamOptions.step`."""
 
 AT_ONCE = 1.0
 """Seconds of a stream that are recognised at once, so that one that lags does not stop others."""
@@ -49,7 +61,7 @@ class Streams:
         if stream is None:
             return
         try:
-            stream.blocks.append(checked_block(samples))
+            stream.add(checked_block(samples))
         except KeyframeError as error:
             self._fail(stream, error)
 
@@ -79,7 +91,7 @@ class Streams:
     def _advance(self, streams: Sequence[_Stream], recognizer: Recognizer) -> None:
         blocks = [stream.next_block() for stream in streams]
         try:
-            found = recognizer.accept_batch([stream.state for stream in streams], blocks)
+            found = recognizer.accept_batch([stream.paced_state() for stream in streams], blocks)
         except Exception as error:
             if len(streams) == 1:
                 self._fail(streams[0], error)
@@ -114,15 +126,38 @@ class _Stream:
         self.job, self.recognizer, self.state = job, recognizer, state
         self.blocks: list[npt.NDArray[np.float32]] = []
         self.ending = False
-        self._most = round(AT_ONCE * sample_rate)
+        self._rate = sample_rate
+        self._step, self._pace = state.options.step, 1.0
+        self._began, self._received = 0.0, 0
 
     @property
     def waits(self) -> bool:
         """True if there is something to do."""
         return bool(self.blocks) or self.ending
 
+    def add(self, samples: npt.NDArray[np.float32]) -> None:
+        """Add the next samples."""
+        if not self._received:
+            self._began = time.monotonic()
+        self._received += samples.size
+        self.blocks.append(samples)
+
+    def paced_state(self) -> StreamState:
+        """Return the state for the next block, with a step that fits what the processor can do.
+
+        Speech that comes faster than it is spoken, from a file, is read as often as always.
+        """
+        waiting = sum(block.size for block in self.blocks) / self._rate
+        is_live = self._received / self._rate <= time.monotonic() - self._began + BEHIND
+        if is_live and waiting > BEHIND:
+            self._pace = min(2 * self._pace, LEAST_OFTEN)
+        elif waiting < CAUGHT_UP:
+            self._pace = max(self._pace / 1.1, 1.0)
+        step = min(self._step * self._pace, max(self._step, LONGEST_STEP))
+        return replace(self.state, options=replace(self.state.options, step=step))
+
     def next_block(self) -> npt.NDArray[np.float32]:
         """Take the next samples, `AT_ONCE` at most."""
-        samples = np.concatenate(self.blocks)
-        self.blocks = [samples[self._most :]] if samples.size > self._most else []
-        return samples[: self._most]
+        samples, most = np.concatenate(self.blocks), round(AT_ONCE * self._rate)
+        self.blocks = [samples[most:]] if samples.size > most else []
+        return samples[:most]
