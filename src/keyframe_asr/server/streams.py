@@ -21,8 +21,8 @@ from keyframe_asr.timing import SAMPLE_RATE
 log = logging.getLogger(__name__)
 
 BEHIND, CAUGHT_UP = 0.5, 0.2
-"""Seconds of live speech that wait for recognition: beyond the first, utterances are read again less
-often, and below the second, more often again."""
+"""Seconds of live speech that wait for recognition: beyond the first, utterances are read again
+less often, and below the second, more often again."""
 
 LONGEST_STEP = 10.0
 """The largest `StreamOptions.step`."""
