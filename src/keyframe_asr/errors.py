@@ -16,6 +16,10 @@ class AudioError(KeyframeError):
     """A recording that cannot be read or contains no usable audio."""
 
 
+class FormatError(AudioError):
+    """A recording in a format that is not read, or that needs a package which is not installed."""
+
+
 class ManifestError(KeyframeError):
     """A manifest or corpus that cannot be read, is incomplete, or contains invalid entries."""
 

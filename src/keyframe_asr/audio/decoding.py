@@ -19,7 +19,7 @@ from keyframe_asr.audio.byte_source import AudioFile, ByteSource, Stretches, nam
 from keyframe_asr.audio.containers import parts_of
 from keyframe_asr.audio.parts import CutOffError, JoinedError, MissingDecoderError, Part
 from keyframe_asr.audio.video import FfmpegFile
-from keyframe_asr.errors import AudioError, UnfinishedWarning
+from keyframe_asr.errors import AudioError, FormatError, UnfinishedWarning
 
 MINIMUM_SAMPLE_RATE = 4_000
 """Hertz; a lower rate cannot carry intelligible speech and indicates a damaged header."""
@@ -37,6 +37,9 @@ formats that `audio.containers` does not know, such as those of samplers and of 
 
 _UNSUPPORTED_ENCODING = 4
 """libsndfile's code of an error: it knows the container, but not the codec in it."""
+
+_UNKNOWN_FORMAT = (1, _UNSUPPORTED_ENCODING)
+"""Its codes of files in other formats than it knows."""
 
 _SMALLEST_PAYLOAD = 1024
 """Fewer bytes may be less than a packet."""
@@ -288,16 +291,15 @@ def _audio_errors(name: str) -> Iterator[None]:
     except JoinedError as error:
         raise AudioError(f"{name}: {error} are joined in one file; split it") from None
     except MissingDecoderError:
-        raise AudioError(
+        raise FormatError(
             f"{name}: this kind of file needs PyAV; pip install 'keyframe-asr[video]', or "
             f"{_CONVERT}"
         ) from None
     except OSError as error:
         raise AudioError(f"{name}: cannot be read: {_cause(error)}; check the disk") from None
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
-        raise AudioError(
-            f"{name}: not an audio file, or damaged: {_cause(error)}; {_CONVERT}"
-        ) from None
+        kind = FormatError if getattr(error, "code", None) in _UNKNOWN_FORMAT else AudioError
+        raise kind(f"{name}: not an audio file, or damaged: {_cause(error)}; {_CONVERT}") from None
     except MemoryError:
         raise AudioError(
             f"{name}: does not fit into memory (damaged, or far too long); copy the recording "

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.server.activity import Activity
+from keyframe_asr.server.errors import envelope
 from keyframe_asr.server.metrics import OTHER
 from keyframe_asr.server.service import (
     AccessError,
@@ -105,9 +106,11 @@ class Gate:
         self._uploads += upload
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except Exception:
+        except Exception as error:
             if exchange.error is None:
-                raise
+                if not exchange.can_refuse:
+                    raise
+                exchange.error = error
         finally:
             self._uploads -= upload
         if exchange.error is not None:
@@ -166,7 +169,7 @@ class _Exchange:
 
     Attributes:
         status: of the answer; of a WebSocket, the code with which it was closed.
-        error: a limit that was exceeded while the body arrived.
+        error: a limit that was exceeded while the body arrived, or a fault of the server.
     """
 
     def __init__(
@@ -178,7 +181,7 @@ class _Exchange:
         self._more_body = self._is_http
         self._received, self._began = 0, time.monotonic()
         self.status = 500
-        self.error: KeyframeError | None = None
+        self.error: Exception | None = None
 
     async def receive(self) -> Message:
         """Return the next message of the client; a disconnect once a limit is exceeded."""
@@ -213,9 +216,18 @@ class _Exchange:
             message["headers"] = _with_usual(message.get("headers", ()))
         elif message["type"] == "websocket.close":
             self.status = message.get("code", 1000)
+        elif self._more_body and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {**message, "body": b""}
         await self._send(message)
 
-    async def refuse(self, error: KeyframeError) -> None:
+    @property
+    def can_refuse(self) -> bool:
+        """True if a request of HTTP can still be answered with an error."""
+        return self._is_http and not self._started
+
+    async def refuse(self, error: Exception) -> None:
         """Answer with an error, unless an answer has begun."""
         if self._started:
             return
@@ -234,9 +246,7 @@ class _Exchange:
         }
         encoded = [(key.lower().encode(), value.encode()) for key, value in named.items()]
         await self.send({"type": f"{kind}.response.start", "status": status, "headers": encoded})
-        await self._send({"type": f"{kind}.response.body", "body": body, "more_body": True})
-        await self._linger()
-        await self._send({"type": f"{kind}.response.body", "body": b"", "more_body": False})
+        await self.send({"type": f"{kind}.response.body", "body": body})
 
     async def _linger(self) -> None:
         """Read on for a while what the client still sends."""
@@ -249,23 +259,6 @@ class _Exchange:
                     self._more_body = message.get("more_body", False)
         except TimeoutError:
             pass
-
-
-def envelope(error: KeyframeError) -> tuple[int, dict[str, object], dict[str, str]]:
-    """Placeholder until server/errors.py is there."""
-    statuses: dict[type[KeyframeError], int] = {
-        AccessError: 401,
-        OriginError: 403,
-        SlowClientError: 408,
-        TooLongError: 413,
-        ServerBusyError: 429,
-        ServerFullError: 503,
-    }
-    status = statuses.get(type(error), 400)
-    retry = {"retry-after": "2"} if status in (429, 503) else {}
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    told = {"message": str(error), "type": kind, "param": None, "code": None}
-    return status, {"error": told}, retry
 
 
 def _with_usual(headers: Any) -> list[tuple[bytes, bytes]]:

@@ -23,6 +23,7 @@ class BeginUpload:
         options: how it is recognised.
         longest: seconds of audio that are allowed.
         samples: (S,) at 16 kHz; None if a file follows.
+        prompt: further hot words that the model may use.
     """
 
     job: int
@@ -30,16 +31,18 @@ class BeginUpload:
     options: RecognitionOptions
     longest: float
     samples: npt.NDArray[np.float32] | None = None
+    prompt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class BeginStream:
-    """Open a stream of this sample rate in hertz."""
+    """Open a stream of this sample rate in hertz; `prompt` is as in `BeginUpload`."""
 
     job: int
     model: str
     options: StreamOptions
     sample_rate: int
+    prompt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

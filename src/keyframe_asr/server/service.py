@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -141,6 +141,7 @@ class RecognitionService(Protocol):
         model: str,
         audio: BinaryIO | npt.NDArray[np.float32],
         options: RecognitionOptions,
+        prompt: Sequence[str] = (),
     ) -> AsyncIterator[PartOfTranscript | Transcript]:
         """Yield parts while a recording is recognised, and last its transcript.
 
@@ -150,6 +151,7 @@ class RecognitionService(Protocol):
             model: a name in `models`.
             audio: an open file of the system (it has a `fileno`), or samples (S,) at 16 kHz.
             options: how it is recognised.
+            prompt: further hot words; those that the model cannot write or use are left out.
 
         Raises:
             UnknownModelError, ServerBusyError, ServerFullError, WorkerError, TooLongError
@@ -157,8 +159,10 @@ class RecognitionService(Protocol):
             KeyframeError: the model cannot recognise with these options.
         """
 
-    async def open_stream(self, model: str, options: StreamOptions, sample_rate: int) -> LiveStream:
-        """Open a stream.
+    async def open_stream(
+        self, model: str, options: StreamOptions, sample_rate: int, prompt: Sequence[str] = ()
+    ) -> LiveStream:
+        """Open a stream; `prompt` is as in `transcribe`.
 
         Raises:
             UnknownModelError, ServerFullError, WorkerError

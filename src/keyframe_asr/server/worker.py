@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import BinaryIO
@@ -19,6 +20,7 @@ import numpy as np
 from keyframe_asr.errors import KeyframeError, KeyframeWarning
 from keyframe_asr.inference.recognizer import Recognizer, load_for
 from keyframe_asr.io.model_location import CONFIG_FILE, find_model
+from keyframe_asr.server.hot_words import with_prompt
 from keyframe_asr.server.messages import (
     BeginStream,
     BeginUpload,
@@ -105,9 +107,14 @@ class _Worker:
             if isinstance(order, BeginUpload):
                 audio = order.samples if file is None else file
                 assert audio is not None
-                self._uploads.begin(order, self._recognizers[order.model], audio)
+                recognizer = self._recognizers[order.model]
+                options = with_prompt(order.options, order.prompt, recognizer)
+                self._uploads.begin(replace(order, options=options), recognizer, audio)
             elif isinstance(order, BeginStream):
-                self._streams.begin(order, self._recognizers[order.model])
+                recognizer = self._recognizers[order.model]
+                options = with_prompt(order.options.recognition, order.prompt, recognizer)
+                stream_options = replace(order.options, recognition=options)
+                self._streams.begin(replace(order, options=stream_options), recognizer)
             elif isinstance(order, MoreSamples):
                 self._streams.add(order.job, order.samples)
             elif isinstance(order, EndStream):

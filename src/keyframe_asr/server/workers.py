@@ -62,6 +62,9 @@ MOST_UNREAD = 200
 
 POLL_SECONDS = 0.05
 
+NO_JOB = -1
+"""Number of an order that no process has yet."""
+
 DIED = "the process that recognises has died; try again"
 
 
@@ -127,7 +130,11 @@ class Workers:
             process.stop()
 
     async def transcribe(
-        self, model: str, audio: BinaryIO | npt.NDArray[np.float32], options: RecognitionOptions
+        self,
+        model: str,
+        audio: BinaryIO | npt.NDArray[np.float32],
+        options: RecognitionOptions,
+        prompt: Sequence[str] = (),
     ) -> AsyncGenerator[PartOfTranscript | Transcript]:
         """See `RecognitionService`."""
         self._check_model(model)
@@ -137,23 +144,26 @@ class Workers:
             )
         self.uploads_open += 1
         try:
-            async for news in self._news(model, audio, options):
+            samples, file = (audio, None) if isinstance(audio, np.ndarray) else (None, audio)
+            longest = self._settings.max_audio
+            order = BeginUpload(NO_JOB, model, options, longest, samples, tuple(prompt))
+            async for news in self._news(order, file):
                 yield news
         finally:
             self.uploads_open -= 1
 
     async def _news(
-        self, model: str, audio: BinaryIO | npt.NDArray[np.float32], options: RecognitionOptions
+        self, order: BeginUpload, file: BinaryIO | None
     ) -> AsyncGenerator[PartOfTranscript | Transcript]:
         began, told = time.monotonic(), ""
         for attempt in range(2):
             async with self._process_for_upload(alone=attempt > 0) as process:
                 try:
-                    async for report in self._reports(process, model, audio, options):
+                    async for report in self._reports(process, order, file):
                         if isinstance(report, Recognised):
                             seconds = time.monotonic() - began
-                            self._metrics.recognised(model, report.transcript, seconds)
-                            self._log(model, report.transcript)
+                            self._metrics.recognised(order.model, report.transcript, seconds)
+                            self._log(order.model, report.transcript)
                             yield report.transcript
                             return
                         told += report.text
@@ -164,17 +174,11 @@ class Workers:
                         raise
 
     async def _reports(
-        self,
-        process: WorkerProcess,
-        model: str,
-        audio: BinaryIO | npt.NDArray[np.float32],
-        options: RecognitionOptions,
+        self, process: WorkerProcess, order: BeginUpload, file: BinaryIO | None
     ) -> AsyncGenerator[MoreText | Recognised]:
         """Let a process recognise an upload, and yield what it reports."""
-        samples, file = (audio, None) if isinstance(audio, np.ndarray) else (None, audio)
         with self._job(process) as job:
-            longest = self._settings.max_audio
-            process.order(BeginUpload(job.number, model, options, longest, samples), file)
+            process.order(replace(order, job=job.number), file)
             while True:
                 report = await job.reports.get()
                 if isinstance(report, Failed):
@@ -184,7 +188,9 @@ class Workers:
                 if isinstance(report, Recognised):
                     return
 
-    async def open_stream(self, model: str, options: StreamOptions, sample_rate: int) -> _Stream:
+    async def open_stream(
+        self, model: str, options: StreamOptions, sample_rate: int, prompt: Sequence[str] = ()
+    ) -> _Stream:
         """See `RecognitionService`."""
         self._check_model(model)
         if self.streams_open >= self._settings.max_streams:
@@ -193,7 +199,7 @@ class Workers:
             )
         with ExitStack() as stack:
             job = stack.enter_context(self._job(await self._least_busy(self.streams)))
-            job.process.order(BeginStream(job.number, model, options, sample_rate))
+            job.process.order(BeginStream(job.number, model, options, sample_rate, tuple(prompt)))
             report = await job.reports.get()
             if isinstance(report, Failed):
                 raise report.error
