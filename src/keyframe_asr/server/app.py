@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
-from keyframe_asr.server import model_list, reference, transcriptions
+from keyframe_asr.server import live, model_list, realtime, reference, transcriptions
 from keyframe_asr.server.activity import Activity
 from keyframe_asr.server.errors import add_error_handlers
 from keyframe_asr.server.gate import Gate
@@ -35,6 +35,8 @@ def create_app(service: RecognitionService, settings: ServerSettings, metrics: M
     add_error_handlers(app)
     # each router module adds itself here: app.include_router(NAME.router(service, settings))
     app.include_router(transcriptions.router(service, settings))
+    app.include_router(realtime.router(service, settings))
+    app.include_router(live.router(service, settings))
     app.include_router(model_list.router(service))
     app.include_router(reference.router())
     app.include_router(_operations(service, activity))

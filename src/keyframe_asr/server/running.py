@@ -19,6 +19,7 @@ from keyframe_asr.server.activity import Activity
 from keyframe_asr.server.app import create_app, watch
 from keyframe_asr.server.metrics import Metrics
 from keyframe_asr.server.settings import MEGABYTE, ServedModel, ServerSettings
+from keyframe_asr.server.socket_protocol import SocketProtocol
 from keyframe_asr.server.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -130,16 +131,19 @@ class _PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         begun = self.cycle is not None and not self.cycle.response_complete
-        if begun and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        elif not begun and self._timer is None:
+        if begun or self.transport.get_protocol() is not self:  # a WebSocket has its own clock
+            self._stop_waiting()
+        elif self._timer is None:
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        super().connection_lost(exc)
+            self._timer = None
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(self.idle_timeout, self.transport.close)
@@ -150,6 +154,7 @@ def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=protocol,
+        ws=SocketProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -142,7 +142,7 @@ class RecognitionService(Protocol):
         audio: BinaryIO | npt.NDArray[np.float32],
         options: RecognitionOptions,
         prompt: Sequence[str] = (),
-    ) -> AsyncIterator[PartOfTranscript | Transcript]:
+    ) -> AsyncGenerator[PartOfTranscript | Transcript]:
         """Yield parts while a recording is recognised, and last its transcript.
 
         What is iterated no more (`aclose`) is no longer recognised.
