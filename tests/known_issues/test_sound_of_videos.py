@@ -14,7 +14,7 @@ from fixtures.command_line import keyframe
 from fixtures.errors import refused
 from fixtures.random_model import save_random_model
 from keyframe_asr.audio.reading import audio_blocks, read_audio, read_channels, read_length
-from keyframe_asr.errors import AudioError
+from keyframe_asr.errors import AudioError, FormatError
 
 FASTSTART = {"movflags": "frag_keyframe+empty_moov"}
 KINDS = {
@@ -108,7 +108,7 @@ def test_without_pyav_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x10ftypM4A \0\0\0\0" + bytes(100))
-    with refused(AudioError, f"{tmp_path}/a.m4a: ", "keyframe-asr[video]"):
+    with refused(FormatError, f"{tmp_path}/a.m4a: ", "keyframe-asr[video]"):
         read_audio(tmp_path / "a.m4a")
 
 

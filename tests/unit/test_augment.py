@@ -34,7 +34,7 @@ from keyframe_asr.data.augment import (
 from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
-from keyframe_asr.errors import AudioError, RecipeError
+from keyframe_asr.errors import FormatError, RecipeError
 from keyframe_asr.text.tokenizer import CharacterTokenizer
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -140,7 +140,7 @@ def test_broken_noise_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("this is no audio")
     config = config_of(noise={"folder": str(tmp_path), "probability": 1.0})
     augment = WaveformAugmentation(config, 1)
-    with refused(AudioError, "a.wav: "):
+    with refused(FormatError, "a.wav: "):
         augment(SPEECH, np.random.default_rng(1))
 
 
