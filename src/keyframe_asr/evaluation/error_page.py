@@ -26,6 +26,7 @@ from keyframe_asr.evaluation.details import Details
 from keyframe_asr.evaluation.font_package import font_face
 from keyframe_asr.evaluation.metrics import UNIT_NAMES
 from keyframe_asr.io.atomic_write import write_whole
+from keyframe_asr.pages import filled
 from keyframe_asr.timing import SAMPLE_RATE
 
 TEMPLATE = "error_page.html"
@@ -83,12 +84,7 @@ def render_error_page(
         "data": data.replace("<", "\\u003c"),
     }
     page = resources.files("keyframe_asr.evaluation").joinpath(TEMPLATE).read_text("utf-8")
-    first, *parts = page.split("{{")
-    filled = [first]
-    for part in parts:  # one pass, because a value may contain the mark of another field
-        key, rest = part.split("}}", 1)
-        filled += [contents[key], rest]
-    return "".join(filled)
+    return filled(page, contents)
 
 
 def _data(

@@ -32,6 +32,7 @@ from keyframe_asr.evaluation.inspection import (
     visible,
 )
 from keyframe_asr.io.atomic_write import replacing
+from keyframe_asr.pages import filled, shared
 from keyframe_asr.text.tokenizer import BLANK
 from keyframe_asr.timing import FRAMES_PER_SECOND, SAMPLE_RATE
 
@@ -63,6 +64,8 @@ def render_page(view: InspectionView, samples: Samples, name: str) -> str:
     contents = {
         "title": html.escape(name),
         "font": font_face(text + name + "".join(view.pieces[spike.label] for spike in spikes)),
+        "style": shared("style.css"),
+        "drawing": shared("drawing.js"),
         "text": _text(text),
         "frames": f"{total}",
         "keyframes": f"{kept}",
@@ -74,12 +77,7 @@ def render_page(view: InspectionView, samples: Samples, name: str) -> str:
         "data": json.dumps(_data(view, spikes), ensure_ascii=False).replace("<", "\\u003c"),
     }
     page = resources.files("keyframe_asr.evaluation").joinpath(TEMPLATE).read_text("utf-8")
-    parts = page.split("{{")
-    filled = [parts[0]]
-    for part in parts[1:]:  # one pass, because a value may contain the mark of another field
-        key, rest = part.split("}}", 1)
-        filled += [contents[key], rest]
-    return "".join(filled)
+    return filled(page, contents)
 
 
 def _text(text: str) -> str:
