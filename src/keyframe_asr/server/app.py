@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
-from keyframe_asr.server import live, model_list, realtime, reference, transcriptions
+from keyframe_asr.server import live, model_list, pages, realtime, reference, transcriptions
 from keyframe_asr.server.activity import Activity
 from keyframe_asr.server.errors import add_error_handlers
 from keyframe_asr.server.gate import Gate
@@ -40,6 +39,7 @@ def create_app(service: RecognitionService, settings: ServerSettings, metrics: M
     app.include_router(live.router(service, settings))
     app.include_router(model_list.router(service))
     app.include_router(reference.router())
+    app.include_router(pages.router(service, settings))
     app.include_router(_operations(service, activity))
     app.add_middleware(Gate, service=service, settings=settings, activity=activity)
     if settings.cors_origins:
@@ -78,7 +78,7 @@ def _operations(service: RecognitionService, activity: Activity) -> APIRouter:
         """The server runs."""
         return {"status": "ok"}
 
-    @router.get("/ready", responses={503: {"description": "The server starts or stops."}})
+    @router.get("/ready")
     async def ready(response: Response) -> dict[str, str]:
         """The models are loaded, and the server takes work; 503 if not."""
         if service.ready and not activity.draining.is_set():
@@ -86,7 +86,7 @@ def _operations(service: RecognitionService, activity: Activity) -> APIRouter:
         response.status_code = 503
         return {"status": "stopping" if activity.draining.is_set() else "loading"}
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics")
     async def measurements(request: Request) -> Response:
         """Measurements for Prometheus."""
         del request

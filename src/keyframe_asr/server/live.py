@@ -148,10 +148,11 @@ class _Conversation:
             await self._stream.finish()
 
     def _partial(self, live: LiveUpdate) -> dict[str, object]:
-        tokens = live.update.committed
+        tokens, start = live.update.committed, live.speech_start
         return {
             "type": "partial",
             "seconds": round(live.seconds, DECIMALS),
+            "start": None if start is None else round(start, DECIMALS),
             "text": live.update.text,
             "partial": live.update.partial,
             "tokens": [_token(one) for one in tokens],
