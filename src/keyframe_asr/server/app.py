@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
@@ -78,7 +79,7 @@ def _operations(service: RecognitionService, activity: Activity) -> APIRouter:
         """The server runs."""
         return {"status": "ok"}
 
-    @router.get("/ready")
+    @router.get("/ready", responses={503: {"description": "The server starts or stops."}})
     async def ready(response: Response) -> dict[str, str]:
         """The models are loaded, and the server takes work; 503 if not."""
         if service.ready and not activity.draining.is_set():
@@ -86,7 +87,7 @@ def _operations(service: RecognitionService, activity: Activity) -> APIRouter:
         response.status_code = 503
         return {"status": "stopping" if activity.draining.is_set() else "loading"}
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def measurements(request: Request) -> Response:
         """Measurements for Prometheus."""
         del request
