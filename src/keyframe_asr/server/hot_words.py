@@ -64,8 +64,8 @@ def with_prompt(
         added.append(phrase)
     if not added:
         return options
-    hinted = replace(options, hotwords=(*keywords, *added))
     try:
+        hinted = replace(options, hotwords=(*keywords, *added))
         recognizer.search(hinted)
     except KeyframeError:
         return options
