@@ -17,7 +17,13 @@ from keyframe_asr.errors import KeyframeError
 from keyframe_asr.results import Transcript
 from keyframe_asr.server import realtime_events as events
 from keyframe_asr.server.realtime_events import Event
-from keyframe_asr.server.realtime_session import Configuration, Transcription, audio_of, parsed
+from keyframe_asr.server.realtime_session import (
+    Configuration,
+    Transcription,
+    audio_of,
+    kind_of,
+    parsed,
+)
 from keyframe_asr.server.realtime_turns import Conversation, Item, Turns
 from keyframe_asr.server.service import (
     LiveStream,
@@ -161,14 +167,7 @@ class _Session:
             try:
                 event = parsed(content)
                 cause = _identifier(event)
-                handler = self._handlers.get(event["type"])
-                if handler is None:
-                    raise MessageError(
-                        f"there is no event '{event['type'][:50]}' in transcription sessions; use "
-                        f"{', '.join(self._handlers)}",
-                        param="type",
-                    )
-                await handler(event)
+                await self._handlers[kind_of(event, self._handlers)](event)
             except (ServerFullError, ServerBusyError, WorkerError):
                 raise
             except KeyframeError as error:

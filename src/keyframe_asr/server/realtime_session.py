@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -233,7 +233,7 @@ def parsed(content: str | bytes) -> dict[str, Any]:
     """Return an event of a client.
 
     Raises:
-        MessageError: it is no JSON object with a type.
+        MessageError: it is no JSON object.
     """
     try:
         found = json.loads(content, parse_constant=_refuse_constant)
@@ -241,11 +241,26 @@ def parsed(content: str | bytes) -> dict[str, Any]:
         raise MessageError(
             "the message is not JSON; send events as JSON objects", "invalid_json"
         ) from None
-    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
-        raise MessageError(
-            "the event has no type; send a JSON object with one", "missing_type", "type"
-        )
+    if not isinstance(found, dict):
+        raise MessageError("the message is no JSON object; send events as such", "invalid_json")
     return found
+
+
+def kind_of(event: Mapping[str, Any], known: Collection[str]) -> str:
+    """Return the type of an event.
+
+    Raises:
+        MessageError: it has none, or one that is not known.
+    """
+    kind = event.get("type")
+    if not isinstance(kind, str):
+        raise MessageError("the event has no type; give one", "missing_type", "type")
+    if kind not in known:
+        raise MessageError(
+            f"there is no event '{kind[:50]}' in transcription sessions; use {', '.join(known)}",
+            param="type",
+        )
+    return kind
 
 
 def audio_of(event: Mapping[str, Any]) -> bytes:

@@ -122,7 +122,8 @@ class Client:
             ClientGoneError: it has left, or has read nothing for too long.
         """
         text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-        await self._written(self._websocket.send_text(text))
+        # a client may have sent what is no Unicode, such as half of a surrogate pair
+        await self._written(self._websocket.send_text(text.encode(errors="replace").decode()))
 
     async def close(self, code: int, reason: str = "") -> None:
         """Close the connection."""
