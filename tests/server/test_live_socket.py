@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pytest
+import soundfile
 from websockets.asyncio.client import ClientConnection, connect
 
+from architecture.source_tree import REPOSITORY
 from fixtures.live_speech import recognizer, rest, speech, streamed
 from fixtures.server import RunningServer, running_server
 from keyframe_asr.inference.options import RecognitionOptions
@@ -177,3 +183,25 @@ def test_limits_and_the_end_of_the_server() -> None:
     with running_server("demo", options=options) as running:
         asyncio.run(test(running))
     assert not [line for line in running.log if "Traceback" in line]
+
+
+@pytest.mark.parametrize("page", ["server_stream.md", "server_realtime.md"])
+def test_examples_of_the_documentation(server: RunningServer, page: str, tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "guides" / page).read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```py\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    soundfile.write(tmp_path / "speech.wav", speech(), 16000)
+    address = server.url.removeprefix("http://")
+    assert "127.0.0.1:8000" in example
+    ran = subprocess.run(
+        [sys.executable, "-c", example.replace("127.0.0.1:8000", address)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    expected = [one.text for one in streamed(speech(), 16000)[0]]
+    if "realtime" in page:
+        expected = [recognizer().transcribe(speech()).text]
+    assert ran.stdout.splitlines() == expected

@@ -17,7 +17,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fixtures.live_speech import recognizer, rest, speech, streamed
 from fixtures.server import RunningServer, running_server
@@ -369,6 +369,7 @@ def test_limits_and_the_end_of_the_server() -> None:
             found, code = await rest(socket)  # says nothing
             assert [one["type"] for one in found] == ["session.created", "error"]
             assert found[-1]["error"]["code"] == "idle_timeout" and code == 1008
+        await never_read(url)
         async with connected(server) as connection:
             async with headed(url) as other:
                 (full,), code = await rest(other)
@@ -398,14 +399,24 @@ def test_limits_and_the_end_of_the_server() -> None:
     assert not [line for line in server.log if "Traceback" in line]
 
 
+async def never_read(url: str) -> None:
+    """A client that only sends is not heard any more, and then given up."""
+    async with headed(url, max_queue=1) as socket:
+        event = json.dumps({"type": "x", "event_id": "x" * 500})
+        with pytest.raises((TimeoutError, ConnectionClosed)):
+            while True:
+                await asyncio.wait_for(socket.send(event), 2)
+        socket.transport.abort()
+
+
 async def ready(server: RunningServer) -> None:
     async with httpx.AsyncClient() as client:
         while (await client.get(f"{server.url}/ready")).status_code != 200:
             await asyncio.sleep(0.1)
 
 
-def headed(url: str) -> Any:
-    return connect(url, additional_headers={"authorization": "Bearer key"})
+def headed(url: str, **given: Any) -> Any:
+    return connect(url, additional_headers={"authorization": "Bearer key"}, **given)
 
 
 async def code_of(connection: AsyncRealtimeConnection) -> int:
