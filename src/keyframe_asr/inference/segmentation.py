@@ -132,7 +132,7 @@ class _Segmenter:
             until = bounds.end + (self._overlap if self._continued else 0)
             audio = self._samples[bounds.audio_start - self._first : until - self._first]
             self._next = bounds.end
-            yield _without_silent_ends(AudioSegment(bounds, audio.copy()))
+            yield _without_silent_ends(AudioSegment(bounds, audio))
             self._discard()
         self._discard()
 
@@ -247,7 +247,7 @@ def _without_silent_ends(segment: AudioSegment) -> AudioSegment:
     sound = np.flatnonzero(loudness > silence)
     first, last = (int(sound[0]), int(sound[-1]) + 1) if sound.size else (0, 0)
     bounds = replace(segment.bounds, audio_start=segment.bounds.audio_start + first)
-    return AudioSegment(bounds, segment.samples[first:last])
+    return AudioSegment(bounds, segment.samples[first:last].copy())  # not all that was read
 
 
 def _samples(seconds: float) -> int:

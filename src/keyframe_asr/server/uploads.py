@@ -27,6 +27,10 @@ BATCH_SECONDS = 20.0
 """Seconds of audio per turn, including padding, so that others soon have theirs."""
 
 
+MOST_SEGMENTS = 8
+"""Segments per turn: in silence, 20 s that were decoded leave a segment of no samples."""
+
+
 class Uploads:
     """The uploads of one process.
 
@@ -101,7 +105,8 @@ class Uploads:
                     passed.append(self._uploads.popleft())
                 continue
             longer = max(longest, segment.samples.size)
-            if batch and (len(batch) + 1) * longer > BATCH_SECONDS * SAMPLE_RATE:
+            too_long = (len(batch) + 1) * longer > BATCH_SECONDS * SAMPLE_RATE
+            if batch and (too_long or len(batch) == MOST_SEGMENTS):
                 break
             way, longest = upload.way, longer
             batch.append((upload, upload.take()))
