@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import srt
 import webvtt
 
 import keyframe_asr
+from architecture.source_tree import REPOSITORY
 from fixtures.server import RunningServer, running_server
 from fixtures.spoken import RATE, SENTENCES, spoken
 from keyframe_asr.inference.options import RecognitionOptions
@@ -313,6 +315,21 @@ def in_progress(server: RunningServer) -> float:
     text = httpx.get(f"{server.url}/metrics", headers=HEADERS).text
     lines = [one for one in text.splitlines() if one.startswith("keyframe_queue_length ")]
     return float(lines[0].split()[1])
+
+
+def test_the_example_of_the_guide(server, tmp_path, monkeypatch, capsys) -> None:
+    page = (REPOSITORY / "docs" / "guides" / "server_api.md").read_text(encoding="utf-8")
+    example = re.findall(r"^```text\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    for name in ("speech.wav", "lecture.mp3"):
+        soundfile.write(name, english(), RATE)
+    for shown, real in {"http://127.0.0.1:8000": server.url, '"none"': repr(KEY)}.items():
+        assert shown in example
+        example = example.replace(shown, real)
+    exec(compile(example, "example", "exec"), {})
+    *words, text = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in words] == text.split()
+    assert text == "ONE TWO THREE FOUR FIVE"
 
 
 def test_reference_needs_nothing_from_elsewhere(server: RunningServer) -> None:

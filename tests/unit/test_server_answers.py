@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from starlette.datastructures import FormData
@@ -22,15 +24,19 @@ from keyframe_asr.errors import (
 from keyframe_asr.inference.options import RecognitionOptions, Segmentation
 from keyframe_asr.inference.recognizer import Recognizer
 from keyframe_asr.results import Segment, Token, Transcript, Word
+from keyframe_asr.server.activity import Activity
 from keyframe_asr.server.errors import envelope
+from keyframe_asr.server.gate import Gate
 from keyframe_asr.server.hot_words import MOST_LETTERS, phrases_of, with_prompt
 from keyframe_asr.server.languages import checked_language, only_possible
+from keyframe_asr.server.metrics import Metrics
 from keyframe_asr.server.response_formats import StreamedText, token_logprobs, verbose
 from keyframe_asr.server.service import (
     AccessError,
     ModelFacts,
     OriginError,
     PartOfTranscript,
+    RecognitionService,
     ServerBusyError,
     ServerFullError,
     SlowClientError,
@@ -38,6 +44,7 @@ from keyframe_asr.server.service import (
     UnknownModelError,
     WorkerError,
 )
+from keyframe_asr.server.settings import ServerSettings
 from keyframe_asr.server.transcription_form import TranscriptionRequest, read_request
 
 BOTH = ModelFacts("both", 0, ("zh", "en"), False, 16_000, 0.04, 0.1)
@@ -179,6 +186,32 @@ def test_errors_have_a_status_and_a_code(error, status, code, param) -> None:
     assert ("retry-after" in headers) == (status in (429, 503))
     kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
     assert told["type"] == kinds.get(status, "invalid_request_error")
+
+
+def test_who_does_not_read_keeps_no_place() -> None:
+    """The answer ends, and the application is told that the client has left."""
+    told: list[object] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        finally:
+            told.append((await receive())["type"])
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    activity = Activity(Metrics())
+    gate = Gate(
+        app, create_autospec(RecognitionService), ServerSettings(idle_timeout=0.1), activity
+    )
+    asyncio.run(gate({"type": "http", "path": "/", "headers": []}, receive, send))
+    assert told == ["http.disconnect"] and activity.open == 0
 
 
 def test_messages_are_short_and_on_one_line() -> None:

@@ -169,7 +169,7 @@ class _Exchange:
 
     Attributes:
         status: of the answer; of a WebSocket, the code with which it was closed.
-        error: a limit that was exceeded while the body arrived, or a fault of the server.
+        error: a limit that was exceeded, or a fault of the server.
     """
 
     def __init__(
@@ -220,7 +220,15 @@ class _Exchange:
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {**message, "body": b""}
-        await self._send(message)
+        if not self._is_http:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._settings.idle_timeout):
+                await self._send(message)
+        except TimeoutError:
+            self.error = SlowClientError("the answer is not read")
+            raise
 
     @property
     def can_refuse(self) -> bool:
