@@ -202,7 +202,7 @@ def test_files_with_and_without_a_picture(
         page.wait_for_selector("#speak.on")
         until_idle(page)
         assert lines(page) == [SAID[0]]
-        assert page.inner_text("#used") == "–" and not page.locator("#tokens button").count()
+        assert page.inner_text("#used") == "" and not page.locator("#tokens button").count()
         page.set_input_files("#file", {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"?"})
         page.wait_for_selector("[data-problem=refused]")
 
@@ -291,6 +291,23 @@ def test_resampling_keeps_speech_and_lets_nothing_fold(browser: Any, server: Run
             assert abs(found.size - RATE) <= 2
             expected = np.sin(2 * np.pi * hertz * np.arange(found.size) / RATE) * (hertz < 8000)
             np.testing.assert_allclose(found[400:-400], expected[400:-400], atol=1e-3)
+
+
+def test_subtitles_fit_the_screen(browser: Any, server: RunningServer) -> None:
+    program = """async text => {
+        const { cues } = await import("/page/formats.js");
+        const words = text.split(" ").map((word, k) => ({ text: word, start: .3 * k, end: .3 * k + .25 }));
+        return cues([{ text, words, tokens: [], start: 0, end: .3 * words.length }]);
+    }"""  # noqa: E501
+    text = " ".join(f"{number}-{number * 7919 % 1000}" for number in range(100))
+    with opened(browser, server) as page:
+        found = page.evaluate(program, text)
+    lines = [line for cue in found for line in cue["lines"]]
+    assert max(map(len, lines)) <= 42 and max(len(cue["lines"]) for cue in found) == 2
+    assert " ".join(line.strip() for line in lines) == text
+    times = [time for cue in found for time in (cue["start"], cue["end"])]
+    assert times == sorted(times)
+    assert all(cue["end"] - cue["start"] <= 7 for cue in found)
 
 
 def test_what_is_kept_is_bounded(browser: Any, server: RunningServer) -> None:

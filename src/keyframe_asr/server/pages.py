@@ -49,7 +49,7 @@ def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
     """
     del settings
     found = APIRouter(include_in_schema=False)
-    files = _files()
+    files = read_files()
     examples: list[Examples] = []
 
     def fitting() -> Examples:
@@ -72,7 +72,7 @@ def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
     @found.get("/examples")
     async def listed() -> dict[str, object]:
         """The examples, each with the models that it is for."""
-        if not service.ready or not await fitting().are_there():
+        if not service.ready:
             return {"data": []}
         return {
             "data": [
@@ -97,7 +97,8 @@ def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
     return found
 
 
-def _files() -> dict[str, bytes]:
+def read_files() -> dict[str, bytes]:
+    """Return the content of each file of the page by its name."""
     folder = resources.files("keyframe_asr.server").joinpath("page")
     own = {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()}
     return own | {name: shared(name).encode() for name in SHARED}

@@ -5,7 +5,7 @@ import { Picture, colourOf, shown } from "./picture.js";
 import { MICROPHONE_MISSING, Microphone, Player, SourceError, decoded, samplesOf, sendAll } from "./sources.js";
 import { ServerError, Stream, ask, transcribe } from "./stream.js";
 
-const LINES = 200, REPLAYED = 60, PATIENCE = 15000; // lines shown, seconds replayed, ms for the last text
+const LINES = 200, REPLAYED = 60, PATIENCE = 15000; // lines shown, seconds replayed, ms of silence of the server
 const part = id => document.getElementById(id);
 const sound = new Sound(), text = new Text();
 const picture = new Picture(part("chart"), part("space"), part("canvas"), part("head"), sound, text);
@@ -49,10 +49,10 @@ function showText() {
   part("committed").textContent = current ? current.text : "";
   part("partial").textContent = current ? current.partial : "";
   const [kept, frames] = text.counts;
-  part("used").textContent = frames ? `${kept} of ${frames}` : "–";
+  part("used").textContent = frames ? `${kept} of ${frames}` : "";
   part("used-text").textContent = frames
     ? `frames went through the upper layers; ${Math.round(100 * (1 - kept / frames))} % were skipped.`
-    : "of the encoder’s frames go through its upper layers: those on which a token is heard.";
+    : "Only frames on which a token is heard will go through the encoder’s upper layers.";
   part("share").style.transform = `scaleX(${frames ? kept / frames : 0})`;
   for (const button of document.querySelectorAll(".tools button")) button.disabled = !text.all.length;
   part("clear").disabled = Boolean(run) || !text.all.length;
@@ -162,7 +162,7 @@ const controls = () => [part("model"), part("choose"), ...part("examples").child
 // when no more follows or when it shall stop.
 async function recognise(kind, retry, prepare) {
   player.stop();
-  let stream = null, late = null;
+  let stream = null;
   const stopped = new Promise(resolve => begin(kind, () => {
     part("speak").disabled = run.isStopped = true;
     resolve();
@@ -176,14 +176,12 @@ async function recognise(kind, retry, prepare) {
     const mayGoOn = () => stream.isOpen && !run.isStopped;
     await send(take, stream, Promise.race([stopped, stream.ended]), mayGoOn);
     if (stream.isOpen) tell("Finishing …");
-    stream.finish();
-    late = setTimeout(() => stream.close(), PATIENCE);
+    stream.finish(PATIENCE);
     finish(await stream.ended, retry);
   } catch (error) {
     if (stream) stream.close();
     finish(error, retry);
   }
-  clearTimeout(late);
 }
 
 function finish(error, retry) {

@@ -53,10 +53,14 @@ export class Stream {
       return;
     }
     this.socket.onmessage = event => this.receive(JSON.parse(event.data));
-    this.socket.onclose = event => this.explain(event.code).then(this.resolve);
+    this.socket.onclose = event => {
+      clearTimeout(this.late);
+      this.explain(event.code).then(this.resolve);
+    };
   }
 
   receive(message) {
+    this.expect();
     if (message.type === "error") this.error = message.error;
     if (message.type === "done") this.isDone = true;
     if (message.type === "ready") {
@@ -76,9 +80,20 @@ export class Stream {
     else this.waiting.push(block);
   }
 
-  finish() { this.send('{"type":"finish"}'); }
+  finish(patience) { // in milliseconds, for the next message
+    this.send('{"type":"finish"}');
+    this.patience = patience;
+    this.expect();
+  }
+
+  expect() {
+    clearTimeout(this.late);
+    if (this.patience) this.late = setTimeout(() => this.close(), this.patience);
+  }
 
   close() { // nothing more is heard
+    clearTimeout(this.late);
+    this.patience = 0;
     this.hear = () => {};
     if (this.socket) this.socket.close();
   }
