@@ -153,6 +153,20 @@ def test_text_arrives_while_it_is_recognised(client: openai.OpenAI, recognizer) 
     assert raw.endswith("data: [DONE]\n\n") and '"logprobs"' not in raw
 
 
+def test_a_fault_that_comes_late_is_an_event(client: openai.OpenAI) -> None:
+    """A recording that was damaged on the way: its text up to there, then an error."""
+    _, content = recording(np.tile(LONG, 4), "FLAC")
+    damaged = content[: len(content) // 2] + bytes(4000) + content[len(content) // 2 :]
+    file, text = ("a.flac", damaged), ""
+    with pytest.raises(openai.APIError) as caught:
+        for event in client.audio.transcriptions.create(file=file, model="demo", stream=True):
+            assert event.type == "transcript.text.delta"
+            text += event.delta
+    assert text and caught.value.code == "invalid_audio"
+    with pytest.raises(openai.BadRequestError):
+        client.audio.transcriptions.create(file=file, model="demo")
+
+
 def post_stream(client: openai.OpenAI) -> str:
     """The body of an answer that is streamed."""
     answer: Any = client.audio.transcriptions.with_raw_response.create(

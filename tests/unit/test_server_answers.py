@@ -27,7 +27,7 @@ from keyframe_asr.results import Segment, Token, Transcript, Word
 from keyframe_asr.server.activity import Activity
 from keyframe_asr.server.errors import envelope
 from keyframe_asr.server.gate import Gate
-from keyframe_asr.server.hot_words import MOST_LETTERS, phrases_of, with_prompt
+from keyframe_asr.server.hot_words import MOST_KEYWORDS, MOST_LETTERS, phrases_of, with_prompt
 from keyframe_asr.server.languages import checked_language, only_possible
 from keyframe_asr.server.metrics import Metrics
 from keyframe_asr.server.response_formats import StreamedText, token_logprobs, verbose
@@ -142,6 +142,7 @@ def test_phrases_of_a_prompt() -> None:
     prompt = "Ada Lovelace, Bo;\tCy\r\n\n，迪；Bo , \n" + "long" * 60
     assert phrases_of(prompt) == ("Ada Lovelace", "Bo", "Cy", "迪")
     assert phrases_of(" ,; ") == ()
+    assert len(phrases_of(",".join(map(str, range(9000))))) == MOST_KEYWORDS
 
 
 def test_a_prompt_only_helps() -> None:

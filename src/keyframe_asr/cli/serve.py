@@ -96,6 +96,7 @@ def serve(
             )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # tells of each bad form
 
     def ready(address: str) -> None:
         print(f"{', '.join(names)}: {address} (Ctrl-C stops)", flush=True)

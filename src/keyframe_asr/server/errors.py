@@ -131,7 +131,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: Any) -> JSONResponse:
-        message, code = str(error.detail), None
+        message, code = str(error.detail), "invalid_form" if error.status_code == 400 else None
         if error.status_code == 404:
             message, code = f"there is no {request.url.path}; see /docs", "unknown_url"
         elif error.status_code == 405:

@@ -39,9 +39,9 @@ def checked_keywords(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def phrases_of(prompt: str) -> tuple[str, ...]:
-    """Return the phrases of a prompt: what stands between commas, semicolons and line breaks."""
+    """Return the first phrases of a prompt: between commas, semicolons and line breaks."""
     phrases = dict.fromkeys(one.strip() for one in _SEPARATORS.split(prompt))
-    return tuple(one for one in phrases if 0 < len(one) <= LONGEST_PHRASE)
+    return tuple(one for one in phrases if 0 < len(one) <= LONGEST_PHRASE)[:MOST_KEYWORDS]
 
 
 def with_prompt(
