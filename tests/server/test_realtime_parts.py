@@ -165,7 +165,7 @@ class FakeSocket:
 
 def test_few_messages_are_read_ahead() -> None:
     async def test() -> None:
-        socket = FakeSocket(*[bytes(400_000)] * 10, leaves=True)
+        socket = FakeSocket(*[bytes(3_200_000)] * 10, leaves=True)
         client = Client(socket, 10)  # type: ignore[arg-type]
         reading = asyncio.create_task(client.read_ahead())
         await asyncio.sleep(0.05)

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 Message: TypeAlias = Mapping[str, object]
 
-READ_AHEAD = 1_000_000
-"""Bytes that may wait to be used; a client that leaves behind more is only noticed later."""
+READ_AHEAD = 8_000_000
+"""Bytes that may wait to be used, since who leaves is only seen after all that was sent before."""
 
 FINISHED, STOPPING, REFUSED, FAILED, FULL = 1000, 1001, 1008, 1011, 1013
 """Close codes of RFC 6455 and its registry. Others that come from below: 1007 (text that is not
