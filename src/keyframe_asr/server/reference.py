@@ -17,10 +17,10 @@ from fastapi.responses import HTMLResponse
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; width: 100%; margin-bottom: 1.5rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; }
 th, td { border-bottom: 1px solid #8886; }
-code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
+code { font-family: ui-monospace, monospace; overflow-wrap: break-word; }
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; frame-ancestors 'none'"
@@ -99,7 +99,9 @@ def _values(field: Mapping[str, Any]) -> str:
     if "properties" in field:
         inner = (f"{name}: {_values(one)}" for name, one in field["properties"].items())
         return f"{{{', '.join(inner)}}}"
-    limits = [str(field[name]) for name in ("minimum", "maximum") if name in field]
+    if field.get("format") == "binary":
+        return "file"
+    limits = [f"{field[name]:g}" for name in ("minimum", "maximum") if name in field]
     return " to ".join(limits) or str(field.get("const", field.get("type", "")))
 
 
