@@ -63,6 +63,7 @@ def test_same_text_as_in_python(server: RunningServer, model: str, rate: int) ->
         "frame_seconds": facts.network.frame_seconds,
         "emission_delay": facts.config.emission_delay_seconds,
         "streams": model == "demo-streaming",
+        "languages": ["zh"],
     }
     assert done["type"] == "done" and done["seconds"] == pytest.approx(samples.size / rate, abs=0.1)
     told = [one["transcript"] for one in messages if one["type"] == "final"]
@@ -78,6 +79,8 @@ def test_same_text_as_in_python(server: RunningServer, model: str, rate: int) ->
         assert len(given["keyframes"]) < given["frames"]
         assert given["frames"] == pytest.approx(given["duration"] / ready["frame_seconds"], abs=1)
     partial = [one for one in messages if one["type"] == "partial"]
+    starts = {one["start"] for one in partial} - {None}
+    assert starts == {one["start"] for one in told}
     committed = [token["text"] for one in partial for token in one["tokens"]]
     assert committed == [one.text for one in tokens]
     assert all(len(one["keyframes"]) == len(one["tokens"]) for one in partial)

@@ -120,6 +120,7 @@ def test_a_microphone_is_captioned(browser: Any, server: RunningServer) -> None:
         until_idle(page)
         assert lines(page) == [*SAID]
         assert page.inner_text("#committed") == SAID[-1]
+        assert page.locator("#log span").last.get_attribute("lang") == "zh"
         kept, frames = counted(page)
         assert sum(map(len, SAID)) <= kept < frames / 3
 

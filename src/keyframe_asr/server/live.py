@@ -78,6 +78,7 @@ async def _talk(
                 "frame_seconds": model.frame_seconds,
                 "emission_delay": model.emission_delay,
                 "streams": model.streams,
+                "languages": list(model.languages),
             }
         )
         await _Conversation(client, stream, model, draining).run()

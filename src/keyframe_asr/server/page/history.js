@@ -67,9 +67,10 @@ export class Sound {
   }
 }
 
+const only = some => some && some.length === 1 ? some[0] : "";
 const shifted = (one, by) => ({ ...one, start: one.start + by, end: one.end + by });
 
-// Utterances: { start, end, text, words, tokens, keyframes, frames, frameSeconds }, in order; the
+// Utterances: { start, end, text, language, words, tokens, keyframes, frames, frameSeconds }, in order; the
 // current one also has what may still change as `partial`. Times are those of the page.
 export class Text {
   constructor() { this.clear(); }
@@ -94,7 +95,7 @@ export class Text {
       const start = message.start != null ? by + message.start : tokens.length ? tokens[0].start : now;
       this.current = {
         start, end: now, text: "", partial: "", words: [], tokens: [], keyframes: [], frames: 0,
-        frameSeconds: this.ready.frame_seconds, delay: this.ready.emission_delay,
+        frameSeconds: this.ready.frame_seconds, delay: this.ready.emission_delay, language: only(this.ready.languages),
       };
     }
     const current = this.current;
@@ -118,6 +119,7 @@ export class Text {
     const frames = transcript.frames ?? Math.round((end - start) / frameSeconds);
     const utterance = {
       start: start + by, end: end + by, text: transcript.text, partial: "",
+      language: transcript.language || only(this.ready.languages),
       words: segments.flatMap(one => one.words || []).map(one => shifted(one, by)),
       tokens: tokens.map(one => shifted(one, by)), keyframes, frames, frameSeconds, delay,
     };

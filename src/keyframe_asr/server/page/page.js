@@ -47,6 +47,7 @@ function showText() {
   const current = text.current || text.utterances.at(-1);
   part("hint").hidden = Boolean(run || current);
   part("committed").textContent = current ? current.text : "";
+  part("caption").lang = current ? current.language : "en";
   part("partial").textContent = current ? current.partial : "";
   const [kept, frames] = text.counts;
   part("used").textContent = frames ? `${kept} of ${frames}` : "";
@@ -99,6 +100,7 @@ function addLine(utterance) {
     else replay(utterance.start, utterance.end);
   });
   words.textContent = utterance.text;
+  words.lang = utterance.language;
   line.append(time, words);
   const log = part("log"), isAtEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 40;
   part("lines").append(line);
@@ -265,7 +267,7 @@ async function upload(file) { // too long for the picture, or of a format that o
     const words = (found.words || []).map(one => ({ text: one.word, start: one.start, end: one.end }));
     for (const { start, end, text: written } of found.segments || [{ start: 0, end: found.duration, text: found.text }]) {
       const utterance = {
-        start, end, text: written.trim(), partial: "", tokens: [], keyframes: [], frames: 0,
+        start, end, text: written.trim(), partial: "", language: /^[\w-]+$/.test(found.language) ? found.language : "", tokens: [], keyframes: [], frames: 0,
         words: words.filter(word => word.start >= start && word.start < end),
       };
       text.utterances.push(utterance);
