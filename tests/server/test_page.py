@@ -24,7 +24,14 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 KEY = "a-key"
 SAID = ("打开三号灯", "五零一六五")
-QUIET_FLAGS = ("background-networking", "component-update", "sync", "gpu", "default-apps")
+DISABLED = (
+    "dev-shm-usage",
+    "background-networking",
+    "component-update",
+    "sync",
+    "gpu",
+    "default-apps",
+)
 
 Page = Any  # playwright's; it is only imported where there is a browser
 
@@ -46,7 +53,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser(recording: Path) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    flags = [f"--disable-{name}" for name in QUIET_FLAGS] + [
+    flags = [f"--disable-{name}" for name in DISABLED] + [
         "--no-sandbox",
         "--no-first-run",
         "--headless=new",  # the old one has no microphone
