@@ -376,7 +376,8 @@ def test_limits_and_the_end_of_the_server() -> None:
                 assert full["error"]["code"] == "server_full" and code == 1013
             await append(connection, speech(24000).tobytes())
             await until(connection, "input_audio_buffer.speech_started")
-            os.kill(server.children()[-1], signal.SIGKILL)
+            for process in server.children():
+                os.kill(process, signal.SIGKILL)
             *_, error = await until(connection, "error")
             assert error.error.type == "server_error"
             assert await code_of(connection) == 1011
