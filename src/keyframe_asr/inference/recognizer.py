@@ -38,7 +38,7 @@ from keyframe_asr.inference.options import (
     VoiceActivity,
 )
 from keyframe_asr.inference.segmentation import speech_detector
-from keyframe_asr.inference.stream_requests import run_together
+from keyframe_asr.inference.stream_requests import Steps, run_together
 from keyframe_asr.inference.streaming import (
     Means,
     StreamState,
@@ -268,6 +268,18 @@ class Recognizer(BatchRecognizer):
             ],
         )
 
+    def accepting(
+        self, state: StreamState, samples: AudioBlock
+    ) -> Steps[tuple[StreamState, StreamUpdate]]:
+        """Return the steps of `accept`, for `stream_requests.Turns`. Raises the same."""
+        self._check_states([state])
+        return advance(state, checked_block(samples), self._means(state.options))
+
+    def finishing(self, state: StreamState) -> Steps[StreamUpdate]:
+        """Return the steps of `last_update`, for `stream_requests.Turns`. Raises the same."""
+        self._check_states([state])
+        return last_update(state, self._means(state.options))
+
     def finish(self, state: StreamState) -> Transcript:
         """Recognise what is left at the end of a stream.
 
@@ -290,8 +302,7 @@ class Recognizer(BatchRecognizer):
         Raises:
             ModelError: the state is of another model.
         """
-        self._check_states([state])
-        return run_together(self, [last_update(state, self._means(state.options))])[0]
+        return run_together(self, [self.finishing(state)])[0]
 
     def _check_states(self, states: Sequence[StreamState]) -> None:
         for state in states:

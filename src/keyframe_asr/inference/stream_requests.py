@@ -6,9 +6,10 @@ many streams form batches, and the logic of a stream is tested apart from the ne
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.decoding.arrays import Floats
@@ -17,6 +18,7 @@ from keyframe_asr.inference.network import FeatureStream
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.results import Transcript
 from keyframe_asr.streams.state import FeatureOutput, FeatureState
+from keyframe_asr.timing import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ Request: TypeAlias = Reading | ChunkStep
 Answer: TypeAlias = "tuple[Transcript, ...] | tuple[FeatureState, FeatureOutput]"
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Request)
 Steps: TypeAlias = Generator[Request, Answer, T]
 """Makes requests, and returns a result."""
 
@@ -62,27 +65,116 @@ def step(request: ChunkStep) -> Steps[tuple[FeatureState, FeatureOutput]]:
     return (yield request)  # type: ignore[return-value]
 
 
-def run_together(recognizer: BatchRecognizer, streams: Iterable[Steps[T]]) -> list[T]:
-    """Run the steps of several streams, whose requests form batches; return their results."""
-    running = dict(enumerate(streams))
-    results: dict[int, T] = {}
-    given: dict[int, Answer | None] = dict.fromkeys(running)
-    while given:
-        asked: dict[int, Request] = {}
-        for place, answer in given.items():
+class Turns:
+    """Runs the steps of streams that come and go, so that a long reading stops only its own stream.
+
+    Args:
+        recognizer: answers the requests.
+        seconds: readings are answered for so much audio at once, but for one at least.
+    """
+
+    def __init__(self, recognizer: BatchRecognizer, seconds: float) -> None:
+        self._recognizer, self._seconds = recognizer, seconds
+        self._running: dict[int, Steps[Any]] = {}
+        self._readings: dict[int, Reading] = {}
+        self._ready: dict[int, Answer | None] = {}
+        self._ended: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        """True if a stream has not ended."""
+        return bool(self._running)
+
+    def begin(self, key: int, steps: Steps[Any]) -> None:
+        """Add the steps of a stream."""
+        self._running[key], self._ready[key] = steps, None
+
+    def drop(self, key: int) -> None:
+        """Forget the steps of a stream."""
+        for known in (self._running, self._readings, self._ready):
+            known.pop(key, None)
+
+    def turn(self) -> dict[int, Any]:
+        """Do all chunks that are asked for, then some readings, of which the next turn makes use.
+
+        Returns:
+            The results of the streams that have ended; an exception where one has failed.
+        """
+        while chunks := self._asked():
+            self._answer(chunks, lambda steps: dict(enumerate(_steps(steps))))
+        if self._readings:
+            chosen = self._next_readings()
+            self._answer(chosen, lambda some: dict(enumerate(_readings(self._recognizer, some))))
+        ended, self._ended = self._ended, {}
+        return ended
+
+    def _asked(self) -> dict[int, ChunkStep]:
+        """Go on with the streams that have their answers; return the chunks that they ask for."""
+        chunks: dict[int, ChunkStep] = {}
+        ready, self._ready = self._ready, {}
+        for key, answer in ready.items():
+            steps = self._running[key]
             try:
-                asked[place] = (
-                    next(running[place]) if answer is None else running[place].send(answer)
-                )
+                request = next(steps) if answer is None else steps.send(answer)
             except StopIteration as ended:
-                results[place] = ended.value
-        readings = {place: one for place, one in asked.items() if isinstance(one, Reading)}
-        steps = {place: one for place, one in asked.items() if isinstance(one, ChunkStep)}
-        given = {
-            **dict(zip(readings, _readings(recognizer, list(readings.values())), strict=True)),
-            **dict(zip(steps, _steps(list(steps.values())), strict=True)),
-        }
-    return [results[place] for place in sorted(results)]
+                self._end(key, ended.value)
+            except Exception as error:
+                self._end(key, error)
+            else:
+                if isinstance(request, Reading):
+                    self._readings[key] = request
+                else:
+                    chunks[key] = request
+        return chunks
+
+    def _next_readings(self) -> dict[int, Reading]:
+        """Take the readings that have waited longest, of streams that are read in the same way."""
+        chosen: dict[int, Reading] = {}
+        longest = 0
+        for key, reading in list(self._readings.items()):
+            first = next(iter(chosen.values()), reading)
+            longest = max(longest, reading.samples.size)
+            too_long = (len(chosen) + 1) * longest > self._seconds * SAMPLE_RATE
+            if chosen and (reading.ways != first.ways or too_long):
+                break
+            chosen[key] = self._readings.pop(key)
+        return chosen
+
+    def _answer(
+        self, asked: Mapping[int, R], answer: Callable[[list[R]], dict[int, Answer]]
+    ) -> None:
+        """Answer requests together; if that fails, each alone, so that only the bad one fails."""
+        try:
+            found = answer(list(asked.values()))
+        except Exception as error:
+            if len(asked) == 1:
+                self._end(next(iter(asked)), error)
+            else:
+                for key, request in asked.items():
+                    self._answer({key: request}, answer)
+            return
+        self._ready |= zip(asked, found.values(), strict=True)
+
+    def _end(self, key: int, result: Any) -> None:
+        self.drop(key)
+        self._ended[key] = result
+
+
+def run_together(recognizer: BatchRecognizer, streams: Iterable[Steps[T]]) -> list[T]:
+    """Run the steps of several streams to their ends, and return their results.
+
+    Raises:
+        Exception: that of the first stream that has failed.
+    """
+    turns = Turns(recognizer, math.inf)
+    for key, steps in enumerate(streams):
+        turns.begin(key, steps)
+    found: dict[int, Any] = {}
+    while turns:
+        found |= turns.turn()
+    for key in sorted(found):
+        if isinstance(found[key], Exception):
+            raise found[key]
+    return [found[key] for key in sorted(found)]
 
 
 def _readings(

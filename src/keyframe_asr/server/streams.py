@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from keyframe_asr.audio.arrays import checked_block
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.recognizer import Recognizer
+from keyframe_asr.inference.stream_requests import Turns
 from keyframe_asr.inference.streaming import StreamState, StreamUpdate
 from keyframe_asr.server.messages import BeginStream, Failed, Opened, Report, Updated
 from keyframe_asr.server.service import LiveUpdate, WorkerError
@@ -34,6 +35,10 @@ AT_ONCE = 1.0
 """Seconds of a stream that are recognised at once, so that one that lags does not stop others."""
 
 
+READING_SECONDS = 4.0
+"""Seconds of audio that are read at once, so that chunks of other streams wait for no more."""
+
+
 class Streams:
     """The streams of one process.
 
@@ -44,15 +49,17 @@ class Streams:
     def __init__(self, tell: Callable[[Report], None]) -> None:
         self._tell = tell
         self._streams: dict[int, _Stream] = {}
+        self._turns: dict[int, Turns] = {}
 
     def __bool__(self) -> bool:
         """True if there is work."""
-        return any(stream.waits for stream in self._streams.values())
+        return any(self._turns.values()) or any(one.waits for one in self._streams.values())
 
     def begin(self, order: BeginStream, recognizer: Recognizer) -> None:
         """Add a stream. Raises the errors of `Recognizer.start_stream`."""
         state = recognizer.start_stream(order.options, order.sample_rate)
-        self._streams[order.job] = _Stream(order.job, recognizer, state, order.sample_rate)
+        turns = self._turns.setdefault(id(recognizer), Turns(recognizer, READING_SECONDS))
+        self._streams[order.job] = _Stream(order, recognizer, state, turns)
         self._tell(Opened(order.job))
 
     def add(self, job: int, samples: npt.NDArray[np.generic]) -> None:
@@ -72,36 +79,29 @@ class Streams:
 
     def cancel(self, job: int) -> None:
         """Drop a stream."""
-        self._streams.pop(job, None)
+        if job in self._streams:
+            self._streams.pop(job).turns.drop(job)
 
     def turn(self) -> None:
-        """Recognise the next samples of all streams that have some, and end those that are over."""
-        waiting = [stream for stream in self._streams.values() if stream.blocks]
-        for recognizer in {id(one.recognizer): one.recognizer for one in waiting}.values():
-            self._advance([one for one in waiting if one.recognizer is recognizer], recognizer)
-        for stream in [one for one in self._streams.values() if one.ending and not one.blocks]:
-            try:
-                last = stream.recognizer.last_update(stream.state)
-            except Exception as error:
-                self._fail(stream, error)
-                continue
-            self._update(stream, last, last=True)
-            del self._streams[stream.job]
+        """Go on with all streams that have samples, and end those that are over."""
+        for stream in [one for one in self._streams.values() if one.waits]:
+            stream.go_on()
+        for turns in self._turns.values():
+            for job, found in turns.turn().items():
+                self._take(self._streams[job], found)
 
-    def _advance(self, streams: Sequence[_Stream], recognizer: Recognizer) -> None:
-        blocks = [stream.next_block() for stream in streams]
-        try:
-            found = recognizer.accept_batch([stream.paced_state() for stream in streams], blocks)
-        except Exception as error:
-            if len(streams) == 1:
-                self._fail(streams[0], error)
-                return
-            for stream, block in zip(streams, blocks, strict=True):  # only the bad one fails
-                stream.blocks.insert(0, block)
-                self._advance([stream], recognizer)
-            return
-        for stream, (state, update) in zip(streams, found, strict=True):
-            stream.state = state
+    def _take(
+        self, stream: _Stream, found: tuple[StreamState, StreamUpdate] | StreamUpdate | Exception
+    ) -> None:
+        """Take the result of what a stream had to do."""
+        stream.running = False
+        if isinstance(found, Exception):
+            self._fail(stream, found)
+        elif isinstance(found, StreamUpdate):
+            self._update(stream, found, last=True)
+            del self._streams[stream.job]
+        else:
+            stream.state, update = found
             self._update(stream, update)
 
     def _update(self, stream: _Stream, update: StreamUpdate, last: bool = False) -> None:
@@ -114,26 +114,36 @@ class Streams:
             log.error("a stream failed", exc_info=error)
             error = WorkerError("the stream could not be recognised; open another")
         self._tell(Failed(stream.job, error))
-        self._streams.pop(stream.job, None)
+        self.cancel(stream.job)
 
 
 class _Stream:
     """A stream: its state, and what has not been recognised."""
 
     def __init__(
-        self, job: int, recognizer: Recognizer, state: StreamState, sample_rate: int
+        self, order: BeginStream, recognizer: Recognizer, state: StreamState, turns: Turns
     ) -> None:
-        self.job, self.recognizer, self.state = job, recognizer, state
+        self.job, self.recognizer, self.state, self.turns = order.job, recognizer, state, turns
         self.blocks: list[npt.NDArray[np.float32]] = []
-        self.ending = False
-        self._rate = sample_rate
+        self.ending = self.running = False
+        self._rate = order.sample_rate
         self._step, self._pace = state.options.step, 1.0
         self._began, self._received = 0.0, 0
 
     @property
     def waits(self) -> bool:
-        """True if there is something to do."""
-        return bool(self.blocks) or self.ending
+        """True if there is something to begin."""
+        return not self.running and (bool(self.blocks) or self.ending)
+
+    def go_on(self) -> None:
+        """Begin with the next samples, or the end."""
+        self.running = True
+        if self.blocks:
+            block = self._next_block()
+            steps = self.recognizer.accepting(self._paced_state(), block)
+            self.turns.begin(self.job, steps)
+        else:
+            self.turns.begin(self.job, self.recognizer.finishing(self.state))
 
     def add(self, samples: npt.NDArray[np.float32]) -> None:
         """Add the next samples."""
@@ -142,7 +152,7 @@ class _Stream:
         self._received += samples.size
         self.blocks.append(samples)
 
-    def paced_state(self) -> StreamState:
+    def _paced_state(self) -> StreamState:
         """Return the state for the next block, with a step that fits what the processor can do.
 
         Speech that comes faster than it is spoken, from a file, is read as often as always.
@@ -156,7 +166,7 @@ class _Stream:
         step = min(self._step * self._pace, max(self._step, LONGEST_STEP))
         return replace(self.state, options=replace(self.state.options, step=step))
 
-    def next_block(self) -> npt.NDArray[np.float32]:
+    def _next_block(self) -> npt.NDArray[np.float32]:
         """Take the next samples, `AT_ONCE` at most."""
         samples, most = np.concatenate(self.blocks), round(AT_ONCE * self._rate)
         self.blocks = [samples[most:]] if samples.size > most else []
