@@ -8,10 +8,11 @@ FOLDER has recordings; those of 3 to 4.5 s are sent. The server, and each peer b
 {port} stands for a port), run in processes of their own; a peer is asked for MODEL. Peers are sent
 the same requests, and servers take turns; figures are medians of rounds.
 
-A stream sends 96 ms at a time, when it would have been spoken. How far it is behind is the time
-from when the last sample that a message covers was sent until the message comes. With `--beside`,
-a recording of so many minutes is uploaded while 8 streams are open. Memory is that of all processes
-of the server, before and after so many requests, and so many streams of one clip each.
+A stream sends 96 ms at a time, when it would have been spoken: clips with pauses of 1.5 s. How far
+it is behind is the time from when the last sample that a message covers was sent until the message
+comes. With `--beside`, a recording of so many minutes is uploaded while 8 streams are open. Memory
+is that of all processes of the server, before and after so many requests, and so many streams of
+one clip each.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from keyframe_asr.timing import SAMPLE_RATE
 from research.benchmarks.timing import processor
 
 SHORTEST, LONGEST = 3.0, 4.5
-BLOCK_SECONDS = 0.096
+BLOCK_SECONDS, PAUSE_SECONDS = 0.096, 1.5
 MOST_CLIPS = 40
 STREAMS_BESIDE = 8
 OWN = "keyframe-asr"
@@ -175,7 +176,8 @@ async def streams(
     upload: bytes | None = None,
 ) -> dict[str, float]:
     """Open so many streams at once, each with its own clips, and perhaps upload a recording."""
-    speech = [pcm for _, pcm in clips]
+    noise = np.random.default_rng(0).normal(0, 1e-4, round(PAUSE_SECONDS * SAMPLE_RATE))
+    speech = [pcm + _pcm(noise.astype(np.float32)) for _, pcm in clips]
     jobs = []
     for one in range(number):
         turned = speech[one % len(speech) :] + speech[: one % len(speech)]

@@ -86,14 +86,18 @@ def test_third_party_imports_are_declared() -> None:
     # what recognition may import is tested where only the dependencies are installed
     always = {requirement_name(line) for line in (*project["dependencies"], *extras["train"])}
     of_server = {requirement_name(line) for line in extras["serve"]}
+    # research runs where the tests do
+    of_research = of_server | {requirement_name(line) for line in extras["dev"]}
     optional = {requirement_name(line) for key in extras if key != "dev" for line in extras[key]}
     distributions = packages_distributions()
     problems = []
     for path in (*source_files(), *source_files(RESEARCH)):
         root = SOURCE if path.is_relative_to(SOURCE) else REPOSITORY
-        needed = (
-            always | of_server if path.is_relative_to(SOURCE / "keyframe_asr/server") else always
-        )
+        needed = always
+        if path.is_relative_to(SOURCE / "keyframe_asr" / "server"):
+            needed = always | of_server
+        elif root == REPOSITORY:
+            needed = always | of_research
         peers = OF_PEERS if path.parent.name == "whisper" else ()
         for item in imports_of(path, root):
             top = item.module.split(".")[0]

@@ -134,7 +134,7 @@ class Gate:
             return None
         if self._activity.draining.is_set():
             return ServerFullError("the server is about to stop; try another, or again later")
-        if not self._service.ready:
+        if not self._service.models:
             return ServerFullError("the models are not loaded yet; try again in a few seconds")
         if scope.get("method") != "POST":
             return None

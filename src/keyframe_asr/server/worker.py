@@ -33,7 +33,7 @@ from keyframe_asr.server.messages import (
     Order,
     Report,
 )
-from keyframe_asr.server.service import ModelFacts
+from keyframe_asr.server.service import ModelFacts, WorkerError
 from keyframe_asr.server.settings import ServedModel
 from keyframe_asr.server.streams import Streams
 from keyframe_asr.server.uploads import Uploads
@@ -122,7 +122,10 @@ class _Worker:
             elif isinstance(order, Cancel):
                 self._uploads.cancel(order.job)
                 self._streams.cancel(order.job)
-        except KeyframeError as error:
+        except Exception as error:
+            if not isinstance(error, KeyframeError):
+                log.exception("a job could not be begun")
+                error = WorkerError("recognition could not begin; try again")
             self._tell(Failed(order.job, error))
             if file is not None:
                 file.close()
