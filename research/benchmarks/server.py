@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clips = clips_of(given.folder)
     found: dict[str, Any] = {"machine": processor(), "clips": len(clips)}
     models = dict.fromkeys((given.model, given.live_model or given.model))
-    own = f"{sys.executable} -m keyframe_asr serve {' '.join(models)} --port {{port}}"
+    limits = "--max-streams 1000 --max-requests 1000"
+    own = f"{sys.executable} -m keyframe_asr serve {' '.join(models)} {limits} --port {{port}}"
     peers = {name: (model, command) for name, model, command in given.peer}
     with running(OWN, own, "/ready") as server:
         if given.clients:

@@ -32,7 +32,10 @@ SERVER_FLAGS: Flags = {
     "max_upload": _limit("Megabytes of an upload."),
     "max_audio": _limit("Seconds of an upload when it is decoded."),
     "max_requests": _limit("Uploads in progress; more are refused with status 429."),
-    "max_streams": _limit("Open streams; more are refused with status 503."),
+    "max_streams": _limit(
+        "Open streams; more are refused with status 503. Default: 64 for each of --stream-workers, "
+        "and 8 if a model does not stream."
+    ),
     "max_message": _limit("Megabytes of a message of a WebSocket."),
     "idle_timeout": _limit("Seconds without a byte after which a client is disconnected."),
     "drain_timeout": _limit("Seconds in which work may end when the server is told to stop."),

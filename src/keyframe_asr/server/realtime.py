@@ -60,9 +60,9 @@ def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
         """Transcribe live speech, as OpenAI's Realtime API does with `intent=transcription`."""
 
         async def talk(client: Client) -> None:
-            if len(sessions) >= settings.max_streams:
+            if len(sessions) >= service.max_streams:
                 raise ServerFullError(
-                    f"all {settings.max_streams} streams are taken; try again in a while"
+                    f"all {service.max_streams} streams are taken; try again in a while"
                 )
             sessions.add(websocket)
             try:

@@ -136,6 +136,10 @@ class RecognitionService(Protocol):
     def ready(self) -> bool:
         """True if the models are loaded and one recognition has been done."""
 
+    @property
+    def max_streams(self) -> int:
+        """Number of streams that may be open."""
+
     def transcribe(
         self,
         model: str,

@@ -37,7 +37,8 @@ class ServerSettings:
         max_upload: megabytes of an upload.
         max_audio: seconds of an upload when it is decoded.
         max_requests: uploads in progress; more are refused until one has ended.
-        max_streams: open streams; more are refused.
+        max_streams: open streams; more are refused. Default: 64 for each of the `stream_workers`, and
+            8 if a model reads utterances again.
         max_message: megabytes of a message of a WebSocket.
         idle_timeout: seconds without a byte from a client after which it is disconnected.
         drain_timeout: seconds in which work may end when the server is told to stop.
@@ -58,7 +59,7 @@ class ServerSettings:
     max_upload: float = 500.0
     max_audio: float = 4 * 3600.0
     max_requests: int = 32
-    max_streams: int = 32
+    max_streams: int | None = None
     max_message: float = 24.0
     idle_timeout: float = 300.0
     drain_timeout: float = 30.0
@@ -71,7 +72,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         for name, (least, most) in _LIMITS.items():
             value = getattr(self, name)
-            if not least <= value <= most:
+            if value is not None and not least <= value <= most:
                 raise OptionError(
                     name, f"{value} is out of range; give a number from {least:g} to {most:g}"
                 )

@@ -21,7 +21,7 @@ from keyframe_asr.timing import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
-BEHIND, CAUGHT_UP = 0.5, 0.2
+BEHIND, CAUGHT_UP = 0.3, 0.1
 """Seconds of live speech that wait for recognition: beyond the first, utterances are read again
 less often, and below the second, more often again."""
 
@@ -162,7 +162,7 @@ class _Stream:
         if is_live and waiting > BEHIND:
             self._pace = min(2 * self._pace, LEAST_OFTEN)
         elif waiting < CAUGHT_UP:
-            self._pace = max(self._pace / 1.1, 1.0)
+            self._pace = max(self._pace / 1.02, 1.0)
         step = min(self._step * self._pace, max(self._step, LONGEST_STEP))
         return replace(self.state, options=replace(self.state.options, step=step))
 

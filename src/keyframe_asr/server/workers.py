@@ -54,6 +54,9 @@ log = logging.getLogger(__name__)
 UPLOAD_PRIORITY = 5
 """Added to the niceness of processes for uploads."""
 
+STREAMS_OF_A_CORE, READINGS_OF_A_CORE = 64, 8
+"""Streams that a process carries: of models that stream, and of those that read utterances again."""
+
 MOST_AHEAD = 4.0
 """Seconds of a stream that may wait for recognition before the client has to wait."""
 
@@ -118,6 +121,15 @@ class Workers:
     def ready(self) -> bool:
         """True if the models are loaded and one recognition has been done."""
         return bool(self.models) and all(one.loaded.is_set() for one in self.processes)
+
+    @property
+    def max_streams(self) -> int:
+        """See `RecognitionService`."""
+        if self._settings.max_streams is not None:
+            return self._settings.max_streams
+        streaming = all(one.streams for one in self.models.values())
+        most = STREAMS_OF_A_CORE if streaming else READINGS_OF_A_CORE
+        return most * self._settings.stream_workers
 
     @property
     def streams_open(self) -> int:
@@ -193,10 +205,8 @@ class Workers:
     ) -> _Stream:
         """See `RecognitionService`."""
         self._check_model(model)
-        if self.streams_open >= self._settings.max_streams:
-            raise ServerFullError(
-                f"all {self._settings.max_streams} streams are taken; try again in a while"
-            )
+        if self.streams_open >= self.max_streams:
+            raise ServerFullError(f"all {self.max_streams} streams are taken; try again in a while")
         with ExitStack() as stack:
             job = stack.enter_context(self._job(await self._least_busy(self.streams)))
             job.process.order(BeginStream(job.number, model, options, sample_rate, tuple(prompt)))
