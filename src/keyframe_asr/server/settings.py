@@ -37,8 +37,8 @@ class ServerSettings:
         max_upload: megabytes of an upload.
         max_audio: seconds of an upload when it is decoded.
         max_requests: uploads in progress; more are refused until one has ended.
-        max_streams: open streams; more are refused. Default: 64 for each of the `stream_workers`, and
-            8 if a model reads utterances again.
+        max_streams: open streams; more are refused. Default: 64 for each of the `stream_workers`,
+            and 8 if a model reads utterances again.
         max_message: megabytes of a message of a WebSocket.
         idle_timeout: seconds without a byte from a client after which it is disconnected.
         drain_timeout: seconds in which work may end when the server is told to stop.

@@ -55,7 +55,7 @@ UPLOAD_PRIORITY = 5
 """Added to the niceness of processes for uploads."""
 
 STREAMS_OF_A_CORE, READINGS_OF_A_CORE = 64, 8
-"""Streams that a process carries: of models that stream, and of those that read utterances again."""
+"""Streams that a process carries: of models that stream, and of those that read again."""
 
 MOST_AHEAD = 4.0
 """Seconds of a stream that may wait for recognition before the client has to wait."""
