@@ -1,9 +1,11 @@
-"""Packages that an extra installs, and the error where one of them is missing."""
+"""Packages that an extra installs, the error where one is missing, and how one is imported."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from keyframe_asr.errors import PackageError
 
@@ -64,6 +66,18 @@ def packages_for(purpose: str, instead: str = "") -> Iterator[None]:
         if error.name not in _OWNERS:
             raise
         raise missing(_OWNERS[error.name][0], purpose, instead) from error
+
+
+def silent_onnxruntime() -> Any:
+    """Import and return ONNX Runtime, and keep it from reporting to its makers.
+
+    Since version 1.29 it sends events over the network, and leaves an identifier on the disk,
+    unless this variable was set before it is imported. A value that the user has set stays.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime  # takes time
+
+    return onnxruntime
 
 
 def missing(package: str, purpose: str, instead: str = "") -> PackageError:

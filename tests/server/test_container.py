@@ -45,11 +45,14 @@ def test_the_steps_give_a_server_that_is_healthy(repository: Path, tmp_path: Pat
             if name.startswith("--from"):
                 break
             source = repository / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, build / target / (name if source.is_dir() else ""), **_merged(source))
+            if source.is_dir():  # its content is copied
+                shutil.copytree(source, build / target, dirs_exist_ok=True)
+            else:
+                shutil.copy(source, build / target)
     (run,) = found["RUN"]
     script = run.replace("/opt/keyframe", str(home)).replace("python -m", f"{sys.executable} -m", 1)
-    subprocess.run(["sh", "-ec", script], cwd=build, check=True, capture_output=True)
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run(["sh", "-ec", script], cwd=build, env=clean, check=True, capture_output=True)
     size = sum(one.lstat().st_size for one in home.rglob("*") if one.is_file()) / 1e6
     assert size + BASE < LARGEST
     assert not list(home.rglob("site-packages/torch"))
@@ -73,7 +76,7 @@ def test_the_steps_give_a_server_that_is_healthy(repository: Path, tmp_path: Pat
         soundfile.write(tmp_path / "a.wav", spoken(SENTENCES[0]), RATE)
         answer = httpx.post(
             f"http://127.0.0.1:{port}/v1/audio/transcriptions",
-            files={"file": (tmp_path / "a.wav").open("rb")},
+            files={"file": ("a.wav", (tmp_path / "a.wav").read_bytes())},
         )
         assert answer.json()["text"]
     finally:
@@ -88,7 +91,3 @@ def test_the_container_is_confined(repository: Path) -> None:
     (service,) = yaml.safe_load((repository / "compose.yaml").read_text())["services"].values()
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
     assert all(one.startswith("127.0.0.1:") for one in service["ports"])
-
-
-def _merged(source: Path) -> dict[str, bool]:
-    return {"dirs_exist_ok": True} if source.is_dir() else {}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -184,6 +188,22 @@ def test_what_is_logged_and_measured(server: RunningServer) -> None:
         assert any(line.startswith("keyframe_") and name in line for line in measured.splitlines())
     log = "".join(server.log)
     assert "/v1/nothing" in log and "secret" not in log and text not in log
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_tls(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    options = ("--certificate", str(certificate), "--private-key", str(key))
+    with running_server("demo", options=options) as server:
+        trusted = ssl.create_default_context(cafile=certificate)
+        answer = httpx.get(f"{server.url}/v1/models", verify=trusted)
+        assert server.url.startswith("https:") and answer.status_code == 200
+        with connect(f"{server.socket_url}/v1/stream", ssl=trusted) as live:
+            assert json.loads(live.recv())["type"] == "ready"
 
 
 def test_the_end_lets_work_finish() -> None:

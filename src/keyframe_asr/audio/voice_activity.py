@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from keyframe_asr.audio.level import RunningLevel
 from keyframe_asr.audio.reading import Samples
-from keyframe_asr.packages import missing
+from keyframe_asr.packages import missing, silent_onnxruntime
 from keyframe_asr.timing import SAMPLE_RATE
 
 Scores = npt.NDArray[np.float32]
@@ -77,8 +77,7 @@ class SileroDetector:
     knows_speech = True
 
     def __init__(self) -> None:
-        import onnxruntime  # takes time, and only this detector needs it
-
+        onnxruntime = silent_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.inter_op_num_threads = options.intra_op_num_threads = 1

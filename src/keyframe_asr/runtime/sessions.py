@@ -9,6 +9,7 @@ from typing import Any
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.malloc import loading_weights
 from keyframe_asr.io.model_location import GRAPH_SUFFIX, GRAPHS_FOLDER, has_graphs
+from keyframe_asr.packages import silent_onnxruntime
 from keyframe_asr.runtime.stored_weights import StoredWeights
 
 FORMAT = "1"
@@ -106,8 +107,7 @@ class Sessions:
 
 def onnx_runtime() -> Any:
     """Return the module `onnxruntime`. Raises `ModelError` if it is too old."""
-    import onnxruntime
-
+    onnxruntime = silent_onnxruntime()
     version = tuple(int(part) for part in re.findall(r"\d+", onnxruntime.__version__)[:2])
     if version < OLDEST:
         raise ModelError(
