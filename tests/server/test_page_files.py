@@ -21,7 +21,6 @@ from keyframe_asr.inference.options import StreamOptions
 from keyframe_asr.server import pages
 from keyframe_asr.server.examples import EXAMPLES, Examples
 from keyframe_asr.server.service import ModelFacts, RecognitionService
-from keyframe_asr.server.settings import ServerSettings
 
 LANGUAGES = {
     "demo": ("zh",),
@@ -40,7 +39,7 @@ def facts(*names: str) -> Mapping[str, ModelFacts]:
 def client(*names: str, ready: bool = True) -> TestClient:
     service = cast(RecognitionService, SimpleNamespace(models=facts(*names), ready=ready))
     app = FastAPI()
-    app.include_router(pages.router(service, ServerSettings()))
+    app.include_router(pages.router(service))
     return TestClient(app)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -164,6 +165,12 @@ def test_a_process_that_dies_is_started_again() -> None:
         os.kill(upload, signal.SIGKILL)
         assert exact(await running) == exact(keyframe_asr.load("demo").transcribe(LONG))
         assert workers.uploads[0].restarts == 1
+        upload = workers.uploads[0].pid
+        assert upload
+        os.kill(upload, signal.SIGKILL)
+        time.sleep(0.3)  # it is gone, which the event loop cannot notice meanwhile
+        found = await transcript_of(workers.transcribe("demo", spoken(SENTENCES[0]), DEFAULTS))
+        assert found.text and workers.uploads[0].restarts == 2
         await live.send(spoken(SENTENCES[0]))
         os.kill(stream, signal.SIGKILL)
         with pytest.raises(WorkerError):

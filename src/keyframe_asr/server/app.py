@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
@@ -34,13 +34,12 @@ def create_app(service: RecognitionService, settings: ServerSettings, metrics: M
     activity = Activity(metrics)
     app.state.activity = activity
     add_error_handlers(app)
-    # each router module adds itself here: app.include_router(NAME.router(service, settings))
-    app.include_router(transcriptions.router(service, settings))
+    app.include_router(transcriptions.router(service))
     app.include_router(realtime.router(service, settings))
     app.include_router(live.router(service, settings))
     app.include_router(model_list.router(service))
     app.include_router(reference.router())
-    app.include_router(pages.router(service, settings))
+    app.include_router(pages.router(service))
     app.include_router(_operations(service, activity))
     app.add_middleware(Gate, service=service, settings=settings, activity=activity)
     if settings.cors_origins:
@@ -88,9 +87,8 @@ def _operations(service: RecognitionService, activity: Activity) -> APIRouter:
         return {"status": "stopping" if activity.draining.is_set() else "loading"}
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def measurements(request: Request) -> Response:
+    async def measurements() -> Response:
         """Measurements for Prometheus."""
-        del request
         content = generate_latest(activity.metrics.registry)
         return Response(content, headers={"content-type": CONTENT_TYPE_LATEST})
 

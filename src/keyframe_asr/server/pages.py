@@ -13,7 +13,6 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from keyframe_asr.pages import shared
 from keyframe_asr.server.examples import EXAMPLES, Examples
 from keyframe_asr.server.service import RecognitionService
-from keyframe_asr.server.settings import ServerSettings
 
 POLICY = {
     "default-src": "'none'",
@@ -42,12 +41,11 @@ SHARED = ("style.css", "drawing.js")
 """Files that other pages use too."""
 
 
-def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
+def router(service: RecognitionService) -> APIRouter:
     """Return the routes of the page.
 
     They need no key: the page asks for one, and the examples are few and made once.
     """
-    del settings
     found = APIRouter(include_in_schema=False)
     files = read_files()
     examples: list[Examples] = []
@@ -66,7 +64,7 @@ def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
     async def file(request: Request, name: str) -> Response:
         """A file that the page is made of."""
         if name not in files:
-            raise HTTPException(404, "the page has no such file")
+            raise HTTPException(404)
         return _answer(request, name, files[name])
 
     @found.get("/examples")
@@ -91,7 +89,7 @@ def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
         """An example."""
         content = await fitting().recording(number) if service.ready else None
         if content is None:
-            raise HTTPException(404, "there is no such example")
+            raise HTTPException(404)
         return Response(content, media_type="audio/wav", headers=HEADERS)
 
     return found

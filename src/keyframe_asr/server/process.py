@@ -22,6 +22,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds before a process is started again; doubled while it dies without finishing anything."""
 
 
+class ProcessDiedError(WorkerError):
+    """A process that recognises has died, and its jobs with it."""
+
+    def __init__(self) -> None:
+        super().__init__("the process that recognises has died; try again")
+
+
 class WorkerProcess:
     """One process that recognises; all methods run in the thread of the event loop.
 
@@ -76,16 +83,19 @@ class WorkerProcess:
         """Send an order, and the open file that belongs to it.
 
         Raises:
-            WorkerError: the process has died.
+            ProcessDiedError: the process has died.
         """
         if self._connection is None or not self.loaded.is_set():
-            raise WorkerError("the process that recognises has died; try again")
+            raise ProcessDiedError
         try:
             self._connection.send(order)
             if file is not None:
                 reduction.send_handle(self._connection, file.fileno(), self.pid or 0)
         except OSError:
-            raise WorkerError("the process that recognises has died; try again") from None
+            self.loaded.clear()  # it has died, which is not noticed yet, or was given half an order
+            if self._process is not None:
+                self._process.kill()
+            raise ProcessDiedError from None
 
     def stop(self) -> None:
         """End the process."""

@@ -21,7 +21,6 @@ from keyframe_asr.server.service import (
     RecognitionService,
     WorkerError,
 )
-from keyframe_asr.server.settings import ServerSettings
 from keyframe_asr.server.transcription_form import (
     LARGEST_FIELD,
     MOST_FIELDS,
@@ -39,17 +38,11 @@ from keyframe_asr.server.transcription_schema import (
 LEFT = 499
 """Status in the log of a request whose client did not wait for the answer."""
 
-News: TypeAlias = AsyncIterator[PartOfTranscript | Transcript]
+News: TypeAlias = AsyncGenerator[PartOfTranscript | Transcript]
 
 
-def router(service: RecognitionService, settings: ServerSettings) -> APIRouter:
-    """Return the routes.
-
-    Args:
-        service: recognises.
-        settings: of the server.
-    """
-    del settings  # the gate keeps its limits
+def router(service: RecognitionService) -> APIRouter:
+    """Return the routes; `service` recognises."""
     routes = APIRouter(prefix="/v1")
 
     @routes.post(
@@ -176,6 +169,7 @@ async def _while_connected(
             following.cancel()  # which ends the recognition
             with contextlib.suppress(asyncio.CancelledError):
                 await following
+        await news.aclose()
 
 
 async def _has_left(request: Request) -> None:

@@ -101,6 +101,9 @@ class _Worker:
                 self._arrived.set()
         except (EOFError, OSError):
             os._exit(0)  # the server is gone
+        except BaseException:
+            log.exception("orders of the server are not understood")
+            os._exit(1)  # the server starts another
 
     def _take(self, order: Order, file: BinaryIO | None) -> None:
         try:

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -37,7 +37,7 @@ from keyframe_asr.server.messages import (
     Updated,
 )
 from keyframe_asr.server.metrics import Metrics
-from keyframe_asr.server.process import WorkerProcess
+from keyframe_asr.server.process import ProcessDiedError, WorkerProcess
 from keyframe_asr.server.service import (
     LiveUpdate,
     ModelFacts,
@@ -67,8 +67,6 @@ POLL_SECONDS = 0.05
 
 NO_JOB = -1
 """Number of an order that no process has yet."""
-
-DIED = "the process that recognises has died; try again"
 
 
 class Workers:
@@ -159,8 +157,9 @@ class Workers:
             samples, file = (audio, None) if isinstance(audio, np.ndarray) else (None, audio)
             longest = self._settings.max_audio
             order = BeginUpload(NO_JOB, model, options, longest, samples, tuple(prompt))
-            async for news in self._news(order, file):
-                yield news
+            async with aclosing(self._news(order, file)) as several:
+                async for news in several:
+                    yield news
         finally:
             self.uploads_open -= 1
 
@@ -169,9 +168,12 @@ class Workers:
     ) -> AsyncGenerator[PartOfTranscript | Transcript]:
         began, told = time.monotonic(), ""
         for attempt in range(2):
-            async with self._process_for_upload(alone=attempt > 0) as process:
+            async with (
+                self._process_for_upload(alone=attempt > 0) as process,
+                aclosing(self._reports(process, order, file)) as reports,
+            ):
                 try:
-                    async for report in self._reports(process, order, file):
+                    async for report in reports:
                         if isinstance(report, Recognised):
                             seconds = time.monotonic() - began
                             self._metrics.recognised(order.model, report.transcript, seconds)
@@ -180,7 +182,7 @@ class Workers:
                             return
                         told += report.text
                         yield PartOfTranscript(told, report.segments)
-                except _DiedError:
+                except ProcessDiedError:
                     # another recording may have brought the process down: once more, and alone
                     if attempt or told:
                         raise
@@ -205,11 +207,12 @@ class Workers:
     ) -> _Stream:
         """See `RecognitionService`."""
         self._check_model(model)
+        process = await self._least_busy(self.streams)
         if self.streams_open >= self.max_streams:
             raise ServerFullError(f"all {self.max_streams} streams are taken; try again in a while")
         with ExitStack() as stack:
-            job = stack.enter_context(self._job(await self._least_busy(self.streams)))
-            job.process.order(BeginStream(job.number, model, options, sample_rate, tuple(prompt)))
+            job = stack.enter_context(self._job(process))
+            process.order(BeginStream(job.number, model, options, sample_rate, tuple(prompt)))
             report = await job.reports.get()
             if isinstance(report, Failed):
                 raise report.error
@@ -269,7 +272,7 @@ class Workers:
 
     def _lost(self, process: WorkerProcess) -> None:
         for number in process.jobs:
-            self._jobs[number].take(Failed(number, _DiedError(DIED)))
+            self._jobs[number].take(Failed(number, ProcessDiedError()))
 
     def _heard(self, model: str, seconds: float, update: LiveUpdate) -> None:
         self._metrics.heard(model, seconds)
@@ -279,10 +282,6 @@ class Workers:
     def _log(self, model: str, transcript: Transcript) -> None:
         if self._settings.log_text:
             log.info("%s: %s", model, transcript.text)
-
-
-class _DiedError(WorkerError):
-    """A process has died with this job."""
 
 
 class _Job:
