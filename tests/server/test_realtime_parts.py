@@ -13,7 +13,12 @@ from keyframe_asr.inference.streaming import StreamUpdate
 from keyframe_asr.results import Token, Transcript
 from keyframe_asr.server import sockets
 from keyframe_asr.server.realtime_events import completed
-from keyframe_asr.server.realtime_session import Configuration, Transcription, TurnDetection
+from keyframe_asr.server.realtime_session import (
+    Configuration,
+    Transcription,
+    TurnDetection,
+    parsed,
+)
 from keyframe_asr.server.realtime_turns import Conversation, Turns
 from keyframe_asr.server.service import LiveUpdate, ModelFacts, WorkerError
 from keyframe_asr.server.sockets import Client, ClientGoneError, Closing, MessageError, converse
@@ -44,6 +49,14 @@ def test_an_update_changes_what_it_names() -> None:
     other = changed(found, transcription={"model": "several", "languages": ["en", "zh"]})
     assert other.transcription.language == "en"
     assert changed(other, transcription={"language": None}).transcription.language is None
+
+
+def test_events_have_a_bounded_number_of_values() -> None:
+    fits = {"audio": "AAAA" * 5_000_000, "keywords": ["a"] * 1000}
+    assert parsed(json.dumps(fits)) == parsed(json.dumps(fits).encode()) == fits
+    for many in ([[]] * 10_000, [1] * 10_001, {str(number): {} for number in range(10_000)}):
+        with pytest.raises(MessageError):
+            parsed(json.dumps({"type": many}))
 
 
 def test_turns_are_kept_within_limits() -> None:

@@ -43,6 +43,9 @@ RATES = (8_000, 192_000)
 
 PARAMETERS = ("model", "rate", "language", "keywords")
 
+LONGEST_TEXT = 1_000
+"""Characters of a text message."""
+
 TICK = 1.0
 """A message is sent at least every so many seconds of audio."""
 
@@ -210,7 +213,7 @@ def _asked(
 def _check_finish(content: str) -> None:
     """Raise `MessageError` if a message is not the one that ends a stream."""
     try:
-        message = json.loads(content)
+        message = json.loads(content) if len(content) <= LONGEST_TEXT else None
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or message.get("type") != "finish":

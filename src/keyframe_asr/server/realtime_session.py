@@ -23,6 +23,9 @@ LARGEST_APPEND = 15 * 2**20
 SHORTEST_SILENCE, LONGEST_SILENCE = 100, 3_600_000
 """Milliseconds of silence that can end an utterance."""
 
+MOST_VALUES = 10_000
+"""Values in one event: megabytes of tiny ones take twenty times as much memory, and seconds."""
+
 LONGEST_PADDING = 2_000
 """Milliseconds of sound that can be kept before an utterance."""
 
@@ -233,8 +236,14 @@ def parsed(content: str | bytes) -> dict[str, Any]:
     """Return an event of a client.
 
     Raises:
-        MessageError: it is no JSON object.
+        MessageError: it is no JSON object, or has too many values.
     """
+    if isinstance(content, bytes):
+        content = content.decode(errors="replace")
+    if sum(map(content.count, ",[{")) > MOST_VALUES:
+        raise MessageError(
+            f"the message has more than {MOST_VALUES} values; send less at once", "invalid_json"
+        )
     try:
         found = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

@@ -21,6 +21,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     """
 
     _look: asyncio.TimerHandle | None = None
+    _cut_off: asyncio.TimerHandle | None = None
 
     def send_receive_event_to_app(self) -> None:
         """Pass on a message."""
@@ -41,8 +42,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that there is no connection any more."""
-        if self._look is not None:
-            self._look.cancel()
+        for timer in (self._look, self._cut_off):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def _look_for_client(self) -> None:
@@ -63,8 +65,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Close a connection whose conversation has ended."""
         super().on_task_complete(task)
-        if self.transport.get_write_buffer_size():
-            self.loop.call_later(self.close_timeout, self.transport.abort)
+        # with TLS, it is not told whether something waits to be read
+        self._cut_off = self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 def _has_left(connection: socket.socket) -> bool:
