@@ -23,6 +23,9 @@ from websockets.sync.client import connect
 
 from fixtures.server import RunningServer, running_server
 from fixtures.spoken import RATE, SENTENCES, spoken
+from keyframe_asr.errors import KeyframeError, OptionError
+from keyframe_asr.server.running import serve
+from keyframe_asr.server.settings import ServerSettings
 
 IDLE = 1.5
 LARGEST = 200_000
@@ -41,7 +44,8 @@ def server() -> Iterator[RunningServer]:
         "--cors-origin": "https://good.example",
     }
     flags = [str(part) for pair in options.items() for part in pair]
-    with running_server("demo", options=(*flags, "--api-key", "second")) as running:
+    keys = ("--api-key", "second", "--api-key", "clé")
+    with running_server("demo", options=(*flags, *keys)) as running:
         yield running
 
 
@@ -103,6 +107,8 @@ def test_a_key_is_needed(server: RunningServer) -> None:
     for path in ("/", "/health", "/ready", "/docs"):
         assert httpx.get(server.url + path).status_code == 200
     assert upload(server, content).status_code == 200
+    accented = {"authorization": "Bearer clé".encode()}
+    assert httpx.get(f"{server.url}/v1/models", headers=accented).status_code == 200
     with pytest.raises(InvalidStatus) as refused:
         connect(f"{server.socket_url}/v1/stream")
     assert refused.value.response.status_code == 401
@@ -112,6 +118,7 @@ def test_pages_of_other_origins_are_refused(server: RunningServer) -> None:
     for origin, status in {
         "https://evil.example": 403,
         "null": 403,
+        "http://[": 403,
         "https://good.example": 200,
         server.url: 200,
     }.items():
@@ -164,6 +171,14 @@ def test_compressed_silence_is_not_decoded_for_hours(server: RunningServer) -> N
 
 
 def test_slow_clients_are_let_go_and_keep_no_place(server: RunningServer) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    others = [socket.create_connection((host, int(port))) for _ in range(2)]
+    for one in others:  # without a key
+        one.sendall(b"POST /health HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")
+    time.sleep(0.2)
+    assert upload(server, wav(1.0)).status_code == 200
+    for one in others:
+        one.close()
     slow = [SlowUpload(server, wav(1.0)) for _ in range(2)]
     time.sleep(0.2)
     busy = upload(server, wav(1.0))
@@ -171,23 +186,44 @@ def test_slow_clients_are_let_go_and_keep_no_place(server: RunningServer) -> Non
     assert slow[0].finish().split()[1] == "200"
     assert slow[1].answer().split()[1] == "408"
     assert upload(server, wav(1.0)).status_code == 200
-    host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=4 * IDLE) as half:
         half.sendall(b"GET /health HTTP/1.1\r\nhost:")
         assert half.recv(100) == b""
 
 
 def test_what_is_logged_and_measured(server: RunningServer) -> None:
+    for code in (3001, 4002):
+        with connect(f"{server.socket_url}/v1/stream", additional_headers=KEY) as live:
+            live.recv()
+            live.close(code)
     text = upload(server, wav(3.0)).json()["text"]
     assert text
-    for name in ("/no-such-page", "/v1/nothing?secret=words"):
+    for name in ("/no-such-page", "/v1/nothing?secret=words", "/v1/%0AINFO%20forged"):
         assert httpx.get(server.url + name, headers=KEY).status_code == 404
     measured = httpx.get(f"{server.url}/metrics", headers=KEY).text
+    assert 'status="3000"' in measured
+    assert 'status="3001"' not in measured and 'status="4002"' not in measured
     assert "no-such-page" not in measured and 'route="other",status="404"' in measured
     for name in ("audio_seconds", "real_time_factor", "queue_length", "streams_open", "memory"):
         assert any(line.startswith("keyframe_") and name in line for line in measured.splitlines())
+    assert not [line for line in server.log if line.startswith("INFO forged")]
     log = "".join(server.log)
     assert "/v1/nothing" in log and "secret" not in log and text not in log
+
+
+def test_settings_that_cannot_work(tmp_path: Path) -> None:
+    for origin in ("example.org", "https://example.org/"):
+        with pytest.raises(OptionError):
+            ServerSettings(cors_origins=(origin,))
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for file in (empty, tmp_path / "none.pem"):
+        with pytest.raises(KeyframeError, match=file.name):
+            serve([], ServerSettings(certificate=file, private_key=file), print)
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(KeyframeError, match=str(port)):
+            serve([], ServerSettings(port=port), print)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -204,6 +240,8 @@ def test_tls(tmp_path: Path) -> None:
         assert server.url.startswith("https:") and answer.status_code == 200
         with connect(f"{server.socket_url}/v1/stream", ssl=trusted) as live:
             assert json.loads(live.recv())["type"] == "ready"
+        assert httpx.get(f"{server.url}/health", verify=trusted).status_code == 200
+    assert not [line for line in server.log if "Traceback" in line]
 
 
 def test_the_end_lets_work_finish() -> None:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from keyframe_asr.cli.options import COMPUTE_FLAGS, COMPUTE_PANEL, Flags, grouped
-from keyframe_asr.errors import OptionError
 from keyframe_asr.inference.options import ComputeOptions
 from keyframe_asr.server.settings import ServedModel, ServerSettings
 
@@ -114,7 +113,9 @@ def _served(given: str, compute: ComputeOptions) -> ServedModel:
 
     name, separator, location = given.rpartition("=")
     if separator and not name:
-        raise OptionError("models", f"{given}: has no name before =; give NAME=MODEL")
+        raise typer.BadParameter(
+            f"{given} has no name before =; give NAME=MODEL", param_hint="MODEL"
+        )
     folder = find_model(location)
     if not name:  # a path is nothing to clients
         is_path = os.path.isdir(location)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.server.activity import Activity
-from keyframe_asr.server.errors import envelope
+from keyframe_asr.server.errors import LONGEST_MESSAGE, envelope, on_one_line
 from keyframe_asr.server.metrics import OTHER
 from keyframe_asr.server.service import (
     AccessError,
@@ -50,6 +50,10 @@ SLOWEST = 4_000
 LINGER_SECONDS, LINGER_BYTES = 5.0, 100 * MEGABYTE
 """How much of a refused body is still read: a client that is cut off while it sends does not see
 the answer."""
+
+OWN_CODES = 3000
+"""First of the close codes that clients may choose. Counts for all of them, so that they cannot add
+labels to the metrics."""
 
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -95,14 +99,15 @@ class Gate:
                 self._activity.metrics.answered(route, exchange.status, seconds)
                 # without the query, which may hold text
                 method = scope.get("method", "WebSocket")
-                log.info("%s %s %d %.3f s", method, scope["path"], exchange.status, seconds)
+                path = on_one_line(scope["path"], LONGEST_MESSAGE)
+                log.info("%s %s %d %.3f s", method, path, exchange.status, seconds)
 
     async def _pass(self, scope: Scope, exchange: _Exchange) -> None:
         error = self._refusal(scope)
         if error is not None:
             await exchange.refuse(error)
             return
-        upload = scope.get("method") == "POST"
+        upload = scope.get("method") == "POST" and scope["path"].startswith(GUARDED)
         self._uploads += upload
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -149,7 +154,12 @@ class Gate:
 
     def _is_allowed(self, origin: str, host: str) -> bool:
         allowed = self._settings.cors_origins
-        return origin in allowed or "*" in allowed or urlsplit(origin).netloc == host
+        if origin in allowed or "*" in allowed:
+            return True
+        try:
+            return urlsplit(origin).netloc == host
+        except ValueError:  # no address
+            return False
 
     def _has_key(self, headers: MutableMapping[str, str]) -> bool:
         kind, _, shown = headers.get("authorization", "").partition(" ")
@@ -159,7 +169,8 @@ class Gate:
                 shown = protocol.strip().removeprefix(KEY_PROTOCOL)
         # each is compared in constant time, and all are compared
         same = [
-            hmac.compare_digest(shown.encode(), key.encode()) for key in self._settings.api_keys
+            hmac.compare_digest(shown.encode("latin-1"), key.encode())
+            for key in self._settings.api_keys
         ]
         return any(same)
 
@@ -190,7 +201,7 @@ class _Exchange:
         if not self._more_body:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                self.status = message.get("code", 1005)
+                self.status = min(message.get("code", 1005), OWN_CODES)
             return message
         idle = self._settings.idle_timeout
         spent = time.monotonic() - self._began

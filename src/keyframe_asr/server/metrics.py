@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -112,5 +113,5 @@ def resident_bytes(pid: int | None) -> float:
     """Return the memory of a process; 0 where the system does not tell."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         pages = Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]
-        return float(pages) * 4096
+        return float(pages) * os.sysconf("SC_PAGESIZE")
     return 0.0

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 PING_SECONDS, PONG_SECONDS = 20.0, 60.0
 """Interval of the pings of WebSockets, and how long a busy client may take to answer one."""
 
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
 MESSAGES_AHEAD = 2
 """Messages of a WebSocket that are read before they are asked for."""
 
@@ -42,8 +46,9 @@ def serve(
         ready: called with the address once the models are loaded.
 
     Raises:
-        KeyframeError: a model cannot be loaded, or the server cannot listen.
+        KeyframeError: a model or the certificate cannot be loaded, or the server cannot listen.
     """
+    _check_certificate(settings)
     listening = _listening(settings)
     try:
         asyncio.run(_serve(models, settings, listening, ready))
@@ -170,6 +175,20 @@ def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
     )
 
 
+def _check_certificate(settings: ServerSettings) -> None:
+    """Raise `KeyframeError` if the certificate cannot be used."""
+    if settings.certificate is None:
+        return
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certificate, settings.private_key)
+    except OSError as error:
+        raise KeyframeError(
+            f"{settings.certificate}, {settings.private_key}: are no certificate and its key: "
+            f"{error.strerror or error}; give two PEM files that belong together"
+        ) from None
+
+
 def _listening(settings: ServerSettings) -> socket.socket:
     """Return a socket that listens. Raises `KeyframeError` if that is not possible."""
     try:
@@ -179,6 +198,7 @@ def _listening(settings: ServerSettings) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(BACKLOG)  # at once, so that a second server on this port is refused
     except OSError as error:
         reason = error.strerror or str(error)
         raise KeyframeError(

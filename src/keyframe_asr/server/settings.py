@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -79,6 +80,11 @@ class ServerSettings:
         for field in fields(self):
             if field.name in ("api_keys", "cors_origins") and "" in getattr(self, field.name):
                 raise OptionError(field.name, "is empty; give a value, or leave it out")
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"[a-z-]+://[^/]+", origin):
+                raise OptionError(
+                    "cors_origins", f"'{origin}' is no origin; give one such as https://example.org"
+                )
         if (self.certificate is None) != (self.private_key is None):
             raise OptionError("certificate", "needs private_key, and that needs it; give both")
 
