@@ -47,6 +47,9 @@ SHORTEST, LONGEST = 3.0, 4.5
 BLOCK_SECONDS, PAUSE_SECONDS = 0.096, 1.5
 MOST_CLIPS = 40
 STREAMS_BESIDE = 8
+WARM_UP = 20
+"""A twentieth of the requests and streams come before the memory is measured first."""
+
 OWN = "keyframe-asr"
 
 
@@ -322,12 +325,12 @@ def _memory(
 ) -> list[dict[str, Any]]:
     """Memory before and after many requests and many streams."""
 
-    async def requests() -> None:
+    async def requests(number: int) -> None:
         left = itertools.count()
         async with httpx.AsyncClient(timeout=600) as session:
 
             async def client() -> None:
-                while (one := next(left)) < given.requests:
+                while (one := next(left)) < number:
                     answer = await session.post(
                         f"{server.url}/v1/audio/transcriptions",
                         files={"file": ("clip.wav", clips[one % len(clips)][0])},
@@ -340,13 +343,15 @@ def _memory(
     rows = []
     for name, number, work in (
         ("requests", given.requests, requests),
-        ("streams", given.opened, lambda: opened(server, model, clips, given.opened)),
+        ("streams", given.opened, lambda count: opened(server, model, clips, count)),
     ):
         if number:
-            before = server.megabytes()
-            asyncio.run(work())
-            after = server.megabytes()
-            rows.append(_told({name: number, "MB before": before, "MB after": after}))
+            asyncio.run(work(number // WARM_UP))
+            megabytes = [server.megabytes()]
+            for _ in range(2):
+                asyncio.run(work(number // 2))
+                megabytes.append(server.megabytes())
+            rows.append(_told({name: number, "MB before, half-way, after": megabytes}))
     return rows
 
 
