@@ -374,6 +374,12 @@ def test_limits_and_the_end_of_the_server() -> None:
             async with headed(url) as other:
                 (full,), code = await rest(other)
                 assert full["error"]["code"] == "server_full" and code == 1013
+            for _ in range(3):  # each begins before the one before has ended
+                await append(connection, speech(24000)[:24000].tobytes())
+                await connection.input_audio_buffer.commit()
+            await connection.input_audio_buffer.clear()
+            *_, last = await until(connection, "error", "input_audio_buffer.cleared")
+            assert last.type == "input_audio_buffer.cleared"
             await append(connection, speech(24000).tobytes())
             await until(connection, "input_audio_buffer.speech_started")
             for process in server.children():

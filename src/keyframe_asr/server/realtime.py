@@ -210,6 +210,7 @@ class _Session:
         self._seconds += len(audio) / 2 / rate
 
     async def _open(self) -> _Live:
+        await self._work.join()  # a session takes the place of one stream
         configuration = self._configuration
         stream = await self._service.open_stream(
             configuration.transcription.model,
