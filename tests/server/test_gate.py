@@ -118,11 +118,15 @@ def test_pages_of_other_origins_are_refused(server: RunningServer) -> None:
     for origin, status in {
         "https://evil.example": 403,
         "null": 403,
+        "http://named.example": 403,
         "http://[": 403,
         "https://good.example": 200,
         server.url: 200,
     }.items():
-        answer = httpx.get(f"{server.url}/v1/models", headers={**KEY, "origin": origin})
+        headers = {**KEY, "origin": origin}
+        if "named" in origin:  # a name of another, which leads to this machine
+            headers["host"] = "named.example"
+        answer = httpx.get(f"{server.url}/v1/models", headers=headers)
         assert answer.status_code == status
         allowed = answer.headers.get("access-control-allow-origin")
         assert allowed == (origin if origin == "https://good.example" else None)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keyframe_asr.cli.options import COMPUTE_FLAGS, COMPUTE_PANEL, Flags, grouped
+from keyframe_asr.errors import OptionError
 from keyframe_asr.inference.options import ComputeOptions
 from keyframe_asr.server.settings import ServedModel, ServerSettings
 
@@ -85,9 +86,12 @@ def serve(
     """
     from keyframe_asr.server.running import serve as run
 
-    settings = replace(
-        settings, api_keys=tuple(api_key or ()), cors_origins=tuple(cors_origin or ())
-    )
+    try:
+        settings = replace(
+            settings, api_keys=tuple(api_key or ()), cors_origins=tuple(cors_origin or ())
+        )
+    except OptionError as error:  # the flags give one of several
+        raise OptionError(error.option.removesuffix("s"), error.reason) from None
     served = [_served(model, compute) for model in models]
     names = [model.name for model in served]
     for name in names:

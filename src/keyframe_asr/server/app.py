@@ -73,6 +73,7 @@ def watch(metrics: Metrics, workers: Workers) -> None:
 def _operations(service: RecognitionService, activity: Activity) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> dict[str, str]:
         """The server runs."""

@@ -41,6 +41,9 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 GUARDED = ("/v1/", "/metrics")
 """Beginnings of paths that need a key. The page, which asks for one, and health checks do not."""
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine, where nothing else can connect."""
+
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Beginning of a WebSocket subprotocol that carries a key, since pages cannot set headers."""
 
@@ -93,6 +96,9 @@ class Gate:
         with self._activity.one_more():
             try:
                 await self._pass(scope, exchange)
+            except asyncio.CancelledError:
+                if not self._activity.draining.is_set():  # else the server ends now
+                    raise
             finally:
                 seconds = time.monotonic() - began
                 route = getattr(scope.get("route"), "path", OTHER)
@@ -157,9 +163,12 @@ class Gate:
         if origin in allowed or "*" in allowed:
             return True
         try:
-            return urlsplit(origin).netloc == host
+            given = urlsplit(origin)
         except ValueError:  # no address
             return False
+        # any name may be made to lead to this machine, where there may be no key
+        is_local = given.hostname in LOOPBACK or self._settings.host not in LOOPBACK
+        return given.netloc == host and is_local
 
     def _has_key(self, headers: MutableMapping[str, str]) -> bool:
         kind, _, shown = headers.get("authorization", "").partition(" ")

@@ -193,9 +193,7 @@ def _asked(
             )
     name = query.get("model", next(iter(models)))
     if name not in models:
-        raise UnknownModelError(
-            f"model '{name[:100]}' is not served here; use one of: {', '.join(models)}"
-        )
+        raise UnknownModelError.of(name, models)
     given = query.get("rate", str(SAMPLE_RATE))
     rate = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
     if not RATES[0] <= rate <= RATES[1]:

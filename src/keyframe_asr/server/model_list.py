@@ -29,8 +29,7 @@ def router(service: RecognitionService) -> APIRouter:
     async def model(name: str) -> JSONResponse:
         """Describe a model."""
         if name not in service.models:
-            names = ", ".join(service.models)
-            raise UnknownModelError(f"model '{name[:100]}' is not served here; use one of: {names}")
+            raise UnknownModelError.of(name, service.models)
         return JSONResponse(_description(service.models[name]))
 
     return routes

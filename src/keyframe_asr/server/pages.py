@@ -55,6 +55,7 @@ def router(service: RecognitionService) -> APIRouter:
             examples.append(Examples(service.models))  # known once the models are loaded
         return examples[0]
 
+    @found.head("/")
     @found.get("/")
     async def page(request: Request) -> Response:
         """The page."""

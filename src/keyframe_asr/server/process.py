@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import reduction
@@ -110,7 +111,7 @@ class WorkerProcess:
         process = context.Process(
             target=run_worker, args=(theirs, self._models, self._priority), daemon=True
         )
-        await asyncio.to_thread(process.start)
+        await asyncio.to_thread(_start, process)
         theirs.close()
         self._process, self._connection = process, ours
         loop = asyncio.get_running_loop()
@@ -162,3 +163,13 @@ class WorkerProcess:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if not self._stopped:
             await self._spawn()
+
+
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    """Start a process that signals to the whole group never reach, not even while it starts."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # inherited by the process
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from keyframe_asr.decoding.timestamps import WORD_BOUNDARY
 from keyframe_asr.results import Token, Transcript
+from keyframe_asr.server.response_formats import token_logprobs
 
 Event: TypeAlias = dict[str, object]
-
-LEAST_CONFIDENCE = 1e-10
-"""Confidences below this are reported as this, because the logarithm of 0 is no number in JSON."""
 
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
@@ -71,7 +67,7 @@ def committed(item: str, previous: str | None) -> list[Event]:
 def delta(item: str, text: str, tokens: Sequence[Token] | None = None) -> Event:
     """Return the event of more text, with the probabilities of its tokens if they are asked for."""
     found = event(f"{_TRANSCRIPTION}.delta", item_id=item, content_index=0, delta=text)
-    return found if tokens is None else {**found, "logprobs": _log_probabilities(tokens)}
+    return found if tokens is None else {**found, "logprobs": token_logprobs(tokens)}
 
 
 def completed(item: str, transcript: Transcript, *, probabilities: bool) -> Event:
@@ -84,20 +80,10 @@ def completed(item: str, transcript: Transcript, *, probabilities: bool) -> Even
         usage={"type": "duration", "seconds": round(transcript.duration, 3)},
     )
     if probabilities:
-        found["logprobs"] = _log_probabilities(transcript.tokens)
+        found["logprobs"] = token_logprobs(transcript.tokens)
     return found
 
 
 def failed(item: str, details: Mapping[str, object]) -> Event:
     """Return the event of an item that cannot be recognised."""
     return event(f"{_TRANSCRIPTION}.failed", item_id=item, content_index=0, error=details)
-
-
-def _log_probabilities(tokens: Sequence[Token]) -> list[Event]:
-    found: list[Event] = []
-    for token in tokens:
-        text = token.text.replace(WORD_BOUNDARY, " ")
-        probability = max(token.confidence, LEAST_CONFIDENCE)
-        log_probability = round(math.log(probability), 4)
-        found.append({"token": text, "bytes": [*text.encode()], "logprob": log_probability})
-    return found

@@ -348,9 +348,7 @@ def _asked(
         found = replace(found, model=given.model)
     model = models.get(found.model)
     if model is None:
-        raise UnknownModelError(
-            f"model '{found.model[:100]}' is not served here; use one of: {', '.join(models)}"
-        )
+        raise UnknownModelError.of(found.model, models)
     language = found.language
     if fields & {"language", "languages"}:
         language = given.language or only_possible(given.languages or (), model)

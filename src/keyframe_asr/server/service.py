@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -82,6 +82,12 @@ class WorkerError(KeyframeError):
 
 class UnknownModelError(KeyframeError):
     """The server does not serve this model (404)."""
+
+    @classmethod
+    def of(cls, name: str, models: Iterable[str]) -> UnknownModelError:
+        """Return the error of a name that a client gave, which names those that are served."""
+        known = ", ".join(models) or "none yet"
+        return cls(f"model '{name[:100]}' is not served here; use one of: {known}")
 
 
 class TooLongError(KeyframeError):

@@ -83,9 +83,7 @@ def read_request(form: FormData, models: Mapping[str, ModelFacts]) -> Transcript
     fields = _fields_of(form)
     name = fields.single("model") or next(iter(models))
     if name not in models:
-        raise UnknownModelError(
-            f"model '{name[:100]}' is not served here; use one of: {', '.join(models)}"
-        )
+        raise UnknownModelError.of(name, models)
     output = _choice("response_format", fields.single("response_format") or "json")
     stream = _flag("stream", fields.single("stream"))
     if stream and output not in STREAMED:

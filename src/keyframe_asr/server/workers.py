@@ -262,8 +262,7 @@ class Workers:
 
     def _check_model(self, model: str) -> None:
         if model not in self.models:
-            names = ", ".join(self.models) or "none yet"
-            raise UnknownModelError(f"model '{model}' is not served here; use one of: {names}")
+            raise UnknownModelError.of(model, self.models)
 
     def _take(self, report: Report) -> None:
         job = self._jobs.get(getattr(report, "job", -1))
