@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="another seed damages otherwise")
     parser.add_argument("--number", type=int, default=10_000, help="number of messages")
     given = parser.parse_args()
-    with running_server("demo") as server:
+    with running_server("demo", options=("--max-streams", "64")) as server:
         asyncio.run(send(server, 1000, given.seed + 1))  # afterwards, caches are full
         before, processes, began = resident(server), server.children(), time.monotonic()
         ends, problems = asyncio.run(send(server, given.number, given.seed))
