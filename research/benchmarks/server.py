@@ -28,7 +28,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,16 @@ def clips_of(folder: Path) -> list[tuple[bytes, bytes]]:
     return found
 
 
+async def upload(session: httpx.AsyncClient, server: Server, model: str, content: bytes) -> None:
+    """Let a server recognise a recording."""
+    answer = await session.post(
+        f"{server.url}/v1/audio/transcriptions",
+        files={"file": ("clip.wav", content)},
+        data={"model": model},
+    )
+    answer.raise_for_status()
+
+
 async def requests_a_second(
     server: Server, model: str, clips: Sequence[tuple[bytes, bytes]], clients: int, seconds: float
 ) -> float:
@@ -125,12 +135,7 @@ async def requests_a_second(
     async def client(session: httpx.AsyncClient) -> None:
         nonlocal answered
         while time.monotonic() < end:
-            answer = await session.post(
-                f"{server.url}/v1/audio/transcriptions",
-                files={"file": ("clip.wav", next(chosen)[0])},
-                data={"model": model},
-            )
-            answer.raise_for_status()
+            await upload(session, server, model, next(chosen)[0])
             answered += 1
 
     began = time.monotonic()
@@ -176,31 +181,22 @@ async def streams(
     clips: Sequence[tuple[bytes, bytes]],
     number: int,
     seconds: float,
-    upload: bytes | None = None,
+    recording: bytes | None = None,
 ) -> dict[str, float]:
     """Open so many streams at once, each with its own clips, and perhaps upload a recording."""
     noise = np.random.default_rng(0).normal(0, 1e-4, round(PAUSE_SECONDS * SAMPLE_RATE))
     speech = [pcm + _pcm(noise.astype(np.float32)) for _, pcm in clips]
-    jobs = []
+    jobs: list[Coroutine[Any, Any, list[float] | None]] = []
     for one in range(number):
         turned = speech[one % len(speech) :] + speech[: one % len(speech)]
         repeats = int(seconds / (sum(map(len, speech)) / 2 / SAMPLE_RATE)) + 1
         delay = one * BLOCK_SECONDS / number
         jobs.append(stream(server, model, b"".join(turned) * repeats, seconds, delay))
-    uploads = []
-    if upload is not None:
-        session = httpx.AsyncClient(timeout=600)
-        uploads.append(
-            session.post(
-                f"{server.url}/v1/audio/transcriptions",
-                files={"file": ("long.wav", upload)},
-                data={"model": model},
-            )
-        )
-    found, answers = await asyncio.gather(asyncio.gather(*jobs), asyncio.gather(*uploads))
-    for answer in answers:
-        answer.raise_for_status()
-    behind = [value for one in found for value in one]
+    async with httpx.AsyncClient(timeout=600) as session:
+        if recording is not None:
+            jobs.append(upload(session, server, model, recording))
+        found = await asyncio.gather(*jobs)
+    behind = [value for one in found for value in one or ()]
     return {
         "streams": number,
         "median": 1000 * statistics.median(behind),
@@ -310,9 +306,9 @@ def _beside(
     soundfile.write(file, samples, SAMPLE_RATE, format="WAV")
     content, rows = file.getvalue(), []
     for _ in range(given.rounds):
-        for upload in (None, content):
-            found = streams(server, model, clips, STREAMS_BESIDE, given.seconds, upload)
-            minutes = given.beside * (upload is not None)
+        for recording in (None, content):
+            found = streams(server, model, clips, STREAMS_BESIDE, given.seconds, recording)
+            minutes = given.beside * (recording is not None)
             rows.append(_told({"minutes": minutes, **asyncio.run(found)}))
     return rows
 
@@ -331,12 +327,7 @@ def _memory(
 
             async def client() -> None:
                 while (one := next(left)) < number:
-                    answer = await session.post(
-                        f"{server.url}/v1/audio/transcriptions",
-                        files={"file": ("clip.wav", clips[one % len(clips)][0])},
-                        data={"model": given.model},
-                    )
-                    answer.raise_for_status()
+                    await upload(session, server, given.model, clips[one % len(clips)][0])
 
             await asyncio.gather(*(client() for _ in range(8)))
 

@@ -271,12 +271,12 @@ class Recognizer(BatchRecognizer):
     def accepting(
         self, state: StreamState, samples: AudioBlock
     ) -> Steps[tuple[StreamState, StreamUpdate]]:
-        """Return the steps of `accept`, for `stream_requests.Turns`. Raises the same."""
+        """Return the steps of `accept`, for `StreamScheduler`. Raises the same."""
         self._check_states([state])
         return advance(state, checked_block(samples), self._means(state.options))
 
     def finishing(self, state: StreamState) -> Steps[StreamUpdate]:
-        """Return the steps of `last_update`, for `stream_requests.Turns`. Raises the same."""
+        """Return the steps of `last_update`, for `StreamScheduler`. Raises the same."""
         self._check_states([state])
         return last_update(state, self._means(state.options))
 

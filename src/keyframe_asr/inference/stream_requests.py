@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from keyframe_asr.audio.reading import Samples
@@ -65,7 +66,7 @@ def step(request: ChunkStep) -> Steps[tuple[FeatureState, FeatureOutput]]:
     return (yield request)  # type: ignore[return-value]
 
 
-class Turns:
+class StreamScheduler:
     """Runs the steps of streams that come and go, so that a long reading stops only its own stream.
 
     Args:
@@ -100,10 +101,10 @@ class Turns:
             The results of the streams that have ended; an exception where one has failed.
         """
         while chunks := self._asked():
-            self._answer(chunks, lambda steps: dict(enumerate(_steps(steps))))
+            self._answer(chunks, _steps)
         if self._readings:
             chosen = self._next_readings()
-            self._answer(chosen, lambda some: dict(enumerate(_readings(self._recognizer, some))))
+            self._answer(chosen, partial(_readings, self._recognizer))
         ended, self._ended = self._ended, {}
         return ended
 
@@ -140,7 +141,7 @@ class Turns:
         return chosen
 
     def _answer(
-        self, asked: Mapping[int, R], answer: Callable[[list[R]], dict[int, Answer]]
+        self, asked: Mapping[int, R], answer: Callable[[Sequence[R]], Sequence[Answer]]
     ) -> None:
         """Answer requests together; if that fails, each alone, so that only the bad one fails."""
         try:
@@ -152,7 +153,7 @@ class Turns:
                 for key, request in asked.items():
                     self._answer({key: request}, answer)
             return
-        self._ready |= zip(asked, found.values(), strict=True)
+        self._ready |= zip(asked, found, strict=True)
 
     def _end(self, key: int, result: Any) -> None:
         self.drop(key)
@@ -165,12 +166,12 @@ def run_together(recognizer: BatchRecognizer, streams: Iterable[Steps[T]]) -> li
     Raises:
         Exception: that of the first stream that has failed.
     """
-    turns = Turns(recognizer, math.inf)
+    scheduler = StreamScheduler(recognizer, math.inf)
     for key, steps in enumerate(streams):
-        turns.begin(key, steps)
+        scheduler.begin(key, steps)
     found: dict[int, Any] = {}
-    while turns:
-        found |= turns.turn()
+    while scheduler:
+        found |= scheduler.turn()
     for key in sorted(found):
         if isinstance(found[key], Exception):
             raise found[key]

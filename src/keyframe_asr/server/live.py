@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from starlette.datastructures import QueryParams
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.formats.plain import DECIMALS
 from keyframe_asr.inference.options import RecognitionOptions, StreamOptions
-from keyframe_asr.results import Token, Transcript
+from keyframe_asr.results import Transcript
 from keyframe_asr.server.hot_words import checked_keywords
 from keyframe_asr.server.languages import checked_language
 from keyframe_asr.server.service import (
@@ -159,7 +158,7 @@ class _Conversation:
             "start": None if start is None else round(start, DECIMALS),
             "text": live.update.text,
             "partial": live.update.partial,
-            "tokens": [_token(one) for one in tokens],
+            "tokens": Transcript("", list(tokens)).to_dict()["tokens"],
             "keyframes": [
                 round(one.start + self._model.emission_delay, DECIMALS) for one in tokens
             ],
@@ -220,13 +219,6 @@ def _check_finish(content: str) -> None:
             "samples",
             "invalid_message",
         )
-
-
-def _token(token: Token) -> dict[str, object]:
-    return {
-        name: round(value, DECIMALS) if isinstance(value, float) else value
-        for name, value in asdict(token).items()
-    }
 
 
 def _error(error: KeyframeError) -> dict[str, object]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from keyframe_asr.audio.arrays import checked_block
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.recognizer import Recognizer
-from keyframe_asr.inference.stream_requests import Turns
+from keyframe_asr.inference.stream_requests import StreamScheduler
 from keyframe_asr.inference.streaming import StreamState, StreamUpdate
 from keyframe_asr.server.messages import BeginStream, Failed, Opened, Report, Updated
 from keyframe_asr.server.service import LiveUpdate, WorkerError
@@ -36,7 +36,7 @@ AT_ONCE = 1.0
 
 
 READING_SECONDS = 4.0
-"""Seconds of audio that are read at once, so that chunks of other streams wait for no more."""
+"""Seconds of audio that are read at once, or one utterance: chunks of other streams wait for it."""
 
 
 class Streams:
@@ -49,17 +49,19 @@ class Streams:
     def __init__(self, tell: Callable[[Report], None]) -> None:
         self._tell = tell
         self._streams: dict[int, _Stream] = {}
-        self._turns: dict[int, Turns] = {}
+        self._schedulers: dict[int, StreamScheduler] = {}
 
     def __bool__(self) -> bool:
         """True if there is work."""
-        return any(self._turns.values()) or any(one.waits for one in self._streams.values())
+        return any(self._schedulers.values()) or any(one.waits for one in self._streams.values())
 
     def begin(self, order: BeginStream, recognizer: Recognizer) -> None:
         """Add a stream. Raises the errors of `Recognizer.start_stream`."""
         state = recognizer.start_stream(order.options, order.sample_rate)
-        turns = self._turns.setdefault(id(recognizer), Turns(recognizer, READING_SECONDS))
-        self._streams[order.job] = _Stream(order, recognizer, state, turns)
+        scheduler = self._schedulers.setdefault(
+            id(recognizer), StreamScheduler(recognizer, READING_SECONDS)
+        )
+        self._streams[order.job] = _Stream(order, recognizer, state, scheduler)
         self._tell(Opened(order.job))
 
     def add(self, job: int, samples: npt.NDArray[np.generic]) -> None:
@@ -80,14 +82,14 @@ class Streams:
     def cancel(self, job: int) -> None:
         """Drop a stream."""
         if job in self._streams:
-            self._streams.pop(job).turns.drop(job)
+            self._streams.pop(job).scheduler.drop(job)
 
     def turn(self) -> None:
         """Go on with all streams that have samples, and end those that are over."""
         for stream in [one for one in self._streams.values() if one.waits]:
             stream.go_on()
-        for turns in self._turns.values():
-            for job, found in turns.turn().items():
+        for scheduler in self._schedulers.values():
+            for job, found in scheduler.turn().items():
                 self._take(self._streams[job], found)
 
     def _take(
@@ -121,9 +123,18 @@ class _Stream:
     """A stream: its state, and what has not been recognised."""
 
     def __init__(
-        self, order: BeginStream, recognizer: Recognizer, state: StreamState, turns: Turns
+        self,
+        order: BeginStream,
+        recognizer: Recognizer,
+        state: StreamState,
+        scheduler: StreamScheduler,
     ) -> None:
-        self.job, self.recognizer, self.state, self.turns = order.job, recognizer, state, turns
+        self.job, self.recognizer, self.state, self.scheduler = (
+            order.job,
+            recognizer,
+            state,
+            scheduler,
+        )
         self.blocks: list[npt.NDArray[np.float32]] = []
         self.ending = self.running = False
         self._rate = order.sample_rate
@@ -141,9 +152,9 @@ class _Stream:
         if self.blocks:
             block = self._next_block()
             steps = self.recognizer.accepting(self._paced_state(), block)
-            self.turns.begin(self.job, steps)
+            self.scheduler.begin(self.job, steps)
         else:
-            self.turns.begin(self.job, self.recognizer.finishing(self.state))
+            self.scheduler.begin(self.job, self.recognizer.finishing(self.state))
 
     def add(self, samples: npt.NDArray[np.float32]) -> None:
         """Add the next samples."""
