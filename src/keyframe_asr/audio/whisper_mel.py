@@ -44,7 +44,9 @@ def whisper_mel(samples: Floats, bins: int) -> Floats:
     for first in range(0, frames, _FRAMES_AT_ONCE):
         part = slice(first, min(frames, first + _FRAMES_AT_ONCE))
         spectrum = np.fft.rfft(windows[part] * hann)
-        powers[part] = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ filters
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+        # not by BLAS, whose rounding depends on its number of threads, and so on the machine's load
+        powers[part] = np.einsum("tf,bf->tb", power, filters)
     logarithms = np.log10(np.maximum(powers, np.float32(LEAST_POWER)))
     clamped: Floats = np.maximum(logarithms, logarithms.max() - np.float32(8))
     return (clamped + np.float32(4)) / np.float32(4)
@@ -58,11 +60,11 @@ def _hann() -> Floats:
 
 @functools.cache
 def _filters(bins: int) -> Floats:
-    """Weights (201, bins) of the frequencies of the spectrum in each mel band."""
+    """Weights (bins, 201) of the frequencies of the spectrum in each mel band."""
     highest = _mel(SAMPLE_RATE / 2)
     edges = _hertz(np.linspace(0, highest, bins + 2))
-    frequencies = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)[:, None]
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    frequencies = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (frequencies - lower) / (centre - lower)
     falling = (upper - frequencies) / (upper - centre)
     triangles = np.maximum(0, np.minimum(rising, falling))
