@@ -11,8 +11,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from fixtures.exported import KINDS, Pair, exported
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframes import Keyframes
-from keyframe_asr.model.network import Encoded
 from keyframe_asr.runtime.decoder import ExportedDecoder
 from keyframe_asr.runtime.network import EncodedArrays
 

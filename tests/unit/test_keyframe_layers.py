@@ -23,9 +23,10 @@ from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError, RecipeError
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframe_layers import KeyframeLayers
 from keyframe_asr.model.keyframes import Keyframes
-from keyframe_asr.model.network import Encoded, KeyframeNetwork, build_pretrained
+from keyframe_asr.model.network import KeyframeNetwork, build_pretrained
 from keyframe_asr.training.checkpoint import load_weights
 from keyframe_asr.training.run import train
 

@@ -12,8 +12,9 @@ from fixtures.errors import refused
 from fixtures.tone_corpus import MEL_BINS, MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframes import Keyframes
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.model.network import KeyframeNetwork
 
 VOCABULARY = 7
 MODES = [(False, False), (False, True), (True, False), (True, True)]

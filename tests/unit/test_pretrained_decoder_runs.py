@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -298,9 +299,10 @@ def test_loss_is_the_decoders_own_surprise(corpus: Path, source: Path) -> None:
         ]
     )
     own = torch.ones(2, 1, dtype=torch.long)
-    total, _, encoded = objective(
-        features, lengths, own, torch.ones(2).long(), decoder_tokens=tokens
+    given = Batch(
+        ("a", "b"), features, lengths, own, torch.ones(2).long(), 0.7, decoder_tokens=tokens
     )
+    total, _, encoded = objective(given)
     decoder = network.pretrained_decoder
     assert decoder is not None
     vectors, sizes = encoded.attended
@@ -315,9 +317,7 @@ def test_loss_is_the_decoders_own_surprise(corpus: Path, source: Path) -> None:
     assert math.isclose(float(total), sum(expected) / 2, rel_tol=1e-4)
     heard = tokens.clone()
     heard[1, 1, 0] = 258
-    with_language, _, _ = objective(
-        features, lengths, own, torch.ones(2).long(), decoder_tokens=heard
-    )
+    with_language, _, _ = objective(replace(given, decoder_tokens=heard))
     surprise = -decoder(torch.tensor([[257]]), torch.tensor([1]), vectors[1:], sizes[1:])[
         0, 0
     ].log_softmax(-1)[258]

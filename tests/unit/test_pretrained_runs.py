@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data.corpora import tables
 from keyframe_asr.data.corpora.preparation import prepare_corpus
 from keyframe_asr.data.corpora.preparation_options import PreparationOptions
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.data.statistics import load_statistics
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
@@ -101,14 +103,20 @@ def test_outputs_computed_on_the_way_are_masked_by_name(corpus: Path) -> None:
         seen[name] = tuple(outputs.shape)
         return torch.zeros_like(outputs)
 
-    features, lengths = torch.randn(2, 60, 80), torch.tensor([60, 41])
-    given = (features, lengths, torch.tensor([[3, 4], [5, 0]]), torch.tensor([2, 1]))
+    given = Batch(
+        ("one", "two"),
+        torch.randn(2, 60, 80),
+        torch.tensor([60, 41]),
+        torch.tensor([[3, 4], [5, 0]]),
+        torch.tensor([2, 1]),
+        1.01,
+    )
     objective.masking = masked
-    objective(*given, names=("one", "two"))
+    objective(given)
     assert seen == {"one": (30, 16), "two": (21, 16)}
     seen.clear()
-    objective.eval()(*given, names=("one", "two"))
-    objective.train()(torch.randn(2, 60, 16), *given[1:], pre_encoded=True, names=("one", "two"))
+    objective.eval()(given)
+    objective.train()(replace(given, features=torch.randn(2, 60, 16), pre_encoded=True))
     assert not seen
 
 

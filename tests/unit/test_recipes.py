@@ -86,9 +86,7 @@ def test_aishell1_takes_a_step_of_every_stage(name: str) -> None:
         objective = StageObjective(network, stage).train()
         if recipe.model.encoder.streaming is not None:
             objective.chunking = lambda names, lengths: Chunks.of([(8, 1), None])
-        total, parts, encoded = objective(
-            batch.features, batch.feature_lengths, batch.tokens, batch.token_lengths
-        )
+        total, parts, encoded = objective(batch)
         assert parts.keys() == {"inter_ctc", "head", "decoder"}
         assert all(part.isfinite() for part in parts.values()), parts
         assert encoded.head_log_probs.shape[2] == VOCABULARY

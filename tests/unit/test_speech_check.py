@@ -40,8 +40,8 @@ from keyframe_asr.inference.speech_check import (
     speech_score,
 )
 from keyframe_asr.inference.torch_network import TorchNetwork, encoded_batch, module_of
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframes import Keyframes
-from keyframe_asr.model.network import Encoded
 from keyframe_asr.text.forms import normalise_text
 from keyframe_asr.text.tokenizer import BLANK
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from fixtures.tone_corpus import ALL_FRAMES, KEYFRAMES, MEL_BINS, MODEL, stage
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.losses import axe_loss, ctc_loss, til_loss
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.objective import StageObjective
@@ -32,16 +32,18 @@ def objective(**changes: Any) -> StageObjective:
     return StageObjective(network, config(**changes)).eval()
 
 
-def batch(lengths: list[int], texts: list[list[int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def batch(lengths: list[int], texts: list[list[int]]) -> Batch:
     torch.manual_seed(4)
     tokens = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
     for row, text in enumerate(texts):
         tokens[row, : len(text)] = torch.tensor(text, dtype=torch.long)
-    return (
+    return Batch(
+        tuple(map(str, range(len(texts)))),
         torch.randn(len(lengths), max(lengths), MEL_BINS),
         torch.tensor(lengths),
         tokens,
         torch.tensor([len(text) for text in texts]),
+        sum(lengths) / 100,
     )
 
 
@@ -91,8 +93,9 @@ def test_only_matrices_are_decayed() -> None:
 )
 def test_total_is_the_weighted_sum(changes: dict[str, Any], loss: Any) -> None:
     one = objective(**changes)
-    features, lengths, tokens, token_lengths = batch([64, 40], [[3, 4, 4], [5]])
-    total, parts, encoded = one(features, lengths, tokens, token_lengths)
+    given = batch([64, 40], [[3, 4, 4], [5]])
+    tokens, token_lengths = given.tokens, given.token_lengths
+    total, parts, encoded = one(given)
     weights = {"inter_ctc": 0.3, "head": 0.3, "decoder": 0.4}
     assert parts.keys() == weights.keys()
     torch.testing.assert_close(total, sum(weights[name] * parts[name] for name in weights))
@@ -108,13 +111,13 @@ def test_penalty_of_axe_reaches_the_loss() -> None:
         losses = KEYFRAMES | {"skip_target_penalty": penalty}
         one = objective(losses=losses, keyframes=True)
         inputs = batch([24], [[3, 4, 5, 6, 7]])
-        values.append(float(one(*inputs)[1]["head"].detach()))
+        values.append(float(one(inputs)[1]["head"].detach()))
     assert values[1] >= values[0]
 
 
 def test_a_loss_without_weight_is_not_computed() -> None:
     losses = {"inter_ctc": 1.0, "head": 0.5, "head_loss": "none", "decoder": 0.0}
-    total, parts, _ = objective(losses=losses)(*batch([64], [[3, 4]]))
+    total, parts, _ = objective(losses=losses)(batch([64], [[3, 4]]))
     assert parts.keys() == {"inter_ctc"}
     torch.testing.assert_close(total, parts["inter_ctc"])
 
@@ -123,9 +126,9 @@ def test_decoder_learns_text_then_end() -> None:
     """Written out for each utterance: start, text → text, end; padding has no part in it."""
     one = objective(losses=ALL_FRAMES | {"label_smoothing": 0.0})
     texts = [[3, 4, 5], [6], []]
-    features, lengths, tokens, token_lengths = batch([64, 40, 32], texts)
-    tokens[1, 1:] = 7  # rubbish in the padding
-    _, parts, encoded = one(features, lengths, tokens, token_lengths)
+    given = batch([64, 40, 32], texts)
+    given.tokens[1, 1:] = 7  # rubbish in the padding
+    _, parts, encoded = one(given)
     decoder = one.network.decoder
     assert decoder is not None
     expected = []
@@ -142,14 +145,14 @@ def test_decoder_learns_text_then_end() -> None:
 def test_training_keeps_as_many_keyframes_as_tokens() -> None:
     one = objective(losses=KEYFRAMES, keyframes=True)
     one.network.inter_ctc.bias.data[0] = 50.0  # nothing but blank
-    _, _, encoded = one(*batch([64, 12], [[3, 4, 5, 6], [3, 4, 5, 6, 7, 8, 3]]))
+    _, _, encoded = one(batch([64, 12], [[3, 4, 5, 6], [3, 4, 5, 6, 7, 8, 3]]))
     assert encoded.keyframes.lengths.tolist() == [4, 3]
 
 
 @pytest.mark.parametrize("changes", [{}, {"keyframes": True, "losses": KEYFRAMES, "fusion": True}])
 def test_empty_text_and_no_audio_have_a_gradient_that_is_finite(changes: dict[str, Any]) -> None:
     one = objective(**changes)
-    total, _, _ = one(*batch([64, 0, 40], [[3, 4], [], []]))
+    total, _, _ = one(batch([64, 0, 40], [[3, 4], [], []]))
     total.backward()
     assert math.isfinite(float(total.detach()))
     for name, parameter in one.named_parameters():
@@ -159,9 +162,10 @@ def test_empty_text_and_no_audio_have_a_gradient_that_is_finite(changes: dict[st
 @pytest.mark.parametrize("changes", [{}, {"keyframes": True, "losses": KEYFRAMES, "fusion": True}])
 def test_batch_of_nothing_but_silence(changes: dict[str, Any]) -> None:
     one = objective(**changes)
-    features, lengths = torch.zeros(2, 0, MEL_BINS), torch.tensor([0, 0])
     nothing = torch.zeros(2, 0, dtype=torch.long)
-    total, _, encoded = one(features, lengths, nothing, torch.tensor([0, 0]))
+    none = torch.tensor([0, 0])
+    features = torch.zeros(2, 0, MEL_BINS)
+    total, _, encoded = one(Batch(("a", "b"), features, none, nothing, none, 0.0))
     total.backward()
     assert math.isfinite(float(total.detach()))
     assert encoded.keyframes.lengths.tolist() == [0, 0]

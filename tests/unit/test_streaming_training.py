@@ -31,9 +31,9 @@ from keyframe_asr.decoding.greedy import greedy_aligned, greedy_ctc
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.io.model_folder import StoredModel, load_model_folder
 from keyframe_asr.model.chunks import WHOLE
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.streaming import StreamingNetwork
 from keyframe_asr.streams.state import FeatureOutput
-from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.run import train
 
 CONFIG = StreamingConfig(chunk=2, largest_chunk=12)
@@ -82,20 +82,13 @@ def test_a_recipe_with_a_level_is_refused(tmp_path: Path) -> None:
 
 def test_only_training_divides_utterances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = []
-    forward = StageObjective.forward
+    encode = KeyframeNetwork.encode_frames
 
-    def recorded(self: StageObjective, *arguments: Any, **more: Any) -> Any:
-        with monkeypatch.context() as patch:
-            encode = self.network.encode
+    def listening(self: KeyframeNetwork, *given: Any, chunks: Any = None, **options: Any) -> Any:
+        heard.append((self.training, chunks))
+        return encode(self, *given, chunks=chunks, **options)
 
-            def listening(*given: Any, chunks: Any = None, **options: Any) -> Any:
-                heard.append((self.training, chunks))
-                return encode(*given, chunks=chunks, **options)
-
-            patch.setattr(self.network, "encode", listening)
-            return forward(self, *arguments, **more)
-
-    monkeypatch.setattr(StageObjective, "forward", recorded)
+    monkeypatch.setattr(KeyframeNetwork, "encode_frames", listening)
     train(recipe(small_corpus(tmp_path)), tmp_path / "run", quiet=True)
     sizes = [chunks.size.tolist() for training, chunks in heard if training]
     assert sum(map(len, sizes)) == 12

@@ -27,6 +27,7 @@ from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.data import augment
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.errors import RecipeError
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import SAMPLE_RATE
@@ -175,7 +176,9 @@ def test_losses_of_empty_texts_teach_blanks(head: str, lengths: list[int]) -> No
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     totals = []
     for _ in range(15):
-        total, parts, encoded = objective(features, frames, tokens, torch.tensor(lengths))
+        total, parts, encoded = objective(
+            Batch(("a", "b", "c"), features, frames, tokens, torch.tensor(lengths), 1.23)
+        )
         assert total.isfinite()
         assert parts.keys() == {"inter_ctc", "head", "decoder"}
         assert (encoded.keyframes.lengths >= 1).all()
@@ -207,6 +210,6 @@ def test_noise_weighs_no_more_than_speech_of_its_length() -> None:
     found = []
     for count in (16, 0):  # four tokens a second, or none
         tokens = torch.arange(count)[None] % 6 + 3
-        parts = objective(features, frames, tokens, torch.tensor([count]))[1]
+        parts = objective(Batch(("a",), features, frames, tokens, torch.tensor([count]), 4.0))[1]
         found.append(float(parts["inter_ctc"].detach()))
     assert found[1] == pytest.approx(found[0], rel=0.7)

@@ -29,7 +29,7 @@ from research.benchmarks.timing import peak_megabytes
 from research.benchmarks.whisper.languages import languages_of
 
 if TYPE_CHECKING:
-    from keyframe_asr.model.network import Encoded
+    from keyframe_asr.model.encoded import Encoded
 
 
 class DecoderCounts:

@@ -45,6 +45,7 @@ class Batch:
             None for another decoder.
         soft_targets: tokens and probabilities (B, N, K) of its teacher at each step, if there is
             one.
+        host_lengths: `feature_lengths` and `token_lengths` on the CPU, if the batch is elsewhere.
     """
 
     ids: tuple[str, ...]
@@ -58,21 +59,33 @@ class Batch:
     pre_encoded: bool = False
     decoder_tokens: Tensor | None = None
     soft_targets: Distributions | None = None
+    host_lengths: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def lengths_on_host(self) -> tuple[Tensor, Tensor]:
+        """`feature_lengths` and `token_lengths` on the CPU, to read without waiting."""
+        return self.host_lengths or (self.feature_lengths, self.token_lengths)
 
     def to(self, device: torch.device) -> Batch:
-        """Copy the batch to a device."""
+        """Copy the batch to a device; from pinned memory the host does not wait for it."""
+        copied = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(copied, host_lengths=self.lengths_on_host)
+
+    def pin_memory(self) -> Batch:
+        """Copy the batch to pinned memory; the data loader calls this."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
-            features=self.features.to(device, non_blocking=True),
-            feature_lengths=self.feature_lengths.to(device, non_blocking=True),
-            tokens=self.tokens.to(device, non_blocking=True),
-            token_lengths=self.token_lengths.to(device, non_blocking=True),
-            decoder_tokens=None
-            if self.decoder_tokens is None
-            else self.decoder_tokens.to(device, non_blocking=True),
+            features=function(self.features),
+            feature_lengths=function(self.feature_lengths),
+            tokens=function(self.tokens),
+            token_lengths=function(self.token_lengths),
+            decoder_tokens=None if self.decoder_tokens is None else function(self.decoder_tokens),
             soft_targets=None
             if self.soft_targets is None
-            else (self.soft_targets[0].to(device), self.soft_targets[1].to(device)),
+            else (function(self.soft_targets[0]), function(self.soft_targets[1])),
         )
 
 

@@ -21,7 +21,7 @@ from keyframe_asr.inference.batch_recognizer import BatchRecognizer
 from keyframe_asr.inference.onnx_network import OnnxNetwork
 from keyframe_asr.inference.torch_network import TorchNetwork
 from keyframe_asr.io.model_folder import StoredModel
-from keyframe_asr.model.network import Encoded
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.runtime.keyframes import Floats
 from keyframe_asr.runtime.network import EncodedArrays, ExportedNetwork
 from keyframe_asr.streams.state import FeatureOutput

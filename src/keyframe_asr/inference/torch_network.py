@@ -19,8 +19,9 @@ from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.network import CANNOT_STREAM, EncodedBatch, RecognitionNetwork
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder import DecoderState as TensorState
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframes import select_keyframes
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.streaming import StreamingNetwork
 from keyframe_asr.model.whisper_decoder import WhisperDecoder
 from keyframe_asr.timing import encoder_frame_seconds

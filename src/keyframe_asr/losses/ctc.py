@@ -27,6 +27,7 @@ def ctc_loss(
     *,
     blank: int = 0,
     reduction: str = "mean",
+    host_lengths: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """CTC loss of a padded batch.
 
@@ -38,6 +39,8 @@ def ctc_loss(
         blank: id of blank.
         reduction: `none` → (B,), `sum`, or `mean`: each loss divided by its target length (at
             least 1), then the mean over the batch, as in torch.
+        host_lengths: both lengths once more, on the CPU, if they are known there: torch needs them
+            there, and otherwise waits for the device.
 
     Raises:
         LossInputError: a shape, length, id or `reduction` is invalid, or the log-probabilities of
@@ -51,8 +54,7 @@ def ctc_loss(
     losses = F.ctc_loss(
         at_least_float32(log_probs).transpose(0, 1),
         inputs.targets,
-        inputs.input_lengths,
-        inputs.target_lengths,
+        *(host_lengths or (inputs.input_lengths, inputs.target_lengths)),
         blank=blank,
         reduction="none",
         zero_infinity=True,

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -60,6 +63,8 @@ class LossInputs:
     def raise_problems(self, **more: Tensor) -> None:
         """Raise for the first invalid utterance; without any, costs one host synchronisation.
 
+        In a context of `problems_for_later` they are collected instead.
+
         Args:
             more: further problems, (B,) bool each, keyed like `problems`.
 
@@ -68,15 +73,64 @@ class LossInputs:
                 problem.
         """
         problems = self.problems | more
-        table = torch.stack(list(problems.values()))
-        if not bool(table.any()):
-            return
-        place = int(table.any(dim=0).nonzero()[0])
-        reason = list(problems)[int(table[:, place].nonzero()[0])]
+        found = Problems(
+            tuple(problems),
+            torch.stack(list(problems.values())),
+            self.input_lengths,
+            self.target_lengths,
+        )
+        later = _collected.get()
+        if later is not None:
+            later.append(found)
+        elif bool(found.any()):
+            found.throw()
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What may be wrong with each utterance of a batch, still on its device.
+
+    Attributes:
+        reasons: kinds of problem.
+        table: (reasons, B) bool, True for the affected utterances.
+        input_lengths: (B,) predictions of each utterance.
+        target_lengths: (B,) its targets.
+    """
+
+    reasons: tuple[str, ...]
+    table: Tensor
+    input_lengths: Tensor
+    target_lengths: Tensor
+
+    def any(self) -> Tensor:
+        """Scalar bool on the device: True if an utterance has a problem."""
+        return self.table.any()
+
+    def throw(self) -> NoReturn:
+        """Raise `LossInputError` for the first utterance that has a problem; there must be one."""
+        place = int(self.table.any(dim=0).nonzero()[0])
+        reason = self.reasons[int(self.table[:, place].nonzero()[0])]
         raise LossInputError(
             f"utterance {place} of the batch ({int(self.input_lengths[place])} predictions, "
             f"{int(self.target_lengths[place])} targets): {_EXPLANATIONS[reason]}"
         )
+
+
+_collected: ContextVar[list[Problems] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def problems_for_later() -> Iterator[list[Problems]]:
+    """Let losses collect the problems of their inputs here instead of raising them.
+
+    So they do not wait for the device. The caller reads `any` when it likes, and calls `throw`.
+    """
+    found: list[Problems] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
 
 
 _EXPLANATIONS = {

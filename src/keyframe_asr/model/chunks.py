@@ -41,6 +41,11 @@ class Chunks:
         size, left = torch.tensor(pairs, device=device).long().view(-1, 2).unbind(dim=1)
         return cls(size, left)
 
+    def to(self, device: torch.device) -> Chunks:
+        """Copy to a device, without waiting for it."""
+        size, left = torch.stack((self.size, self.left)).to(device, non_blocking=True)
+        return Chunks(size, left)
+
     def index(self, order: Tensor) -> Tensor:
         """The chunk (B, N) of each frame, given its place (B or 1, N) in the utterance."""
         return order // self.size.unsqueeze(1)

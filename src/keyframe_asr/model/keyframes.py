@@ -120,17 +120,7 @@ def select_keyframes(
         min_keyframes = _as_tensor(min_keyframes, log_probs)
     _check_shapes(log_probs, lengths, policy, min_keyframes)
     frames = log_probs.shape[1]
-    lengths = lengths.long()
-    inside = length_mask(lengths, frames)
-    blank, score, label = _blank_and_best_label(log_probs.detach(), policy.blank)
-    invalid = inside & ~((score < math.inf) & (blank < math.inf))
-
-    spiking = inside & ~_is_blank(blank, score, policy.blank_threshold)
-    starts = spiking & _differs_from_previous(label, spiking)
-    kept = starts if policy.keep == "first" else _peaks(score, spiking, starts)
-    required = torch.ones_like(lengths) if min_keyframes is None else min_keyframes.clamp(min=1)
-    kept = kept | _least_blank(blank, inside & ~kept, required.minimum(lengths) - kept.sum(1))
-
+    kept, invalid = _kept_frames(log_probs, lengths.long(), policy, min_keyframes)
     count = kept.sum(1)
     width = _checked_width(count, invalid, (lengths < 0) | (lengths > frames))
     position = torch.arange(frames, device=count.device).masked_fill(~kept, frames)
@@ -138,6 +128,26 @@ def select_keyframes(
     if frames == 0:
         index = count.new_zeros(count.shape[0], width)
     return Keyframes(index.masked_fill(~length_mask(count, width), 0), count)
+
+
+def count_keyframes(
+    log_probs: Tensor, lengths: Tensor | Sequence[int], policy: SelectionPolicy = DEFAULT_POLICY
+) -> Tensor:
+    """Number (B,) of the keyframes that `select_keyframes` would select.
+
+    Does not synchronise with the device, and so does not check the numbers.
+
+    Args:
+        log_probs: (B, U, V), as in `select_keyframes`.
+        lengths: (B,) frames of each utterance.
+        policy: the selection rules.
+
+    Raises:
+        ValueError: shapes do not match.
+    """
+    lengths = _as_tensor(lengths, log_probs)
+    _check_shapes(log_probs, lengths, policy, None)
+    return _kept_frames(log_probs, lengths.long(), policy, None)[0].sum(1)
 
 
 def ready_frames(
@@ -207,6 +217,22 @@ def distinct_frames(
         most = max(1, int(seen.sum(dim=1).max())) if batch else 1
     index = (~seen).int().argsort(dim=1, stable=True)[:, :most]
     return index, seen.gather(1, index)
+
+
+def _kept_frames(
+    log_probs: Tensor, lengths: Tensor, policy: SelectionPolicy, min_keyframes: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Masks (B, U) of the frames that are kept, and of those with numbers that decide nothing."""
+    inside = length_mask(lengths, log_probs.shape[1])
+    blank, score, label = _blank_and_best_label(log_probs.detach(), policy.blank)
+    invalid = inside & ~((score < math.inf) & (blank < math.inf))
+
+    spiking = inside & ~_is_blank(blank, score, policy.blank_threshold)
+    starts = spiking & _differs_from_previous(label, spiking)
+    kept = starts if policy.keep == "first" else _peaks(score, spiking, starts)
+    required = torch.ones_like(lengths) if min_keyframes is None else min_keyframes.clamp(min=1)
+    missing = required.minimum(lengths) - kept.sum(1)
+    return kept | _least_blank(blank, inside & ~kept, missing), invalid
 
 
 def _as_tensor(integers: Tensor | Sequence[int], like: Tensor) -> Tensor:

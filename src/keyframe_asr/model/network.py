@@ -9,7 +9,7 @@ modules of the Conformer layers, only on their output; optionally self-condition
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from keyframe_asr.model.chunks import Chunks, KeyframeChunks
 from keyframe_asr.model.conformer import ConformerEncoder
 from keyframe_asr.model.decoder import AttentionDecoder
 from keyframe_asr.model.decoder_memory import DecoderMemory
+from keyframe_asr.model.encoded import Encoded, EncodedFrames
 from keyframe_asr.model.fusion import FrameFusion
 from keyframe_asr.model.integer_linear import IntegerWeight, integers_supported
 from keyframe_asr.model.keyframe_layers import KeyframeLayers
@@ -44,62 +45,6 @@ from keyframe_asr.packages import packages_for
 
 PRETRAINED_STEP = 2
 """Frames of 10 ms per output of a pretrained encoder."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Output of the encoders and heads for a batch.
-
-    Attributes:
-        inter_log_probs: (B, U, V) log-probabilities of the inter-CTC, one per encoder frame.
-        frame_lengths: (B,) encoder frames per utterance.
-        keyframes: source frames of encoder 2's input; all frames if keyframes are off.
-        memory: (B, K, D) output of encoder 2.
-        head_log_probs: (B, K, V) log-probabilities of the length head; of the final CTC if
-            keyframes are off.
-        decoder_memory: vectors (B, M, D) that a pretrained decoder attends to, and their numbers
-            (B,); None for another decoder, which attends to the output of encoder 2.
-        upper: (B, K, W) output of the pretrained encoder's layers that run on keyframes; None if
-            there are none.
-    """
-
-    inter_log_probs: Tensor
-    frame_lengths: Tensor
-    keyframes: Keyframes
-    memory: Tensor
-    head_log_probs: Tensor
-    decoder_memory: tuple[Tensor, Tensor] | None = None
-    upper: Tensor | None = None
-
-    @property
-    def attended(self) -> tuple[Tensor, Tensor]:
-        """What the decoder attends to: vectors (B, M, D), and their numbers (B,)."""
-        return self.decoder_memory or (self.memory, self.keyframes.lengths)
-
-    def rows(self, chosen: Tensor) -> Encoded:
-        """Select utterances (B',) of the batch."""
-        memory = self.decoder_memory
-        return Encoded(
-            self.inter_log_probs[chosen],
-            self.frame_lengths[chosen],
-            Keyframes(self.keyframes.index[chosen], self.keyframes.lengths[chosen]),
-            self.memory[chosen],
-            self.head_log_probs[chosen],
-            None if memory is None else (memory[0][chosen], memory[1][chosen]),
-            None if self.upper is None else self.upper[chosen],
-        )
-
-    def detach(self) -> Encoded:
-        """A copy without gradient."""
-        memory = self.decoder_memory
-        return replace(
-            self,
-            inter_log_probs=self.inter_log_probs.detach(),
-            memory=self.memory.detach(),
-            head_log_probs=self.head_log_probs.detach(),
-            decoder_memory=None if memory is None else (memory[0].detach(), memory[1]),
-            upper=None if self.upper is None else self.upper.detach(),
-        )
 
 
 class KeyframeNetwork(nn.Module):
@@ -197,6 +142,18 @@ class KeyframeNetwork(nn.Module):
         Raises:
             ValueError: `pre_encoded` without a pretrained encoder, or chunks, but it cannot stream.
         """
+        frames = self.encode_frames(features, lengths, pre_encoded=pre_encoded, chunks=chunks)
+        return self.encode_keyframes(frames, min_keyframes)
+
+    def encode_frames(
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        *,
+        pre_encoded: bool = False,
+        chunks: Chunks | None = None,
+    ) -> EncodedFrames:
+        """Run what hears every frame, with arguments and errors as `encode`."""
         if chunks is not None and self.streaming is None:
             raise ValueError("there are chunks, but model.encoder.streaming is null")
         if pre_encoded and self.pretrained is None:
@@ -204,28 +161,36 @@ class KeyframeNetwork(nn.Module):
         if self.pretrained is not None and not pre_encoded:
             features, lengths = self.pretrained(features, lengths)
         frames, frame_lengths, inter_log_probs = self.lower(features, lengths, chunks)
+        return EncodedFrames(frames, frame_lengths, inter_log_probs, features, lengths, chunks)
+
+    def encode_keyframes(
+        self, below: EncodedFrames, min_keyframes: Tensor | None = None
+    ) -> Encoded:
+        """Select keyframes and run what hears only them; `min_keyframes` as in `encode`."""
+        frames, frame_lengths = below.frames, below.lengths
+        inter_log_probs = below.inter_log_probs
         keyframes = Keyframes.all_frames(frame_lengths, frames.size(1))
         if self.keyframes_enabled:
             keyframes = select_keyframes(inter_log_probs, frame_lengths, self.policy, min_keyframes)
         of_keyframes = None
-        if chunks is not None and self.streaming is not None:
+        if below.chunks is not None and self.streaming is not None:
             policy = self.policy if self.keyframes_enabled else None
             last = self.fusion.offsets[-1] if self.fusion_enabled else 0
             ready = ready_frames(inter_log_probs, frame_lengths, keyframes, policy, last)
             left = self.streaming.left_keyframes if self.keyframes_enabled else None
-            of_keyframes = chunks.of_keyframes(ready, left)
+            of_keyframes = below.chunks.of_keyframes(ready, left)
         if self.conditioning is not None:
             frames = self._conditioned(frames, inter_log_probs, keyframes, self.conditioning)
         memory, head_log_probs, upper = self.higher(
-            frames, frame_lengths, keyframes, features, lengths, of_keyframes
+            frames, frame_lengths, keyframes, below.outputs, below.output_lengths, of_keyframes
         )
         found = Encoded(
             inter_log_probs, frame_lengths, keyframes, memory, head_log_probs, upper=upper
         )
         if self.decoder_memory is None:
             return found
-        source = self.decoder_source(memory, features, upper)
-        attended = self.decoder_memory(source, lengths, keyframes)
+        source = self.decoder_source(memory, below.outputs, upper)
+        attended = self.decoder_memory(source, below.output_lengths, keyframes)
         return replace(found, decoder_memory=attended)
 
     def lower(

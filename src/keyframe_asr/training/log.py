@@ -21,9 +21,9 @@ from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.timing import SECONDS_BETWEEN_LINES
+from keyframe_asr.training.batch_results import BatchResult
 from keyframe_asr.training.checkpoint import NO_SPACE, RunState
 from keyframe_asr.training.resuming import Resumed
-from keyframe_asr.training.step import BatchResult
 from keyframe_asr.training.validation import Validation
 
 _SUMMED = ("batches", "utterances", "loss", "audio_seconds", "frames", "keyframes", "tokens")
@@ -86,19 +86,17 @@ class EpochStatistics:
 
     def add(self, result: BatchResult) -> None:
         """Add the results of a batch."""
-        batch = result.batch
-        if batch.fraction == 0:
+        if not result.counts:
             return
-        count = len(batch.ids)
         self.batches += 1
-        self.utterances += count
-        self.loss += result.loss * count
-        self.audio_seconds += batch.audio_seconds
-        self.tokens += int(batch.token_lengths.sum())
+        self.utterances += result.utterances
+        self.loss += result.loss * result.utterances
+        self.audio_seconds += result.audio_seconds
+        self.tokens += result.tokens
         self.frames += result.frames
         self.keyframes += result.spikes
         for name, value in result.parts.items():
-            self.parts[name] = self.parts.get(name, 0.0) + value * count
+            self.parts[name] = self.parts.get(name, 0.0) + value * result.utterances
 
     def numbers(self) -> dict[str, float]:
         """Return means per utterance, and ratios."""

@@ -172,6 +172,8 @@ class _StageRun:
             for result in results:
                 statistics.add(result)
             self._log.update(self._stage, state, statistics)
+        for result in self._updater.read():
+            statistics.add(result)
         return statistics.over_processes(self._run.processes.sum)
 
     def _validate(self) -> Validation:

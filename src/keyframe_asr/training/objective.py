@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.data.decoder_targets import IGNORED, text_begins
 from keyframe_asr.data.soft_targets import Distributions
 from keyframe_asr.errors import TrainingError
@@ -19,7 +19,8 @@ from keyframe_asr.losses.ctc import ctc_loss
 from keyframe_asr.losses.distillation import distilled_cross_entropy
 from keyframe_asr.losses.til import til_loss
 from keyframe_asr.model.chunks import Chunks
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.model.encoded import Encoded, EncodedFrames
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.subsampling import subsampled_lengths
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
@@ -39,6 +40,9 @@ Masking = Callable[[Tensor, str], Tensor]
 
 Chunking = Callable[[Sequence[str], Tensor], Chunks]
 """Returns the chunks of utterances, given their names and numbers of encoder frames (B,)."""
+
+HostLengths = tuple[Tensor, Tensor]
+"""Numbers of encoder frames (B,) and of tokens (B,), on the CPU."""
 
 
 class StageObjective(nn.Module):
@@ -78,54 +82,46 @@ class StageObjective(nn.Module):
             )
 
     def forward(
-        self,
-        features: Tensor,
-        feature_lengths: Tensor,
-        tokens: Tensor,
-        token_lengths: Tensor,
-        pre_encoded: bool = False,
-        names: Sequence[str] = (),
-        decoder_tokens: Tensor | None = None,
-        soft_targets: Distributions | None = None,
+        self, batch: Batch, frames: EncodedFrames | None = None
     ) -> tuple[Tensor, dict[str, Tensor], Encoded]:
         """Compute the losses of a batch.
 
         Args:
-            features: (B, T, F).
-            feature_lengths: (B,).
-            tokens: (B, L).
-            token_lengths: (B,).
-            pre_encoded: True if `features` are outputs of the pretrained encoder.
-            names: names of the utterances, for `masking` and `chunking`.
-            decoder_tokens: (B, 2, N) for a pretrained decoder, as in `Batch`.
-            soft_targets: (B, N, K) of its teacher, as in `Batch`.
+            batch: on the device of the network.
+            frames: what the network hears in every frame of it, if that is known already.
 
         Returns:
             Total loss, its parts, and the encodings. Only the total has a gradient, so that
             wrappers see which weights it does not depend on.
         """
-        heard = features, feature_lengths, pre_encoded
-        if self.training and self.network.pretrained is not None and not pre_encoded:
-            features, feature_lengths = self._masked_encodings(features, feature_lengths, names)
-            pre_encoded = True
+        tokens, token_lengths = batch.tokens, batch.token_lengths
         # the losses of the other heads need as many keyframes as tokens; the decoder should learn
         # from those that recognition will find
         least = None if self.trains_decoder_alone else token_lengths
-        encoded = self._encoded(features, feature_lengths, least, pre_encoded, names)
+        frames = frames or self.encode_frames(batch)
+        encoded = self.network.encode_keyframes(frames, least)
+        on_host = self._lengths_on_host(batch)
         config = self.losses
         values: dict[str, Tensor] = {}
         if config.inter_ctc > 0:
             values["inter_ctc"] = self._ctc_loss(
-                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths
+                encoded.inter_log_probs, tokens, encoded.frame_lengths, token_lengths, on_host
             )
         if config.head > 0 and config.head_loss != "none":
-            values["head"] = self._head_loss(encoded, tokens, token_lengths)
-        if config.decoder > 0 and decoder_tokens is None:
+            values["head"] = self._head_loss(encoded, tokens, token_lengths, on_host)
+        if config.decoder > 0 and batch.decoder_tokens is None:
             values["decoder"] = self._decoder_loss(encoded, tokens, token_lengths)
-        elif config.decoder > 0 and decoder_tokens is not None:
-            values["decoder"] = self._pretrained_decoder_loss(encoded, decoder_tokens, soft_targets)
+        elif config.decoder > 0 and batch.decoder_tokens is not None:
+            values["decoder"] = self._pretrained_decoder_loss(
+                encoded, batch.decoder_tokens, batch.soft_targets
+            )
         if self.teacher is not None:
-            log_probs, vectors = self.teacher(*heard[:2], encoded.keyframes, pre_encoded=heard[2])
+            log_probs, vectors = self.teacher(
+                batch.features,
+                batch.feature_lengths,
+                encoded.keyframes,
+                pre_encoded=batch.pre_encoded,
+            )
             values |= teacher_losses(encoded, log_probs, vectors, token_lengths)
         weights = {
             "inter_ctc": config.inter_ctc,
@@ -146,23 +142,32 @@ class StageObjective(nn.Module):
                 part.train(mode and name in DECODER_PARTS)
         return self
 
-    def _encoded(
-        self,
-        features: Tensor,
-        lengths: Tensor,
-        least: Tensor | None,
-        pre_encoded: bool,
-        names: Sequence[str],
-    ) -> Encoded:
-        """Run the network, in training on chunks if it can stream."""
+    def encode_frames(self, batch: Batch) -> EncodedFrames:
+        """Run what hears every frame: in training masked, and on chunks if it can stream."""
+        features, lengths, pre_encoded = batch.features, batch.feature_lengths, batch.pre_encoded
+        if self.training and self.network.pretrained is not None and not pre_encoded:
+            features, lengths = self._masked_encodings(features, lengths, batch.ids)
+            pre_encoded = True
         chunks = None
         if self.training and self.chunking is not None:
-            frame_lengths = subsampled_lengths(lengths, self.network.subsampling.factor)
-            chunks = self.chunking(names, frame_lengths)
-        encoded: Encoded = self.network(
-            features, lengths, least, pre_encoded=pre_encoded, chunks=chunks
-        )
-        return encoded
+            on_host = self._lengths_on_host(batch)
+            frame_lengths = (
+                subsampled_lengths(lengths, self.network.subsampling.factor)
+                if on_host is None
+                else on_host[0]
+            )
+            chunks = self.chunking(batch.ids, frame_lengths).to(features.device)
+        return self.network.encode_frames(features, lengths, pre_encoded=pre_encoded, chunks=chunks)
+
+    def _lengths_on_host(self, batch: Batch) -> HostLengths | None:
+        """Encoder frames and tokens of each utterance on the CPU; None if they are not known there.
+
+        They are if the encoder's input is in the batch.
+        """
+        if self.network.pretrained is not None and not batch.pre_encoded:
+            return None
+        lengths, token_lengths = batch.lengths_on_host
+        return subsampled_lengths(lengths, self.network.subsampling.factor), token_lengths
 
     def _masked_encodings(
         self, features: Tensor, lengths: Tensor, names: Sequence[str]
@@ -178,7 +183,9 @@ class StageObjective(nn.Module):
         ]
         return nn.utils.rnn.pad_sequence(masked, batch_first=True), lengths
 
-    def _head_loss(self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor) -> Tensor:
+    def _head_loss(
+        self, encoded: Encoded, tokens: Tensor, token_lengths: Tensor, on_host: HostLengths | None
+    ) -> Tensor:
         log_probs, lengths = encoded.head_log_probs, encoded.keyframes.lengths
         if self.losses.head_loss == "axe":
             penalty = self.losses.skip_target_penalty
@@ -192,17 +199,32 @@ class StageObjective(nn.Module):
             )
         if self.losses.head_loss == "til":
             return til_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK)
-        return self._ctc_loss(log_probs, tokens, lengths, token_lengths)
+        if self.network.keyframes_enabled:  # their number is not known on the CPU
+            on_host = None
+        return self._ctc_loss(log_probs, tokens, lengths, token_lengths, on_host)
 
     def _ctc_loss(
-        self, log_probs: Tensor, tokens: Tensor, lengths: Tensor, token_lengths: Tensor
+        self,
+        log_probs: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        token_lengths: Tensor,
+        on_host: HostLengths | None,
     ) -> Tensor:
         """Mean over the batch of the CTC loss per token of each utterance.
 
         The loss of an utterance without text is divided by the number of tokens that speech of its
         length would have. CTC sums over frames, so otherwise it would weigh many times as much.
         """
-        losses = ctc_loss(log_probs, tokens, lengths, token_lengths, blank=BLANK, reduction="none")
+        losses = ctc_loss(
+            log_probs,
+            tokens,
+            lengths,
+            token_lengths,
+            blank=BLANK,
+            reduction="none",
+            host_lengths=on_host,
+        )
         seconds = lengths * encoder_frame_seconds(self.network.subsampling.factor)
         expected = (seconds * TOKENS_PER_SECOND).clamp(min=1)
         return (losses / torch.where(token_lengths > 0, token_lengths, expected)).mean()
@@ -275,28 +297,3 @@ def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
         only_cross = chosen.parts == "cross_attention"
         for module in network.pretrained_decoder.trained_parts(only_cross, chosen.from_layer):
             module.requires_grad_(True)
-
-
-@contextmanager
-def naming_utterances(stage: str, ids: Sequence[str]) -> Iterator[None]:
-    """Re-raise errors of the losses and of keyframe selection with the names of the utterances.
-
-    Both raise `ValueError` (or its subclass `LossInputError`) with positions in the batch, because
-    they do not know the names.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raise TrainingError(
-            f"stage '{stage}': {error}; utterances of the batch, from position 0: "
-            f"{', '.join(ids)}; check them, or lower the learning rate"
-        ) from error
-
-
-def check_finite(what: str, value: Tensor, stage: str, ids: Sequence[str]) -> None:
-    """Raise `TrainingError`, naming the utterances, if the scalar `value` is not finite."""
-    if not torch.isfinite(value):
-        raise TrainingError(
-            f"stage '{stage}': the {what} is {float(value.detach())} for the batch of "
-            f"{', '.join(ids)}; check these utterances, or lower the learning rate"
-        )

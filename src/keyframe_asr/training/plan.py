@@ -16,6 +16,7 @@ from torch import Tensor
 from keyframe_asr.audio.features import front_end
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import text
 from keyframe_asr.io.architectures import with_architecture
@@ -198,11 +199,15 @@ def _activations(
         decoder_tokens = torch.zeros(1, 2, length, dtype=torch.long)
     with _counting(objective) as kept:
         objective(
-            features,
-            torch.tensor([frames]),
-            targets,
-            torch.tensor([tokens]),
-            decoder_tokens=decoder_tokens,
+            Batch(
+                ("noise",),
+                features,
+                torch.tensor([frames]),
+                targets,
+                torch.tensor([tokens]),
+                float(seconds),
+                decoder_tokens=decoder_tokens,
+            )
         )
     return sum(kept.values())
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,31 +11,18 @@ from torch import Tensor
 
 from keyframe_asr.config.recipe import StageConfig, TrainingConfig
 from keyframe_asr.data.dataset import Batch
+from keyframe_asr.losses.validation import problems_for_later
+from keyframe_asr.model.keyframes import count_keyframes
+from keyframe_asr.training.batch_results import TOTAL, BatchResult, BatchResults, unusable
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.objective import StageObjective, check_finite, naming_utterances
+from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of
-from keyframe_asr.training.validation import count_spikes
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True)
-class BatchResult:
-    """Result of a batch.
-
-    Attributes:
-        batch: the batch.
-        loss: total loss, mean over utterances.
-        parts: each loss without its weight, mean over utterances.
-        frames: encoder frames.
-        spikes: spikes of the inter-CTC, which become keyframes in recognition.
-    """
-
-    batch: Batch
-    loss: float
-    parts: dict[str, float]
-    frames: int
-    spikes: int
+UPDATES_PER_READING = 50
+"""Updates between readings of losses and checks: each reading waits for the device."""
 
 
 class Updater:
@@ -62,6 +48,10 @@ class Updater:
         self._training = training
         self._total_steps = total_steps
         self._half = autocast_type(training.precision, processes.device)
+        on_cpu = processes.device.type == "cpu"
+        self._updates_per_reading = 1 if on_cpu else UPDATES_PER_READING
+        self._unread = 0
+        self._results = BatchResults()
         # gradients in float16 underflow unless the loss is scaled up
         self._scaler = torch.amp.GradScaler(
             processes.device.type, enabled=training.precision == "float16"
@@ -72,19 +62,28 @@ class Updater:
         )
 
     def update(self, batches: Sequence[Batch], step: int) -> tuple[float, list[BatchResult]]:
-        """Run update number `step` (from 1) of the stage; returns learning rate and results.
+        """Run update number `step` (from 1) of the stage.
+
+        Returns:
+            The learning rate, and the results read from the device: of this update on a CPU; else,
+            after `UPDATES_PER_READING` updates, of all since the last reading; else none.
 
         Raises:
-            TrainingError: a loss or the gradient is not finite; the message names the utterances.
+            TrainingError: a loss or the gradient was not finite, or a batch cannot be used, since
+                the last reading; the message names the utterances. On a CPU, the weights have not
+                been changed by it.
         """
-        results = [self._add_gradient(batch) for batch in batches]
+        for batch in batches:
+            self._add_gradient(batch)
         self._scaler.unscale_(self._optimiser)
         norm = self._accelerator.clip_grad_norm_(
             self._objective.parameters(), self._training.gradient_clip
         )
         if not self._scaler.is_enabled():  # the scaler skips such an update and lowers its scale
-            ids = [name for batch in batches for name in batch.ids]
-            check_finite("norm of the gradient", norm, self._stage.name, ids)
+            ids = tuple(name for batch in batches for name in batch.ids)
+            self._results.add_norm(ids, norm)
+        self._unread += 1
+        results = self.read() if self._unread >= self._updates_per_reading else []
         rate = learning_rate(self._stage, step, self._total_steps)
         for group in self._optimiser.param_groups:
             group["lr"] = rate * peak_of(group, self._stage) / self._stage.learning_rate
@@ -92,6 +91,14 @@ class Updater:
         self._scaler.update()
         self._optimiser.zero_grad()
         return rate, results
+
+    def read(self) -> list[BatchResult]:
+        """Wait for the device; returns the results that were not read yet, and raises as `update`.
+
+        To be called before weights are stored.
+        """
+        self._unread = 0
+        return self._results.read(self._stage.name)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser and of the loss scaler."""
@@ -107,37 +114,34 @@ class Updater:
             self._scaler.load_state_dict(scaler)
         self._optimiser.load_state_dict(state)
 
-    def _add_gradient(self, batch: Batch) -> BatchResult:
-        with (
-            naming_utterances(self._stage.name, batch.ids),
-            torch.autocast(self._processes.device.type, self._half, enabled=self._half is not None),
-            # processes exchange gradients once per update, after their last batch
-            nullcontext() if batch.last else self._accelerator.no_sync(self._objective),
-        ):
-            total, parts, encoded = self._objective(
-                batch.features,
-                batch.feature_lengths,
-                batch.tokens,
-                batch.token_lengths,
-                batch.pre_encoded,
-                batch.ids,
-                batch.decoder_tokens,
-                batch.soft_targets,
+    def _add_gradient(self, batch: Batch) -> None:
+        # processes exchange gradients once per update, after their last batch
+        with nullcontext() if batch.last else self._accelerator.no_sync(self._objective):
+            try:
+                with (
+                    half_precision(self._processes.device, self._half),
+                    problems_for_later() as problems,
+                ):
+                    total, parts, encoded = self._objective(batch)
+            except ValueError as error:
+                self._results.read(self._stage.name)  # it may come from an earlier batch
+                raise unusable(self._stage.name, batch.ids, error) from error
+            spikes = count_keyframes(
+                encoded.inter_log_probs, encoded.frame_lengths, self._network.policy
+            ).sum()
+            self._results.add_batch(
+                batch, {TOTAL: total, **parts}, encoded.frame_lengths.sum(), spikes, problems
             )
-            spikes = count_spikes(self._network, encoded)
-            check_finite("loss", total, self._stage.name, batch.ids)
             self._backward(total * batch.fraction)
-        return BatchResult(
-            batch,
-            float(total.detach()),
-            {name: float(part) for name, part in parts.items()},
-            int(encoded.frame_lengths.sum()),
-            spikes,
-        )
 
     def _backward(self, loss: Tensor) -> None:
         # gradients are averaged over the processes, but the fractions sum to 1 over all of them
         self._scaler.scale(loss * self._processes.count).backward()
+
+
+def half_precision(device: torch.device, half: torch.dtype | None) -> AbstractContextManager[None]:
+    """Context in which matrix products are computed in `half`; None changes nothing."""
+    return nullcontext() if half is None else torch.autocast(device.type, half)
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:

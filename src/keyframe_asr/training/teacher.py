@@ -15,10 +15,11 @@ from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.errors import ModelError
 from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.io.model_location import CONFIG_FILE, find_model
+from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframe_layers import outputs_around, weighted_mean
 from keyframe_asr.model.keyframes import Keyframes, gather_frames
 from keyframe_asr.model.masks import length_mask
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.text.tokenizer import Tokenizer
 

@@ -22,9 +22,11 @@ from keyframe_asr.errors import TrainingError
 from keyframe_asr.inference.decoder_search import FURTHER_TOKENS, TOKENS_PER_KEYFRAME
 from keyframe_asr.inference.torch_network import TorchDecoder, arrays
 from keyframe_asr.losses.axe import axe_align
-from keyframe_asr.model.keyframes import select_keyframes
-from keyframe_asr.model.network import Encoded, KeyframeNetwork
-from keyframe_asr.training.objective import StageObjective, check_finite, naming_utterances
+from keyframe_asr.model.encoded import Encoded
+from keyframe_asr.model.keyframes import count_keyframes
+from keyframe_asr.model.network import KeyframeNetwork
+from keyframe_asr.training.batch_results import check_finite, unusable
+from keyframe_asr.training.objective import StageObjective
 
 DECODED_UTTERANCES = 100
 """A pretrained decoder writes about as many utterances in each process: it is slow."""
@@ -84,21 +86,15 @@ def validate(
     objective.eval()
     sums = _Sums()
     for batch in batches:
-        with naming_utterances(stage, batch.ids):
-            total, _, encoded = objective(
-                batch.features,
-                batch.feature_lengths,
-                batch.tokens,
-                batch.token_lengths,
-                batch.pre_encoded,
-                decoder_tokens=batch.decoder_tokens,
-            )
+        try:
+            frames = objective.encode_frames(batch)
+            total, _, encoded = objective(batch, frames)
             sums.add_alignment(batch, encoded, objective)
             if network.keyframes_enabled:  # the loss needs at least as many keyframes as tokens
-                encoded = network.encode(
-                    batch.features, batch.feature_lengths, pre_encoded=batch.pre_encoded
-                )
-        check_finite("loss on the dev set", total, stage, batch.ids)
+                encoded = network.encode_keyframes(frames)
+        except ValueError as error:
+            raise unusable(stage, batch.ids, error) from error
+        check_finite("loss on the dev set", float(total), stage, batch.ids)
         sums.loss += float(total) * len(batch.ids)
         sums.add_keyframes(batch, encoded, network)
         sums.add_errors(batch, encoded, objective)
@@ -143,12 +139,6 @@ def check_collapse(stage: StageConfig, evaluations: int) -> None:
             f"{evaluations} consecutive evaluations; train the previous stage longer, keep a loss "
             "on the head, lower the learning rate, or set collapse: null to continue anyway"
         )
-
-
-def count_spikes(network: KeyframeNetwork, encoded: Encoded) -> int:
-    """Count the spikes of the inter-CTC, which become keyframes in recognition."""
-    kept = select_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
-    return int(kept.lengths.sum())
 
 
 @dataclass
@@ -210,9 +200,9 @@ class _Sums:
         self.decoded += len(batch.ids)
 
     def add_keyframes(self, batch: Batch, encoded: Encoded, network: KeyframeNetwork) -> None:
-        kept = select_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
-        self.keyframes += int(kept.lengths.sum())
-        self.too_few += int((kept.lengths < batch.token_lengths).sum())
+        kept = count_keyframes(encoded.inter_log_probs, encoded.frame_lengths, network.policy)
+        self.keyframes += int(kept.sum())
+        self.too_few += int((kept < batch.token_lengths).sum())
 
     def add_alignment(self, batch: Batch, encoded: Encoded, objective: StageObjective) -> None:
         """Count how AXE aligns the keyframes of training, at least as many as target tokens."""
