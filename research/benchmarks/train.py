@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,10 @@ from lhotse.cut import Cut
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.augment import AugmentConfig
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig
-from keyframe_asr.config.recipe import LossConfig, StageConfig, TrainingConfig
+from keyframe_asr.config.recipe import LossConfig, StageConfig
+from keyframe_asr.config.training import TrainingConfig
 from keyframe_asr.data.augment import Augmentation, Draws
-from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.dataset import Batch, BatchLoader, SpeechDataset, training_sampler
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import make_cut
 from keyframe_asr.text.tokenizer import CharacterTokenizer
@@ -131,9 +131,13 @@ def _batches(cuts: CutSet, processes: Processes) -> Iterator[Batch]:
     tokenizer = CharacterTokenizer([chr(0x4E00 + token) for token in range(VOCABULARY - 3)])
     store = FeatureStore(Fbank(FeaturesConfig()), keep=False)
     augmentation = Augmentation(AugmentConfig(speeds=[1.0]), seed=0)
-    augmented = partial(augmentation.features, draws=Draws(0, 0, 0))
-    dataset = SpeechDataset(store, tokenizer, augmented)
-    for batch in batches(dataset, training_sampler(cuts, BATCH_SECONDS, 0, 0), WORKERS):
+    dataset = SpeechDataset(
+        store,
+        tokenizer,
+        lambda cut, store, epoch: augmentation.features(cut, store, Draws(0, 0, epoch)),
+    )
+    sampler = training_sampler(cuts, BATCH_SECONDS, 0, 0)
+    for batch in BatchLoader(dataset, WORKERS).load(sampler):
         yield batch.to(processes.device)
 
 

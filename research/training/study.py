@@ -263,6 +263,8 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
 
+LATER_TRAINING_KEYS: dict[str, Any] = {"compile": False}
+
 LATER_ENCODER_KEYS: dict[str, Any] = {"keyframe_layer": None, "keyframe_window": 4}
 
 LATER_STAGE_KEYS: dict[str, Any] = {
@@ -282,6 +284,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     """
     described = recipe.model_dump(mode="json")
     del described["training"]["encodings"]
+    described["training"] = _as_before(described["training"])
     del described["features"]["band"]
     for section, neutral in LATER_KEYS.items():
         described[section] = _without(described[section], neutral)
@@ -300,6 +303,13 @@ def _described(recipe: Recipe) -> dict[str, Any]:
         for stage in described["stages"]
     ]
     return described
+
+
+def _as_before(training: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of training as older records have them; on a CPU they change nothing."""
+    same: dict[str, dict[Any, Any]] = {"precision": {"auto": "float32"}, "workers": {None: 0}}
+    renamed = {key: same.get(key, {}).get(value, value) for key, value in training.items()}
+    return _without(renamed, LATER_TRAINING_KEYS)
 
 
 def _without(settings: dict[str, Any], neutral: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ and say why in the change.
 
 from __future__ import annotations
 
-import functools
 import json
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from fixtures.tone_corpus import small_corpus, three_stages, tone_recipe
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation, Draws
-from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.dataset import Batch, BatchLoader, SpeechDataset, training_sampler
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
 from keyframe_asr.model.network import KeyframeNetwork
@@ -57,9 +56,13 @@ def epochs(recipe: Recipe, table: Path, store: FeatureStore, tokenizer: Tokenize
     epoch = 0
     while len(found) < STEPS:
         draws = Draws(recipe.seed, 0, epoch)
-        augmented = functools.partial(augmentation.features, draws=draws)
         sampler = training_sampler(augmentation.cuts(cuts, draws), 5.0, recipe.seed, epoch)
-        found += batches(SpeechDataset(store, tokenizer, augmented), sampler)
+        dataset = SpeechDataset(
+            store,
+            tokenizer,
+            lambda cut, store, _, draws=draws: augmentation.features(cut, store, draws),
+        )
+        found += BatchLoader(dataset).load(sampler)
         epoch += 1
     return found[:STEPS]
 

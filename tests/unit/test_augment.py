@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from keyframe_asr.data.augment import (
     perturb_speeds,
     read_excerpt,
 )
-from keyframe_asr.data.dataset import Batch, SpeechDataset, batches, training_sampler
+from keyframe_asr.data.dataset import Batch, BatchLoader, SpeechDataset, training_sampler
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import audio_path, load_manifest, text
 from keyframe_asr.errors import FormatError, RecipeError
@@ -271,12 +270,15 @@ def everything(noises: Path) -> AugmentConfig:
 def epoch_of(cuts: CutSet, config: AugmentConfig, draws: Draws, **how: Any) -> dict[str, bytes]:
     """The features of each utterance, by its name."""
     augmentation = Augmentation(config, draws.seed)
-    augmented = functools.partial(augmentation.features, draws=draws)
     features = how.get("features", store())
-    dataset = SpeechDataset(features, CharacterTokenizer(LETTERS), augmented)
+    dataset = SpeechDataset(
+        features,
+        CharacterTokenizer(LETTERS),
+        lambda cut, store, _: augmentation.features(cut, store, draws),
+    )
     seconds = how.get("seconds", 4.0)
     sampler = training_sampler(augmentation.cuts(cuts, draws), seconds, how.get("order", 1), 0)
-    loaded: list[Batch] = list(batches(dataset, sampler, how.get("workers", 0)))
+    loaded: list[Batch] = list(BatchLoader(dataset, how.get("workers", 0)).load(sampler))
     return {
         name: batch.features[row, : batch.feature_lengths[row]].numpy().tobytes()
         for batch in loaded

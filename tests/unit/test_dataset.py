@@ -18,8 +18,8 @@ from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.data.dataset import (
     Batch,
+    BatchLoader,
     SpeechDataset,
-    batches,
     evaluation_sampler,
     training_sampler,
 )
@@ -195,7 +195,7 @@ def test_broken_recording_is_one_line_that_names_it(tmp_path: Path, workers: int
     loaded = load_manifest(f"{bad_corpus(tmp_path)}:train")
     sampler = evaluation_sampler(loaded, 100.0)
     with refused(FormatError, "train-001.wav: "):
-        list(batches(SpeechDataset(store(), TOKENIZER), sampler, workers))
+        list(BatchLoader(SpeechDataset(store(), TOKENIZER), workers).load(sampler))
 
 
 def test_missing_recording_is_named(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_dev_order_is_by_length(cuts: CutSet) -> None:
 def test_workers_give_the_same_batches(cuts: CutSet) -> None:
     def loaded(workers: int) -> list[Batch]:
         sampler = training_sampler(cuts, 3.0, 1, 0)
-        return list(batches(SpeechDataset(store(), TOKENIZER), sampler, workers))
+        return list(BatchLoader(SpeechDataset(store(), TOKENIZER), workers).load(sampler))
 
     for here, there in zip(loaded(0), loaded(1), strict=True):
         assert here.ids == there.ids

@@ -15,8 +15,9 @@ from fixtures.pretended_device import DEVICE, ElsewhereTensor, counted, elsewher
 from fixtures.tiny_pretrained import WHISPER, pretrained_config
 from fixtures.tone_corpus import ALL_FRAMES, KEYFRAMES, MEL_BINS, MODEL, stage
 from keyframe_asr.config.model import ModelConfig
-from keyframe_asr.config.recipe import StageConfig, TrainingConfig
+from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.config.training import TrainingConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.network import KeyframeNetwork

@@ -32,8 +32,9 @@ from fixtures.tone_corpus import (
 )
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig, ModelConfig
-from keyframe_asr.config.recipe import StageConfig, TrainingConfig, load_recipe
+from keyframe_asr.config.recipe import StageConfig, load_recipe
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.config.training import TrainingConfig
 from keyframe_asr.data.dataset import Batch, SpeechDataset
 from keyframe_asr.data.feature_store import FeatureStore
 from keyframe_asr.data.manifest import load_manifest
@@ -42,7 +43,7 @@ from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.training import checkpoint, step
+from keyframe_asr.training import checkpoint, precision
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import optimiser
@@ -174,7 +175,7 @@ def test_features_in_memory_change_nothing(corpus: Path, tmp_path: Path) -> None
 def test_bfloat16_after_float32_in_one_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "cpu_computes_bfloat16", lambda: True)  # if slowly
+    monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: True)  # if slowly
     for precision in ("float32", "bfloat16"):
         recipe = tone_recipe(corpus, [stage("only", 1)], precision=precision)
         train(recipe, tmp_path / precision, quiet=True)

@@ -17,6 +17,7 @@ from keyframe_asr.config.model import FeaturesConfig, ModelConfig, check_level
 from keyframe_asr.config.recipe_paths import absolute, from_folder
 from keyframe_asr.config.strict import Renamed, Strict, parse_config, read_yaml
 from keyframe_asr.config.text_form import LanguageTag, NamedTextForm, TextForm, default_form
+from keyframe_asr.config.training import TrainingConfig
 
 
 class DataConfig(Strict):
@@ -235,44 +236,6 @@ class StageConfig(Strict):
             raise ValueError(
                 f"stage '{self.name}' has head_loss '{self.losses.head_loss}' without keyframes; "
                 "set keyframes: true or head_loss: ctc"
-            )
-        return self
-
-
-class TrainingConfig(Strict):
-    """Batches, optimiser and device of a run."""
-
-    batch_seconds: float = Field(default=30.0, gt=0)
-    """Seconds of audio per batch and device; memory use is proportional."""
-    accumulate: int = Field(default=1, ge=1)
-    """Batches per update, in total over all devices."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of matrix products; CPUs without fast bfloat16 use float32 instead."""
-    weight_decay: float = Field(default=1e-2, ge=0)
-    """Weight decay of AdamW."""
-    gradient_clip: float = Field(default=5.0, gt=0)
-    """Maximum gradient norm."""
-    validate_every_epochs: int = Field(default=1, ge=1)
-    """Epochs between evaluations on the development set; the last epoch is always evaluated."""
-    keep_features_in_memory: bool = False
-    """Keep fbank features in memory between epochs, for corpora of a few hours.
-
-    With augmentation of samples, keeps the samples instead: 230 MB per hour and speed.
-    """
-    workers: int = Field(default=0, ge=0, le=256)
-    """Number of data loading processes; 0: load in the training process."""
-    threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; `null`: all."""
-    encodings: str | None = None
-    """Folder for stored outputs of a frozen pretrained encoder, relative to the recipe's folder;
-    `null`: `encodings` in the run."""
-
-    @model_validator(mode="after")
-    def _check(self) -> TrainingConfig:
-        if self.keep_features_in_memory and self.workers:
-            raise ValueError(
-                f"keep_features_in_memory does not work with workers ({self.workers}), which are "
-                "restarted every epoch; set workers: 0 or keep_features_in_memory: false"
             )
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +25,9 @@ from keyframe_asr.text.tokenizer import Tokenizer
 
 MIN_BUCKETED_CUTS = 100
 """Fewer cuts than this are not bucketed by length."""
+
+PREFETCHED = 4
+"""Batches that each process loads ahead."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
     Args:
         features: store of the features of cuts.
         tokenizer: encodes the texts.
-        augmented: returns augmented features (T, F) of a cut; None uses those of the store.
+        augmented: returns augmented features (T, F) of a cut in an epoch; None uses those of the
+            store.
         targets: of a pretrained decoder, if there is one.
         soft_targets: of its teacher, if there is one.
     """
@@ -104,7 +108,7 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         self,
         features: Store,
         tokenizer: Tokenizer,
-        augmented: Callable[[Cut, Store], Tensor] | None = None,
+        augmented: Callable[[Cut, Store, int], Tensor] | None = None,
         targets: DecoderTargets | None = None,
         soft_targets: SoftTargets | None = None,
     ) -> None:
@@ -118,17 +122,18 @@ class SpeechDataset(Dataset[Batch | KeyframeError]):
         """Return the batch, or the error: raised in a worker, it would include a traceback."""
         try:
             if isinstance(part, UpdateBatch):
-                return replace(self.collate(part.cuts), fraction=part.fraction, last=part.last)
+                batch = self.collate(part.cuts, part.epoch)
+                return replace(batch, fraction=part.fraction, last=part.last)
             return self.collate(part)
         except KeyframeError as error:
             return error
 
-    def collate(self, cuts: CutSet) -> Batch:
-        """Load the features of the cuts and pad them to a batch."""
+    def collate(self, cuts: CutSet, epoch: int = 0) -> Batch:
+        """Load the features of the cuts, augmented as in an epoch, and pad them to a batch."""
         if self._augmented is None:
             features = [self._features(cut) for cut in cuts]
         else:
-            features = [self._augmented(cut, self._features) for cut in cuts]
+            features = [self._augmented(cut, self._features, epoch) for cut in cuts]
         tokens = [torch.tensor(self._tokenizer.encode(text(cut))).long() for cut in cuts]
         written = None if self._targets is None else self._targets.batch(list(cuts))
         soft = None
@@ -187,15 +192,50 @@ def evaluation_sampler(cuts: CutSet, batch_seconds: float) -> CutSampler:
     )
 
 
-def batches(
-    dataset: SpeechDataset, sampler: Sampler[UpdateBatch] | CutSampler, workers: int = 0
-) -> Iterator[Batch]:
-    """Yield collated batches in the order of the sampler, loaded by `workers` extra processes.
+class BatchLoader:
+    """Loads batches, several times over, by the same processes.
 
-    Raises:
-        AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
+    Args:
+        dataset: collates what the samplers choose.
+        workers: number of processes; 0: this one loads.
+        pinned: put batches into pinned memory, from which they can be copied to a GPU without
+            waiting.
     """
-    for batch in DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=workers):
-        if isinstance(batch, KeyframeError):
-            raise batch
-        yield batch
+
+    def __init__(self, dataset: SpeechDataset, workers: int = 0, *, pinned: bool = False) -> None:
+        self._chosen = _Chosen()
+        self._loader = DataLoader(
+            dataset,
+            sampler=self._chosen,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pinned,
+            persistent_workers=workers > 0,
+            prefetch_factor=PREFETCHED if workers else None,
+            generator=torch.Generator(),
+        )
+
+    def load(self, chosen: Iterable[UpdateBatch] | Iterable[CutSet]) -> Iterator[Batch]:
+        """Yield collated batches in the order chosen.
+
+        Raises:
+            AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
+        """
+        self._chosen.now = chosen
+        # takes one of torch's random numbers, as a loader that starts anew does: dropout does not
+        # depend on whether there are processes that go on
+        torch.empty((), dtype=torch.int64).random_()
+        for batch in self._loader:
+            if isinstance(batch, KeyframeError):
+                raise batch
+            yield batch
+
+
+class _Chosen(Sampler[UpdateBatch | CutSet]):
+    """What is to be loaded now."""
+
+    def __init__(self) -> None:
+        self.now: Iterable[UpdateBatch] | Iterable[CutSet] = ()
+
+    def __iter__(self) -> Iterator[UpdateBatch | CutSet]:
+        yield from self.now

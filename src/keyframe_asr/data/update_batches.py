@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lhotse import CutSet
 from torch.utils.data import Sampler
@@ -24,11 +24,13 @@ class UpdateBatch:
         fraction: fraction of the utterances of the update; 0 for a placeholder, given to a process
             without batches left, so that all processes take the same number of steps.
         last: True for the last batch of this process in the update.
+        epoch: number of the epoch, from 0.
     """
 
     cuts: CutSet
     fraction: float
     last: bool
+    epoch: int = 0
 
 
 class UpdateBatches(Sampler[UpdateBatch]):
@@ -39,18 +41,25 @@ class UpdateBatches(Sampler[UpdateBatch]):
         accumulate: batches per update; the last update of an epoch may have fewer.
         process: index of this process, from 0.
         processes: number of processes.
+        epoch: number of the epoch.
     """
 
     def __init__(
-        self, batches: Iterable[CutSet], accumulate: int, process: int = 0, processes: int = 1
+        self,
+        batches: Iterable[CutSet],
+        accumulate: int,
+        process: int = 0,
+        processes: int = 1,
+        epoch: int = 0,
     ) -> None:
-        self._batches, self._accumulate = batches, accumulate
+        self._batches, self._accumulate, self._epoch = batches, accumulate, epoch
         self._process, self._processes = process, processes
 
     def __iter__(self) -> Iterator[UpdateBatch]:
         batches = (cuts for cuts in self._batches)  # lhotse's iterators restart at the end
         while group := list(itertools.islice(batches, self._accumulate)):
-            yield from divide_update(group, self._processes)[self._process]
+            for part in divide_update(group, self._processes)[self._process]:
+                yield replace(part, epoch=self._epoch)
 
 
 def divide_update(group: list[CutSet], processes: int) -> list[list[UpdateBatch]]:

@@ -38,9 +38,18 @@ def merge_heads(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Scaled dot-product attention of heads (B, H, N, D / H); causal if `mask` is None."""
-    causal = mask is None
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool = False
+) -> Tensor:
+    """Scaled dot-product attention of heads (B, H, N, D / H).
+
+    Args:
+        query: (B, H, N, D / H).
+        key: (B, H, M, D / H).
+        value: (B, H, M, D / H).
+        mask: of what each query attends to, broadcast to (B, H, N, M); None: everything.
+        causal: each attends to itself and what is before it; then without a mask, and N = M.
+    """
     if query.device.type != "cpu":
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     # On the CPU the backward pass is several times faster in float32 than in bfloat16.

@@ -100,7 +100,7 @@ class DecoderLayer(nn.Module):
         # A single new token attends to all previous ones; only a prefix needs the causal mask.
         if mask is None and past is not None:
             mask = key.new_ones(1, key.size(2), dtype=torch.bool)
-        attended = attend(query, key, value, mask)
+        attended = attend(query, key, value, mask, causal=mask is None)
         tokens = tokens + self.dropout(self.self_output(merge_heads(attended)))
         query = split_heads(self.memory_query(self.memory_norm(tokens)), self.heads)
         attended = attend_shared(query, *memory, memory_mask)

@@ -237,7 +237,9 @@ class _Attention(nn.Module):
         return split_heads(key, self.heads), split_heads(value, self.heads)
 
     def forward(self, query: Tensor, attended: KeyValue, mask: Tensor | None) -> Tensor:
-        output: Tensor = self.out_proj(merge_heads(attend(query, *attended, mask)))
+        """Self-attention; causal without a mask."""
+        heads = attend(query, *attended, mask, causal=mask is None)
+        output: Tensor = self.out_proj(merge_heads(heads))
         return output
 
     def to_memory(self, query: Tensor, memory: KeyValue, mask: Tensor) -> Tensor:

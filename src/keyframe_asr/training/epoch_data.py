@@ -8,32 +8,39 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
+from lhotse.cut import Cut
 from lhotse.dataset.sampling.base import CutSampler
+from torch import Tensor
 
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.data.augment import Augmentation, Draws, at_speed
 from keyframe_asr.data.chunk_draws import draw_chunks
 from keyframe_asr.data.dataset import (
     Batch,
+    BatchLoader,
     SpeechDataset,
-    batches,
     evaluation_sampler,
     training_sampler,
 )
 from keyframe_asr.data.encoded_store import EncodedStore
 from keyframe_asr.data.feature_store import FeatureStore, Store
 from keyframe_asr.data.update_batches import UpdateBatches
+from keyframe_asr.io.threads import usable_cores
 from keyframe_asr.model.pretrained import PretrainedEncoder
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.log import TrainingLog
 from keyframe_asr.training.objective import Chunking, Masking
 from keyframe_asr.training.run_data import RunData
+
+MOST_WORKERS = 8
+"""Most data loading processes by default: features of this many keep a GPU busy."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,18 @@ class DataSource:
     augmentation: Augmentation
     processes: Processes
     encodings: Path
+
+
+@dataclass(frozen=True)
+class _AugmentationOfEpochs:
+    """Augmented features of a cut, given the epoch."""
+
+    augment: Callable[[Cut, Store, Draws], Tensor]
+    seed: int
+    stage: int
+
+    def __call__(self, cut: Cut, store: Store, epoch: int) -> Tensor:
+        return self.augment(cut, store, Draws(self.seed, self.stage, epoch))
 
 
 class StageData:
@@ -124,24 +143,35 @@ class StageData:
         """
         training, processes = self._recipe.training, self._processes
         torch.manual_seed(self._seed(epoch) + 1_000_003 * processes.number)  # dropout
-        augmentation = self._source.augmentation
-        augment = augmentation.unmasked if self._is_encoded_in_training else augmentation.features
-        dataset = SpeechDataset(
-            self._store,
-            self._source.data.tokenizer,
-            functools.partial(augment, draws=self._draws(epoch)),
-            self._source.data.decoder_targets(self._recipe),
-            self._source.data.soft_targets,
-        )
         sampled = UpdateBatches(
-            self._sampler(epoch), training.accumulate, processes.number, processes.count
+            self._sampler(epoch), training.accumulate, processes.number, processes.count, epoch
         )
         update: list[Batch] = []
-        for batch in batches(dataset, sampled, training.workers):
+        for batch in self._training_loader.load(sampled):
             update.append(batch.to(processes.device))
             if batch.last:
                 yield update
                 update = []
+
+    @functools.cached_property
+    def _training_loader(self) -> BatchLoader:
+        augmentation, data = self._source.augmentation, self._source.data
+        augment = augmentation.unmasked if self._is_encoded_in_training else augmentation.features
+        dataset = SpeechDataset(
+            self._store,
+            data.tokenizer,
+            _AugmentationOfEpochs(augment, self._recipe.seed, self._number),
+            data.decoder_targets(self._recipe),
+            data.soft_targets,
+        )
+        return self._loader(dataset)
+
+    def _loader(self, dataset: SpeechDataset) -> BatchLoader:
+        training, device = self._recipe.training, self._processes.device
+        workers = training.workers
+        if workers is None:
+            workers = 0 if training.keep_features_in_memory else default_workers(device)
+        return BatchLoader(dataset, workers, pinned=device.type == "cuda")
 
     def masking(self, epoch: int) -> Masking | None:
         """Return the masking of encodings computed by the objective; None if batches are masked."""
@@ -164,11 +194,11 @@ class StageData:
         """
         sampler = evaluation_sampler(self._dev, self._recipe.data.validate_batches_seconds)
         data = self._source.data
-        dataset = SpeechDataset(
-            self._store, data.tokenizer, targets=data.decoder_targets(self._recipe)
-        )
-        for cuts in list(islice(sampler, self._processes.number, None, self._processes.count)):
-            yield dataset.collate(cuts).to(self._processes.device)
+        targets = data.decoder_targets(self._recipe)
+        dataset = SpeechDataset(self._store, data.tokenizer, targets=targets)
+        own = list(islice(sampler, self._processes.number, None, self._processes.count))
+        for batch in self._loader(dataset).load(own):
+            yield batch.to(self._processes.device)
 
     @property
     def _is_encoded_in_training(self) -> bool:
@@ -185,3 +215,11 @@ class StageData:
 
     def _seed(self, epoch: int) -> int:
         return self._recipe.seed + 10_007 * self._number + epoch
+
+
+def default_workers(device: torch.device) -> int:
+    """Number of data loading processes for this device: cores that it has to itself, less one."""
+    if device.type == "cpu":
+        return 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+    return max(0, min(MOST_WORKERS, usable_cores() // here - 1))

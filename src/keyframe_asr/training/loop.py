@@ -20,9 +20,10 @@ from keyframe_asr.training.epoch_data import DataSource, StageData
 from keyframe_asr.training.initial_weights import reinitialise_parts
 from keyframe_asr.training.log import EpochStatistics, TrainingLog
 from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.resuming import continues
 from keyframe_asr.training.stage_model import model_folder, save_stage_model
-from keyframe_asr.training.step import Updater, autocast_type
+from keyframe_asr.training.step import Updater
 from keyframe_asr.training.teacher import FullFrameTeacher
 from keyframe_asr.training.validation import (
     Validation,
@@ -72,7 +73,8 @@ def train_stages(run: Run) -> dict[str, Validation]:
     restored = run.checkpoints.restore(run.network, trains_on=run.trains_on)
     state, optimiser = restored or (RunState(), None)
     precision = run.recipe.training.precision
-    if precision != "float32" and autocast_type(precision, run.processes.device) is None:
+    half = autocast_type(precision, run.processes.device)
+    if half is None and precision not in ("auto", "float32"):
         run.log.warning(f"torch has no fast {precision} on this CPU; training in float32 instead")
     results = {}
     for number in range(state.stage, len(run.recipe.stages)):
@@ -178,7 +180,9 @@ class _StageRun:
 
     def _validate(self) -> Validation:
         batches = self._data.dev_batches()
-        return validate(self._objective, batches, self._stage.name, self._run.processes.sum)
+        run = self._run
+        half = autocast_type(run.recipe.training.precision, run.processes.device)
+        return validate(self._objective, batches, self._stage.name, run.processes.sum, half)
 
     def _score(self, validation: Validation) -> float:
         return validation.error if self._stage.select_by == "error" else validation.loss

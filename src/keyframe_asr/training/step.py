@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from keyframe_asr.config.recipe import StageConfig, TrainingConfig
+from keyframe_asr.config.recipe import StageConfig
+from keyframe_asr.config.training import TrainingConfig
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.losses.validation import problems_for_later
 from keyframe_asr.model.keyframes import count_keyframes
+from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.batch_results import TOTAL, BatchResult, BatchResults, unusable
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of
-
-_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
+from keyframe_asr.training.precision import autocast_type, half_precision
 
 UPDATES_PER_READING = 50
 """Updates between readings of losses and checks: each reading waits for the device."""
@@ -48,6 +48,10 @@ class Updater:
         self._training = training
         self._total_steps = total_steps
         self._half = autocast_type(training.precision, processes.device)
+        if processes.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32
+        if training.compile:
+            compile_parts(objective.network)
         on_cpu = processes.device.type == "cpu"
         self._updates_per_reading = 1 if on_cpu else UPDATES_PER_READING
         self._unread = 0
@@ -139,23 +143,8 @@ class Updater:
         self._scaler.scale(loss * self._processes.count).backward()
 
 
-def half_precision(device: torch.device, half: torch.dtype | None) -> AbstractContextManager[None]:
-    """Context in which matrix products are computed in `half`; None changes nothing."""
-    return nullcontext() if half is None else torch.autocast(device.type, half)
-
-
-def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """Data type of matrix products on `device`; None for float32.
-
-    A CPU without fast bfloat16 emulates it, a hundred times slower than float32 on one CPU measured
-    (docs/lab_log.md); float32 is used instead.
-    """
-    if precision == "bfloat16" and device.type == "cpu" and not cpu_computes_bfloat16():
-        return None
-    return _HALF.get(precision)
-
-
-def cpu_computes_bfloat16() -> bool:
-    """True if oneDNN, which torch uses, supports bfloat16 matrix products on this CPU."""
-    available = torch.backends.mkldnn.is_available()
-    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def compile_parts(network: KeyframeNetwork) -> None:
+    """Let torch.compile compile the encoders and the decoder, for all sizes of batches."""
+    for part in (network.encoder1, network.encoder2, network.own_decoder):
+        if part is not None:
+            part.compile(dynamic=True)

@@ -27,6 +27,7 @@ from keyframe_asr.model.keyframes import count_keyframes
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.batch_results import check_finite, unusable
 from keyframe_asr.training.objective import StageObjective
+from keyframe_asr.training.precision import half_precision
 
 DECODED_UTTERANCES = 100
 """A pretrained decoder writes about as many utterances in each process: it is slow."""
@@ -69,6 +70,7 @@ def validate(
     batches: Iterable[Batch],
     stage: str,
     add_up: Callable[[dict[str, float]], dict[str, float]] = dict,
+    half: torch.dtype | None = None,
 ) -> Validation:
     """Evaluate the network of a stage on all batches.
 
@@ -77,6 +79,7 @@ def validate(
         batches: batches of this process, on its device.
         stage: name of the stage, for errors.
         add_up: sums values over all processes.
+        half: data type of matrix products; None: float32.
 
     Raises:
         TrainingError: a loss is not finite; the message names the utterances.
@@ -87,11 +90,12 @@ def validate(
     sums = _Sums()
     for batch in batches:
         try:
-            frames = objective.encode_frames(batch)
-            total, _, encoded = objective(batch, frames)
-            sums.add_alignment(batch, encoded, objective)
-            if network.keyframes_enabled:  # the loss needs at least as many keyframes as tokens
-                encoded = network.encode_keyframes(frames)
+            with half_precision(batch.features.device, half):
+                frames = objective.encode_frames(batch)
+                total, _, encoded = objective(batch, frames)
+                sums.add_alignment(batch, encoded, objective)
+                if network.keyframes_enabled:  # the loss needs at least as many as tokens
+                    encoded = network.encode_keyframes(frames)
         except ValueError as error:
             raise unusable(stage, batch.ids, error) from error
         check_finite("loss on the dev set", float(total), stage, batch.ids)
@@ -99,7 +103,8 @@ def validate(
         sums.add_keyframes(batch, encoded, network)
         sums.add_errors(batch, encoded, objective)
         if objective.trains_decoder_alone and sums.decoded < DECODED_UTTERANCES:
-            sums.add_decoder_errors(batch, encoded, network)
+            with half_precision(batch.features.device, half):
+                sums.add_decoder_errors(batch, encoded, network)
     objective.train(training)
     return _Sums(**add_up(asdict(sums))).means()
 
