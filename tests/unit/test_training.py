@@ -43,7 +43,7 @@ from keyframe_asr.io.model_folder import load_model_folder
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.text.tokenizer import load_tokenizer
 from keyframe_asr.timing import SAMPLE_RATE
-from keyframe_asr.training import checkpoint, precision
+from keyframe_asr.training import checkpoint
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import optimiser
@@ -175,7 +175,9 @@ def test_features_in_memory_change_nothing(corpus: Path, tmp_path: Path) -> None
 def test_bfloat16_after_float32_in_one_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda: True)  # if slowly
+    monkeypatch.setattr(
+        "keyframe_asr.training.precision.cpu_computes_bfloat16", lambda: True
+    )  # if slowly
     for precision in ("float32", "bfloat16"):
         recipe = tone_recipe(corpus, [stage("only", 1)], precision=precision)
         train(recipe, tmp_path / precision, quiet=True)
