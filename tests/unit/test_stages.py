@@ -75,7 +75,7 @@ def test_constant_rate_and_no_warmup() -> None:
 
 
 def test_only_matrices_are_decayed() -> None:
-    network = objective().network
+    network = objective(fusion=True).network
     groups = optimiser(network, 0.3).param_groups
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     for name, parameter in network.named_parameters():

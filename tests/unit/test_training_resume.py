@@ -29,7 +29,7 @@ from fixtures.tone_corpus import (
 from keyframe_asr.config.recipe import Recipe, load_recipe
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import TrainingError
-from keyframe_asr.training import checkpoint
+from keyframe_asr.training import checkpoint, objective
 from keyframe_asr.training.run import train
 
 pytestmark = pytest.mark.slow  # all of them, in the process that starts the server of forks
@@ -278,6 +278,22 @@ def test_stages_may_be_added_to_a_run(corpus: Path, tmp_path: Path) -> None:
     train(longer, tmp_path, resume=True, quiet=True)
     assert (tmp_path / "first" / "averaged.safetensors").read_bytes() == first
     assert (tmp_path / "second" / "model" / "config.yaml").is_file()
+
+
+def test_states_that_list_weights_without_gradients_are_resumed(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they were stored before unused weights were frozen."""
+    weights = []
+    for name, earlier in (("now", False), ("earlier", True)):
+        with monkeypatch.context() as patch:
+            if earlier:
+                patch.setattr(objective, "freeze_unused", lambda *_: None)
+            train(tone_recipe(corpus, [stage("only", 1)]), tmp_path / name, quiet=True)
+        longer = tone_recipe(corpus, [stage("only", 2)])
+        train(longer, tmp_path / name, resume=True, quiet=True)
+        weights.append((tmp_path / name / "only" / "averaged.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def test_runs_from_before_the_recipe_was_kept_can_be_resumed(corpus: Path, tmp_path: Path) -> None:

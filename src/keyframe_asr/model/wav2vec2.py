@@ -70,6 +70,11 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         if self.encoder.config.do_stable_layer_norm:
             yield self.encoder.encoder.layer_norm
 
+    def _keep_constants(self) -> None:
+        masked = getattr(self.encoder, "masked_spec_embed", None)
+        if masked is not None:  # for the masks of its own training, which are not used here
+            masked.requires_grad_(False)
+
     def _encode(self, samples: Tensor) -> Tensor:
         """Map samples (S,) to (N, width); N is 0 for less than one window of samples."""
         frames = torch.tensor(samples.size(0))

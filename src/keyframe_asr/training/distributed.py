@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from keyframe_asr.errors import TrainingError
@@ -25,13 +25,10 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        # some weights get no gradient in some stages: fusion that is off, a head without a loss
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
             # without this, accelerate does not join processes that have no GPU
             cpu=not torch.accelerator.is_available(),
             mixed_precision="no",
-            kwargs_handlers=[unused],
         )
         started = int(os.environ.get("WORLD_SIZE", "1"))
         if started != self.count:

@@ -24,6 +24,7 @@ from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.model.subsampling import subsampled_lengths
 from keyframe_asr.text.tokenizer import BLANK, END
 from keyframe_asr.timing import encoder_frame_seconds
+from keyframe_asr.training.stage_parts import freeze_unused
 from keyframe_asr.training.teacher import FullFrameTeacher, teacher_losses
 
 LANGUAGE_WEIGHT = 0.2
@@ -279,21 +280,20 @@ def trains_decoder_alone(network: KeyframeNetwork, stage: StageConfig) -> bool:
 
 
 def apply_stage(network: KeyframeNetwork, stage: StageConfig) -> None:
-    """Configure keyframe selection, fusion and frozen layers for a stage."""
+    """Configure keyframe selection, fusion and frozen parts for a stage."""
     network.keyframes_enabled = stage.keyframes
     network.fusion_enabled = stage.fusion
-    if network.pretrained is not None:
-        network.pretrained.unfreeze_from(stage.unfreeze_from_layer)
-    if network.pretrained_decoder is None or network.decoder_memory is None:
-        return
     alone = trains_decoder_alone(network, stage)
     for name, part in network.named_children():
-        if name not in ("pretrained", *DECODER_PARTS):
-            part.requires_grad_(not alone)
-    network.pretrained_decoder.requires_grad_(False)
-    network.decoder_memory.requires_grad_(stage.losses.decoder > 0)
-    chosen = stage.pretrained_decoder
-    if stage.losses.decoder > 0 and chosen.parts != "nothing":
-        only_cross = chosen.parts == "cross_attention"
-        for module in network.pretrained_decoder.trained_parts(only_cross, chosen.from_layer):
-            module.requires_grad_(True)
+        if name != "pretrained":
+            part.requires_grad_(not alone or name in DECODER_PARTS)
+    if network.pretrained is not None:
+        network.pretrained.unfreeze_from(stage.unfreeze_from_layer)
+    if network.pretrained_decoder is not None:
+        network.pretrained_decoder.requires_grad_(False)
+        chosen = stage.pretrained_decoder
+        if chosen.parts != "nothing":
+            only_cross = chosen.parts == "cross_attention"
+            for module in network.pretrained_decoder.trained_parts(only_cross, chosen.from_layer):
+                module.requires_grad_(True)
+    freeze_unused(network, stage.losses)

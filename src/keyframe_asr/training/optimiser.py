@@ -76,6 +76,24 @@ def optimiser(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
 
 
+def without_unused(state: dict[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """A stored state of an optimiser, without weights that a stage no longer trains.
+
+    States stored before `stage_parts` list every weight of the network, those without a gradient
+    only by number.
+    """
+    sizes = [len(group["params"]) for group in optimiser.param_groups]
+    if sizes == [len(group["params"]) for group in state["param_groups"]]:
+        return state
+    if not state["state"]:  # before the first update there is nothing to restore
+        return optimiser.state_dict()
+    groups = [
+        group | {"params": [number for number in group["params"] if number in state["state"]]}
+        for group in state["param_groups"]
+    ]
+    return state | {"param_groups": groups}
+
+
 def peak_of(group: dict[str, Any], stage: StageConfig) -> float:
     """Peak learning rate of a parameter group of `optimiser`.
 

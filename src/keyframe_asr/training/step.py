@@ -18,7 +18,7 @@ from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.batch_results import TOTAL, BatchResult, BatchResults, unusable
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.objective import StageObjective
-from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of
+from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of, without_unused
 from keyframe_asr.training.precision import autocast_type, half_precision
 
 UPDATES_PER_READING = 50
@@ -116,7 +116,7 @@ class Updater:
         state = dict(state)
         if scaler := state.pop("scaler", None):
             self._scaler.load_state_dict(scaler)
-        self._optimiser.load_state_dict(state)
+        self._optimiser.load_state_dict(without_unused(state, self._optimiser))
 
     def _add_gradient(self, batch: Batch) -> None:
         # processes exchange gradients once per update, after their last batch
