@@ -260,6 +260,7 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
     "augment": {"telephone": None},
     "data": {"statistics": "train", "soft_targets": []},
     "tokenizer": {"of_model": None},
+    "training": {"save_every_updates": None},
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
 

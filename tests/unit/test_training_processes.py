@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import yaml
 from safetensors.torch import load_file
 
 from fixtures.processes import train_by_torchrun, train_in_processes
-from fixtures.tone_corpus import MODEL, random_texts, recipe_data, three_stages, write_corpus
+from fixtures.tone_corpus import (
+    MODEL,
+    log_without_times,
+    random_texts,
+    recipe_data,
+    stage,
+    three_stages,
+    write_corpus,
+)
+from keyframe_asr.training.checkpoint import load_state
 
 STAGES = ("baseline", "fusion", "keyframes")
 NUMBERS = ("loss", "loss_inter_ctc", "loss_head", "loss_decoder", "dev_loss")
@@ -71,6 +81,25 @@ def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accum
         size = sum(one.square().sum() for one in weights.values())
         assert (apart / size).sqrt() < 1e-3
         assert (tmp_path / "2" / stage / "model" / "config.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_within_an_epoch(corpus: Path, tmp_path: Path) -> None:
+    """One is killed within the second epoch; the other then ends, too."""
+    data = recipe_data(corpus, [stage("only", 2)], batch_seconds=1.0, save_every_updates=2)
+    recipe = tmp_path / "tones.yaml"
+    recipe.write_text(yaml.safe_dump(data))
+    assert train_in_processes(recipe, tmp_path / "whole", 2).exit_code == 0
+    killed = train_in_processes(recipe, tmp_path / "killed", 2, killed_at=12)
+    assert killed.exit_code == -signal.SIGKILL, killed.stderr
+    restored = load_state(tmp_path / "killed")
+    assert restored is not None
+    assert (restored[0].epoch, restored[0].updates) == (1, 2)
+    assert train_in_processes(recipe, tmp_path / "killed", 2, "--resume").exit_code == 0
+    assert log_without_times(tmp_path / "killed") == log_without_times(tmp_path / "whole")
+    assert (tmp_path / "killed" / "only" / "averaged.safetensors").read_bytes() == (
+        tmp_path / "whole" / "only" / "averaged.safetensors"
+    ).read_bytes()
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from fixtures.killed_run import Moment, train_and_die, train_on_a_full_disk, tra
 from fixtures.processes import forking
 from fixtures.tone_corpus import (
     MODEL,
+    log_without_times,
     recipe_data,
     small_corpus,
     stage,
@@ -36,11 +37,11 @@ pytestmark = pytest.mark.slow  # all of them, in the process that starts the ser
 STAGES = ("baseline", "fusion", "keyframes")
 
 
-def recipe_of(table: Path) -> Recipe:
+def recipe_of(table: Path, **training: Any) -> Recipe:
     # An odd number of batches for accumulation, dropout, speeds and masks: all that is random.
     stages = three_stages(epochs=2)
     stages[-1] |= {"start_from": "baseline", "reinitialise": ["encoder2", "head"]}
-    return tone_recipe(table, stages, accumulate=2, batch_seconds=3.0)
+    return tone_recipe(table, stages, **{"accumulate": 2, "batch_seconds": 3.0, **training})
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,16 @@ KILLS: list[tuple[int, Moment, tuple[int, int]]] = [
 ]
 
 
+# As above; the state then tells (stage, epoch, updates).
+KILLS_WITHIN: list[tuple[int, tuple[int, int, int]]] = [
+    (6, (0, 0, 4)),
+    (8, (0, 1, 2)),
+    (13, (1, 0, 2)),
+    (21, (2, 0, 2)),
+    (4, (2, 0, 6)),
+]
+
+
 def test_killed_while_writing(
     corpus: Path, undisturbed: Path, processes: Any, tmp_path: Path
 ) -> None:
@@ -153,6 +164,27 @@ def test_killed_at_random_moments(
         assert_whole(tmp_path)
     train(recipe_of(corpus), tmp_path, resume=True, quiet=True)
     assert_same_run(tmp_path, undisturbed)
+
+
+def test_killed_within_an_epoch(corpus: Path, processes: Any, tmp_path: Path) -> None:
+    """The log has the sums of whole epochs, and nothing else is left in the folder."""
+    short = {"accumulate": 1, "batch_seconds": 1.0}
+    train(recipe_of(corpus, **short), tmp_path / "whole", quiet=True)
+    recipe, run = recipe_of(corpus, **short, save_every_updates=2), tmp_path / "run"
+    for write, reached in KILLS_WITHIN:
+        child = processes.Process(target=train_and_die, args=(recipe, run, write, "after"))
+        child.start()
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL
+        state = assert_whole(run)
+        assert (state.stage, state.epoch, state.updates) == reached
+    train(recipe, run, resume=True, quiet=True)
+    assert_same_run(run, tmp_path / "whole")
+    assert log_without_times(run) == log_without_times(tmp_path / "whole")
+    files = [
+        {str(one.relative_to(of)) for one in of.rglob("*")} for of in (run, tmp_path / "whole")
+    ]
+    assert {name for name in files[0] ^ files[1] if "tensorboard" not in name} == set()
 
 
 def test_failing_write_stops_with_one_line_and_can_be_resumed(

@@ -29,6 +29,8 @@ class TrainingConfig(Strict):
     """Maximum gradient norm."""
     validate_every_epochs: int = Field(default=1, ge=1)
     """Epochs between evaluations on the development set; the last epoch is always evaluated."""
+    save_every_updates: int | None = Field(default=None, ge=1)
+    """Updates between checkpoints within a long epoch; `null`: only after each epoch."""
     keep_features_in_memory: bool = False
     """Keep fbank features in memory between epochs, for corpora of a few hours.
 

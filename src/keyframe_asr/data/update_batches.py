@@ -42,6 +42,7 @@ class UpdateBatches(Sampler[UpdateBatch]):
         process: index of this process, from 0.
         processes: number of processes.
         epoch: number of the epoch.
+        done: number of updates to leave out at the beginning.
     """
 
     def __init__(
@@ -51,12 +52,16 @@ class UpdateBatches(Sampler[UpdateBatch]):
         process: int = 0,
         processes: int = 1,
         epoch: int = 0,
+        done: int = 0,
     ) -> None:
         self._batches, self._accumulate, self._epoch = batches, accumulate, epoch
         self._process, self._processes = process, processes
+        self._done = done
 
     def __iter__(self) -> Iterator[UpdateBatch]:
         batches = (cuts for cuts in self._batches)  # lhotse's iterators restart at the end
+        for _ in itertools.islice(batches, self._done * self._accumulate):
+            pass
         while group := list(itertools.islice(batches, self._accumulate)):
             for part in divide_update(group, self._processes)[self._process]:
                 yield replace(part, epoch=self._epoch)

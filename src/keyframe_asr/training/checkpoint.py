@@ -39,6 +39,8 @@ class RunState:
         ready: True if the stage ends before its last epoch.
         start_score: score of the weights at the start of the stage, if they count.
         without_improvement: consecutive evaluations without a better score than before.
+        updates: updates of the next epoch that are done, if the state is from within it.
+        shares: what each process knew of that epoch, in order (`epoch_share`).
     """
 
     stage: int = 0
@@ -49,6 +51,13 @@ class RunState:
     ready: bool = False
     start_score: float | None = None
     without_improvement: int = 0
+    updates: int = 0
+    shares: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def begins_stage(self) -> bool:
+        """True before the first update of the stage."""
+        return self.epoch == 0 and self.updates == 0
 
     @property
     def candidates(self) -> list[tuple[float, str]]:
@@ -143,6 +152,15 @@ class Checkpoints:
             remove_unlisted(state, folder)
 
         self._processes.write(write)
+
+    def store_updates(self, state: RunState, network: nn.Module, optimiser: dict[str, Any]) -> None:
+        """Store the updates of an epoch so far, in place of what was stored last.
+
+        Raises:
+            TrainingError: a file cannot be written.
+        """
+        weights = network.state_dict()
+        self._processes.write(lambda: save_state(self._folder, state, weights, optimiser))
 
     def average_best(self, stage: StageConfig, state: RunState) -> dict[str, Tensor]:
         """Average the weights of the best epochs of a stage.

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -114,6 +115,13 @@ class Processes:
                 f"{path}: written by the first process, but not visible to process {self.number}; "
                 "put --out on storage shared by all machines"
             )
+
+    def gather(self, value: dict[str, Any]) -> list[dict[str, Any]]:
+        """The values of all processes, in their order."""
+        if self.count == 1:
+            return [value]
+        found: list[dict[str, Any]] = gather_object([value])
+        return found
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Sum values over all processes."""

@@ -135,8 +135,8 @@ class StageData:
         store.prepare(cuts, log.info)  # computes what others stored on disks not shared with this
         self._store = store
 
-    def updates(self, epoch: int) -> Iterator[list[Batch]]:
-        """Yield the augmented batches of each update of an epoch.
+    def updates(self, epoch: int, done: int = 0) -> Iterator[list[Batch]]:
+        """Yield the augmented batches of each update of an epoch, without the first `done`.
 
         Raises:
             AudioError, ManifestError: a recording cannot be read, or does not match its manifest.
@@ -144,7 +144,12 @@ class StageData:
         training, processes = self._recipe.training, self._processes
         torch.manual_seed(self._seed(epoch) + 1_000_003 * processes.number)  # dropout
         sampled = UpdateBatches(
-            self._sampler(epoch), training.accumulate, processes.number, processes.count, epoch
+            self._sampler(epoch),
+            training.accumulate,
+            processes.number,
+            processes.count,
+            epoch,
+            done,
         )
         update: list[Batch] = []
         for batch in self._training_loader.load(sampled):

@@ -84,19 +84,39 @@ class EpochStatistics:
                 setattr(everyone, name, value)
         return everyone
 
-    def add(self, result: BatchResult) -> None:
-        """Add the results of a batch."""
-        if not result.counts:
-            return
-        self.batches += 1
-        self.utterances += result.utterances
-        self.loss += result.loss * result.utterances
-        self.audio_seconds += result.audio_seconds
-        self.tokens += result.tokens
-        self.frames += result.frames
-        self.keyframes += result.spikes
-        for name, value in result.parts.items():
-            self.parts[name] = self.parts.get(name, 0.0) + value * result.utterances
+    def so_far(self) -> dict[str, Any]:
+        """What `take` needs to go on in another process."""
+        sums: dict[str, Any] = {name: getattr(self, name) for name in _SUMMED}
+        return sums | {
+            "learning_rate": self.learning_rate,
+            "waited": self.waited,
+            "seconds": time.monotonic() - self.started,
+            "parts": dict(self.parts),
+        }
+
+    def take(self, before: dict[str, Any]) -> None:
+        """Add what `so_far` returned in the process that was interrupted."""
+        for name in (*_SUMMED, "waited"):
+            setattr(self, name, getattr(self, name) + before[name])
+        self.learning_rate = before["learning_rate"]
+        self.started -= before["seconds"]
+        for name, value in before["parts"].items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
+
+    def add(self, *results: BatchResult) -> None:
+        """Add the results of batches."""
+        for result in results:
+            if not result.counts:
+                continue
+            self.batches += 1
+            self.utterances += result.utterances
+            self.loss += result.loss * result.utterances
+            self.audio_seconds += result.audio_seconds
+            self.tokens += result.tokens
+            self.frames += result.frames
+            self.keyframes += result.spikes
+            for name, value in result.parts.items():
+                self.parts[name] = self.parts.get(name, 0.0) + value * result.utterances
 
     def numbers(self) -> dict[str, float]:
         """Return means per utterance, and ratios."""
@@ -200,16 +220,29 @@ class TrainingLog:
         """Log a warning."""
         self._print(f"[yellow]warning:[/yellow] {escape(message)}")
 
-    def begin_stage(self, stage: StageConfig, state: RunState, every: int = 1) -> None:
-        """Start the progress bar of a stage that is evaluated every `every` epochs."""
+    def begin_stage(
+        self, stage: StageConfig, state: RunState, every: int = 1, updates: int = 1
+    ) -> None:
+        """Start the progress bar of a stage.
+
+        Args:
+            stage: the stage.
+            state: where it goes on.
+            every: epochs between evaluations.
+            updates: updates of an epoch.
+        """
         self._stop_bar()
-        self._clock = StageClock(self._now(), state.epoch, stage.epochs, every)
+        done = state.epoch + min(1.0, state.updates / updates)
+        self._clock = StageClock(self._now(), done, stage.epochs, every)
         self._trained_until = self._now()
         self._shown = ""
         epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
+        resumed = f", resumed after {state.epoch}"
+        if state.updates:
+            resumed += f" and {state.updates} updates"
         self._print(
             f"stage [bold]{escape(stage.name)}[/bold]: {epochs}"
-            + (f", resumed after {state.epoch}" if state.epoch else "")
+            + ("" if state.begins_stage else resumed)
         )
         if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
@@ -220,7 +253,7 @@ class TrainingLog:
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                escape(stage.name), total=stage.epochs, completed=state.epoch, described=""
+                escape(stage.name), total=stage.epochs, completed=done, described=""
             )
 
     def start(self, stage: StageConfig, validation: Validation) -> None:
@@ -267,13 +300,14 @@ class TrainingLog:
                 f"{escape(stage.name)} {state.epoch} of {stage.epochs}: {_error(validation)}{left}"
             )
 
-    def resume(self, stage: str, epochs: int, resumed: Resumed) -> None:
+    def resume(self, stage: str, epochs: int, resumed: Resumed, updates: int = 0) -> None:
         """Log how the recipe of a resumed run differs from the run so far.
 
         Args:
             stage: name of the stage that goes on.
             epochs: epochs of it that are done.
             resumed: the differences.
+            updates: updates of the next epoch that are done.
         """
         for change in resumed.changes:
             self.info(f"resumed with another recipe: {change}")
@@ -282,7 +316,9 @@ class TrainingLog:
         changed = {
             one.key: [one.before, one.now]
             for one in resumed.changes
-            if epochs or not one.key.startswith("stages.")  # not of stages that have not begun
+            if epochs
+            or updates
+            or not one.key.startswith("stages.")  # not of stages that have not begun
         }
         if changed:
             self._log({"stage": stage, "resumed_after": epochs, "changed": changed})

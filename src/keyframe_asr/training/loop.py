@@ -7,7 +7,7 @@ none of these calls the loop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.checkpoint import Checkpoints, RunState
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.epoch_data import DataSource, StageData
+from keyframe_asr.training.epoch_share import own_share, take_up
 from keyframe_asr.training.initial_weights import reinitialise_parts
 from keyframe_asr.training.log import EpochStatistics, TrainingLog
 from keyframe_asr.training.objective import StageObjective
@@ -126,20 +127,21 @@ class _StageRun:
     def _prepare(self, optimiser: dict[str, Any] | None) -> None:
         """Prepare weights, optimiser and data for the next epoch."""
         stage, state, network = self._stage, self._state, self._run.network
-        if state.epoch == 0:
+        if state.begins_stage:
             if stage.start_from is not None:
                 self._run.checkpoints.load_average(stage.start_from, network)
             reinitialise_parts(network, stage.reinitialise, self._run.recipe)
         if optimiser is not None:
             self._updater.load_state_dict(optimiser)
         self._data.open(network.pretrained, self._log)
-        self._log.begin_stage(stage, state, self._run.recipe.training.validate_every_epochs)
+        every = self._run.recipe.training.validate_every_epochs
+        self._log.begin_stage(stage, state, every, self._data.update_count)
         if stage.start_counts and state.start_score is None:
             validation = self._validate()
             state.start_score = self._score(validation)
             self._store(validation)
             self._run.processes.write(lambda: self._log.start(stage, validation))
-        if state.epoch == 0 and stage.keyframes and not stage.start_counts:
+        if state.begins_stage and stage.keyframes and not stage.start_counts:
             self._check_keyframes()
         check_collapse(stage, state.collapsed_evaluations)  # fails again if resumed after it
 
@@ -168,14 +170,21 @@ class _StageRun:
         self._objective.train()
         self._objective.masking = self._data.masking(state.epoch)
         self._objective.chunking = self._data.chunking(state.epoch)
-        for batches in statistics.timed(self._data.updates(state.epoch)):
+        shares, state.shares = state.shares, []
+        every = self._run.recipe.training.save_every_updates
+        for batches in statistics.timed(self._data.updates(state.epoch, state.updates)):
+            take_up(shares, statistics, self._run.processes)
+            shares = []
             state.step += 1
+            state.updates += 1
             statistics.learning_rate, results = self._updater.update(batches, state.step)
-            for result in results:
-                statistics.add(result)
+            statistics.add(*results)
             self._log.update(self._stage, state, statistics)
-        for result in self._updater.read():
-            statistics.add(result)
+            if every is not None and state.updates % every == 0:
+                self._store_updates(statistics)
+        statistics.add(*self._updater.read())
+        take_up(shares, statistics, self._run.processes)  # if the epoch was complete
+        state.updates = 0
         return statistics.over_processes(self._run.processes.sum)
 
     def _validate(self) -> Validation:
@@ -209,6 +218,15 @@ class _StageRun:
         score = None if validation is None else self._score(validation)
         self._run.checkpoints.store_epoch(
             self._stage, self._state, self._run.network, self._updater.state_dict(), score
+        )
+
+    def _store_updates(self, statistics: EpochStatistics) -> None:
+        """Store the updates of the epoch so far."""
+        statistics.add(*self._updater.read())  # also checks that the weights are finite
+        processes = self._run.processes
+        shares = processes.gather(own_share(statistics, processes))
+        self._run.checkpoints.store_updates(
+            replace(self._state, shares=shares), self._run.network, self._updater.state_dict()
         )
 
     def _finish(self) -> Validation:

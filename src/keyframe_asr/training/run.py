@@ -222,7 +222,7 @@ def _tell_resumed(run: Run, resumed: Resumed, progress: Progress) -> None:
 
     def write() -> None:
         if state.stage < len(stages):
-            run.log.resume(stages[state.stage], state.epoch, resumed)
+            run.log.resume(stages[state.stage], state.epoch, resumed, state.updates)
         else:
             run.log.resume(stages[-1], recipe.stages[-1].epochs, resumed)
             run.log.info(f"{run.folder}: all stages are finished; nothing is trained")
