@@ -18,6 +18,7 @@ from fixtures.tone_corpus import MEL_BINS, MODEL, stage
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.data.dataset import Batch
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training import objective
 from keyframe_asr.training.objective import StageObjective, apply_stage
@@ -127,9 +128,10 @@ def with_gradients(one: StageObjective) -> set[str]:
     if network.pretrained_decoder is not None:
         text = [[257, 258, 5, 6], [-1, 5, 6, 256]]
         written = torch.tensor([text, text])
-    total, _, _ = one(
-        sound, lengths, tokens, torch.tensor([3, 1]), decoder_tokens=written, names=("a", "b")
+    given = Batch(
+        ("a", "b"), sound, lengths, tokens, torch.tensor([3, 1]), 1.0, decoder_tokens=written
     )
+    total, _, _ = one(given)
     total.backward()
     return {name for name, one in network.named_parameters() if one.grad is not None}
 

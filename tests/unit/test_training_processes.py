@@ -73,14 +73,14 @@ def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accum
             assert together[name] == pytest.approx(alone[name], rel=1e-4), (alone["stage"], name)
         assert together.get("audio_seconds") == pytest.approx(alone.get("audio_seconds"))
         assert together["dev_error"] == pytest.approx(alone["dev_error"])
-    for stage in STAGES:
-        weights = load_file(tmp_path / "1" / stage / "averaged.safetensors")
-        others = load_file(tmp_path / "2" / stage / "averaged.safetensors")
+    for name in STAGES:
+        weights = load_file(tmp_path / "1" / name / "averaged.safetensors")
+        others = load_file(tmp_path / "2" / name / "averaged.safetensors")
         # Adam makes large steps of gradients that are nearly 0, where rounding decides the sign.
-        apart = sum((others[name] - one).square().sum() for name, one in weights.items())
+        apart = sum((others[key] - one).square().sum() for key, one in weights.items())
         size = sum(one.square().sum() for one in weights.values())
         assert (apart / size).sqrt() < 1e-3
-        assert (tmp_path / "2" / stage / "model" / "config.yaml").is_file()
+        assert (tmp_path / "2" / name / "model" / "config.yaml").is_file()
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe,
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training.checkpoint import RunState
+from keyframe_asr.training.epoch_statistics import EpochStatistics
 from keyframe_asr.training.log import (
     SECONDS_BETWEEN_LINES,
-    EpochStatistics,
     StageClock,
     TrainingLog,
     duration,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.log import EpochStatistics
+from keyframe_asr.training.epoch_statistics import EpochStatistics
 
 
 def own_share(statistics: EpochStatistics, processes: Processes) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from keyframe_asr.training.checkpoint import Checkpoints, RunState
 from keyframe_asr.training.distributed import Processes
 from keyframe_asr.training.epoch_data import DataSource, StageData
 from keyframe_asr.training.epoch_share import own_share, take_up
+from keyframe_asr.training.epoch_statistics import EpochStatistics
 from keyframe_asr.training.initial_weights import reinitialise_parts
-from keyframe_asr.training.log import EpochStatistics, TrainingLog
+from keyframe_asr.training.log import TrainingLog
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.precision import autocast_type
 from keyframe_asr.training.resuming import continues
