@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fixtures.command_line import ERROR
-from fixtures.processes import train_in_processes
+from fixtures.processes import fail_in_one_of_two, train_in_processes
 from fixtures.tone_corpus import recipe_data, small_corpus, stage
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_all_stop_with_its_message(
 
 
 def test_a_recording_that_only_one_process_reads(tmp_path: Path) -> None:
-    """The other has no message of its own to give."""
+    """The other, which waits for its gradients, gives its message."""
     table = small_corpus(tmp_path)
     path = tmp_path / "tones.yaml"
     first, second = stage("first", 1), stage("second", 1)
@@ -81,5 +81,26 @@ def test_a_recording_that_only_one_process_reads(tmp_path: Path) -> None:
     assert done.exit_code == 1, done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith(ERROR)]
     assert len(told) == 2, done.stderr
-    assert [str(broken) in line for line in told].count(True) == 1
+    assert told[0] == told[1]
+    assert str(broken) in told[0]
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk(recipe: Path, tmp_path: Path) -> None:
+    """The first process may write the weights, but not the state with its optimiser."""
+    assert train_in_processes(recipe, tmp_path / "whole", 2).exit_code == 0
+    largest = (tmp_path / "whole" / "only" / "averaged.safetensors").stat().st_size + 4096
+    done = train_in_processes(recipe, tmp_path / "run", 2, largest=largest)
+    assert done.exit_code == 1, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith(ERROR)]
+    assert len(told) == 2, done.stderr
+    assert told[0] == told[1]
+    assert str(tmp_path / "run" / "state.pt") in told[0]
+    assert "Traceback" not in done.stderr
+    assert train_in_processes(recipe, tmp_path / "run", 2, "--resume").exit_code == 0
+
+
+def test_one_that_cannot_be_woken_ends(tmp_path: Path) -> None:
+    done = fail_in_one_of_two(tmp_path, "disk of process 1 is full")
+    assert done.exit_code == 1
+    assert "disk of process 1 is full" in (tmp_path / "failing-0.txt").read_text()

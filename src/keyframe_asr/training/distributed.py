@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 
-from keyframe_asr.errors import TrainingError
+from keyframe_asr.errors import KeyframeError, TrainingError
+from keyframe_asr.training.peers import Peers
 
 
 class Processes:
@@ -37,6 +38,9 @@ class Processes:
                 f"torchrun started {started} processes, but accelerate joins {self.count}; "
                 "unset ACCELERATE_* variables, or start without torchrun"
             )
+        self._writes = 0
+        if self.count > 1:
+            self._peers = Peers(self.count)
 
     @property
     def device(self) -> torch.device:
@@ -69,36 +73,43 @@ class Processes:
         if self.count == 1:
             action()
             return
-        failure: Exception | None = None
-        if self.writes:
-            try:
-                action()
-            except Exception as error:
-                failure = error
-        told = [None if failure is None else str(failure) or type(failure).__name__]
-        message = broadcast_object_list(told)[0]
-        if failure is not None:
-            raise failure
-        if message is not None:
-            raise TrainingError(message)
+        self._writes += 1
+        key = f"write {self._writes}"
+        if not self.writes:
+            message = self._peers.hear(key)
+            if message:
+                raise TrainingError(message)
+            return
+        try:
+            action()
+        except Exception as error:
+            self._peers.tell(key, _described(error))
+            raise
+        self._peers.tell(key, "")
 
     @contextmanager
-    def naming_lost_peers(self) -> Iterator[None]:
-        """Turn the error of a broken connection into one line; the process that failed says why.
+    def failing_together(self) -> Iterator[None]:
+        """Stop all processes within seconds if one fails, each with its message.
+
+        One that waits for the gradients of another that has failed, and cannot be woken, exits.
 
         Raises:
-            TrainingError: another process stopped while this one was exchanging values with it.
+            TrainingError: another process failed.
         """
+        if self.count == 1:
+            yield
+            return
+        self._peers.watch()
         try:
             yield
-        except RuntimeError as error:
-            broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-            if self.count == 1 or not broken:
-                raise
-            raise TrainingError(
-                "another process of this training has stopped; see its message, then continue "
-                "with --resume"
-            ) from error
+            self.wait()  # the first process keeps the store
+        except Exception as error:
+            if _is_lost_connection(error):
+                raise self._peers.failure() from error
+            self._peers.fail(_described(error))
+            raise
+        finally:
+            self._peers.end()
 
     def wait(self) -> None:
         """Wait for all processes."""
@@ -130,3 +141,15 @@ class Processes:
         everyone = gather_object([dict(values)])
         names = dict.fromkeys(name for one in everyone for name in one)
         return {name: sum(one.get(name, 0) for one in everyone) for name in names}
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, KeyframeError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    )

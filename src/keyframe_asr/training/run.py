@@ -130,10 +130,9 @@ def train(
     check_teacher(recipe)
     start = _find_start(recipe, resuming, initial, reinitialise)
     processes = Processes()
-    processes.write(lambda: _make_folder(folder))
     with (
+        processes.failing_together(),
         _claimed(folder, processes),
-        processes.naming_lost_peers(),
         TrainingLog(folder, quiet, processes.writes) as log,
     ):
         if resume and not resuming:
@@ -162,6 +161,7 @@ def _claimed(folder: Path, processes: Processes) -> Iterator[None]:
     lock = FileLock(folder / LOCK_FILE)
 
     def claim() -> None:
+        _make_folder(folder)
         try:
             lock.acquire(timeout=0)
         except Timeout:
