@@ -260,11 +260,10 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
     "augment": {"telephone": None},
     "data": {"statistics": "train", "soft_targets": []},
     "tokenizer": {"of_model": None},
-    "training": {"save_every_updates": None},
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
 
-LATER_TRAINING_KEYS: dict[str, Any] = {"compile": False}
+LATER_TRAINING_KEYS: dict[str, Any] = {"compile": False, "save_every_updates": None}
 
 LATER_ENCODER_KEYS: dict[str, Any] = {"keyframe_layer": None, "keyframe_window": 4}
 

@@ -14,7 +14,11 @@ import threading
 import time
 from contextlib import suppress
 
-from torch.distributed import DistError, PrefixStore, TCPStore
+from torch.distributed import (  # type: ignore[attr-defined]
+    DistError,
+    PrefixStore,
+    TCPStore,
+)
 
 from keyframe_asr.errors import TrainingError
 
