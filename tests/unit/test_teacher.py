@@ -13,12 +13,13 @@ from fixtures.errors import refused
 from fixtures.tiny_pretrained import WHISPER, pretrained_config, random_encoder, write_source
 from fixtures.tone_corpus import MODEL, recipe_data, small_corpus, stage
 from keyframe_asr.config.model import ModelConfig
-from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.errors import ModelError, RecipeError, TrainingError
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.checkpoint import load_weights
+from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.plan import plan_recipe
 from keyframe_asr.training.run import train
 from keyframe_asr.training.teacher import FullFrameTeacher, teacher_losses
@@ -91,6 +92,34 @@ def test_lower_layers_may_have_been_rounded() -> None:
     assert teacher.hears_like(student.half().float())
     next(student.encoder_layers()).fc1.weight.data.mul_(1.05)
     assert not teacher.hears_like(student)
+
+
+def test_layers_that_are_not_trained_are_there_once() -> None:
+    """The device holds one copy of them; once they are trained, the teacher has its own again."""
+    teacher, student = FullFrameTeacher(network(None), 2, 4), network(2)
+    assert student.pretrained is not None and teacher.network.pretrained is not None
+    own, lower = teacher.network.pretrained, student.pretrained.lower_state()
+    original = {name: weight.clone() for name, weight in own.lower_state().items()}
+    losses = {"inter_ctc": 0.1, "head": 0.1, "decoder": 0.0, "teacher": 1.0}
+
+    def shared(unfrozen: int) -> set[bool]:
+        described = stage("one", losses=losses, keyframes=True, unfreeze_from_layer=unfrozen)
+        StageObjective(student, parse_config(StageConfig, described, "stage"), teacher)
+        places = {
+            name: weight.untyped_storage().data_ptr() for name, weight in own.lower_state().items()
+        }
+        return {places[name] == one.untyped_storage().data_ptr() for name, one in lower.items()}
+
+    assert [shared(3), shared(1), shared(3), shared(3), shared(1)] == [
+        {True},
+        {False},
+        {True},
+        {True},
+        {False},
+    ]
+    for name, weight in own.lower_state().items():
+        assert torch.equal(weight, original[name])
+    assert not any(weight.requires_grad for weight in own.parameters())
 
 
 @pytest.fixture(scope="module")

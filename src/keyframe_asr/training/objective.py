@@ -75,7 +75,11 @@ class StageObjective(nn.Module):
         encoder = network.pretrained
         if self.teacher is None or encoder is None:
             return
-        if encoder.is_frozen(stage.unfreeze_from_layer) and not self.teacher.hears_like(encoder):
+        if not encoder.is_frozen(stage.unfreeze_from_layer):
+            self.teacher.take_lower_layers_back()
+        elif self.teacher.hears_like(encoder):
+            self.teacher.share_lower_layers(encoder)
+        else:
             raise TrainingError(
                 f"stage '{stage.name}': the teacher's lower layers are not those of the network, "
                 "which the stage does not train; name the model that they are from (no quantised "

@@ -25,6 +25,10 @@ UPDATES_PER_READING = 50
 """Updates between readings of losses and checks: each reading waits for the device."""
 
 
+MOST_COMPILATIONS = 64
+"""Most times that a part of the network is compiled; after that it runs as it is, slowly."""
+
+
 class Updater:
     """Updates the weights of one stage.
 
@@ -145,6 +149,8 @@ class Updater:
 
 def compile_parts(network: KeyframeNetwork) -> None:
     """Let torch.compile compile the encoders and the decoder, for all sizes of batches."""
+    # a batch or a text of one, training and evaluation are compiled each, and both encoders count
+    torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
     for part in (network.encoder1, network.encoder2, network.own_decoder):
         if part is not None:
             part.compile(dynamic=True)

@@ -7,6 +7,8 @@ all frames, at the keyframes. Both need no transcripts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +46,7 @@ class FullFrameTeacher(nn.Module):
         network.pretrained.divide_at(layer)
         self.network = network.requires_grad_(False).eval()
         self._window = window
+        self._own_lower: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def forward(
@@ -84,6 +87,37 @@ class FullFrameTeacher(nn.Module):
             and torch.allclose(own[name].cpu(), other[name].cpu(), rtol=2e-3, atol=1e-4)
             for name in own
         )
+
+    def share_lower_layers(self, encoder: PretrainedEncoder) -> None:
+        """Hear with the layers on all frames of an encoder that is not trained.
+
+        The own layers wait on the CPU, so that the device does not hold them twice.
+        """
+        assert self.network.pretrained is not None
+        if self._own_lower:
+            return
+        names = self.network.pretrained.lower_state()
+        self._own_lower = {name: weight.detach().cpu() for name, weight in names.items()}
+        state = encoder.state_dict(keep_vars=True)
+        self._replace_lower({name: state[name] for name in names})
+
+    def take_lower_layers_back(self) -> None:
+        """Hear with the own layers again, because those of the encoder will be trained."""
+        device = self.network.normalisation.mean.device
+        self._replace_lower({name: one.to(device) for name, one in self._own_lower.items()})
+        self._own_lower = {}
+
+    def _replace_lower(self, weights: Mapping[str, Tensor]) -> None:
+        assert self.network.pretrained is not None
+        for name, weight in weights.items():
+            place, _, part = name.rpartition(".")
+            module = self.network.pretrained.get_submodule(place)
+            if part not in module._parameters:
+                module._buffers[part] = weight
+            elif isinstance(weight, nn.Parameter):
+                module._parameters[part] = weight
+            else:
+                module._parameters[part] = nn.Parameter(weight, requires_grad=False)
 
     def train(self, mode: bool = True) -> FullFrameTeacher:
         """Stay in evaluation mode."""
