@@ -108,12 +108,14 @@ def test_attention_is_softmax_of_scaled_products() -> None:
     torch.testing.assert_close(attend(query, key, value, mask), expected)
 
 
-def test_attention_without_mask_is_causal() -> None:
+def test_attention_without_mask_is_causal_if_asked() -> None:
     query, key, value = (torch.randn(1, 2, 4, 8) for _ in range(3))
     scores = query @ key.transpose(2, 3) / math.sqrt(8)
     future = torch.ones(4, 4, dtype=torch.bool).triu(1)
     expected = scores.masked_fill(future, -math.inf).softmax(-1) @ value
-    torch.testing.assert_close(attend(query, key, value, None), expected)
+    torch.testing.assert_close(attend(query, key, value, None, causal=True), expected)
+    everything = scores.softmax(-1) @ value
+    torch.testing.assert_close(attend(query, key, value, None), everything)
 
 
 def test_heads_are_split_and_merged_in_place() -> None:

@@ -39,7 +39,10 @@ class ConvolutionModule(nn.Module):
             chunk: (B, N) index of the chunk of each frame; None: frames see `reach` frames on both
                 sides.
         """
-        if chunk is None:
+        if chunk is None and _is_compiled():
+            around = pad(gated, (0, 0, self.reach, self.reach))
+            mixed = _convolved(around, self.depthwise.weight, self.depthwise.bias)
+        elif chunk is None:
             mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         else:
             mixed = self._within_chunks(gated, chunk)
@@ -63,13 +66,29 @@ class ConvolutionModule(nn.Module):
 
     def _within_chunks(self, gated: Tensor, chunk: Tensor) -> Tensor:
         kernel = self.depthwise.weight
-        past = pad(gated, (0, 0, self.reach, 0)).transpose(1, 2)
-        mixed = conv1d(
-            past, kernel[..., : self.reach + 1], self.depthwise.bias, groups=kernel.size(0)
-        ).transpose(1, 2)
+        past = pad(gated, (0, 0, self.reach, 0))
+        mixed = _convolved(past, kernel[..., : self.reach + 1], self.depthwise.bias)
         for ahead in range(1, min(self.reach + 1, gated.size(1))):
             same = (chunk[:, ahead:] == chunk[:, :-ahead]).unsqueeze(-1)
             coming = gated[:, ahead:].masked_fill(~same, 0.0)
             taps = kernel[:, 0, self.reach + ahead].to(coming.dtype)
             mixed = mixed + pad(coming * taps, (0, 0, 0, ahead))
         return mixed
+
+
+def _convolved(frames: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Depthwise convolution of frames (B, N + K - 1, D) with a kernel (D, 1, K): (B, N, D)."""
+    if not _is_compiled():
+        mixed = conv1d(frames.transpose(1, 2), kernel, bias, groups=kernel.size(0))
+        return mixed.transpose(1, 2)
+    # torch.compile would compile the gradient of a convolution anew for every N
+    size = frames.size(1) - kernel.size(2) + 1
+    taps = kernel[:, 0].to(frames.dtype)
+    mixed = frames[:, :size] * taps[:, 0]
+    for tap in range(1, kernel.size(2)):
+        mixed = mixed + frames[:, tap : tap + size] * taps[:, tap]
+    return mixed if bias is None else mixed + bias.to(frames.dtype)
+
+
+def _is_compiled() -> bool:
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
