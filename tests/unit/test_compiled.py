@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import _dynamo, nn
 from torch._dynamo.testing import CompileCounter
+from torch._inductor import config
 
+from fixtures.errors import refused
 from fixtures.tone_corpus import KEYFRAMES, MODEL, recipe_data, small_corpus, stage
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_config
+from keyframe_asr.errors import TrainingError
 from keyframe_asr.model.chunks import Chunks
 from keyframe_asr.model.keyframes import Keyframes
 from keyframe_asr.model.network import KeyframeNetwork
@@ -25,8 +28,8 @@ DIM = MODEL["encoder"]["dim"]
 def parts(window: int | None) -> dict[str, nn.Module]:
     torch.manual_seed(1)
     encoder = MODEL["encoder"] | {"attention_window": window}
-    config = parse_config(ModelConfig, MODEL | {"encoder": encoder}, "model")
-    network = KeyframeNetwork(config, 20, 9)
+    described = parse_config(ModelConfig, MODEL | {"encoder": encoder}, "model")
+    network = KeyframeNetwork(described, 20, 9)
     assert network.decoder is not None
     return {
         "encoder1": network.encoder1,
@@ -70,6 +73,14 @@ def test_other_sizes_are_not_compiled_again(part: str) -> None:
         given = inputs(part, frames)
         torch.testing.assert_close(compiled(*given), module(*given))
     assert counter.frame_count == 1
+
+
+def test_there_is_no_compiler(tmp_path: Path) -> None:
+    data = recipe_data(small_corpus(tmp_path / "corpus"), [stage("one", 1)])
+    data["training"] = data.get("training", {}) | {"compile": True}
+    absent = {"cpp.cxx": (None, "no-such-compiler")}
+    with config.patch(absent), refused(TrainingError, "training.compile"):
+        train(parse_config(Recipe, data, "tones"), tmp_path / "run", quiet=True)
 
 
 def test_a_compiled_run_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.training import TrainingConfig
 from keyframe_asr.data.dataset import Batch
+from keyframe_asr.errors import TrainingError
 from keyframe_asr.losses.validation import problems_for_later
 from keyframe_asr.model.keyframes import count_keyframes
 from keyframe_asr.model.network import KeyframeNetwork
@@ -148,7 +149,21 @@ class Updater:
 
 
 def compile_parts(network: KeyframeNetwork) -> None:
-    """Let torch.compile compile the encoders and the decoder, for all sizes of batches."""
+    """Let torch.compile compile the encoders and the decoder, for all sizes of batches.
+
+    Raises:
+        TrainingError: there is no C++ compiler.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler  # takes seconds
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise TrainingError(
+            "training.compile needs a C++ compiler, and there is none; install g++, or set "
+            "training.compile: false"
+        ) from None
     # a batch or a text of one, training and evaluation are compiled each, and both encoders count
     torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
     for part in (network.encoder1, network.encoder2, network.own_decoder):
