@@ -16,7 +16,13 @@ import torch
 from safetensors.torch import load_file
 
 from fixtures.errors import refused
-from fixtures.killed_run import Moment, train_and_die, train_on_a_full_disk, train_until_killed
+from fixtures.killed_run import (
+    Moment,
+    train_and_die,
+    train_on_a_full_disk,
+    train_until_killed,
+    train_with_little_memory,
+)
 from fixtures.processes import forking
 from fixtures.tone_corpus import (
     MODEL,
@@ -226,6 +232,25 @@ def test_a_full_disk_stops_with_one_line_and_can_be_resumed(
     assert not list((tmp_path / "run").glob(".state.pt*"))
     train(recipe_of(corpus), tmp_path / "run", resume=True, quiet=True)
     assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_memory_that_runs_out_is_told_with_the_batch(
+    corpus: Path, processes: Any, tmp_path: Path
+) -> None:
+    """The weights fit, the activations do not."""
+    wide = {"encoder": MODEL["encoder"] | {"feed_forward": 100_000}}  # type: ignore[operator]
+    data = recipe_data(corpus, [stage("only", 1)], batch_seconds=60.0, accumulate=3)
+    recipe = parse_config(Recipe, data | {"model": MODEL | wide}, "tones")
+    told = tmp_path / "told.txt"
+    child = processes.Process(
+        target=train_with_little_memory, args=(recipe, tmp_path / "run", 400_000_000, told)
+    )
+    child.start()
+    child.join(60)
+    message = told.read_text(encoding="utf-8")
+    named = ("'only'", " 12 ", "train-0", "training.batch_seconds (60)", "training.accumulate (3)")
+    assert all(one in message for one in named), message
+    assert "\n" not in message
 
 
 def test_resuming_without_a_run_starts_one(corpus: Path, undisturbed: Path, tmp_path: Path) -> None:

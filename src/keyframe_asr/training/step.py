@@ -18,6 +18,7 @@ from keyframe_asr.model.keyframes import count_keyframes
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.batch_results import TOTAL, BatchResult, BatchResults, unusable
 from keyframe_asr.training.distributed import Processes
+from keyframe_asr.training.memory import naming_batch, smaller_batches
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of, without_unused
 from keyframe_asr.training.precision import autocast_type, half_precision
@@ -80,10 +81,11 @@ class Updater:
         Raises:
             TrainingError: a loss or the gradient was not finite, or a batch cannot be used, since
                 the last reading; the message names the utterances. On a CPU, the weights have not
-                been changed by it.
+                been changed by it. Or a batch does not fit into memory.
         """
         for batch in batches:
-            self._add_gradient(batch)
+            with naming_batch(batch, self._stage.name, smaller_batches(self._training)):
+                self._add_gradient(batch)
         self._scaler.unscale_(self._optimiser)
         norm = self._accelerator.clip_grad_norm_(
             self._objective.parameters(), self._training.gradient_clip

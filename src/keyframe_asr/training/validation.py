@@ -26,6 +26,7 @@ from keyframe_asr.model.encoded import Encoded
 from keyframe_asr.model.keyframes import count_keyframes
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.batch_results import check_finite, unusable
+from keyframe_asr.training.memory import SMALLER_DEV_BATCHES, naming_batch
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.precision import half_precision
 
@@ -90,7 +91,10 @@ def validate(
     sums = _Sums()
     for batch in batches:
         try:
-            with half_precision(batch.features.device, half):
+            with (
+                half_precision(batch.features.device, half),
+                naming_batch(batch, stage, SMALLER_DEV_BATCHES),
+            ):
                 frames = objective.encode_frames(batch)
                 total, _, encoded = objective(batch, frames)
                 sums.add_alignment(batch, encoded, objective)
