@@ -263,7 +263,11 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
 }
 """Keys of a recipe that older records do not have, with the value that changes nothing."""
 
-LATER_TRAINING_KEYS: dict[str, Any] = {"compile": False, "save_every_updates": None}
+LATER_TRAINING_KEYS: dict[str, Any] = {
+    "compile": False,
+    "save_every_updates": None,
+    "sharding": "none",
+}
 
 LATER_ENCODER_KEYS: dict[str, Any] = {"keyframe_layer": None, "keyframe_window": 4}
 

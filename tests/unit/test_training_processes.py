@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
-from fixtures.processes import train_by_torchrun, train_in_processes
+from fixtures.processes import divide_weights, train_by_torchrun, train_in_processes
+from fixtures.sharded import MODELS
 from fixtures.tone_corpus import (
     MODEL,
     log_without_times,
@@ -39,9 +41,11 @@ def stages_of_one_epoch() -> list[dict[str, Any]]:
     return stages
 
 
-def write_recipe(corpus: Path, folder: Path, accumulate: int) -> Path:
+def write_recipe(corpus: Path, folder: Path, accumulate: int, sharding: str = "none") -> Path:
     """Without dropout, which is drawn anew for every batch that a process computes."""
-    data = recipe_data(corpus, stages_of_one_epoch(), accumulate=accumulate, batch_seconds=3.0)
+    data = recipe_data(
+        corpus, stages_of_one_epoch(), accumulate=accumulate, batch_seconds=3.0, sharding=sharding
+    )
     still = {name: MODEL[name] | {"dropout": 0.0} for name in ("encoder", "decoder")}  # type: ignore[operator]
     data["model"] = MODEL | still
     data["data"]["validate_batches_seconds"] = 2.0
@@ -55,11 +59,14 @@ def log(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accumulate: int) -> None:
+@pytest.mark.parametrize(("accumulate", "sharding"), [(1, "none"), (3, "none"), (3, "full")])
+def test_two_processes_train_what_one_trains(
+    corpus: Path, tmp_path: Path, accumulate: int, sharding: str
+) -> None:
     """Also where batches have to be cut (1), and where they do not come out even (3)."""
-    recipe = write_recipe(corpus, tmp_path, accumulate)
-    start_two = train_by_torchrun if accumulate == 3 else train_in_processes
+    recipe = write_recipe(corpus, tmp_path, accumulate, sharding)
+    by_torchrun = (accumulate, sharding) == (3, "none")
+    start_two = train_by_torchrun if by_torchrun else train_in_processes
     for done in (
         train_in_processes(recipe, tmp_path / "1", 1),
         start_two(recipe, tmp_path / "2", 2),
@@ -84,13 +91,15 @@ def test_two_processes_train_what_one_trains(corpus: Path, tmp_path: Path, accum
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_within_an_epoch(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_go_on_within_an_epoch(corpus: Path, tmp_path: Path, sharding: str) -> None:
     """One is killed within the second epoch; the other then ends, too."""
-    data = recipe_data(corpus, [stage("only", 2)], batch_seconds=1.0, save_every_updates=2)
+    training = {"batch_seconds": 2.0, "save_every_updates": 2, "sharding": sharding}
+    data = recipe_data(corpus, [stage("only", 2)], **training)
     recipe = tmp_path / "tones.yaml"
     recipe.write_text(yaml.safe_dump(data))
     assert train_in_processes(recipe, tmp_path / "whole", 2).exit_code == 0
-    killed = train_in_processes(recipe, tmp_path / "killed", 2, killed_at=12)
+    killed = train_in_processes(recipe, tmp_path / "killed", 2, killed_at=11)
     assert killed.exit_code == -signal.SIGKILL, killed.stderr
     restored = load_state(tmp_path / "killed")
     assert restored is not None
@@ -104,7 +113,7 @@ def test_two_processes_go_on_within_an_epoch(corpus: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_is_resumed_by_one(corpus: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(corpus, tmp_path, 1)
+    recipe = write_recipe(corpus, tmp_path, 1, "full")
     out = tmp_path / "run"
     done = train_in_processes(
         recipe, out, 2, "--set", "stages=" + json.dumps(stages_of_one_epoch()[:2])
@@ -115,3 +124,21 @@ def test_a_run_of_two_processes_is_resumed_by_one(corpus: Path, tmp_path: Path) 
     assert done.exit_code == 0, done.stderr
     assert [entry["stage"] for entry in log(out)] == [name for name in STAGES for _ in range(2)]
     assert (out / "fusion" / "averaged.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_divided_weights_are_those_of_whole_ones(tmp_path: Path) -> None:
+    """With pretrained encoders and decoders, too."""
+    done = divide_weights(tmp_path)
+    assert done.exit_code == 0, done.stderr
+    for name in MODELS:
+        whole, divided = (
+            load_file(tmp_path / f"{name}-{sharding}.safetensors") for sharding in ("none", "full")
+        )
+        assert whole.keys() == divided.keys()
+        for key, one in whole.items():
+            # as above: an update changes a weight by 1e-3, whatever its gradient
+            atol = 1e-5 if key.startswith("gradient") else 2e-3
+            torch.testing.assert_close(divided[key], one, atol=atol, rtol=1e-3, msg=key)
+        apart = sum((divided[key] - one).square().sum() for key, one in whole.items())
+        assert (apart / sum(one.square().sum() for one in whole.values())).sqrt() < 1e-4

@@ -59,6 +59,8 @@ def train(
         raise typer.BadParameter(
             "needs a model to start from; add --initial", param_hint="--reinitialise"
         )
+    # of torch, before it is imported: a process that has lost another says so itself
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from keyframe_asr.config.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())

@@ -300,6 +300,11 @@ class Recipe(Strict):
                 )
             _check_reinitialised(stage, self.model)
             pretrained = self.model.pretrained_decoder
+            if pretrained and pretrained.positions and self.training.sharding == "full":
+                raise ValueError(
+                    "training.sharding: full does not work with model.decoder.positions, a single "
+                    "number that cannot be divided; set one of them otherwise"
+                )
             if pretrained and stage.trains_decoder_alone and stage.select_by == "error":
                 raise ValueError(
                     f"stage '{stage.name}' trains the pretrained decoder alone, whose error "

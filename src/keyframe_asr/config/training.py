@@ -23,6 +23,9 @@ class TrainingConfig(Strict):
     """
     compile: bool = False
     """Compile encoders and decoder with torch.compile; the first updates take minutes."""
+    sharding: Literal["none", "full"] = "none"
+    """What several devices divide among them, beside batches: `full`: weights, gradients and state
+    of the optimiser (FSDP2), for models that do not fit otherwise."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Weight decay of AdamW."""
     gradient_clip: float = Field(default=5.0, gt=0)
@@ -53,5 +56,10 @@ class TrainingConfig(Strict):
             raise ValueError(
                 f"keep_features_in_memory does not work with workers ({self.workers}), each of "
                 "which would keep all features; set workers: 0 or keep_features_in_memory: false"
+            )
+        if self.compile and self.sharding != "none":
+            raise ValueError(
+                "compile does not work with sharding: full, whose weights change places; set "
+                "compile: false or sharding: none"
             )
         return self

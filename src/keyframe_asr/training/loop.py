@@ -171,6 +171,7 @@ class _StageRun:
         self._objective.train()
         self._objective.masking = self._data.masking(state.epoch)
         self._objective.chunking = self._data.chunking(state.epoch)
+        self._updater.take_weights()
         shares, state.shares = state.shares, []
         every = self._run.recipe.training.save_every_updates
         for batches in statistics.timed(self._data.updates(state.epoch, state.updates)):
@@ -184,6 +185,7 @@ class _StageRun:
             if every is not None and state.updates % every == 0:
                 self._store_updates(statistics)
         statistics.add(*self._updater.read())
+        self._updater.give_weights()
         take_up(shares, statistics, self._run.processes)  # if the epoch was complete
         state.updates = 0
         return statistics.over_processes(self._run.processes.sum)
@@ -224,6 +226,7 @@ class _StageRun:
     def _store_updates(self, statistics: EpochStatistics) -> None:
         """Store the updates of the epoch so far."""
         statistics.add(*self._updater.read())  # also checks that the weights are finite
+        self._updater.give_weights()
         processes = self._run.processes
         shares = processes.gather(own_share(statistics, processes))
         self._run.checkpoints.store_updates(

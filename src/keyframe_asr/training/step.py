@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from keyframe_asr.training.memory import naming_batch, smaller_batches
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of, without_unused
 from keyframe_asr.training.precision import autocast_type, half_precision
+
+if TYPE_CHECKING:
+    from keyframe_asr.training.sharding import ShardedCopy
 
 UPDATES_PER_READING = 50
 """Updates between readings of losses and checks: each reading waits for the device."""
@@ -67,9 +70,27 @@ class Updater:
             processes.device.type, enabled=training.precision == "float16"
         )
         self._accelerator.free_memory()  # still references the objective of the previous stage
-        self._objective, self._optimiser = self._accelerator.prepare(
-            objective, optimiser(objective, training.weight_decay)
-        )
+        self._shards: ShardedCopy | None = None
+        if training.sharding == "full" and processes.count > 1:
+            from keyframe_asr.training.sharding import ShardedCopy  # its imports take a second
+
+            self._shards = ShardedCopy(objective.to(processes.device), processes)
+            self._objective = self._shards.objective
+            self._optimiser = optimiser(self._objective, training.weight_decay)
+        else:
+            self._objective, self._optimiser = self._accelerator.prepare(
+                objective, optimiser(objective, training.weight_decay)
+            )
+
+    def take_weights(self) -> None:
+        """Train on from the weights that the objective has; to be called before each epoch."""
+        if self._shards is not None:
+            self._shards.take()
+
+    def give_weights(self) -> None:
+        """Give the objective its trained weights; to be called before anything reads them."""
+        if self._shards is not None:
+            self._shards.give()
 
     def update(self, batches: Sequence[Batch], step: int) -> tuple[float, list[BatchResult]]:
         """Run update number `step` (from 1) of the stage.
@@ -87,9 +108,8 @@ class Updater:
             with naming_batch(batch, self._stage.name, smaller_batches(self._training)):
                 self._add_gradient(batch)
         self._scaler.unscale_(self._optimiser)
-        norm = self._accelerator.clip_grad_norm_(
-            self._objective.parameters(), self._training.gradient_clip
-        )
+        clip = self._accelerator if self._shards is None else self._shards
+        norm = clip.clip_grad_norm_(self._objective.parameters(), self._training.gradient_clip)
         if not self._scaler.is_enabled():  # the scaler skips such an update and lowers its scale
             ids = tuple(name for batch in batches for name in batch.ids)
             self._results.add_norm(ids, norm)
@@ -114,6 +134,8 @@ class Updater:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser and of the loss scaler."""
         state: dict[str, Any] = self._optimiser.state_dict()
+        if self._shards is not None:
+            state = self._shards.whole_state(state)
         if self._scaler.is_enabled():
             state["scaler"] = self._scaler.state_dict()
         return state
@@ -123,11 +145,16 @@ class Updater:
         state = dict(state)
         if scaler := state.pop("scaler", None):
             self._scaler.load_state_dict(scaler)
-        self._optimiser.load_state_dict(without_unused(state, self._optimiser))
+        state = without_unused(state, self._optimiser)
+        if self._shards is not None:
+            state = self._shards.divided_state(state, self._optimiser)
+        self._optimiser.load_state_dict(state)
 
     def _add_gradient(self, batch: Batch) -> None:
-        # processes exchange gradients once per update, after their last batch
-        with nullcontext() if batch.last else self._accelerator.no_sync(self._objective):
+        # processes exchange gradients once per update, after their last batch; shards, which have
+        # no place for those of the whole network, after each
+        at_once = batch.last or self._shards is not None
+        with nullcontext() if at_once else self._accelerator.no_sync(self._objective):
             try:
                 with (
                     half_precision(self._processes.device, self._half),
