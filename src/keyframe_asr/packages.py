@@ -13,6 +13,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "train": {
         "accelerate": "accelerate",
         "filelock": "filelock",
+        "fsspec": "fsspec",
         "lhotse": "lhotse",
         "scipy": "scipy",
         "tensorboard": "tensorboard",

@@ -281,7 +281,7 @@ def test_processes_find_the_same(corpus: Corpus) -> None:
     corpus.add("train", "silent", samples=np.zeros(9000))
     alone = corpus.check()
     assert {"audio-unreadable", "audio-silent"} <= set(found(alone))
-    assert corpus.check(workers=2) == alone
+    assert corpus.check(jobs=2) == alone
 
 
 def test_lhotse_cuts_are_checked_too(corpus: Corpus, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_command_on_clean_data_and_on_warnings(corpus: Corpus) -> None:
     assert (clean.exit_code, clean.stderr) == (0, "")
     assert "corpus.tsv:train" in clean.output and str(corpus.folder) not in clean.output
     corpus.add("test", "odd", "[red]BEAD", samples=tones("BEAD"), speaker="speaker-train")
-    warned = check_data(*corpus.names(), "--workers", 1)
+    warned = check_data(*corpus.names(), "--jobs", 2)
     assert (warned.exit_code, warned.stderr) == (0, "")
     title = KINDS["split-speaker"].title
     assert title in warned.output and title not in clean.output

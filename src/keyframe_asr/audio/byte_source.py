@@ -17,11 +17,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeGuard, cast
 
+from keyframe_asr.audio.archives import ArchivedAudio
 from keyframe_asr.errors import AudioError
 
-AudioFile: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""A path, an encoded recording in memory, or a file object opened in binary mode. The path `-` is
-standard input."""
+AudioFile: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | ArchivedAudio
+)
+"""A path, an encoded recording in memory, a file object opened in binary mode, or a part of an
+archive. The path `-` is standard input."""
 
 Stretch: TypeAlias = bytes | tuple[int, int]
 """Bytes, or the range [start, stop) of a file."""
@@ -170,6 +173,8 @@ def opened_bytes(audio: AudioFile) -> Iterator[ByteSource]:
 def _opened(audio: AudioFile, name: str) -> Iterator[BinaryIO]:
     if isinstance(audio, bytes | bytearray | memoryview):
         yield io.BytesIO(audio)
+    elif isinstance(audio, ArchivedAudio):
+        yield io.BytesIO(audio.read())
     elif not isinstance(audio, str | os.PathLike):
         given: object = audio
         if isinstance(given, io.TextIOBase):

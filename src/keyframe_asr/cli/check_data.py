@@ -23,7 +23,8 @@ def check_data(
     manifest: list[str] = typer.Argument(
         metavar="MANIFEST",
         help="One manifest per split: lhotse cuts (.jsonl.gz), a table (FILE.tsv, FILE.csv, or "
-        "FILE.tsv:SPLIT for one split), a Kaldi folder, or a folder of recordings and texts.",
+        "FILE.tsv:SPLIT for one split), a Kaldi folder, a folder of recordings and texts, "
+        "or a folder of lhotse Shar, also at a URI.",
     ),
     tokenizer: str | None = typer.Option(
         None,
@@ -45,9 +46,7 @@ def check_data(
     subsampling_factor: int = typer.Option(
         4, min=1, help="Feature frames (10 ms) per encoder frame of the model to be trained."
     ),
-    workers: int = typer.Option(
-        0, min=0, help="Number of extra processes that decode audio; 0 decodes in this process."
-    ),
+    jobs: int = typer.Option(1, min=1, help="Processes that decode recordings at the same time."),
 ) -> None:
     """Find bad audio, bad text, outliers, duplicates and leaks between splits.
 
@@ -69,7 +68,7 @@ def check_data(
             tokenizer=loaded,
             model=model,
             subsampling_factor=subsampling_factor,
-            workers=workers,
+            jobs=jobs,
             progress=progress,
         )
     if json_file is not None:

@@ -132,6 +132,15 @@ def prepare(
         bool,
         typer.Option("--overwrite", help="Replace another prepared corpus in the output folder."),
     ] = False,
+    shar: Annotated[
+        bool,
+        typer.Option(
+            "--shar", help="Also write the recordings, as FLAC in tar archives (lhotse Shar)."
+        ),
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes that read recordings at the same time.")
+    ] = 1,
     reading: ReadingOptions,
     texts: TextOptions,
 ) -> None:
@@ -149,6 +158,8 @@ def prepare(
             options = registry.PrepareOptions(
                 **given,
                 overwrite=overwrite,
+                shar=shar,
+                jobs=jobs,
                 parts=tuple(parts or ()),
                 dev_speakers=tuple(filter(None, map(str.strip, (speakers or "").split(",")))),
             )

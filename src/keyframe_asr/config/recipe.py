@@ -21,7 +21,8 @@ from keyframe_asr.config.training import TrainingConfig
 
 
 class DataConfig(Strict):
-    """Manifests (lhotse `.jsonl.gz` or `.tsv`), relative to the folder of the recipe.
+    """Manifests, relative to the folder of the recipe: lhotse's `.jsonl.gz`, `.tsv`, or a folder
+    of lhotse Shar, also at a URI such as `s3://BUCKET/FOLDER`.
 
     Alternatively `prepared`, a folder written by `keyframe prepare`: it provides the manifests, the
     tokenizer, the feature statistics and the normal form of text.

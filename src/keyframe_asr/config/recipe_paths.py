@@ -2,6 +2,7 @@
 
 In a file they are relative to its folder, in a `Recipe` to the working folder. A path that is not
 there, but is in the working folder, is taken from there with a note: recipes were once read so.
+URIs stay as they are.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def from_folder(data: Any, folder: str, where: str, replaced: Collection[str] = 
     elsewhere: list[str] = []
 
     def place(value: str, key: str) -> str:
+        if _is_uri(value):
+            return value
         beside = join(folder, value)
         if os.path.isabs(value) or _exists(beside):
             return beside
@@ -65,6 +68,8 @@ def absolute(data: Any) -> Any:
     """A copy of the values of a `Recipe` with absolute paths, to be read from any folder."""
 
     def place(value: str, key: str) -> str:
+        if _is_uri(value):
+            return value
         return value if key in NAMES and not _exists(value) else join(os.getcwd(), value)
 
     return _replaced(data, place)
@@ -75,6 +80,10 @@ def join(folder: str, path: str) -> str:
     joined = os.path.join(folder, path)
     short = os.path.normpath(joined)  # differs if `..` follows a symbolic link
     return short if os.path.realpath(short) == os.path.realpath(joined) else joined
+
+
+def _is_uri(path: str) -> bool:
+    return "://" in path
 
 
 def _exists(path: str) -> bool:

@@ -92,11 +92,16 @@ class Augmentation:
     def cuts(self, cuts: CutSet, draws: Draws) -> CutSet:
         """Return the cuts of an epoch: the given cuts with perturbed speed, and noise examples."""
         perturbed = perturb_speeds(cuts, self._config.speeds, draws)
-        if (non_speech := self._config.non_speech) is None:
-            return perturbed
-        return CutSet.from_cuts(
-            [*perturbed, *noise_cuts(self._recordings, len(cuts), non_speech, draws)]
-        )
+        return CutSet.from_cuts([*perturbed, *self.noise_examples(len(cuts), draws)])
+
+    def speed(self, name: str, draws: Draws) -> float:
+        """Draw the speed of the utterance called `name`."""
+        return drawn_speed(name, self._config.speeds, draws)
+
+    def noise_examples(self, speech: int, draws: Draws) -> Iterator[Cut]:
+        """Yield the noise examples of an epoch with this number of utterances."""
+        if (non_speech := self._config.non_speech) is not None:
+            yield from noise_cuts(self._recordings, speech, non_speech, draws)
 
     @property
     def changes_samples(self) -> bool:
@@ -194,10 +199,14 @@ def _recorded(config: ReverberationConfig) -> Iterator[Samples]:
 
 def perturb_speeds(cuts: CutSet, speeds: list[float], draws: Draws) -> CutSet:
     """Perturb the speed of each cut by a factor drawn from `speeds`."""
-    return CutSet.from_cuts(
-        at_speed(cut, speeds[draws.generator("speed", cut.id).integers(len(speeds))])
-        for cut in cuts
-    )
+    return CutSet.from_cuts(at_speed(cut, drawn_speed(cut.id, speeds, draws)) for cut in cuts)
+
+
+def drawn_speed(name: str, speeds: list[float], draws: Draws) -> float:
+    """Draw the speed of an utterance from `speeds`."""
+    if len(speeds) == 1:
+        return speeds[0]
+    return speeds[draws.generator("speed", name).integers(len(speeds))]
 
 
 def at_speed(cut: Cut, speed: float) -> Cut:

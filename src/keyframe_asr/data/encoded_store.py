@@ -22,9 +22,11 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from keyframe_asr.audio.archives import ArchivedAudio
+from keyframe_asr.audio.byte_source import name_of
 from keyframe_asr.audio.reading import Samples
 from keyframe_asr.data.feature_store import FeatureStore
-from keyframe_asr.data.manifest import audio_channel, audio_path, is_part
+from keyframe_asr.data.manifest import audio_channel, audio_of, is_part
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.io.atomic_write import replacing
 from keyframe_asr.model.pretrained import OUTPUTS_PER_SECOND, PretrainedEncoder
@@ -52,7 +54,7 @@ class EncodedStore:
         self._features = features
         self._encoder = encoder
         self._folder = folder / _digest(encoder, features.level)[:16]
-        self._contents: dict[Path, str] = {}
+        self._contents: dict[Path | ArchivedAudio, str] = {}
 
     @property
     def width(self) -> int:
@@ -149,8 +151,8 @@ class EncodedStore:
         for cut, output, size in zip(cuts, half, sizes.tolist(), strict=True):
             if not np.isfinite(output[:size]).all():
                 raise AudioError(
-                    f"{audio_path(cut)}: outputs of the pretrained encoder are not finite; check "
-                    "the recording and the weights of the encoder"
+                    f"{name_of(audio_of(cut))}: outputs of the pretrained encoder are not "
+                    "finite; check the recording and the weights of the encoder"
                 )
             _write(self._path(cut), output[:size])
 
@@ -164,7 +166,7 @@ class EncodedStore:
         return stored if fits else None
 
     def _path(self, cut: Cut) -> Path:
-        source = audio_path(cut)
+        source = audio_of(cut)
         if source not in self._contents:
             self._contents[source] = _content(source)
         changes = [
@@ -198,11 +200,13 @@ def _place(cut: Cut) -> tuple[float | str, ...]:
     return times if channel is None else (*times, f"channel {channel}")
 
 
-def _content(path: Path) -> str:
+def _content(audio: Path | ArchivedAudio) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        content = audio.read_bytes() if isinstance(audio, Path) else audio.read()
     except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+        reason = error.strerror
+        raise AudioError(f"{name_of(audio)}: cannot be read: {reason}; check the path") from None
+    return hashlib.sha256(content).hexdigest()
 
 
 def _batches(cuts: list[Cut]) -> Iterator[list[Cut]]:

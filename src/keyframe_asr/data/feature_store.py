@@ -11,9 +11,11 @@ from lhotse.augmentation import AudioTransform, Resample
 from lhotse.cut import Cut
 from torch import Tensor
 
+from keyframe_asr.audio.archives import ArchivedAudio
+from keyframe_asr.audio.byte_source import name_of
 from keyframe_asr.audio.features import FrontEnd
 from keyframe_asr.audio.reading import Samples, read_audio
-from keyframe_asr.data.manifest import audio_channel, audio_path, is_part
+from keyframe_asr.data.manifest import audio_channel, audio_of, is_part
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
@@ -46,11 +48,11 @@ class Store(Protocol):
         """Compute the features (T, F) of samples (S,), without caching."""
 
 
-_Place = tuple[str, Path, float, float, int | None]
+_Place = tuple[str, Path | ArchivedAudio, float, float, int | None]
 
 
 def _place(cut: Cut) -> _Place:
-    return cut.id, audio_path(cut), cut.start, cut.duration, audio_channel(cut)
+    return cut.id, audio_of(cut), cut.start, cut.duration, audio_channel(cut)
 
 
 class FeatureStore:
@@ -118,27 +120,26 @@ def read_samples(cut: Cut) -> Samples:
         AudioError: the recording cannot be read.
         ManifestError: the length of the recording differs from the manifest.
     """
-    transforms = [
-        AudioTransform.from_dict(one) if isinstance(one, dict) else one
-        for one in cut.recording.transforms or ()
-    ]
-    start, seconds = _place_in_file(cut, transforms)
-    samples = read_audio(audio_path(cut), start, seconds, audio_channel(cut))[None]
-    for transform in transforms:
+    samples = read_audio(audio_of(cut), *place_in_file(cut), audio_channel(cut))[None]
+    for transform in _transforms(cut):
         # read_audio has already resampled, and resamplers fail on empty input
         if not isinstance(transform, Resample) and samples.size:
             samples = transform(samples, SAMPLE_RATE)
-    seconds = samples.shape[1] / SAMPLE_RATE
-    if abs(seconds - cut.duration) > DURATION_TOLERANCE:
-        raise ManifestError(
-            f"{audio_path(cut)}: utterance '{cut.id}' has {seconds:.2f} s of audio, but the "
-            f"manifest says {cut.duration:.2f} s; correct the manifest or copy the recording again"
-        )
+    check_duration(cut, samples.shape[1] / SAMPLE_RATE)
     mono: Samples = samples[0]
     return mono
 
 
-def _place_in_file(cut: Cut, transforms: list[AudioTransform]) -> tuple[float, float | None]:
+def check_duration(cut: Cut, seconds: float) -> None:
+    """Raise `ManifestError` if a cut has another length than its manifest says."""
+    if abs(seconds - cut.duration) > DURATION_TOLERANCE:
+        raise ManifestError(
+            f"{name_of(audio_of(cut))}: utterance '{cut.id}' has {seconds:.2f} s of audio, but the "
+            f"manifest says {cut.duration:.2f} s; correct the manifest or copy the recording again"
+        )
+
+
+def place_in_file(cut: Cut) -> tuple[float, float | None]:
     """Start and duration of the cut in its file, in seconds; duration None is up to the end.
 
     The times of a cut are after its transforms: at speed 0.9 they are longer than in the file.
@@ -146,6 +147,13 @@ def _place_in_file(cut: Cut, transforms: list[AudioTransform]) -> tuple[float, f
     if not is_part(cut):
         return 0.0, None
     start, seconds = cut.start, cut.duration
-    for transform in reversed(transforms):
+    for transform in reversed(_transforms(cut)):
         start, seconds = transform.reverse_timestamps(start, seconds, cut.sampling_rate)
     return start, seconds
+
+
+def _transforms(cut: Cut) -> list[AudioTransform]:
+    return [
+        AudioTransform.from_dict(one) if isinstance(one, dict) else one
+        for one in cut.recording.transforms or ()
+    ]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lhotse import CutSet
 from lhotse.cut import Cut
 
-from keyframe_asr.data.manifest import audio_path, is_part, speaker, text
+from keyframe_asr.data.manifest import audio_of, is_part, speaker, text
 from keyframe_asr.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _within(groups: list[list[Cut]], wanted: int, limit: int) -> list[Cut]:
 
 def _voice(cut: Cut) -> str:
     """Speaker of a cut; a long recording of which it is a part, if the speaker is unknown."""
-    return speaker(cut) or (str(audio_path(cut)) if is_part(cut) else "")
+    return speaker(cut) or (str(audio_of(cut)) if is_part(cut) else "")
 
 
 def _sentence(cut: Cut) -> str:

@@ -15,24 +15,26 @@ import json
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.cut import Cut
-from lhotse.serialization import deserialize_item
 from lhotse.utils import fastcopy
 
+from keyframe_asr.audio.archives import ArchivedAudio
+from keyframe_asr.data.packed_cuts import WRITTEN, PackedCuts
 from keyframe_asr.errors import KeyframeWarning, ManifestError
 from keyframe_asr.io.atomic_write import write_whole
-from keyframe_asr.io.text_file import read_lines
 from keyframe_asr.timing import SAMPLE_RATE
 
 PART_TOLERANCE = 0.01
 """Seconds; a cut shorter than its recording by at most this counts as the whole recording."""
 
-_WRITTEN = "written_text"
-"""Custom field of a supervision."""
+ARCHIVED = "shar"
+"""lhotse's type of a source that is in a tar archive; here with the path or URI of the archive."""
+
+POSITION = "archived"
+"""Custom field of a cut: name, first byte and size of its recording in the archive."""
 
 
 def load_manifest(path: Path | str) -> CutSet:
@@ -43,13 +45,18 @@ def load_manifest(path: Path | str) -> CutSet:
     Raises:
         ManifestError: the file is missing, empty, of another type, or has an invalid line.
     """
+    return CutSet.from_cuts(load_packed(path))
+
+
+def load_packed(path: Path | str) -> PackedCuts:
+    """Read a manifest as `load_manifest` does, into far less memory."""
     from keyframe_asr.data.sources import cuts_of_manifest  # sources are built on this module
 
     cuts, problems = cuts_of_manifest(str(path))
     if problems:
         message = f"{path}: {left_out(problems)}"
         warnings.warn(message, KeyframeWarning, stacklevel=2)
-    return CutSet.from_cuts(cuts)
+    return cuts
 
 
 def left_out(problems: Sequence[str], shown: int = 2) -> str:
@@ -121,9 +128,24 @@ def is_part(cut: Cut) -> bool:
     return bool(cut.start != 0 or abs(cut.duration - cut.recording.duration) > PART_TOLERANCE)
 
 
+def audio_of(cut: Cut) -> Path | ArchivedAudio:
+    """Recording of a cut, a file or a part of an archive; the cut may be a part of it."""
+    source = cut.recording.sources[0]
+    if source.type == ARCHIVED:
+        name, offset, size = cut.custom[POSITION]
+        return ArchivedAudio(source.source, name, offset, size)
+    return Path(source.source)
+
+
 def audio_path(cut: Cut) -> Path:
-    """Path of the recording of a cut; the cut may be a part of it."""
-    return Path(cut.recording.sources[0].source)
+    """Path of the recording of a cut. Raises `ManifestError` if it is in an archive."""
+    audio = audio_of(cut)
+    if isinstance(audio, ArchivedAudio):
+        raise ManifestError(
+            f"{audio.name}: in an archive, but a file is needed here; give the manifest of the "
+            "original recordings instead of lhotse Shar"
+        )
+    return audio
 
 
 def audio_channel(cut: Cut) -> int | None:
@@ -154,15 +176,15 @@ def keep_written(cut: Cut) -> Cut:
     A cut whose text was normalised after an earlier call keeps what that call kept.
     """
     said = cut.supervisions[0]
-    if _WRITTEN in (said.custom or {}):
+    if WRITTEN in (said.custom or {}):
         return cut
-    custom = {**(said.custom or {}), _WRITTEN: said.text or ""}
+    custom = {**(said.custom or {}), WRITTEN: said.text or ""}
     return fastcopy(cut, supervisions=[fastcopy(said, custom=custom)])
 
 
 def written_text(cut: Cut) -> str:
     """Text of a cut with case and punctuation, if `keep_written` has kept it; else its text."""
-    written = (cut.supervisions[0].custom or {}).get(_WRITTEN)
+    written = (cut.supervisions[0].custom or {}).get(WRITTEN)
     return text(cut) if written is None else str(written)
 
 
@@ -171,83 +193,10 @@ def speaker(cut: Cut) -> str:
     return cut.supervisions[0].speaker or ""
 
 
-def load_cuts(file: Path) -> list[Cut]:
-    """Read lhotse cuts from `.jsonl` or `.jsonl.gz`; there may be none.
-
-    Raises:
-        ManifestError: a line is not one cut of a recording with one supervision.
-    """
-    advice = "it may be truncated, write it again"
-    lines = enumerate(read_lines(file, advice, ManifestError), start=1)
-    return [_parse_cut(content, f"{file}:{line}") for line, content in lines if content.strip()]
-
-
-def _parse_cut(content: str, where: str) -> Cut:
-    try:
-        data: Any = json.loads(content)
-        cut = deserialize_item(data)
-    except Exception as error:  # lhotse raises various errors, AssertionError included
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ManifestError(
-            f"{where}: not a lhotse cut ({reason}); write one cut per line"
-        ) from None
-    if not isinstance(cut, MonoCut):
-        raise ManifestError(
-            f"{where}: a {type(cut).__name__}, but only lhotse's MonoCut is supported; "
-            "write one recording with one channel per line"
-        )
-    sources = cut.recording.sources if cut.recording is not None else []
-    if len(sources) != 1 or sources[0].type != "file":
-        raise ManifestError(f"{where}: cut '{cut.id}' is not one audio file; save it as a file")
-    if len(cut.supervisions) != 1:
-        raise ManifestError(
-            f"{where}: cut '{cut.id}' has {len(cut.supervisions)} supervisions instead of one; "
-            "split it with lhotse's trim_to_supervisions and save_audios"
-        )
-    _check_values(cut, where)
-    _check_part(cut, where)
-    return cut
-
-
-def _check_values(cut: MonoCut, where: str) -> None:
-    """Check what lhotse takes as it is. Raises `ManifestError`."""
-    recording, supervision = cut.recording, cut.supervisions[0]
-    for name, value in (
-        ("start", cut.start),
-        ("duration", cut.duration),
-        ("channel", cut.channel),
-        ("recording.duration", recording.duration),
-        ("recording.sampling_rate", recording.sampling_rate),
-        ("recording.num_samples", recording.num_samples),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
-            raise ManifestError(f"{where}: {name} is {value!r}; give a number")
-    for name, text, needed in (
-        ("id", cut.id, True),
-        ("recording.sources.source", recording.sources[0].source, True),
-        ("supervisions.text", supervision.text, False),
-        ("supervisions.speaker", supervision.speaker, False),
-    ):
-        if not isinstance(text, str) and (needed or text is not None):
-            raise ManifestError(f"{where}: {name} is {text!r}; give a text in quotes")
-
-
-def _check_part(cut: MonoCut, where: str) -> None:
-    recording = cut.recording
-    end = cut.start + cut.duration
-    if not 0 <= cut.start <= end <= recording.duration + PART_TOLERANCE:
-        raise ManifestError(
-            f"{where}: cut '{cut.id}' is from {cut.start:.2f} to {end:.2f} s "
-            f"of a recording of {recording.duration:.2f} s; write the cuts again"
-        )
-
-
 def check_unique(cuts: Iterable[Cut], file: Path | str) -> None:
     """Raise `ManifestError` if two cuts have the same name."""
     seen: set[str] = set()
-    for cut in cuts:
-        if cut.id in seen:
-            raise ManifestError(
-                f"{file}: utterance '{cut.id}' occurs twice; give each a unique name"
-            )
-        seen.add(cut.id)
+    for name in cuts.ids if isinstance(cuts, PackedCuts) else (cut.id for cut in cuts):
+        if name in seen:
+            raise ManifestError(f"{file}: utterance '{name}' occurs twice; give each a unique name")
+        seen.add(name)

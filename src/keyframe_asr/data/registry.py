@@ -109,6 +109,8 @@ class PrepareOptions:
         tokenizer: trained model (folder or name) whose tokenizer and text form are taken, instead
             of `units`, `vocab_size` and `text_form`.
         overwrite: replace another prepared corpus in the output folder.
+        shar: also write the recordings of each split, in lhotse's Shar format.
+        jobs: processes that read recordings at the same time; changes no result.
 
     Raises:
         OptionError: a value is not one of the choices, or out of range.
@@ -130,6 +132,8 @@ class PrepareOptions:
     text_form: str | TextForm | None = None
     tokenizer: Path | str | None = None
     overwrite: bool = False
+    shar: bool = False
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         for name, allowed in (("units", (None, *get_args(Units))), ("digits", get_args(Digits))):
@@ -154,14 +158,24 @@ class PrepareOptions:
             raise OptionError(
                 "dev_share", "names the development set, as does dev_speakers; give one"
             )
-        for name, least in (("hours", MIN_HOURS), ("vocab_size", MIN_VOCABULARY)):
+        for name, least in (("hours", MIN_HOURS), ("vocab_size", MIN_VOCABULARY), ("jobs", 1)):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise OptionError(name, f"{value} is too small; give at least {least}")
 
 
 _DEFAULTS = PrepareOptions()
-_EVERY = ("text_form", "tokenizer", "units", "vocab_size", "digits", "allow_incomplete")
+
+_EVERY = (
+    "text_form",
+    "tokenizer",
+    "units",
+    "vocab_size",
+    "digits",
+    "allow_incomplete",
+    "shar",
+    "jobs",
+)
 """Options that every corpus accepts."""
 
 

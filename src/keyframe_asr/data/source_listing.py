@@ -8,25 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from lhotse.cut import Cut
-
 from keyframe_asr.data.corpora import kaldi, ljspeech
 from keyframe_asr.data.corpora.listed_source import Entry, ListedSource
 from keyframe_asr.data.corpora.listing import Split, files_below
 from keyframe_asr.data.corpora.pairs import list_pairs_below
 from keyframe_asr.data.corpora.tables import CUT_FILES, SPLIT_NAMES, list_table
-from keyframe_asr.data.manifest import load_cuts
+from keyframe_asr.data.cut_lines import load_cuts
+from keyframe_asr.data.packed_cuts import PackedCuts
+from keyframe_asr.data.shar import is_shar, list_shar
 from keyframe_asr.data.table_rows import TABLE_SUFFIXES
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.text_file import read_lines
 
-Part: TypeAlias = ListedSource | list[Cut]
+Part: TypeAlias = ListedSource | PackedCuts
 """A list of recordings, or cuts as they are."""
 
 WHOLE_TABLES = ("manifest", "metadata")
 """Names of tables that list a whole folder."""
 
-_KINDS = "a manifest (.jsonl.gz), a table (.tsv, .csv) or a folder of recordings with texts"
+_KINDS = (
+    "a manifest (.jsonl.gz), a table (.tsv, .csv), or a folder of recordings with texts or of "
+    "lhotse Shar"
+)
 
 
 def parts_of(name: str, divided: bool = True) -> dict[Split | None, Part]:
@@ -39,6 +42,8 @@ def parts_of(name: str, divided: bool = True) -> dict[Split | None, Part]:
     Raises:
         ManifestError: there is none, or its lists are damaged.
     """
+    if is_shar(name):
+        return {None: list_shar(name)}
     file, split = split_suffix(name)
     if not os.path.isdir(file):
         if not os.path.isfile(file):
@@ -57,11 +62,13 @@ def parts_of(name: str, divided: bool = True) -> dict[Split | None, Part]:
 def undivided(name: str) -> list[str]:
     """Names of the splits of a source; its own name if it is not divided into several files."""
     file, _ = split_suffix(name)
-    paths = split_paths(file) if os.path.isdir(file) else {}
+    paths = split_paths(file) if os.path.isdir(file) and not is_shar(name) else {}
     return [str(path) for path in paths.values()] or [name]
 
 
 def _at(path: Path) -> Part:
+    if is_shar(str(path)):
+        return list_shar(str(path))
     return _in_folder(path) if os.path.isdir(path) else _in_file(path)
 
 
@@ -135,11 +142,6 @@ def _in_folder(folder: Path) -> Part:
         return ListedSource("Kaldi data", [Entry(one) for one in found], problems=problems)
     if table := _whole_table(names):
         return _in_file(folder / table)
-    if any(name.startswith("cuts.") and name.endswith(".jsonl.gz") for name in names):
-        raise ManifestError(
-            f"{folder}: lhotse Shar keeps recordings in archives, but only files are supported; "
-            "save the cuts with save_audios, and give their manifest"
-        )
     try:
         utterances, problems = list_pairs_below(folder)
     except ManifestError:
@@ -159,7 +161,7 @@ def _apart(parts: dict[Split | None, Part]) -> dict[Split | None, Part]:
     seen: set[str] = set()
     for split, part in parts.items():
         if not isinstance(part, ListedSource):
-            seen |= {cut.id for cut in part}
+            seen |= set(part.ids)
             continue
         if not seen.isdisjoint(one.utterance.id for one in part.entries):
             part.entries = [

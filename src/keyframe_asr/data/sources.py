@@ -5,6 +5,7 @@
 - a Kaldi data folder
 - a folder of recordings with texts of the same names, or as LJ Speech is laid out
 - a folder with a table `manifest` or `metadata`, such as Hugging Face's audio folders
+- a folder of lhotse Shar, also at a URI such as s3://BUCKET/FOLDER
 - a folder that holds one of these for train, dev and test, such as `keyframe prepare` writes
 
 `load_source` opens every recording; `data.manifest.load_manifest` only those of unknown length.
@@ -20,6 +21,8 @@ from typing import TypeAlias
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from keyframe_asr.audio.archives import ArchivedAudio
+from keyframe_asr.audio.byte_source import name_of
 from keyframe_asr.audio.reading import AudioLength
 from keyframe_asr.data.corpora.listed_cut import cut_of
 from keyframe_asr.data.corpora.listed_source import Entry, ListedSource
@@ -27,19 +30,20 @@ from keyframe_asr.data.corpora.listing import SPLITS, Split
 from keyframe_asr.data.corpora.tables import SPLIT_NAMES
 from keyframe_asr.data.feature_store import DURATION_TOLERANCE
 from keyframe_asr.data.manifest import (
-    audio_path,
+    audio_of,
     check_unique,
     in_language,
     is_part,
     left_out,
     make_cut,
 )
+from keyframe_asr.data.packed_cuts import PackedCuts
 from keyframe_asr.data.recording_lengths import read_lengths
 from keyframe_asr.data.source_listing import Part, parts_of
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.timing import SAMPLE_RATE
 
-Lengths: TypeAlias = Mapping[Path, AudioLength | AudioError]
+Lengths: TypeAlias = Mapping[Path | ArchivedAudio, AudioLength | AudioError]
 
 
 @dataclass(frozen=True)
@@ -113,18 +117,18 @@ def load_source(
     )
 
 
-def _paths(part: Part) -> Iterator[Path]:
+def _paths(part: Part) -> Iterator[Path | ArchivedAudio]:
     if isinstance(part, ListedSource):
         yield from (one.utterance.audio for one in part.entries)
     else:
-        yield from map(audio_path, part)
+        yield from map(audio_of, part)
 
 
 def _usable(part: Part, lengths: Lengths, skipped: list[str]) -> Iterator[tuple[Split | None, Cut]]:
     """Yield the cuts of a part whose recording is usable, and the split that a row names."""
     if not isinstance(part, ListedSource):
         for cut in part:
-            if reason := _unusable(cut, lengths[audio_path(cut)]):
+            if reason := _unusable(cut, lengths[audio_of(cut)]):
                 skipped.append(f"{cut.id}: {reason}")
             else:
                 yield None, cut
@@ -156,7 +160,9 @@ def _unusable(cut: Cut, length: AudioLength | AudioError) -> str:
     stated = cut.start + cut.duration if is_part(cut) else cut.duration
     off = stated - seconds if is_part(cut) else abs(stated - seconds)
     if off > DURATION_TOLERANCE:
-        return f"{audio_path(cut)}: {seconds:.2f} s long, but the manifest says {stated:.2f} s"
+        return (
+            f"{name_of(audio_of(cut))}: {seconds:.2f} s long, but the manifest says {stated:.2f} s"
+        )
     return ""
 
 
@@ -164,7 +170,7 @@ def _why_none(skipped: Sequence[str], lengths: Lengths) -> str:
     """Say why no recording can be used, and what to do."""
     if not skipped:
         return "contains no utterances; add at least one line"
-    missing = [path for path in lengths if not path.exists()]
+    missing = [one for one in lengths if isinstance(one, Path) and not one.exists()]
     if missing and len(missing) == len(lengths):
         return (
             f"none of its {len(lengths)} recordings exists (first {missing[0]}); paths are "
@@ -173,7 +179,7 @@ def _why_none(skipped: Sequence[str], lengths: Lengths) -> str:
     return f"contains no utterance that can be used, {left_out(skipped)}; get other files"
 
 
-def cuts_of_manifest(name: str) -> tuple[list[Cut], list[str]]:
+def cuts_of_manifest(name: str) -> tuple[PackedCuts, list[str]]:
     """Cuts of an undivided source, and its problems, one line "NAME: reason" each.
 
     Opens only the recordings whose length it does not tell. One that cannot be opened gets no
@@ -183,23 +189,26 @@ def cuts_of_manifest(name: str) -> tuple[list[Cut], list[str]]:
         ManifestError: there is no source, its lists are damaged or empty, or it is divided.
     """
     part = parts_of(name, divided=False)[None]
-    if not isinstance(part, ListedSource):
-        cuts, problems = part, list[str]()
-    else:
-        cuts, problems = [], [*part.problems]
-        unknown = (one for one in part.entries if one.seconds is None)
-        lengths = read_lengths(one.utterance.audio for one in unknown)
-        for one in part.entries:
-            length = lengths.get(one.utterance.audio)
-            made = cut_of(one.utterance, length) if isinstance(length, AudioLength) else None
-            if isinstance(made, str):
-                problems.append(f"{one.utterance.id}: {made}")
-            else:
-                cuts.append(made or _stated(one))
-    if not cuts:
+    problems: list[str] = []
+    if isinstance(part, ListedSource):
+        problems += part.problems
+        part = PackedCuts.of(_listed(part, problems))
+    if not part:
         raise ManifestError(f"{name}: {_why_none(problems, {})}")
-    check_unique(cuts, name)
-    return cuts, problems
+    check_unique(part, name)
+    return part, problems
+
+
+def _listed(part: ListedSource, problems: list[str]) -> Iterator[Cut]:
+    unknown = (one for one in part.entries if one.seconds is None)
+    lengths = read_lengths(one.utterance.audio for one in unknown)
+    for one in part.entries:
+        length = lengths.get(one.utterance.audio)
+        made = cut_of(one.utterance, length) if isinstance(length, AudioLength) else None
+        if isinstance(made, str):
+            problems.append(f"{one.utterance.id}: {made}")
+        else:
+            yield made or _stated(one)
 
 
 def _stated(entry: Entry) -> Cut:

@@ -8,7 +8,7 @@ The gradient of the update remains the mean over all its utterances.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lhotse import CutSet
@@ -43,6 +43,7 @@ class UpdateBatches(Sampler[UpdateBatch]):
         processes: number of processes.
         epoch: number of the epoch.
         done: number of updates to leave out at the beginning.
+        finish: makes what is yielded of a batch, for batches of what stands for cuts.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class UpdateBatches(Sampler[UpdateBatch]):
         processes: int = 1,
         epoch: int = 0,
         done: int = 0,
+        finish: Callable[[UpdateBatch], UpdateBatch] = lambda batch: batch,
     ) -> None:
         self._batches, self._accumulate, self._epoch = batches, accumulate, epoch
         self._process, self._processes = process, processes
         self._done = done
+        self._finish = finish
 
     def __iter__(self) -> Iterator[UpdateBatch]:
         batches = (cuts for cuts in self._batches)  # lhotse's iterators restart at the end
@@ -64,7 +67,7 @@ class UpdateBatches(Sampler[UpdateBatch]):
             pass
         while group := list(itertools.islice(batches, self._accumulate)):
             for part in divide_update(group, self._processes)[self._process]:
-                yield replace(part, epoch=self._epoch)
+                yield self._finish(replace(part, epoch=self._epoch))
 
 
 def divide_update(group: list[CutSet], processes: int) -> list[list[UpdateBatch]]:

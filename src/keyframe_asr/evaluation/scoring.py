@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 
 from lhotse.cut import Cut
 
+from keyframe_asr.audio.byte_source import name_of
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.manifest import (
     audio_channel,
-    audio_path,
+    audio_of,
     is_part,
     load_manifest,
     speaker,
@@ -146,13 +147,13 @@ class Scoring:
                 utterance.outputs[mode] = Output(transcript, share)
 
     def _recognise_long(self, utterance: Utterance, cut: Cut) -> None:
-        audio: AudioInput = audio_path(cut)
+        audio: AudioInput = audio_of(cut)
         channel = audio_channel(cut)
         if is_part(cut) or cut.recording.transforms:
             audio, channel = read_samples(cut), None
             beginning = audio[: round(WHOLE_SECONDS * SAMPLE_RATE)]
         else:
-            beginning = read_audio(audio_path(cut), 0.0, WHOLE_SECONDS, channel)
+            beginning = read_audio(audio_of(cut), 0.0, WHOLE_SECONDS, channel)
         utterance.signal = Signal.of_samples(beginning)
         for mode, options in self._options.items():
             started = time.perf_counter()
@@ -221,7 +222,7 @@ def _utterance(cut: Cut) -> Utterance:
     return Utterance(
         name=cut.id,
         speaker=speaker(cut),
-        audio=audio_path(cut),
+        audio=Path(name_of(audio_of(cut))),
         channel=audio_channel(cut),
         start=cut.start,
         duration=cut.duration,
@@ -301,4 +302,4 @@ def _read_cut(cut: Cut) -> Samples:
     """
     if is_part(cut) or cut.recording.transforms:
         return read_recording(read_samples(cut))
-    return read_recording(audio_path(cut), audio_channel(cut))
+    return read_recording(audio_of(cut), audio_channel(cut))

@@ -9,11 +9,12 @@ from pathlib import Path
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from keyframe_asr.audio.archives import ArchivedAudio
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.fitting_texts import Fitted, fit_texts
 from keyframe_asr.data.holding_out import describe_division, train_and_dev
-from keyframe_asr.data.manifest import audio_path, save_manifest, text
+from keyframe_asr.data.manifest import audio_of, save_manifest, text
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.errors import KeyframeError, ManifestError
 from keyframe_asr.text.numbers import has_digits
@@ -158,6 +159,8 @@ def _without_shared(train: CutSet, dev: CutSet, say: Say) -> CutSet:
     return CutSet.from_cuts(kept)
 
 
-def place_of(cut: Cut) -> tuple[Path, float, float, int]:
+def place_of(cut: Cut) -> tuple[Path | ArchivedAudio, float, float, int]:
     """Where the samples of a recording are: equal for the same ones under another name."""
-    return audio_path(cut).resolve(), cut.start, cut.duration, cut.channel
+    audio = audio_of(cut)
+    place = audio.resolve() if isinstance(audio, Path) else audio
+    return place, cut.start, cut.duration, cut.channel

@@ -9,7 +9,7 @@ from lhotse.cut import Cut
 
 from keyframe_asr.audio.reading import Samples, read_audio
 from keyframe_asr.data.feature_store import read_samples
-from keyframe_asr.data.manifest import audio_channel, audio_path, is_part, text
+from keyframe_asr.data.manifest import audio_channel, audio_of, is_part, text
 from keyframe_asr.errors import KeyframeError, TextError
 from keyframe_asr.inference.alignment import (
     WHOLE_SECONDS,
@@ -120,7 +120,7 @@ def _batch(
             if not is_part(cut) and cut.duration > WHOLE_SECONDS:
                 yield (
                     place,
-                    align_recording(recognizer, audio_path(cut), tokens[place], audio_channel(cut)),
+                    align_recording(recognizer, audio_of(cut), tokens[place], audio_channel(cut)),
                 )
                 continue
             read = _samples(cut)
@@ -143,7 +143,7 @@ def _batch(
 def _samples(cut: Cut) -> Samples:
     if is_part(cut):
         return read_samples(cut)
-    return read_audio(audio_path(cut), channel=audio_channel(cut))
+    return read_audio(audio_of(cut), channel=audio_channel(cut))
 
 
 def _utterances(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lhotse.cut import Cut
 
 from keyframe_asr.config.recipe import Recipe
 from keyframe_asr.config.strict import parse_json
-from keyframe_asr.data.manifest import text
+from keyframe_asr.data.packed_cuts import PackedCuts
 from keyframe_asr.errors import TrainingError
 from keyframe_asr.io.atomic_write import write_whole
 from keyframe_asr.training.checkpoint import NO_SPACE
@@ -59,14 +59,16 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _described(cuts: Iterable[Cut]) -> dict[str, Any]:
+def _described(cuts: Sequence[Cut]) -> dict[str, Any]:
     """Number, duration, and a digest of names, durations and texts, in their order."""
-    digest, count, seconds = hashlib.blake2b(digest_size=8), 0, 0.0
-    for cut in cuts:
-        line = f"{cut.id}\t{cut.duration}\t{text(cut)}\n"
-        digest.update(line.encode("utf-8", "surrogatepass"))
-        count, seconds = count + 1, seconds + cut.duration
-    return {"utterances": count, "hours": round(seconds / 3600, 4), "digest": digest.hexdigest()}
+    packed = cuts if isinstance(cuts, PackedCuts) else PackedCuts.of(cuts)
+    digest, seconds = hashlib.blake2b(digest_size=8), 0.0
+    values = zip(packed.ids, packed.durations.tolist(), packed.texts, strict=True)
+    for name, duration, text in values:
+        digest.update(f"{name}\t{duration}\t{text}\n".encode("utf-8", "surrogatepass"))
+        seconds += duration
+    hours = round(seconds / 3600, 4)
+    return {"utterances": len(packed), "hours": hours, "digest": digest.hexdigest()}
 
 
 def _shown(values: Any) -> str:

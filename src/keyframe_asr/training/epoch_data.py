@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from lhotse.cut import Cut
-from lhotse.dataset.sampling.base import CutSampler
 from torch import Tensor
 
 from keyframe_asr.config.recipe import Recipe
@@ -27,9 +26,9 @@ from keyframe_asr.data.dataset import (
     BatchLoader,
     SpeechDataset,
     evaluation_sampler,
-    training_sampler,
 )
 from keyframe_asr.data.encoded_store import EncodedStore
+from keyframe_asr.data.epoch_cuts import EpochCuts
 from keyframe_asr.data.feature_store import FeatureStore, Store
 from keyframe_asr.data.update_batches import UpdateBatches
 from keyframe_asr.io.threads import usable_cores
@@ -93,8 +92,11 @@ class StageData:
 
     @functools.cached_property
     def batch_count(self) -> int:
-        """Number of batches in the first epoch; other epochs have about as many."""
-        return sum(1 for _ in self._sampler(epoch=0))
+        """Number of batches in the first epoch, estimated for a large corpus.
+
+        Other epochs have about as many.
+        """
+        return self._cuts(0).batch_count(self._recipe.training.batch_seconds, self._seed(0), 0)
 
     @property
     def update_count(self) -> int:
@@ -143,13 +145,15 @@ class StageData:
         """
         training, processes = self._recipe.training, self._processes
         torch.manual_seed(self._seed(epoch) + 1_000_003 * processes.number)  # dropout
+        cuts = self._cuts(epoch)  # the same in every process
         sampled = UpdateBatches(
-            self._sampler(epoch),
+            cuts.batches(training.batch_seconds, self._seed(epoch), epoch),
             training.accumulate,
             processes.number,
             processes.count,
             epoch,
             done,
+            cuts.cuts,
         )
         update: list[Batch] = []
         for batch in self._training_loader.load(sampled):
@@ -210,10 +214,8 @@ class StageData:
         """True if the objective runs the pretrained encoder on the batches."""
         return self._recipe.model.pretrained is not None and not self._store.pre_encoded
 
-    def _sampler(self, epoch: int) -> CutSampler:
-        """Return the sampler of an epoch, the same in every process."""
-        cuts = self._source.augmentation.cuts(self._train, self._draws(epoch))
-        return training_sampler(cuts, self._recipe.training.batch_seconds, self._seed(epoch), epoch)
+    def _cuts(self, epoch: int) -> EpochCuts:
+        return EpochCuts(self._train, self._source.augmentation, self._draws(epoch))
 
     def _draws(self, epoch: int) -> Draws:
         return Draws(self._recipe.seed, self._number, epoch)

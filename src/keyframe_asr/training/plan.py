@@ -18,7 +18,6 @@ from keyframe_asr.config.recipe import Recipe, StageConfig
 from keyframe_asr.data.augment import Augmentation
 from keyframe_asr.data.dataset import Batch
 from keyframe_asr.data.feature_store import FeatureStore
-from keyframe_asr.data.manifest import text
 from keyframe_asr.io.architectures import with_architecture
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.timing import SAMPLE_RATE
@@ -108,8 +107,8 @@ def plan_recipe(
     source = DataSource(recipe, data, features, augmentation, Processes(), scratch)
     stages = []
     for number, (stage, cuts) in enumerate(zip(recipe.stages, data.train, strict=True)):
-        seconds = sum(cut.duration for cut in cuts)
-        tokens = sum(len(data.tokenizer.encode(text(cut))) for cut in cuts)
+        seconds = sum(cuts.durations.tolist())
+        tokens = sum(len(data.tokenizer.encode(one)) for one in cuts.texts)
         batches = StageData(source, number)
         stages.append(
             StagePlan(

@@ -280,7 +280,7 @@ def _prepare_run(
 
 def _warn_of_little_data(data: RunData, log: TrainingLog) -> None:
     """Warn if random weights are trained on few hours."""
-    hours = max(sum(cut.duration for cut in cuts) for cuts in data.train) / 3600
+    hours = max(float(cuts.durations.sum()) for cuts in data.train) / 3600
     if hours < FEW_HOURS:
         log.warning(
             f"training starts from random weights with {hours:.1f} hours of speech; with less "

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lhotse import CutSet
-from lhotse.cut import Cut
 from torch import Tensor
 
 from keyframe_asr.config.recipe import DataConfig, Recipe
 from keyframe_asr.data.decoder_targets import DecoderTargets
 from keyframe_asr.data.feature_store import Store
-from keyframe_asr.data.manifest import keep_written, load_manifest, text
+from keyframe_asr.data.manifest import load_packed
+from keyframe_asr.data.packed_cuts import PackedCuts
 from keyframe_asr.data.soft_targets import SoftTargets
 from keyframe_asr.data.statistics import (
     STATISTICS_FILE,
@@ -29,7 +32,7 @@ from keyframe_asr.io.decoder_tokenizers import load_decoder_tokenizer
 from keyframe_asr.io.model_folder import find_model
 from keyframe_asr.io.pretrained_decoder import source_tokenizer
 from keyframe_asr.text.decoder_tokenizer import DECODER_TOKENIZER_FILE, DecoderTokenizer
-from keyframe_asr.text.forms import MAX_LOST, losses_of, normalise_text
+from keyframe_asr.text.forms import MAX_LOST, losses_of, normaliser
 from keyframe_asr.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from keyframe_asr.timing import encoder_frame_seconds, frames_needed
 from keyframe_asr.training.checkpoint import NO_SPACE
@@ -37,6 +40,9 @@ from keyframe_asr.training.log import TrainingLog
 
 _LISTED_UTTERANCES = 5
 _LISTED_UNITS = 10
+
+_COUNTED_TEXTS = 50_000
+"""Texts, spread over a manifest, whose losses are counted; comparing all takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class RunData:
         soft_targets: of its teacher for the training cuts, if the recipe names any.
     """
 
-    train: tuple[CutSet, ...]
+    train: tuple[PackedCuts, ...]
     dev: CutSet
     tokenizer: Tokenizer
     mean: Tensor
@@ -122,14 +128,14 @@ def load_run_data(
         stored = load_statistics(folder)
         mean, inverse_std = torch.tensor(stored["mean"]), torch.tensor(stored["inverse_std"])
     names = [_joined(stage.manifests) or common for stage in recipe.stages]
-    speed, train = max(recipe.augment.speeds), dict[str, CutSet]()
+    speed, train = max(recipe.augment.speeds), dict[str, PackedCuts]()
     for name in dict.fromkeys(names):
         _name_long(name, cuts[name], recipe, log.warning)
         train[name] = alignable(name, cuts[name], tokenizer, recipe, speed, log.warning)
     decoder_tokenizer = load_decoder_tokenizer(folder, recipe.model.pretrained_decoder)
     return RunData(
         tuple(train[name] for name in names),
-        alignable(dev_name, cuts[dev_name], tokenizer, recipe, 1.0, log.warning),
+        CutSet.from_cuts(alignable(dev_name, cuts[dev_name], tokenizer, recipe, 1.0, log.warning)),
         tokenizer,
         mean,
         inverse_std,
@@ -164,85 +170,96 @@ def _joined(manifests: list[str]) -> str:
 
 def alignable(
     name: str,
-    cuts: CutSet,
+    cuts: PackedCuts,
     tokenizer: Tokenizer,
     recipe: Recipe,
     speed: float,
     warn: Callable[[str], None],
-) -> CutSet:
+) -> PackedCuts:
     """Select the cuts that have enough frames for CTC, even at `speed`; log the others.
 
     Raises:
         ManifestError: there is no such cut in the manifest `name`.
     """
     frame_seconds = encoder_frame_seconds(recipe.model.subsampling.factor)
-
-    def fits(cut: Cut) -> bool:
-        tokens = tokenizer.encode(text(cut))
-        return bool(frames_needed(tokens) <= cut.duration / speed / frame_seconds)
-
-    fitting = {cut.id for cut in cuts if fits(cut)}
-    if left_out := [cut.id for cut in cuts if cut.id not in fitting]:
-        some = ", ".join(left_out[:_LISTED_UTTERANCES])
-        more = ", ..." if len(left_out) > _LISTED_UTTERANCES else ""
+    needed = (frames_needed(tokenizer.encode(text)) for text in cuts.texts)
+    frames = cuts.durations / speed / frame_seconds
+    fits = np.fromiter(needed, np.int64, len(cuts)) <= frames
+    if not fits.all():
         warn(
-            f"{name}: {len(left_out)} of {len(cuts)} utterances have more text than audio and are "
-            f"left out: {some}{more}"
+            f"{name}: {_count(cuts, ~fits)} utterances have more text than audio and are left out: "
+            f"{_some(cuts, ~fits)}"
         )
-    if not fitting:
+    if not fits.any():
         raise ManifestError(f"{name}: no utterance has enough audio for its text; check durations")
-    return CutSet.from_cuts(cut for cut in cuts if cut.id in fitting)
+    return cuts.chosen(np.flatnonzero(fits))
 
 
-def _name_long(name: str, cuts: CutSet, recipe: Recipe, warn: Callable[[str], None]) -> None:
+def _name_long(name: str, cuts: PackedCuts, recipe: Recipe, warn: Callable[[str], None]) -> None:
     """Warn about utterances that are longer than a batch even at the highest speed."""
     limit = recipe.training.batch_seconds
-    if long := [cut.id for cut in cuts if cut.duration / max(recipe.augment.speeds) > limit]:
-        some = ", ".join(long[:_LISTED_UTTERANCES])
-        more = ", ..." if len(long) > _LISTED_UTTERANCES else ""
+    long = cuts.durations / max(recipe.augment.speeds) > limit
+    if long.any():
         warn(
-            f"{name}: {len(long)} of {len(cuts)} utterances are longer than "
-            f"training.batch_seconds ({limit:g}); each is a batch of its own, which may need more "
-            f"memory: {some}{more}"
+            f"{name}: {_count(cuts, long)} utterances are longer than training.batch_seconds "
+            f"({limit:g}); each is a batch of its own, which may need more memory: "
+            f"{_some(cuts, long)}"
         )
 
 
-def _normalised(name: str, cuts: CutSet, recipe: Recipe, warn: Callable[[str], None]) -> CutSet:
+def _count(cuts: PackedCuts, marked: npt.NDArray[np.bool_]) -> str:
+    return f"{int(marked.sum())} of {len(cuts)}"
+
+
+def _some(cuts: PackedCuts, marked: npt.NDArray[np.bool_]) -> str:
+    """Names of the first marked utterances."""
+    places = np.flatnonzero(marked).tolist()
+    some = ", ".join(map(cuts.id_at, places[:_LISTED_UTTERANCES]))
+    return some + (", ..." if len(places) > _LISTED_UTTERANCES else "")
+
+
+def _normalised(
+    name: str, cuts: PackedCuts, recipe: Recipe, warn: Callable[[str], None]
+) -> PackedCuts:
     """Bring the texts into the form of the recipe; tell if that loses much of them."""
     form = recipe.form
-    losses = losses_of((text(cut) for cut in cuts), form)
+    every = max(1, len(cuts) // _COUNTED_TEXTS)
+    losses = losses_of(itertools.islice(cuts.texts, 0, None, every), form)
     if losses.fraction > MAX_LOST:
         warn(
             f"{name}: the text form {form.name} loses {losses.fraction:.1%} of the words "
             f"({losses.named()}); give language or text_form in the recipe"
         )
-    if recipe.model.pretrained_decoder is not None:
-        cuts = CutSet.from_cuts(keep_written(cut) for cut in cuts)
-    return CutSet.from_cuts(list(cuts.transform_text(lambda words: normalise_text(words, form))))
+    normalise = normaliser(form)
+    keep_written = recipe.model.pretrained_decoder is not None
+    return cuts.with_texts(map(normalise, cuts.texts), keep_written)
 
 
-def _load_all(manifests: list[str]) -> CutSet:
+def _load_all(manifests: list[str]) -> PackedCuts:
     """Manifests as one. Raises `ManifestError` if two utterances share a name."""
-    loaded: dict[str, Cut] = {}
-    for name in manifests:
-        for cut in load_manifest(name):
-            if cut.id in loaded:
+    loaded = [load_packed(name) for name in manifests]
+    if len(loaded) == 1:
+        return loaded[0]
+    seen: set[str] = set()
+    for name, cuts in zip(manifests, loaded, strict=True):
+        for one in cuts.ids:
+            if one in seen:
                 raise ManifestError(
-                    f"{name}: utterance '{cut.id}' occurs twice in the training manifests; list "
+                    f"{name}: utterance '{one}' occurs twice in the training manifests; list "
                     "each manifest once, and give each utterance a unique name"
                 )
-            loaded[cut.id] = cut
-    return CutSet.from_cuts(loaded.values())
+            seen.add(one)
+    return PackedCuts.joined(loaded)
 
 
-def _make_tokenizer(train: CutSet, recipe: Recipe, folder: Path, log: TrainingLog) -> None:
+def _make_tokenizer(train: PackedCuts, recipe: Recipe, folder: Path, log: TrainingLog) -> None:
     """Train the tokenizer, or copy that of a prepared corpus or a model, into the run's folder.
 
     The tokenizer of a pretrained decoder is copied, too.
     """
     given = _tokenizer_source(recipe)
     if given is None:
-        tokenizer = train_tokenizer((text(cut) for cut in train), recipe.tokenizer)
+        tokenizer = train_tokenizer(train.texts, recipe.tokenizer)
     else:
         tokenizer = load_tokenizer(given)
         _check_texts(train, tokenizer, recipe, given, log.warning)
@@ -259,14 +276,16 @@ def _tokenizer_source(recipe: Recipe) -> Path | None:
     return None if recipe.tokenizer.of_model is None else find_model(recipe.tokenizer.of_model)
 
 
-def _find_statistics(train: CutSet, recipe: Recipe, store: Store, log: TrainingLog) -> Statistics:
+def _find_statistics(
+    train: PackedCuts, recipe: Recipe, store: Store, log: TrainingLog
+) -> Statistics:
     """Read the feature statistics of a prepared corpus, or measure them."""
     level, prepared = recipe.features.level, recipe.data.prepared
     if prepared is not None and recipe.model.pretrained is None:  # a corpus has only fbank's
         statistics = _prepared_statistics(recipe, Path(prepared))
         if statistics["level"] == level:
             return statistics
-    return measure_statistics(list(train), store, level=level, say=log.info)
+    return measure_statistics(train, store, level=level, say=log.info)
 
 
 def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
@@ -288,12 +307,16 @@ def _prepared_statistics(recipe: Recipe, folder: Path) -> Statistics:
 
 
 def _check_texts(
-    train: CutSet, tokenizer: Tokenizer, recipe: Recipe, source: Path, warn: Callable[[str], None]
+    train: PackedCuts,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    source: Path,
+    warn: Callable[[str], None],
 ) -> None:
     """Warn if manifests contain units unknown to a tokenizer that was not trained on them."""
     if recipe.data.prepared is not None and not recipe.data.more_train:
         return
-    lacking = sorted({part for cut in train for part in tokenizer.unknown(text(cut))})
+    lacking = sorted({part for text in train.texts for part in tokenizer.unknown(text)})
     if lacking:
         some = " ".join(lacking[:_LISTED_UNITS]) + (" ..." if lacking[_LISTED_UNITS:] else "")
         warn(

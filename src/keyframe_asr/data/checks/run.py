@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
-from lhotse.cut import Cut
-
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.checks.finding import Item, Severity, findings
 from keyframe_asr.data.checks.report import DataReport, ManifestSummary
@@ -28,7 +26,6 @@ from keyframe_asr.data.checks.utterance import (
     read_utterance,
 )
 from keyframe_asr.data.fitting_texts import TextRules
-from keyframe_asr.data.manifest import text
 from keyframe_asr.data.source_listing import undivided
 from keyframe_asr.data.sources import cuts_of_manifest
 from keyframe_asr.text.forms import guess_form
@@ -42,7 +39,7 @@ def check_manifests(
     tokenizer: Tokenizer | None = None,
     model: str = "",
     subsampling_factor: int = 4,
-    workers: int = 0,
+    jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataReport:
     """Check every utterance of the manifests, and their overlap; decodes all audio.
@@ -55,22 +52,22 @@ def check_manifests(
         model: name of the model whose tokenizer it is, to say what its fine-tuning would leave out;
             "" if it is of none.
         subsampling_factor: fbank frames per encoder frame.
-        workers: additional processes for decoding.
+        jobs: processes that decode recordings.
         progress: called with the number of utterances done and the total.
 
     Raises:
         ManifestError: a manifest cannot be read.
     """
     listed = {part: cuts_of_manifest(part) for name in names for part in undivided(name)}
-    splits: dict[str, list[Cut]] = {name: cuts for name, (cuts, _) in listed.items()}
+    splits = {name: cuts for name, (cuts, _) in listed.items()}
     total = sum(map(len, splits.values()))
-    form = text_form or guess_form(text(cut) for cuts in splits.values() for cut in cuts)
+    form = text_form or guess_form(one for cuts in splits.values() for one in cuts.texts)
     rules = TextRules(form, "refuse", tokenizer, model) if model else None
     reading = Reading(form, tokenizer, subsampling_factor, rules)
     read: dict[str, list[Utterance]] = {name: [] for name in splits}
     done = 0
     for name, cuts in splits.items():
-        for cut, audio in zip(cuts, decode_all(cuts, workers), strict=True):
+        for cut, audio in zip(cuts, decode_all(cuts, jobs), strict=True):
             read[name].append(read_utterance(cut, audio, reading))
             done += 1
             progress(done, total)

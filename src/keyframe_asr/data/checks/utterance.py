@@ -5,21 +5,26 @@ Recordings are decoded in the same way as in training.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from lhotse.cut import Cut
-from torch.utils.data import DataLoader, Dataset
+from lhotse.serialization import deserialize_item
 
+from keyframe_asr.audio.archives import ArchivedAudio, is_uri
+from keyframe_asr.audio.byte_source import name_of
 from keyframe_asr.audio.decoding import BLOCK_FRAMES, opened_sound
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.fitting_texts import TextRules
-from keyframe_asr.data.manifest import audio_channel, audio_path, speaker, text
+from keyframe_asr.data.manifest import audio_channel, audio_of, speaker, text
+from keyframe_asr.data.packed_cuts import PackedCuts
+from keyframe_asr.data.parallel import each
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.text.forms import Losses, normaliser
 from keyframe_asr.text.tokenizer import Tokenizer
@@ -104,19 +109,26 @@ class Utterance:
     left_out: str = ""
 
 
-def decode_all(cuts: Sequence[Cut], workers: int = 0) -> Iterator[AudioFacts]:
-    """Yield facts about the audio of each cut, in order; decodes in `workers` extra processes."""
-    yield from DataLoader(_Recordings(cuts), batch_size=None, num_workers=workers)
+def decode_all(cuts: PackedCuts, jobs: int = 1) -> Iterator[AudioFacts]:
+    """Yield facts about the audio of each cut, in order; decodes in `jobs` processes if several."""
+    if jobs <= 1:
+        yield from map(audio_facts, cuts)
+        return
+    yield from each(_facts_of_line, map(cuts.line, range(len(cuts))), jobs)
+
+
+def _facts_of_line(line: str) -> AudioFacts:
+    return audio_facts(deserialize_item(json.loads(line)))
 
 
 def audio_facts(cut: Cut) -> AudioFacts:
     """Decode the whole audio of a cut and collect facts about it."""
-    path = audio_path(cut)
+    path = audio_of(cut)
     try:
         samples = read_samples(cut)
     except (AudioError, ManifestError) as error:
         rate, channels = _header(path)
-        reason = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+        reason = str(error).removeprefix(f"{name_of(path)}: ").partition("; ")[0]
         return AudioFacts(rate, channels, _problem(path, error), reason)
     rate, channels = _header(path)
     if not samples.size:
@@ -157,18 +169,7 @@ def read_utterance(cut: Cut, audio: AudioFacts, reading: Reading) -> Utterance:
     )
 
 
-class _Recordings(Dataset[AudioFacts]):
-    def __init__(self, cuts: Sequence[Cut]) -> None:
-        self._cuts = cuts
-
-    def __len__(self) -> int:
-        return len(self._cuts)
-
-    def __getitem__(self, index: int) -> AudioFacts:
-        return audio_facts(self._cuts[index])
-
-
-def _header(path: Path) -> tuple[int, int]:
+def _header(path: Path | ArchivedAudio) -> tuple[int, int]:
     try:
         with opened_sound(path) as sound:
             return sound.sample_rate, sound.channels
@@ -176,14 +177,16 @@ def _header(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def _problem(path: Path, error: AudioError | ManifestError) -> str:
+def _problem(path: Path | ArchivedAudio, error: AudioError | ManifestError) -> str:
     """Determine the kind of a failure from the file; the error has only a message."""
     finite = True
     try:
-        if not os.path.isfile(path):
-            return "audio-missing"
-        if not path.stat().st_size:
-            return "audio-empty"
+        file = Path(path.archive) if isinstance(path, ArchivedAudio) else path
+        if not (isinstance(path, ArchivedAudio) and is_uri(path.archive)):
+            if not os.path.isfile(file):
+                return "audio-missing"
+            if not file.stat().st_size:
+                return "audio-empty"
         with opened_sound(path) as sound:
             while len(block := sound.read(BLOCK_FRAMES)):
                 finite &= bool(np.isfinite(block).all())

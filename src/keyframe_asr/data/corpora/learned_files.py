@@ -29,6 +29,7 @@ def learn_files(
     progress: Callable[[str, int, int], None] | None = None,
     unreadable: Callable[[Cut, KeyframeError], None] | None = None,
     features: FeaturesConfig | None = DEFAULT_FEATURES,
+    jobs: int = 1,
 ) -> Tokenizer:
     """Write the tokenizer and the feature statistics of a training split into `out`.
 
@@ -39,6 +40,7 @@ def learn_files(
         progress: called with the name of the step, the number of utterances done and the total.
         unreadable: called with each cut that cannot be read; its text is not used.
         features: whose statistics are measured; None measures none and opens no recording.
+        jobs: processes that measure.
 
     Raises:
         RecipeError: the tokenizer cannot be trained on the texts.
@@ -59,6 +61,7 @@ def learn_files(
             level=features.level,
             unreadable=leave_out,
             progress=lambda done, total: progress and progress("measuring features", done, total),
+            jobs=jobs,
         )
         write_lines(out / STATISTICS_FILE, [json.dumps(statistics)])
     if isinstance(tokens, Tokenizer):

@@ -2,7 +2,8 @@
 
 Writes into one folder: `train`, `dev` and `test` manifests with normalised texts, the tokenizer and
 the feature statistics of the training split, `problems.txt` with every utterance that is left out
-and the reason, and last `summary.json`, which marks the folder as complete.
+and the reason, and last `summary.json`, which marks the folder as complete. If asked for, the
+recordings are written as well, as `shar/train` and so on.
 
 Utterances are left out if their recording cannot be read or their transcript cannot be trusted
 (`data.fitting_texts`).
@@ -12,6 +13,7 @@ A form that loses more than `MAX_LOST` of the words is the wrong form: the prepa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, replace
 from os.path import abspath
@@ -37,6 +39,7 @@ from keyframe_asr.data.corpora.summary import (
     finished,
     manifest_paths,
     publish,
+    shar_folder,
     stored_form,
     summarise,
     write_lines,
@@ -44,6 +47,7 @@ from keyframe_asr.data.corpora.summary import (
 from keyframe_asr.data.fitting_texts import TextRules
 from keyframe_asr.data.holding_out import describe_division, hold_out
 from keyframe_asr.data.recording_lengths import read_lengths
+from keyframe_asr.data.shar_writing import write_shar
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.text.forms import (
     MAX_LOST,
@@ -153,6 +157,8 @@ class _Preparation:
         self._check_form()
         splits = self._held_out(self._measured(self._normalised()))
         self._check_problems()
+        if self.options.shar:
+            splits = self._archived(splits)
         tokenizer = self._learn(splits)
         self._check_problems()
         config = self.options.tokenizer_config(self.form)
@@ -220,6 +226,7 @@ class _Preparation:
         lengths = read_lengths(
             (one.audio for one in utterances),
             lambda done, total: self.progress("opening recordings", done, total),
+            self.options.jobs,
         )
         measured: dict[str, list[Cut]] = {split: [] for split in splits}
         for split, listed in splits.items():
@@ -241,6 +248,18 @@ class _Preparation:
         self.divided = [describe_division(train, dev)]
         return splits | {"train": list(train), "dev": list(dev)}
 
+    def _archived(self, splits: dict[str, list[Cut]]) -> dict[str, list[Cut]]:
+        """Write the recordings of each split; returns the cuts that could be read."""
+        written = {}
+        for split, cuts in splits.items():
+            progress = functools.partial(self.progress, f"writing shar/{split}")
+            folder, jobs = shar_folder(self.out, split), self.options.jobs
+            damaged = write_shar(cuts, folder, jobs=jobs, progress=progress)
+            for name, reason in damaged.items():
+                self._leave_out(name, reason)
+            written[split] = [cut for cut in cuts if cut.id not in damaged]
+        return written
+
     def _learn(self, splits: dict[str, list[Cut]]) -> Tokenizer | None:
         """Write tokenizer and statistics of the training split, if there is one."""
         if not splits["train"]:
@@ -252,7 +271,13 @@ class _Preparation:
 
         tokens = self.trained or self.options.tokenizer_config(self.form)
         tokenizer = learn_files(
-            splits["train"], tokens, self.out, self.progress, leave_out, self.options.features()
+            splits["train"],
+            tokens,
+            self.out,
+            self.progress,
+            leave_out,
+            self.options.features(),
+            self.options.jobs,
         )
         for name, reason in damaged.items():
             self._leave_out(name, reason)
@@ -326,6 +351,7 @@ def _fingerprint(listing: CorpusListing, options: PreparationOptions) -> str:
     parts = [f"preparation {VERSION}", listing.corpus, listing.language]
     parts += [repr(replace(options, allow_incomplete=False)), *listing.notes, *listing.problems]
     parts += [f"dev_share {options.dev_share}"] if options.dev_share else []
+    parts += ["shar"] if options.shar else []
     if (trained := options.trained_tokenizer()) is not None:
         parts.append(repr((options.form(listing.language), trained.content())))
     stamps: dict[Path, tuple[int, int]] = {}

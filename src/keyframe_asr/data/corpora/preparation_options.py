@@ -33,6 +33,8 @@ class PreparationOptions:
         digits: `refuse` leaves out transcripts with digits, `keep` keeps them unchanged.
         allow_incomplete: continue however many utterances are left out.
         dev_share: part of the training split that becomes the development split; 0: none.
+        shar: also write the recordings of each split, in lhotse's Shar format.
+        jobs: processes that read recordings at the same time; changes no result.
     """
 
     units: Units | None = None
@@ -43,6 +45,8 @@ class PreparationOptions:
     tokenizer: Path | str | None = None
     # not in the digest of a preparation unless it is given: older ones stay valid
     dev_share: float = field(default=0.0, repr=False)
+    shar: bool = field(default=False, repr=False)
+    jobs: int = field(default=1, repr=False)
 
     def form(self, language: str) -> TextForm:
         """Return the form of the texts. Raises `ModelError` if there is no such model."""

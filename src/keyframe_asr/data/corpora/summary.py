@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from keyframe_asr.config.text_choices import language_tag
 from keyframe_asr.config.text_form import NamedTextForm, TextForm
 from keyframe_asr.data.corpora.listing import SPLITS
 from keyframe_asr.data.manifest import audio_path, load_manifest, save_manifest, speaker, text
+from keyframe_asr.data.shar import is_shar
 from keyframe_asr.data.statistics import STATISTICS_FILE
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.atomic_write import write_whole
@@ -150,6 +152,11 @@ def manifest_paths(out: Path) -> dict[str, Path]:
     return {split: out / f"{split}.jsonl.gz" for split in SPLITS}
 
 
+def shar_folder(out: Path, split: str) -> Path:
+    """Folder of the recordings of a split, if they were asked for."""
+    return out / "shar" / split
+
+
 def read_summary(out: Path) -> CorpusSummary | None:
     """Read the summary in `out`; None if there is no complete preparation."""
     try:
@@ -204,6 +211,9 @@ def begin(out: Path, overwrite: bool = False) -> set[Path]:
     out.mkdir(parents=True, exist_ok=True)
     for name in (SUMMARY, *_MADE):
         (out / name).unlink(missing_ok=True)
+    for split in SPLITS:
+        if is_shar(str(shar_folder(out, split))):
+            shutil.rmtree(shar_folder(out, split))
     return spoken
 
 

@@ -20,11 +20,11 @@ from lhotse.cut import Cut
 
 from keyframe_asr.data.corpora.listed_source import Entry, ListedSource
 from keyframe_asr.data.corpora.listing import CorpusListing, ListedUtterance, Split, find_splits
+from keyframe_asr.data.cut_lines import load_cuts
 from keyframe_asr.data.manifest import (
     audio_channel,
     audio_path,
     is_part,
-    load_cuts,
     speaker,
     text,
 )
