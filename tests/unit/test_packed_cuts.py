@@ -53,6 +53,7 @@ def test_strings() -> None:
     strings = PackedStrings(["", "ä", "\udce4", "longer"])
     assert list(strings) == ["", "ä", "\udce4", "longer"]
     assert list(strings[1:3]) == ["ä", "\udce4"]
+    assert (strings[-1], strings[-4]) == ("longer", "")
 
 
 def test_usual_lines_are_those_of_lhotse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ def test_samples_are_kept(tmp_path: Path) -> None:
     same_audio(list(load_manifest(again)), found)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # lhotse's
 def test_lhotse_reads_what_is_written(tmp_path: Path) -> None:
     cuts = [cut for cut in cuts_of(tmp_path) if cut.id != "mean"]  # lhotse mixes no channels
     write_shar(cuts, tmp_path / "shar", shard_cuts=2)
@@ -138,9 +139,9 @@ def test_the_missing_package_of_a_protocol_is_named(monkeypatch: pytest.MonkeyPa
         load_manifest("s3://bucket/train")
 
 
-def recipe_of(train_from: str, dev: str, table: Path) -> Recipe:
+def recipe_of(train_from: str, dev: str, table: Path, **training: int) -> Recipe:
     stages = [stage("baseline"), stage("keyframes", fusion=True, keyframes=True)]
-    recipe = tone_recipe(table, stages, accumulate=2, batch_seconds=3.0)
+    recipe = tone_recipe(table, stages, accumulate=2, batch_seconds=3.0, **training)
     data = recipe.data.model_copy(update={"train": train_from, "dev": dev})
     return recipe.model_copy(update={"data": data})
 
@@ -159,11 +160,12 @@ def test_training_is_that_of_the_files_and_resumes(
     train(recipe_of(str(shar / "train"), str(shar / "dev"), table), local, quiet=True)
     assert results(local) == results(files)
 
-    stored = recipe_of(f"{memory}/train", f"{memory}/dev", table)
+    uris = f"{memory}/train", f"{memory}/dev"
+    stored = recipe_of(*uris, table, save_every_updates=1)
     whole = StageData.updates
 
-    def interrupted(self: StageData, epoch: int) -> Iterator[object]:
-        for number, update in enumerate(whole(self, epoch)):
+    def interrupted(self: StageData, epoch: int, done: int = 0) -> Iterator[object]:
+        for number, update in enumerate(whole(self, epoch, done), start=done):
             if (epoch, number) == (1, 1):
                 raise KeyboardInterrupt
             yield update

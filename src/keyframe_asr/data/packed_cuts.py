@@ -46,6 +46,7 @@ class PackedStrings(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         if isinstance(index, slice):
             return PackedStrings(self[one] for one in range(*index.indices(len(self))))
+        index += len(self) * (index < 0)
         start = self._ends[index - 1] if index else 0
         return self._bytes[start : self._ends[index]].decode("utf-8", "surrogatepass")
 

@@ -63,16 +63,18 @@ def list_shar(folder: str) -> PackedCuts:
             f"{folder}: {len(cuts)} files cuts.NNNNNN.jsonl.gz and {len(archives)} files "
             "recording.NNNNNN.tar; lhotse Shar has one of each for every shard, so copy it again"
         )
+    files = [f"{folder}/{one}" for one in cuts]
+    contents = _fetched(files) if is_uri(folder) else map(_content, files)
     return PackedCuts(
         line
-        for one, archive in zip(cuts, archives, strict=True)
-        for line in _shard(f"{folder}/{one}", f"{folder}/{archive}")
+        for file, content, archive in zip(files, contents, archives, strict=True)
+        for line in _shard(file, content, f"{folder}/{archive}")
     )
 
 
-def _shard(cuts: str, archive: str) -> Iterator[PackedLine]:
+def _shard(cuts: str, content: bytes, archive: str) -> Iterator[PackedLine]:
     found: dict[str, _Found] = {}
-    for number, line in enumerate(_lines(cuts), start=1):
+    for number, line in enumerate(_lines(cuts, content), start=1):
         where = f"{cuts}:{number}"
         data = _parsed(line, where)
         custom = data.get("custom")
@@ -98,14 +100,12 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
     raise ManifestError(f"{where}: not a cut of lhotse with a recording; write the folder again")
 
 
-def _lines(file: str) -> list[bytes]:
+def _lines(file: str, content: bytes) -> list[bytes]:
     try:
-        content = _content(file)
         if file.endswith(".gz"):
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"{file}: cannot be read: {reason}; copy it again") from None
+        raise ManifestError(f"{file}: cannot be read: {error}; copy it again") from None
     return [line for line in content.split(b"\n") if line.strip()]
 
 
@@ -139,11 +139,19 @@ def _names(folder: str) -> list[str]:
 
 
 def _content(file: str) -> bytes:
-    if not is_uri(file):
+    try:
         return Path(file).read_bytes()
-    with remote_errors(file, ManifestError):
-        system, path = file_system(file)
-        return bytes(system.cat_file(path))
+    except OSError as error:
+        raise ManifestError(f"{file}: cannot be read: {error.strerror}; copy it again") from None
+
+
+def _fetched(files: list[str]) -> list[bytes]:
+    """Contents of files at a URI, which most file systems fetch at the same time."""
+    with remote_errors(os.path.dirname(files[0]), ManifestError):
+        system, _ = file_system(files[0])
+        paths = [file_system(one)[1] for one in files]
+        fetched = system.cat(paths)
+        return [bytes(fetched[path]) for path in paths]
 
 
 def _opened(file: str) -> BinaryIO:
