@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from fixtures.tiny_pretrained import WHISPER, pretrained_config
 from fixtures.tone_corpus import MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
-from research.benchmarks import axe, keyframe_layer, networks, timing, train
+from research.benchmarks import axe, gpu, keyframe_layer, networks, timing, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -121,3 +124,48 @@ def test_layers_on_keyframes_are_measured_against_layers_on_all_frames() -> None
         assert list(measured["ratios"]) == ["inside"]
         assert measured["ratios"]["inside"]["minimum"] > 0
         assert measured["multiply_adds"]["inside"] < measured["multiply_adds"]["all frames"]
+
+
+def test_the_table_for_a_gpu_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--device", "cpu", "--quick", "--no-compile", "--json", str(tmp_path / "rows.json")])
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {row["measured"] for row in rows} == {
+        "training",
+        "network of demo",
+        "recognition, demo",
+        "features",
+    }
+    assert all(row["audio_seconds_a_second"] > 0 for row in rows)
+    assert all(row["updates_a_second"] > 0 for row in rows if row["measured"] == "training")
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(rows)
+
+
+def test_rows_that_fail_or_do_not_fit_leave_the_others() -> None:
+    sizes = replace(gpu.QUICK, models=("no-such-model",))
+    found = list(gpu.measure(sizes, torch.device("cpu"), 60.0, compiles=False))
+    assert "failed" in {row.measured for row in found}
+    assert found[0].measured == "training"
+    late = list(gpu.measure(gpu.QUICK, torch.device("cpu"), 0.0, compiles=True))
+    assert late and all(row.audio_seconds_a_second is None for row in late)
+
+
+def test_a_gpu_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--quick"])
+    assert ended.value.code == 2
+    assert (torch.version.cuda or torch.__version__) in capsys.readouterr().err
+
+
+def test_the_script_for_a_gpu_without_an_interpreter() -> None:
+    done = subprocess.run(
+        [REPOSITORY / "research" / "benchmarks" / "gpu.sh"],
+        env=os.environ | {"PYTHON": "/no/python"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "/no/python" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
