@@ -94,14 +94,13 @@ WITH_WHISPERS_DECODER: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {
             "losses": losses,
             "unfreeze_from_layer": 3 if losses is not ALONE else None,
-            "pretrained_decoder": {"parts": parts, "from_layer": 2},
+            "pretrained_decoder": {"parts": "layers", "from_layer": 2},
         }
         | KEYFRAMES,
     )
     for memory in ("fused", "neighbours", "encoder2")
     for layer in (None, 2)
     for losses in (ALL, ALONE, NO_DECODER, ALL | {"head": 0.0})
-    for parts in ("cross_attention", "layers")
     if not (memory == "neighbours" and layer)
 ]
 

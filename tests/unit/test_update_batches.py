@@ -62,3 +62,10 @@ def test_epochs_end_with_a_smaller_update() -> None:
     parts = [list(UpdateBatches(batches, 2, process, 2)) for process in range(2)]
     assert [[names(part) for part in mine] for mine in parts] == [[["a"], ["c"]], [["b"], ["d"]]]
     assert [[part.fraction for part in mine] for mine in parts] == [[0.5, 0.5], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 9])
+def test_updates_that_are_done_are_left_out(done: int) -> None:
+    batches = [batch(*one) for one in ("ab", "c", "d", "ef", "g")]
+    parts = [names(part) for part in UpdateBatches(batches, 2, done=done)]
+    assert parts == [["a", "b"], ["c"], ["d"], ["e", "f"], ["g"]][2 * done :]
