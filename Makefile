@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml Makefile
 		     "name one that is: make install PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install '$(TORCH)' || $(PIP) install '$(TORCH)'
-	$(PIP) install '$(TORCH)' -e '.[train,demo,export,hub,plot,pretrained,serve,sherpa,vad,video,docs,dev]' || $(PIP) install '$(TORCH)' -e '.[train,demo,export,hub,plot,pretrained,serve,sherpa,vad,video,docs,dev]'
+	$(PIP) install '$(TORCH)' -e '.[train,cluster,demo,export,hub,plot,pretrained,serve,sherpa,vad,video,docs,dev]' || $(PIP) install '$(TORCH)' -e '.[train,cluster,demo,export,hub,plot,pretrained,serve,sherpa,vad,video,docs,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -35,6 +35,12 @@ EXTRAS: dict[str, dict[str, str]] = {
         "uvicorn": "uvicorn",
         "websockets": "websockets",
     },
+    "cluster": {
+        "aiohttp": "aiohttp",
+        "fsspec": "fsspec",
+        "pyarrow": "pyarrow",
+        "ray": "ray",
+    },
     "espeak": {"espeakng-loader": "espeakng_loader"},
 }
 """The packages of each extra, with the module that a package provides. Those of an extra that it

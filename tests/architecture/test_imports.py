@@ -50,6 +50,9 @@ HEAVY = (
     "accelerate",
     "tensorboard",
     "sentencepiece",
+    "ray",
+    "pyarrow",
+    "fsspec",
 )
 
 
@@ -86,8 +89,9 @@ def test_third_party_imports_are_declared() -> None:
     # what recognition may import is tested where only the dependencies are installed
     always = {requirement_name(line) for line in (*project["dependencies"], *extras["train"])}
     of_server = {requirement_name(line) for line in extras["serve"]}
+    of_cluster = {requirement_name(line) for line in extras["cluster"]}
     # research runs where the tests do
-    of_research = of_server | {requirement_name(line) for line in extras["dev"]}
+    of_research = of_server | of_cluster | {requirement_name(line) for line in extras["dev"]}
     optional = {requirement_name(line) for key in extras if key != "dev" for line in extras[key]}
     distributions = packages_distributions()
     problems = []
@@ -96,6 +100,8 @@ def test_third_party_imports_are_declared() -> None:
         needed = always
         if path.is_relative_to(SOURCE / "keyframe_asr" / "server"):
             needed = always | of_server
+        elif path.is_relative_to(SOURCE / "keyframe_asr" / "cluster"):
+            needed = always | of_cluster
         elif root == REPOSITORY:
             needed = always | of_research
         peers = OF_PEERS if path.parent.name == "whisper" else ()
@@ -123,7 +129,9 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return result
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["train", "--help"], ["transcribe", "--help"]]
+)
 def test_start_without_heavy_modules(arguments: list[str]) -> None:
     """`import keyframe_asr` and the help texts are instant: nothing heavy is loaded for them."""
     program = (

@@ -162,6 +162,10 @@ class Recording:
         self._reader = _FiniteReader(sound)
         self._read_ahead: list[Samples] = []
 
+    def skip(self, seconds: float) -> None:
+        """Begin later, or at the end. Raises `AudioError` as `read_audio`."""
+        self._reader.skip(seconds)
+
     def part(self, start: float = 0.0, seconds: float | None = None) -> Samples:
         """Read a part, at most to the end. Raises `AudioError` as `read_audio`."""
         self._reader.skip(start)

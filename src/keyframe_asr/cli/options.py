@@ -19,7 +19,8 @@ Flags: TypeAlias = Mapping[str, Any]
 """A `typer.Option` for each field of a dataclass that becomes a flag."""
 
 SEARCH_PANEL, OUTPUT_PANEL, COMPUTE_PANEL = "Search", "Output", "Compute"
-PANELS = (None, SEARCH_PANEL, OUTPUT_PANEL, COMPUTE_PANEL)
+CLUSTER_PANEL = "Archives and clusters"
+PANELS = (None, SEARCH_PANEL, OUTPUT_PANEL, COMPUTE_PANEL, CLUSTER_PANEL)
 """Panels in the order of the help. Common options are in no panel."""
 
 

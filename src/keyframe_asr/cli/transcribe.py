@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from keyframe_asr import __version__
+from keyframe_asr.cli.archive import ClusterFlags, Engine, transcribe_on_ray
 from keyframe_asr.cli.error_line import STARTS_AGAIN, advice_on_interrupt
 from keyframe_asr.cli.options import (
     COMPUTE_FLAGS,
@@ -65,10 +66,11 @@ class Destination:
     """Where results go."""
 
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
+            metavar="DIR",
             help="Write one file per recording into this folder; subfolders are kept. Default: "
-            "standard output."
+            "standard output. With --engine ray: the folder or URI of the results.",
         ),
     ] = None
     beside: Annotated[
@@ -87,6 +89,11 @@ class Destination:
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the outputs."""
+        return None if self.out is None else Path(self.out)
 
     def check(self) -> None:
         """Raise `typer.BadParameter` if results cannot go there."""
@@ -108,7 +115,7 @@ def transcribe(
         typer.Argument(
             metavar="AUDIO",
             help="Audio files, folders or quoted patterns; - reads a list of paths from standard "
-            "input.",
+            "input. With --engine ray: one manifest.",
         ),
     ],
     output: Annotated[
@@ -123,24 +130,27 @@ def transcribe(
     destination: Destination,
     options: Annotated[RecognitionOptions, RECOGNITION_FLAGS],
     compute: Annotated[ComputeOptions, PROCESS_FLAGS],
+    cluster: ClusterFlags,
 ) -> None:
     """Transcribe recordings of any length to text, subtitles or JSON.
 
     A recording that cannot be read is reported; the others are still transcribed.
+
+    keyframe transcribe an4 manifest.jsonl --engine ray --out texts
     """
+    if cluster.engine == Engine.ray:
+        transcribe_on_ray(model, audio, destination, options, compute, cluster, output)
+        return
+    cluster.check_unused()
     destination.check()
     found = recordings_named(audio)
     several = found.searched or len(found.named) > 1
-    to_files = destination.beside or destination.out is not None
-    if several and output.value in ("srt", "vtt", "textgrid") and not to_files:
-        raise typer.BadParameter(
-            f"{output.value} holds one recording per file; give --out DIR or --beside",
-            param_hint="--format",
-        )
+    _check_format(output, several, destination)
     jobs = _jobs(found, destination, output)
     kept = [] if destination.overwrite else [job for job in jobs if job.has_output()]
     done = set(kept)
     todo = [job for job in jobs if job not in done]
+    to_files = destination.beside or destination.out is not None
     advice = GOES_ON if to_files and not destination.overwrite else STARTS_AGAIN
     with (
         advice_on_interrupt(advice),
@@ -158,6 +168,15 @@ def transcribe(
             _write(results, todo, report, writer)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _check_format(output: Format, several: bool, destination: Destination) -> None:
+    to_files = destination.beside or destination.out is not None
+    if several and output.value in ("srt", "vtt", "textgrid") and not to_files:
+        raise typer.BadParameter(
+            f"{output.value} holds one recording per file; give --out DIR or --beside",
+            param_hint="--format",
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +202,7 @@ class Job:
 
 def _jobs(found: Recordings, destination: Destination, output: Format) -> list[Job]:
     named, suffix = found.named, FORMATS[output].suffix
-    files = targets(named, destination.out, destination.beside, suffix)
+    files = targets(named, destination.folder, destination.beside, suffix)
     together = zip(named, ids(named), files, strict=True)
     return [
         Job(recording.path, id, file, None if file is None else Recording.at(recording.path))
@@ -202,7 +221,7 @@ def _writer(
     from keyframe_asr.inference.settings import fingerprint, recognition_settings
 
     settings = recognition_settings(model, options, compute)
-    record = OutputRecord(destination.out, settings, fingerprint(settings))
+    record = OutputRecord(destination.folder, settings, fingerprint(settings))
     channel = 1 if options.channel is None else options.channel + 1
     return Writer(output, several, channel, settings | {"version": __version__}, record)
 

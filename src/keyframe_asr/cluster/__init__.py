@@ -1,0 +1,1 @@
+"""Recognition of archives on Ray: one machine or many."""

@@ -1,0 +1,185 @@
+"""Files wherever fsspec reaches: recordings that are read, and the folder of the results."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import known_implementations
+
+from keyframe_asr.audio.byte_source import AudioFile
+from keyframe_asr.errors import AudioError, KeyframeError, PackageError
+from keyframe_asr.io.atomic_write import write_whole
+
+FETCHED_WHOLE = 64_000_000
+"""Remote recordings of at most so many bytes are fetched at once, others as they are decoded."""
+
+_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+_PACKAGES = {"http": "aiohttp", "https": "aiohttp"}
+"""Packages of the schemes that fsspec has itself."""
+
+
+def is_uri(place: str) -> bool:
+    """True for `scheme://...`, False for a path."""
+    return _URI.match(place) is not None
+
+
+def located(place: str) -> tuple[Any, str]:
+    """Return the fsspec filesystem of a path or URI, and the path in it.
+
+    Raises:
+        PackageError: the scheme needs a package that is not installed.
+        KeyframeError: there is no such scheme, or its options are wrong.
+    """
+    if not is_uri(place):
+        return LocalFileSystem(), os.path.abspath(place)
+    scheme = place.partition("://")[0].lower()
+    try:
+        filesystem, path = fsspec.core.url_to_fs(place)
+    except ImportError as error:
+        package = _PACKAGES.get(scheme) or known_implementations[scheme]["class"].split(".")[0]
+        raise PackageError(
+            f"{place}: {scheme} needs {package}, which is not installed; pip install {package}, "
+            f"on every machine ({_reason(error)})"
+        ) from None
+    except Exception as error:
+        raise KeyframeError(f"{place}: cannot be reached ({_reason(error)})") from None
+    return filesystem, str(path)
+
+
+def joined(folder: str, name: str) -> str:
+    """Return a path or URI that is relative to a folder; others stay as they are."""
+    if is_uri(name) or os.path.isabs(name):
+        return name
+    return f"{folder.rstrip('/')}/{name}" if is_uri(folder) else os.path.join(folder, name)
+
+
+@contextmanager
+def opened(place: str) -> Iterator[AudioFile]:
+    """Yield what the readers of audio take: a path, or the bytes or file of a URI.
+
+    Raises:
+        AudioError: it cannot be opened.
+    """
+    if not is_uri(place):
+        yield place
+        return
+    try:
+        filesystem, path = located(place)
+        if isinstance(filesystem, LocalFileSystem):
+            file: Any = None
+        else:
+            file = filesystem.open(path, "rb", block_size=1 << 20)
+    except KeyframeError as error:
+        raise AudioError(str(error)) from None
+    except FileNotFoundError:
+        raise AudioError(f"{place}: no such file; check the address") from None
+    except Exception as error:  # those of each service are its own
+        raise AudioError(f"{place}: cannot be opened ({_reason(error)})") from None
+    if file is None:
+        yield path
+        return
+    with file:
+        yield _whole(file, place) or file
+
+
+def _whole(file: Any, place: str) -> bytes | None:
+    """Return the bytes of a small file; None for a large one, which gets its address as name."""
+    size = getattr(file, "size", None)
+    if size is None or size > FETCHED_WHOLE:
+        with suppress(AttributeError):
+            file.name = place
+        return None
+    try:
+        return bytes(file.read())
+    except Exception as error:
+        raise AudioError(f"{place}: cannot be read ({_reason(error)})") from None
+
+
+class Store:
+    """A folder on any filesystem, in which files are replaced as a whole.
+
+    Attributes:
+        place: as given.
+        filesystem: of fsspec.
+        root: the folder in it.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.filesystem, self.root = located(place)
+
+    def path(self, name: str) -> str:
+        """Return the path of a file in the filesystem."""
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def make(self, folder: str) -> None:
+        """Make a folder and those above it. Raises `KeyframeError` if that is not possible."""
+        with self._errors(folder, "made"):
+            self.filesystem.makedirs(self.path(folder), exist_ok=True)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file; None if there is none.
+
+        Raises:
+            KeyframeError: it cannot be read.
+        """
+        with self._errors(name, "read"):
+            try:
+                return bytes(self.filesystem.cat_file(self.path(name)))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file. Raises `KeyframeError` if that is not possible."""
+        if isinstance(self.filesystem, LocalFileSystem):
+            write_whole(Path(self.path(name)), content, "give another --out")
+            return
+        with self._errors(name, "written"):  # object stores replace an object as a whole
+            self.filesystem.pipe_file(self.path(name), content)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names in a folder, sorted; none if there is no such folder."""
+        self.filesystem.invalidate_cache()
+        path = self.path(folder).rstrip("/")
+        with self._errors(folder, "listed"):
+            try:
+                found = self.filesystem.ls(path, detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return sorted(one.rstrip("/").rpartition("/")[2] for one in found if one != path)
+
+    def below(self, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, relative to it."""
+        self.filesystem.invalidate_cache()
+        top = self.path(folder).rstrip("/")
+        return sorted(one[len(top) + 1 :] for one in self.filesystem.find(top))
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder, if it is there."""
+        with self._errors(name, "removed"), suppress(FileNotFoundError):
+            self.filesystem.rm(self.path(name), recursive=True)
+
+    @contextmanager
+    def _errors(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except KeyframeError:
+            raise
+        except Exception as error:  # those of each service are its own
+            place = joined(self.place, name) if name else self.place
+            raise KeyframeError(
+                f"{place}: cannot be {done} ({_reason(error)}); check it, or give another --out"
+            ) from None
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,184 @@
+"""`keyframe transcribe --engine ray` on a simulated cluster: rows, faults, and going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from pyarrow import parquet
+
+from fixtures.command_line import Ran, keyframe
+from fixtures.server import SOURCE
+from fixtures.spoken import RATE, SENTENCES, spoken
+
+MODEL = "demo"
+
+
+def write_manifest(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="package")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short recordings, and one that is cut: five minutes, in which speech goes on over cuts."""
+    folder = tmp_path_factory.mktemp("archive")
+    for number, sentence in enumerate(SENTENCES):
+        soundfile.write(folder / f"{number}.flac", spoken(sentence, pause=0.4), RATE)
+    dense, pauses = spoken(*SENTENCES, pause=0.02), spoken(*SENTENCES[:2])
+    soundfile.write(folder / "long.flac", np.concatenate([*[dense] * 5, *[pauses] * 6]), RATE)
+    (folder / "broken.wav").write_bytes(b"RIFF no more")
+    return folder
+
+
+def on_ray(cluster: Any, manifest: Path, out: Path, *options: object) -> Ran:
+    where = ("--engine", "ray", "--address", cluster.address)
+    return keyframe("transcribe", MODEL, manifest, *where, "--out", out, *options)
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = parquet.read_table(out).to_pylist()
+    return rows
+
+
+@pytest.fixture(scope="package")
+def ran(cluster: Any, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    out = tmp_path_factory.mktemp("results") / "out"
+    names = ["3.flac", "long.flac", "missing.flac", "0.flac", "broken.wav"]
+    rows = [{"id": f"id-{name}", "audio": name} for name in names]
+    part = {"id": "part", "audio": "long.flac", "start": 2.5, "duration": 9.25}
+    manifest = write_manifest(speech / "manifest.jsonl", [*rows, part])
+    return on_ray(cluster, manifest, out), out
+
+
+@pytest.mark.slow
+def test_every_recording_has_a_row_in_order(ran: tuple[Ran, Path]) -> None:
+    done, out = ran
+    rows = rows_of(out)
+    names = ("3.flac", "long.flac", "missing.flac", "0.flac", "broken.wav")
+    assert [row["id"] for row in rows] == [*(f"id-{name}" for name in names), "part"]
+    failed = [row["id"] for row in rows if row["error"] is not None]
+    assert failed == ["id-missing.flac", "id-broken.wav"]
+    assert done.exit_code == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("keyframe: error: 2 of 6 ")
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) <= 3, done.stderr  # nothing of Ray's
+    assert [path.name for path in out.iterdir() if path.name[0] != "."] == ["part-00000.parquet"]
+    assert [path.name for path in (out / ".keyframe").iterdir()] == ["record.json"]
+
+
+@pytest.mark.slow
+def test_texts_are_those_of_one_process(ran: tuple[Ran, Path], speech: Path) -> None:
+    """Also of a recording that was cut and recognised in pieces."""
+    rows = {row["id"]: row for row in rows_of(ran[1])}
+    files = [speech / name for name in ("3.flac", "0.flac", "long.flac")]
+    alone = keyframe("transcribe", MODEL, *files, "--format", "jsonl", "--threads", 1)
+    for line in alone.stdout.splitlines():
+        expected = json.loads(line)
+        row = rows[f"id-{Path(expected['audio']).name}"]
+        assert row["text"] == expected["text"]
+        assert row["duration"] == pytest.approx(expected["duration"], abs=1e-4)
+        assert len(row["segments"]) == len(expected["segments"])
+        assert [token["text"] for token in row["tokens"]] == [
+            token["text"] for token in expected["tokens"]
+        ]
+        for name in ("start", "end", "confidence"):
+            assert [token[name] for token in row["tokens"]] == pytest.approx(
+                [token[name] for token in expected["tokens"]], abs=1e-3
+            )
+    assert len(rows["id-long.flac"]["segments"]) > 10
+    assert rows["part"]["duration"] == pytest.approx(9.25)
+    assert rows["part"]["text"]
+
+
+@pytest.mark.slow
+def test_rows_say_what_made_them(ran: tuple[Ran, Path]) -> None:
+    row = rows_of(ran[1])[3]
+    assert (row["model"], row["language"], row["error"]) == (MODEL, "zh", None)
+    assert len(row["model_sha256"]) == 64
+    assert 0 < row["confidence"] <= 1
+    assert row["decode"] in ("ctc", "axe", "rescore", "joint", "attention")
+    assert isinstance(json.loads(row["options"]), dict)
+
+
+@pytest.mark.slow
+def test_the_same_command_finds_all_done_and_another_is_refused(
+    ran: tuple[Ran, Path], speech: Path, cluster: Any
+) -> None:
+    _, out = ran
+    before = (out / "part-00000.parquet").stat()
+    again = on_ray(cluster, speech / "manifest.jsonl", out)
+    assert again.exit_code == 1
+    assert len(again.stderr.splitlines()) == 2
+    assert (out / "part-00000.parquet").stat() == before
+    for options in (("--decode", "ctc", "--beam", 3), ("--shards", "jsonl")):
+        refused = on_ray(cluster, speech / "manifest.jsonl", out, *options)
+        assert str(out) in refused.error
+    other = write_manifest(speech / "other.jsonl", [{"id": "x", "audio": "0.flac"}])
+    assert str(out) in on_ray(cluster, other, out).error
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_a_machine_lost(
+    cluster: Any, speech: Path, tmp_path: Path
+) -> None:
+    """The driver is killed when some results are there, and a machine goes while it goes on."""
+    out, count = tmp_path / "out", 90
+    rows = [
+        {"id": f"utterance {number}", "audio": f"{number % 5}.flac", "duration": 20.0}
+        for number in range(count)
+    ]
+    manifest = write_manifest(speech / "many.jsonl", rows)  # a job for each
+    done = out / ".keyframe" / "checkpoints"
+    machine = cluster.add_node(num_cpus=1)
+    command = [sys.executable, "-m", "keyframe_asr", "transcribe", MODEL, str(manifest)]
+    command += ["--engine", "ray", "--address", cluster.address, "--out", str(out)]
+    driver = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, stderr=subprocess.PIPE
+    )
+    wait_for(done, 5)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    kept = committed(done)
+    assert 5 <= kept < count
+    assert not list(out.glob("part-*"))
+
+    def lose_machine() -> None:
+        wait_for(done, kept + 10)
+        cluster.remove_node(machine)
+
+    losing = threading.Thread(target=lose_machine)
+    losing.start()
+    ran = on_ray(cluster, manifest, out)
+    losing.join()
+    assert ran.exit_code == 0, ran.stderr
+    found = rows_of(out)
+    assert [row["id"] for row in found] == [row["id"] for row in rows]
+    assert [row["error"] for row in found] == [None] * count
+    texts = {row["audio"]: row["text"] for row in found}
+    assert len(texts) == 5 and any(texts.values())
+    assert all(row["text"] == texts[row["audio"]] for row in found)
+
+
+def committed(folder: Path) -> int:
+    names = [path.name for path in folder.glob("*.parquet")]
+    return sum(not name.endswith(".pending.parquet") for name in names)
+
+
+def wait_for(folder: Path, count: int) -> None:
+    """Wait until so many jobs have their results."""
+    until = time.monotonic() + 120
+    while committed(folder) < count:
+        assert time.monotonic() < until
+        time.sleep(0.02)
