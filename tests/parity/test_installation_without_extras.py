@@ -181,6 +181,7 @@ def test_what_needs_an_extra_says_so_in_one_line(
             ("transcribe", "demo", recordings[0], "--device", "cuda"),
         ],
         "plot": [("inspect", exported, recordings[0])],
+        "cluster": [("transcribe", exported, table, "--engine", "ray", "--out", tmp_path / "out")],
         "vad": [("transcribe", exported, recordings[0], "--vad", "silero")],
     }
     for extra, several in commands.items():

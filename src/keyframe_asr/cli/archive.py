@@ -180,11 +180,14 @@ def _summary(found: Transcribed) -> str:
     counted = found.counted
     line = f"{counted.recordings} recordings, {_time(counted.seconds)} of audio"
     line += f", {counted.errors} with an error"
-    if not found.recognised:
+    pool = found.pool
+    if pool is None:
         return f"{line}; all were there already"
     if counted.took:
-        line += f"; {counted.seconds / counted.took:.3g} hours of audio an hour per process"
-    return f"{line}; {_time(found.elapsed)} with {found.cores} cores"
+        each = "GPU" if pool.gpus else "core"
+        speed = counted.seconds / counted.took / (1 if pool.gpus else pool.cores)
+        line += f"; {speed:.3g} hours of audio an hour per {each}"
+    return f"{line}; {_time(found.elapsed)} with {pool.actors} process{'es' * (pool.actors > 1)}"
 
 
 def _described(plan: Plan) -> str:

@@ -82,15 +82,13 @@ class Transcribed:
 
     Attributes:
         counted: recordings, errors, seconds of audio, and seconds that processes took.
-        cores: of all processes.
+        pool: of processes; None if all was there.
         elapsed: seconds of this run.
-        recognised: number of jobs that this run recognised; 0 if all was there.
     """
 
     counted: Counted
-    cores: int
+    pool: Pool | None
     elapsed: float
-    recognised: int
 
 
 def transcribe_archive(
@@ -128,19 +126,19 @@ def transcribe_archive(
     record = begun(store, wanted, archive.overwrite)
     if record.counted:
         _remove_what_is_joined(store)
-        return Transcribed(Counted(**record.counted), 0, time.monotonic() - began, 0)  # type: ignore
+        return Transcribed(Counted(**record.counted), None, time.monotonic() - began)  # type: ignore
     with connected(archive.address, usable_cores()) as machines:
         pool, compute = pool_of(machines, compute, archive.actors, model)
         if not record.jobs:
             record = replace(record, jobs=_planned(store, manifest, known, options, pool, progress))
             record.write(store)
         work = Work(out_everywhere(out), model, str(settings["model_sha256"]), options, compute)
-        recognised = _recognised(store, record, work, pool, progress)
+        _recognised(store, record, work, pool, progress)
         counted = _joined(store, record, work, archive.version, pool, progress)
     replace(record, counted=asdict(counted)).write(store)
     _remove_what_is_joined(store)
     elapsed = time.monotonic() - began
-    return Transcribed(counted, pool.actors * pool.cores, elapsed, recognised)
+    return Transcribed(counted, pool, elapsed)
 
 
 def checked(recordings: Iterator[Recording]) -> Iterator[Recording]:
@@ -243,7 +241,7 @@ def _durations(manifest: str, known: Archive, cores: int, progress: Progress) ->
     return seconds
 
 
-def _recognised(store: Store, record: Record, work: Work, pool: Pool, progress: Progress) -> int:
+def _recognised(store: Store, record: Record, work: Work, pool: Pool, progress: Progress) -> None:
     """Recognise the jobs that have no results; those that fail, one piece at a time.
 
     Raises:
@@ -253,7 +251,7 @@ def _recognised(store: Store, record: Record, work: Work, pool: Pool, progress: 
     before = done_jobs(store)
     todo = [name for name in names if name not in before]
     if not todo:
-        return 0
+        return
     with _counting(store, len(names), progress):
         problem = run_jobs(store, todo, Transcriber, work, pool)
         done = done_jobs(store)
@@ -267,7 +265,6 @@ def _recognised(store: Store, record: Record, work: Work, pool: Pool, progress: 
             after = done_jobs(store)
             if problem is not None and not any(name in after for name in single):
                 raise problem
-    return len(todo)
 
 
 def _divide(store: Store, name: str) -> Sequence[Job]:

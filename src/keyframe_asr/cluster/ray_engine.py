@@ -26,7 +26,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
 }
 """Settings of Ray: it reports nothing to its makers, and prints nothing of its own."""
 
@@ -83,6 +83,7 @@ def connected(address: str | None, cores: int) -> Iterator[dict[str, float]]:
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
+    warnings.filterwarnings("ignore", module=r"ray\.")
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
