@@ -18,6 +18,7 @@ import soundfile
 from pyarrow import parquet
 
 from fixtures.command_line import Ran, keyframe
+from fixtures.fragile import half
 from fixtures.server import SOURCE
 from fixtures.spoken import RATE, SENTENCES, spoken
 
@@ -171,6 +172,16 @@ def test_killed_at_any_moment_and_a_machine_lost(
     assert all(row["text"] == texts[row["audio"]] for row in found)
 
 
+@pytest.mark.slow
+def test_work_that_ends_its_process_does_not_end_the_others(cluster: Any) -> None:
+    from keyframe_asr.cluster.ray_engine import connected, spread
+
+    with connected(cluster.address, 2) as machines:
+        found = dict(spread(half, [1, 13, 2], 2))
+    assert machines["CPU"] == 2
+    assert found == {1: 0.5, 13: None, 2: 1.0}
+
+
 def committed(folder: Path) -> int:
     names = [path.name for path in folder.glob("*.parquet")]
     return sum(not name.endswith(".pending.parquet") for name in names)
@@ -182,3 +193,29 @@ def wait_for(folder: Path, count: int) -> None:
     while committed(folder) < count:
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_plan_recognises_nothing(cluster: Any, speech: Path, tmp_path: Path) -> None:
+    rows = [{"id": str(n), "audio": f"{n % 5}.flac"} for n in range(6)]
+    manifest = write_manifest(speech / "planned.jsonl", [*rows, {"id": "x", "audio": "no.flac"}])
+    done = on_ray(cluster, manifest, tmp_path / "out", "--plan")
+    assert done.exit_code == 0, done
+    first, *others = done.stdout.splitlines()
+    assert first.startswith("7 recordings, ") and len(others) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_cluster_at_an_address(speech: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(speech / "one.jsonl", [{"id": "x", "audio": "0.flac"}])
+    options = ("--engine", "ray", "--address", "127.0.0.1:9", "--out", tmp_path / "out")
+    assert "127.0.0.1:9" in keyframe("transcribe", MODEL, manifest, *options).error
+
+
+def test_results_of_others_are_not_touched(speech: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(speech / "two.jsonl", [{"id": "x", "audio": "0.flac"}])
+    (tmp_path / "mine.txt").touch()
+    for out in (tmp_path, manifest / "below a file"):
+        refused = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
+        assert str(out) in refused.error
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -9,7 +9,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -29,8 +29,8 @@ from keyframe_asr.cluster.pieces import (
 from keyframe_asr.cluster.places import Store, is_uri, located
 from keyframe_asr.cluster.ray_engine import Pool, connected, done_jobs, run_jobs, spread
 from keyframe_asr.cluster.record import Archive, Record, begun, read_once
-from keyframe_asr.cluster.results import Assembly, Counted, write_part
-from keyframe_asr.cluster.transcribing import Transcriber, Work
+from keyframe_asr.cluster.results import Assembly, Counted, alone_name, write_part
+from keyframe_asr.cluster.transcribing import Transcriber, Work, recognised_alone
 from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.backends import fitting_backend
@@ -198,8 +198,8 @@ def _planned(
     long = [one for number, one in listed if is_long(one, seconds[number], per_job)]
     cut: dict[str, Any] = {}
     function = partial(segments_found, options=options)
-    for index, found in spread(function, long, cores):
-        cut[long[index].id] = found
+    for one, found in spread(function, long, cores):
+        cut[one.id] = found
         progress("long recordings cut", len(cut), len(long))
 
     def pieces() -> Iterator[tuple[list[Piece], float]]:
@@ -225,57 +225,69 @@ def _planned(
 def _durations(manifest: str, known: Archive, cores: int, progress: Progress) -> array[float]:
     """Return the seconds of each recording; those that the manifest lacks, from the headers."""
     seconds = array("d", bytes(8 * known.recordings))
-    unknown: list[tuple[int, Recording]] = []
-    for number, one in enumerate(recordings_of(manifest)):
-        if one.seconds is None:
-            unknown.append((number, one))
-        else:
-            seconds[number] = one.seconds
-    groups = list(_groups(unknown, HEADERS_AT_ONCE))
+
+    def listed() -> Iterator[tuple[int, Recording]]:
+        for number, one in enumerate(recordings_of(manifest)):
+            if one.seconds is None:
+                yield number, one
+            else:
+                seconds[number] = one.seconds
+
     done = 0
-    for index, found in spread(durations, [[one for _, one in some] for some in groups], cores):
-        for (number, _), one in zip(groups[index], found or (), strict=False):
+    for some, found in spread(_headers, _groups(listed(), HEADERS_AT_ONCE), cores):
+        for (number, _), one in zip(some, found or (), strict=False):
             seconds[number] = one
-        done += len(groups[index])
-        progress("headers read", done, len(unknown))
+        done += len(some)
+        progress("headers read", done, known.unknown)
     return seconds
 
 
+def _headers(numbered: Sequence[tuple[int, Recording]]) -> list[float]:
+    return durations([one for _, one in numbered])
+
+
 def _recognised(store: Store, record: Record, work: Work, pool: Pool, progress: Progress) -> None:
-    """Recognise the jobs that have no results; those that fail, one piece at a time.
+    """Recognise the jobs that have no results.
 
     Raises:
-        KeyframeError: none could be done.
+        KeyframeError: Ray could not go on, or results could not be written.
     """
     names = [name for shard in range(len(record.jobs)) for name in record.job_names(shard)]
-    before = done_jobs(store)
-    todo = [name for name in names if name not in before]
+    done = {*done_jobs(store), *_done_alone(store)}
+    todo = [name for name in names if name not in done]
     if not todo:
         return
     with _counting(store, len(names), progress):
         problem = run_jobs(store, todo, Transcriber, work, pool)
-        done = done_jobs(store)
-        missing = [name for name in todo if name not in done]
-        if missing and problem is not None and not done:
-            raise problem
-        single = [one.name for name in missing for one in _divide(store, name)]
-        single = [name for name in single if name not in done]
-        if single:
-            problem = run_jobs(store, single, Transcriber, work, pool) or problem
-            after = done_jobs(store)
-            if problem is not None and not any(name in after for name in single):
-                raise problem
+    done = {*done_jobs(store)}
+    missing = [name for name in todo if name not in done]
+    if missing and problem is not None:
+        raise problem
+    for name in missing:
+        _recognise_alone(store, name, work, pool)
 
 
-def _divide(store: Store, name: str) -> Sequence[Job]:
-    """Write a job for each piece of a job."""
+def _done_alone(store: Store) -> list[str]:
+    return [name.removesuffix(".json") for name in store.names(".keyframe/alone")]
+
+
+def _recognise_alone(store: Store, name: str, work: Work, pool: Pool) -> None:
+    """Recognise a job that ended its process piece by piece; the one to blame gets an error."""
     content = store.read(f".keyframe/jobs/{name}.json")
     if content is None:
         raise KeyframeError(f"{store.place}: job {name} is missing; give --overwrite")
-    divided = Job.from_json(name, content).divided()
-    for one in divided:
-        store.write(f".keyframe/jobs/{one.name}.json", one.to_json())
-    return divided
+    pieces = Job.from_json(name, content).pieces
+    results: dict[tuple[str, int], Any] = {}
+    took = 0.0
+    function = partial(recognised_alone, work)
+    for piece, found in spread(function, pieces, pool.actors * pool.cores):
+        uri = piece.recording.uri
+        result, seconds = found or ({"error": f"{uri}: ends the process that reads it"}, 0.0)
+        results[piece.recording.id, piece.number] = result
+        took += seconds
+    ordered = [results[piece.recording.id, piece.number] for piece in pieces]
+    store.make(".keyframe/alone")
+    store.write(alone_name(name), json.dumps({"results": ordered, "took": took}).encode())
 
 
 @contextmanager
@@ -285,9 +297,10 @@ def _counting(store: Store, jobs: int, progress: Progress) -> Iterator[None]:
 
     def count() -> None:
         while not ended.wait(POLL_SECONDS):
-            names = store.names(".keyframe/checkpoints")
-            done = sum(not name.endswith(".pending.parquet") for name in names)
-            progress("jobs done", min(done, jobs), jobs)
+            with suppress(KeyframeError):  # counted again later
+                names = store.names(".keyframe/checkpoints")
+                done = sum(not name.endswith(".pending.parquet") for name in names)
+                progress("jobs done", min(done, jobs), jobs)
 
     thread = threading.Thread(target=count, daemon=True)
     thread.start()
@@ -343,5 +356,5 @@ def _groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _remove_what_is_joined(store: Store) -> None:
-    for folder in ("jobs", "done", "checkpoints"):
+    for folder in ("jobs", "done", "checkpoints", "alone"):
         store.remove(f".keyframe/{folder}")

@@ -89,12 +89,6 @@ class Job:
         """Return the job of a file."""
         return cls(name, tuple(Piece.from_dict(one) for one in json.loads(content)))
 
-    def divided(self) -> list[Job]:
-        """Return a job for each piece, to find the one that ends its process."""
-        return [
-            Job(f"{self.name}.{number:04}", (piece,)) for number, piece in enumerate(self.pieces)
-        ]
-
 
 def job_seconds(seconds: float, cores: int) -> float:
     """Return the seconds of audio per job for an archive of so many seconds."""

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from keyframe_asr.cluster.places import Store
 from keyframe_asr.errors import KeyframeError
@@ -53,6 +53,10 @@ WRITERS = 4
 
 TASKS_PER_CORE = 4
 """Tasks submitted at a time, besides those of the pool."""
+
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -128,31 +132,32 @@ def _silent() -> Iterator[None]:
 
 
 def spread(
-    function: Callable[[Any], Any], arguments: Sequence[Any], cores: int
-) -> Iterator[tuple[int, Any]]:
-    """Yield the index and the result of a function for each argument, as they come.
+    function: Callable[[Argument], Result], arguments: Iterable[Argument], cores: int
+) -> Iterator[tuple[Argument, Result | None]]:
+    """Yield each argument and the result of a function for it, as they come.
 
     The result is None where the process has ended, time after time.
     """
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_called)
-    running: dict[Any, int] = {}
-    waiting = iter(enumerate(arguments))
+    running: dict[Any, Argument] = {}
+    waiting = iter(arguments)
     while True:
-        for index, argument in waiting:
-            running[remote.remote(function, argument)] = index
+        for argument in waiting:
+            running[remote.remote(function, argument)] = argument
             if len(running) >= TASKS_PER_CORE * cores:
                 break
         if not running:
             return
         done, _ = ray.wait(list(running), num_returns=1)
         for reference in done:
-            index = running.pop(reference)
+            argument = running.pop(reference)
             try:
-                yield index, ray.get(reference)
+                result = ray.get(reference)
             except ray.exceptions.RayTaskError as error:
                 raise cause_of(error) from None
             except ray.exceptions.RayError:
-                yield index, None
+                result = None
+            yield argument, result
 
 
 def _called(function: Callable[[Any], Any], argument: Any) -> Any:
@@ -176,7 +181,7 @@ def run_jobs(
     """
     filesystem = PyFileSystem(FSSpecHandler(store.filesystem))
     context = ray.data.DataContext.get_current()
-    context.max_errored_blocks = -1  # a job without results is tried again, one piece at a time
+    context.max_errored_blocks = -1  # jobs without results are recognised piece by piece
     context.checkpoint_config = CheckpointConfig(
         id_column="job",
         checkpoint_path=store.path(".keyframe/checkpoints"),

@@ -7,7 +7,7 @@ only, so that it can be written again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import Any
@@ -112,8 +112,13 @@ def part_name(shard: int, suffix: str) -> str:
     return f"part-{shard:05}.{suffix}"
 
 
+def alone_name(job: str) -> str:
+    """Return the file with the results of a job whose pieces were recognised one by one."""
+    return f".keyframe/alone/{job}.json"
+
+
 def write_part(
-    assembly: Assembly, shard: int, jobs: Sequence[str], files: dict[str, list[str]]
+    assembly: Assembly, shard: int, jobs: Sequence[str], files: Mapping[str, Sequence[str]]
 ) -> Counted:
     """Join the results of jobs to recordings, and write their file.
 
@@ -121,7 +126,7 @@ def write_part(
         assembly: how.
         shard: number of the file.
         jobs: names of its jobs, in order.
-        files: files with the results of each job, or of each of its pieces (`Job.divided`).
+        files: files with the results of each job; jobs without one have `alone_name`.
 
     Raises:
         KeyframeError: it cannot be written.
@@ -151,28 +156,18 @@ def write_part(
 
 
 def _results(
-    store: Store, job: Job, files: dict[str, list[str]]
+    store: Store, job: Job, files: Mapping[str, Sequence[str]]
 ) -> tuple[list[dict[str, Any]], float]:
     if job.name in files:
-        found = _read(store, files[job.name][0])
-        return found["results"], float(found["took"])
-    results, took = list[dict[str, Any]](), 0.0
-    for one in job.divided():
-        if one.name in files:
-            found = _read(store, files[one.name][0])
-            results += found["results"]
-            took += float(found["took"])
-        else:
-            uri = one.pieces[0].recording.uri
-            results.append({"error": f"{uri}: ended the process that recognised it; convert it"})
-    return results, took
-
-
-def _read(store: Store, file: str) -> dict[str, Any]:
-    content = store.read(f".keyframe/done/{file}")
-    table = parquet.read_table(BytesIO(content or b""), columns=["results"])
-    found: dict[str, Any] = json.loads(table["results"][0].as_py())
-    return found
+        content = store.read(f".keyframe/done/{files[job.name][0]}")
+        table = parquet.read_table(BytesIO(content or b""), columns=["results"])
+        found = json.loads(table["results"][0].as_py())
+    else:
+        content = store.read(alone_name(job.name))
+        if content is None:
+            raise KeyframeError(f"{store.place}: job {job.name} has no results; run again")
+        found = json.loads(content)
+    return found["results"], float(found["took"])
 
 
 def _row(parts: Sequence[tuple[Piece, dict[str, Any]]], assembly: Assembly) -> dict[str, Any]:

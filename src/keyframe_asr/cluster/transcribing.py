@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tarfile
 import time
@@ -73,7 +74,7 @@ class Transcriber:
         try:
             results = self.recognise(pieces)
         except Exception:  # one of them is to blame; the others have their texts
-            results = [self._alone(piece) for piece in pieces]
+            results = [self.alone(piece) for piece in pieces]
         return {"results": results, "took": time.perf_counter() - began}
 
     def recognise(self, pieces: Sequence[Piece]) -> list[dict[str, Any]]:
@@ -98,7 +99,8 @@ class Transcriber:
                     results[number] = {"error": _named(result.error, pieces[number])}
         return [one for one in results if one is not None]
 
-    def _alone(self, piece: Piece) -> dict[str, Any]:
+    def alone(self, piece: Piece) -> dict[str, Any]:
+        """Return the text or the error of a piece, whatever it raises."""
         try:
             return self.recognise([piece])[0]
         except Exception as error:
@@ -135,6 +137,20 @@ class Transcriber:
             {"bounds": segment[:4], "transcript": asdict(found[number])}
             for number, segment in enumerate(piece.segments)
         ]
+
+
+def recognised_alone(work: Work, piece: Piece) -> tuple[dict[str, Any], float]:
+    """Return the text or the error of a piece, as `Transcriber.recognise`, and the seconds taken.
+
+    The model is loaded once in each process.
+    """
+    began = time.perf_counter()
+    return _transcriber(work).alone(piece), time.perf_counter() - began
+
+
+@functools.cache
+def _transcriber(work: Work) -> Transcriber:
+    return Transcriber(work)
 
 
 def _named(error: KeyframeError, piece: Piece) -> str:
