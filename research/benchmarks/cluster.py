@@ -5,7 +5,8 @@ An archive is recognised with each number of actors on a simulated cluster of Ra
 the start of Ray, of Python and of the processes is part of the time, and also measured alone, by an
 archive of a single recording.
 
-    python -m research.benchmarks.cluster MODEL FOLDER --copies 4 --actors 1 2 --rounds 3
+    python -m research.benchmarks.cluster MODEL FOLDER --actors 1 2 --rounds 3
+    python -m research.benchmarks.cluster MODEL FOLDER --joined # one long recording
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 from pyarrow import parquet
 
-from keyframe_asr.audio.reading import announced_seconds
+from keyframe_asr.audio.reading import announced_seconds, read_audio
+from keyframe_asr.cluster.cutting import segments_found
+from keyframe_asr.cluster.manifest import Recording
+from keyframe_asr.inference.options import RecognitionOptions
+from keyframe_asr.timing import SAMPLE_RATE
 from research.benchmarks.timing import argument_parser, in_turn, processor, show
 
 CORES, CLUSTER_HOURS = 1000, 10_000.0
@@ -73,13 +81,20 @@ class Contest:
     Args:
         model: as on the command line.
         recordings: files.
+        short: the one that is recognised to measure the start.
         copies: how often each is in the archive.
         address: of the cluster.
         folder: for manifests and results.
     """
 
     def __init__(
-        self, model: str, recordings: Sequence[Path], copies: int, address: str, folder: Path
+        self,
+        model: str,
+        recordings: Sequence[Path],
+        short: Path,
+        copies: int,
+        address: str,
+        folder: Path,
     ) -> None:
         self._model, self._address, self._folder = model, address, folder
         self._archive, self._runs = folder / "audio", 0
@@ -91,7 +106,7 @@ class Contest:
                 shutil.copy(path, files[-1])
         self.count = len(files)
         self.seconds = write_manifest(folder / "all.jsonl", files)
-        write_manifest(folder / "one.jsonl", files[:1])
+        write_manifest(folder / "one.jsonl", [short])
 
     def on_ray(self, actors: int, manifest: str = "all") -> None:
         """Recognise the archive on Ray, and check that nothing is missing."""
@@ -134,13 +149,24 @@ def report(seconds: float, times: dict[str, list[float]], actors: Sequence[int])
     }
 
 
+def joined(recordings: Sequence[Path], file: Path) -> Path:
+    """Write one recording of several, half a second apart."""
+    pause = np.zeros(SAMPLE_RATE // 2, np.float32)
+    with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1) as written:
+        for path in recordings:
+            written.write(read_audio(path))
+            written.write(pause)
+    return file
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument("model")
     parser.add_argument("folder", type=Path, help="of recordings, searched for .flac and .wav")
-    parser.add_argument("--copies", type=int, default=4, help="of each recording in the archive")
+    parser.add_argument("--copies", type=int, default=1, help="of each recording in the archive")
     parser.add_argument("--most", type=int, help="recordings that are taken")
+    parser.add_argument("--joined", action="store_true", help="to one long recording")
     parser.add_argument("--actors", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
@@ -151,7 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as folder,
         simulated_cluster(max(given.actors)) as address,
     ):
-        contest = Contest(given.model, recordings, given.copies, address, Path(folder))
+        short = recordings[0]
+        if given.joined:
+            recordings = [joined(recordings, Path(folder, "joined.flac"))]
+            began = time.perf_counter()
+            segments_found(Recording("x", str(recordings[0])), RecognitionOptions())
+            cutting = time.perf_counter() - began
+        contest = Contest(given.model, recordings, short, given.copies, address, Path(folder))
         contestants = {
             "one recording on Ray": lambda: contest.on_ray(max(given.actors), "one"),
             **{
@@ -164,7 +196,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             },
         }
         times = in_turn(contestants, given.rounds, warm_up=0)
-        show(report(contest.seconds, times, given.actors), given.json)
+        found = report(contest.seconds, times, given.actors)
+        if given.joined:
+            found["hours of audio an hour, cutting"] = contest.seconds / cutting
+        show(found, given.json)
 
 
 if __name__ == "__main__":

@@ -199,8 +199,8 @@ def _described(plan: Plan) -> str:
     return "\n".join(
         [
             *lines,
-            f"{plan.speed:.3g} hours of audio an hour per process of {plan.cores} core"
-            f"{'s' * (plan.cores > 1)}, measured here on {plan.probed:.0f} s",
+            f"{plan.speed / plan.cores:.3g} hours of audio an hour per core, measured on "
+            f"{plan.probed:.0f} s",
             f"{_time(plan.core_hours * 3600)} of one core; {_time(plan.hours * 3600)} with "
             f"{plan.processes} process{'es' * (plan.processes > 1)}",
         ]

@@ -35,7 +35,7 @@ from keyframe_asr.config.model import load_model_folder_config
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
-from keyframe_asr.inference.settings import fingerprint, recognition_settings
+from keyframe_asr.inference.settings import fingerprint, model_settings, recognition_settings
 from keyframe_asr.io.model_location import CONFIG_FILE, find_model
 from keyframe_asr.io.threads import usable_cores
 
@@ -132,7 +132,8 @@ def transcribe_archive(
         if not record.jobs:
             record = replace(record, jobs=_planned(store, manifest, known, options, pool, progress))
             record.write(store)
-        work = Work(out_everywhere(out), model, str(settings["model_sha256"]), options, compute)
+        sha256 = str(model_settings(model, compute)["model_sha256"])  # of this back end
+        work = Work(out_everywhere(out), model, sha256, options, compute)
         _recognised(store, record, work, pool, progress)
         counted = _joined(store, record, work, archive.version, pool, progress)
     replace(record, counted=asdict(counted)).write(store)
@@ -178,7 +179,7 @@ def pool_of(
     on_gpu = on_gpu and backend == "torch" and device != "cpu"
     threads = compute.threads or 1
     most = gpus if on_gpu else max(1, cpus // threads)
-    pool = Pool(min(actors or most, most), threads, int(on_gpu))
+    pool = Pool(actors or most, threads, int(on_gpu))  # more may be on their way
     return pool, replace(compute, device=device, threads=threads, workers=1)
 
 
@@ -280,7 +281,7 @@ def _recognise_alone(store: Store, name: str, work: Work, pool: Pool) -> None:
     results: dict[tuple[str, int], Any] = {}
     took = 0.0
     function = partial(recognised_alone, work)
-    for piece, found in spread(function, pieces, pool.actors * pool.cores):
+    for piece, found in spread(function, pieces, pool.actors * pool.cores, pool):
         uri = piece.recording.uri
         result, seconds = found or ({"error": f"{uri}: ends the process that reads it"}, 0.0)
         results[piece.recording.id, piece.number] = result
@@ -319,7 +320,7 @@ def _joined(
     settings = record.settings
     made_by = {
         "model": str(settings["model"]),
-        "model_sha256": str(settings["model_sha256"]),
+        "model_sha256": work.sha256,
         "language": None if settings["language"] is None else str(settings["language"]),
         "decode": str(settings["decode"]),
         "options": json.dumps(settings["options"], default=str),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from keyframe_asr.cluster.archive import ArchiveOptions, checked, pool_of
 from keyframe_asr.cluster.cutting import durations
 from keyframe_asr.cluster.manifest import Recording, recordings_of
 from keyframe_asr.cluster.pieces import Piece
-from keyframe_asr.cluster.ray_engine import connected
+from keyframe_asr.cluster.ray_engine import connected, spread
 from keyframe_asr.cluster.record import Archive, read_once
 from keyframe_asr.cluster.transcribing import Transcriber, Work
 from keyframe_asr.errors import KeyframeError
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
-from keyframe_asr.inference.settings import recognition_settings
+from keyframe_asr.inference.settings import model_settings
 from keyframe_asr.io.threads import usable_cores
 
 SAMPLED = 200
@@ -34,7 +36,7 @@ class Plan:
         sampled: number of headers that were read; 0 if the manifest tells all durations.
         unreadable: number of those that could not be read.
         probed: seconds of audio that were recognised to measure the speed.
-        speed: seconds of audio per second of one process, on this machine.
+        speed: seconds of audio per second of one process.
         processes: that recognise.
         cores: of each.
     """
@@ -79,10 +81,15 @@ def plan_archive(
     found = dict(zip((one.id for one in unknown), durations(unknown), strict=True))
     readable = [seconds for seconds in found.values() if seconds]
     mean = sum(readable) / len(readable) if readable else 0.0
+    lengths = [(one, one.seconds or found.get(one.id, 0.0)) for one in sample]
     with connected(archive.address, usable_cores()) as machines:
         pool, compute = pool_of(machines, compute, archive.actors, model)
-    lengths = [(one, one.seconds or found.get(one.id, 0.0)) for one in sample]
-    probed, took = _probe(model, manifest, lengths, options, compute)
+        sha256 = str(model_settings(model, compute)["model_sha256"])
+        work = Work(".", model, sha256, options, compute)
+        ((_, measured),) = spread(partial(_probe, work), [_probed(lengths)], 1, pool)
+    if measured is None or not measured[0]:
+        raise KeyframeError(f"{manifest}: no sampled recording can be recognised; check some")
+    probed, took = measured
     return Plan(
         known,
         known.seconds + known.unknown * mean,
@@ -95,25 +102,20 @@ def plan_archive(
     )
 
 
-def _probe(
-    model: str,
-    manifest: str,
-    lengths: list[tuple[Recording, float]],
-    options: RecognitionOptions,
-    compute: ComputeOptions,
-) -> tuple[float, float]:
-    """Return the seconds of audio that were recognised, and the seconds that it took."""
-    settings = recognition_settings(model, options, compute)
-    worker = Transcriber(Work(".", model, str(settings["model_sha256"]), options, compute))
+def _probed(lengths: Sequence[tuple[Recording, float]]) -> list[Piece]:
+    """Return what the speed is measured on: none that would take too long."""
     fitting = [one for one, seconds in lengths if 0 < seconds <= LONGEST_PROBED]
-    pieces = [Piece(one) for one in fitting or [one for one, _ in lengths[:1]]]
-    worker.recognise(pieces[:1])  # warms up
+    return [Piece(one) for one in fitting or [one for one, _ in lengths[:1]]]
+
+
+def _probe(work: Work, pieces: Sequence[Piece]) -> tuple[float, float]:
+    """Return the seconds of audio that were recognised, and the seconds that it took."""
+    worker = Transcriber(work)
+    worker.alone(pieces[0])  # warms up
     audio, began = 0.0, time.perf_counter()
     for piece in pieces:
-        (result,) = worker.recognise([piece])
+        result = worker.alone(piece)
         audio += result["transcript"]["duration"] if "transcript" in result else 0.0
         if time.perf_counter() - began > PROBE_SECONDS:
             break
-    if not audio:
-        raise KeyframeError(f"{manifest}: no sampled recording can be recognised; check some")
     return audio, time.perf_counter() - began

@@ -132,13 +132,19 @@ def _silent() -> Iterator[None]:
 
 
 def spread(
-    function: Callable[[Argument], Result], arguments: Iterable[Argument], cores: int
+    function: Callable[[Argument], Result],
+    arguments: Iterable[Argument],
+    cores: int,
+    each: Pool | None = None,
 ) -> Iterator[tuple[Argument, Result | None]]:
     """Yield each argument and the result of a function for it, as they come.
 
+    `cores` are those of all machines; a call takes one, or what a process of the pool `each` takes.
+
     The result is None where the process has ended, time after time.
     """
-    remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_called)
+    each = each or Pool(1)
+    remote = ray.remote(num_cpus=each.cores, num_gpus=each.gpus, max_retries=RETRIES)(_called)
     running: dict[Any, Argument] = {}
     waiting = iter(arguments)
     while True:
