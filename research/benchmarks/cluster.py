@@ -1,9 +1,9 @@
 """How `keyframe transcribe --engine ray` scales on the processes of one machine.
 
 An archive is recognised with each number of actors on a simulated cluster of Ray, and by plain
-`keyframe transcribe --workers N`, round after round in turn. The model recognises, Ray distributes;
-the start of Ray, of Python and of the processes is part of the time, and also measured alone, by an
-archive of a single recording.
+`keyframe transcribe --workers N`, round after round in turn. The time on the clock depends on what
+else the machine does; the processor time of all processes, those of Ray included, does so less.
+What starting costs is measured by an archive of a single recording.
 
     python -m research.benchmarks.cluster MODEL FOLDER --actors 1 2 --rounds 3
     python -m research.benchmarks.cluster MODEL FOLDER --joined # one long recording
@@ -11,6 +11,7 @@ archive of a single recording.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ from keyframe_asr.cluster.manifest import Recording
 from keyframe_asr.inference.options import RecognitionOptions
 from keyframe_asr.timing import SAMPLE_RATE
 from research.benchmarks.timing import argument_parser, in_turn, processor, show
+
+START = "one recording on Ray"
+"""The contestant that only starts."""
 
 CORES, CLUSTER_HOURS = 1000, 10_000.0
 """Size of the cluster and of the archive that the arithmetic is for."""
@@ -125,27 +129,71 @@ class Contest:
         transcribe(self._model, self._archive, *options)
 
 
-def report(seconds: float, times: dict[str, list[float]], actors: Sequence[int]) -> dict[str, Any]:
-    """Return medians, extremes, hours of audio an hour, and what follows for a cluster."""
-    medians = {name: statistics.median(found) for name, found in times.items()}
-    start = medians["one recording on Ray"]
-    most = max(actors)
-    working = medians[f"Ray, {most} actors"] - start
-    speed = seconds / working / most
+def processor_seconds() -> float:
+    """Return the processor time of this process and all below it, also of those that have ended."""
+    parents, times = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+        times[int(stat.parent.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def is_below(process: int) -> bool:
+        while process and process != os.getpid():
+            process = parents.get(process, 0)
+        return process != 0
+
+    return sum(seconds for process, seconds in times.items() if is_below(process))
+
+
+class Measured:
+    """A contestant whose processor time is measured, too."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._run = run
+        self.processor: list[float] = []
+
+    def __call__(self) -> None:
+        """Run it."""
+        before = processor_seconds()
+        self._run()
+        self.processor.append(processor_seconds() - before)
+
+
+def report(
+    seconds: float,
+    times: Mapping[str, Sequence[float]],
+    contestants: Mapping[str, Measured],
+    actors: int,
+) -> dict[str, Any]:
+    """Return medians and extremes of seconds, hours of audio an hour, and the arithmetic."""
+    processor_times = {name: one.processor for name, one in contestants.items()}
+    clock = {name: statistics.median(found) for name, found in times.items()}
+    cores = {name: statistics.median(found) for name, found in processor_times.items()}
+    per_core = seconds / (cores[f"Ray, {actors} actors"] - cores[START])
     return {
         "target": "cluster",
         "seconds of audio": seconds,
-        "seconds": {
-            name: {"median": medians[name], "minimum": min(found), "maximum": max(found)}
-            for name, found in times.items()
-        },
-        "hours of audio an hour": {name: seconds / medians[name] for name in times},
-        "start of Ray, seconds": start,
-        "hours of audio an hour per core, without the start": speed,
+        "seconds": {name: _spread(found) for name, found in times.items()},
+        "processor seconds": {name: _spread(found) for name, found in processor_times.items()},
+        "hours of audio an hour": {name: seconds / clock[name] for name in times},
+        "hours of audio an hour of processor": {name: seconds / cores[name] for name in times},
+        "start of Ray, seconds": clock[START],
+        "hours of audio an hour per core, without the start": per_core,
         f"hours for {CLUSTER_HOURS:g} hours of audio on {CORES} cores": (
-            CLUSTER_HOURS / speed / CORES + start / 3600
+            CLUSTER_HOURS / per_core / CORES + clock[START] / 3600
         ),
-        "machine": {"processor": processor(), "cores": os.cpu_count()},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "load": os.getloadavg()},
+    }
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    return {
+        "median": statistics.median(seconds),
+        "minimum": min(seconds),
+        "maximum": max(seconds),
     }
 
 
@@ -184,19 +232,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             segments_found(Recording("x", str(recordings[0])), RecognitionOptions())
             cutting = time.perf_counter() - began
         contest = Contest(given.model, recordings, short, given.copies, address, Path(folder))
-        contestants = {
-            "one recording on Ray": lambda: contest.on_ray(max(given.actors), "one"),
-            **{
-                f"Ray, {n} actors": lambda n=n: contest.on_ray(n)  # type: ignore[misc]
-                for n in given.actors
-            },
-            **{
-                f"plain, {n} processes": lambda n=n: contest.plain(n)  # type: ignore[misc]
-                for n in given.actors
-            },
+        runs: dict[str, Callable[[], None]] = {
+            START: functools.partial(contest.on_ray, max(given.actors), "one")
         }
+        for count in given.actors:
+            runs[f"Ray, {count} actors"] = functools.partial(contest.on_ray, count)
+            runs[f"plain, {count} processes"] = functools.partial(contest.plain, count)
+        contestants = {name: Measured(run) for name, run in runs.items()}
         times = in_turn(contestants, given.rounds, warm_up=0)
-        found = report(contest.seconds, times, given.actors)
+        found = report(contest.seconds, times, contestants, max(given.actors))
         if given.joined:
             found["hours of audio an hour, cutting"] = contest.seconds / cutting
         show(found, given.json)

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from fixtures.spoken import RATE, SENTENCES, spoken
 from keyframe_asr.audio.reading import audio_blocks
 from keyframe_asr.cluster import pieces as sizes
+from keyframe_asr.cluster.archive import pool_of
 from keyframe_asr.cluster.cutting import durations, samples_of, segments_found
 from keyframe_asr.cluster.manifest import Recording
 from keyframe_asr.cluster.pieces import Job, Piece, job_seconds, jobs_of, pieces_of
+from keyframe_asr.cluster.ray_engine import Pool
 from keyframe_asr.cluster.transcribing import Transcriber, Work
 from keyframe_asr.errors import ModelError
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
@@ -181,3 +183,24 @@ def served(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("machines", "options", "expected"),
+    [
+        ({"CPU": 8.0}, {}, Pool(8)),
+        ({"CPU": 8.0}, {"threads": 4}, Pool(2, 4)),
+        ({"CPU": 0.0}, {}, Pool(1)),
+        ({"CPU": 8.0, "GPU": 2.0}, {}, Pool(2, 1, 1)),
+        ({"CPU": 8.0, "GPU": 2.0}, {"backend": "onnx"}, Pool(8)),
+        ({"CPU": 8.0, "GPU": 2.0}, {"device": "cpu"}, Pool(8)),
+    ],
+)
+def test_a_process_for_each_gpu_or_core(
+    machines: dict[str, float], options: dict[str, Any], expected: Pool
+) -> None:
+    pool, compute = pool_of(machines, ComputeOptions(**options), None, "demo")
+    assert pool == expected
+    assert compute.device == ("cuda" if expected.gpus else "cpu")
+    assert compute.threads == expected.cores
+    assert pool_of(machines, ComputeOptions(**options), 40, "demo")[0].actors == 40

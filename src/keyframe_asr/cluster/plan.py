@@ -26,6 +26,10 @@ PROBE_SECONDS, LONGEST_PROBED = 10.0, 120.0
 """The probe recognises sampled recordings for so long, and those of at most this duration."""
 
 
+PROBED_AT_ONCE = 16
+"""Recordings that the probe recognises at once, for full batches."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What an archive will take.
@@ -113,9 +117,9 @@ def _probe(work: Work, pieces: Sequence[Piece]) -> tuple[float, float]:
     worker = Transcriber(work)
     worker.alone(pieces[0])  # warms up
     audio, began = 0.0, time.perf_counter()
-    for piece in pieces:
-        result = worker.alone(piece)
-        audio += result["transcript"]["duration"] if "transcript" in result else 0.0
+    for first in range(0, len(pieces), PROBED_AT_ONCE):
+        for result in worker.recognise(pieces[first : first + PROBED_AT_ONCE]):
+            audio += result["transcript"]["duration"] if "transcript" in result else 0.0
         if time.perf_counter() - began > PROBE_SECONDS:
             break
     return audio, time.perf_counter() - began
