@@ -37,14 +37,13 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "cluster": {
         "aiohttp": "aiohttp",
-        "fsspec": "fsspec",
         "pyarrow": "pyarrow",
         "ray": "ray",
     },
     "espeak": {"espeakng-loader": "espeakng_loader"},
 }
 """The packages of each extra, with the module that a package provides. Those of an extra that it
-includes are left out."""
+includes are left out, and so is fsspec, which `cluster` has, too."""
 
 _OWNERS = {
     module: (package, extra)

@@ -113,6 +113,7 @@ def transcribe_on_ray(
     _check(audio, destination, compute, cluster, output)
     (manifest,) = audio
     with packages_for("keyframe transcribe --engine ray"):
+        import keyframe_asr.cluster.ray_engine  # noqa: F401  (first, to name the missing extra)
         from keyframe_asr.cluster.archive import ArchiveOptions, transcribe_archive
         from keyframe_asr.cluster.plan import plan_archive
 

@@ -16,10 +16,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from keyframe_asr.cluster.places import Store
 from keyframe_asr.errors import KeyframeError
+
+if TYPE_CHECKING:
+    from keyframe_asr.cluster.places import Store
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
