@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ from research.benchmarks.timing import argument_parser, in_turn, processor, show
 
 START = "one recording on Ray"
 """The contestant that only starts."""
+
+LOOK_SECONDS = 0.1
+"""Interval at which processor times are read."""
 
 CORES, CLUSTER_HOURS = 1000, 10_000.0
 """Size of the cluster and of the archive that the arithmetic is for."""
@@ -129,23 +133,49 @@ class Contest:
         transcribe(self._model, self._archive, *options)
 
 
-def processor_seconds() -> float:
-    """Return the processor time of this process and all below it, also of those that have ended."""
-    parents, times = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        parents[int(stat.parent.name)] = int(fields[1])
-        times[int(stat.parent.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+class ProcessorTime(threading.Thread):
+    """Adds up the processor time of this process and all below it while it runs.
 
-    def is_below(process: int) -> bool:
-        while process and process != os.getpid():
-            process = parents.get(process, 0)
-        return process != 0
+    Looks at them now and then: those of Ray that have ended leave no times to their parents.
+    """
 
-    return sum(seconds for process, seconds in times.items() if is_below(process))
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+        self._seconds: dict[tuple[int, int], float] = {}
+        self._begun = self._look()
+
+    def _look(self) -> float:
+        """Return the seconds so far."""
+        parents = {os.getpid(): -1}
+        found: dict[int, tuple[int, float]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:  # it has just ended
+                continue
+            process = int(stat.parent.name)
+            parents.setdefault(process, int(fields[1]))
+            seconds = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+            found[process] = (int(fields[19]), seconds)
+        for process, (start, seconds) in found.items():
+            above = process
+            while above > 0:
+                above = parents.get(above, 0)
+            if above == -1 or (process, start) in self._seconds:
+                self._seconds[process, start] = seconds
+        return sum(self._seconds.values())
+
+    def run(self) -> None:
+        """Look until `stop`."""
+        while not self._ended.wait(LOOK_SECONDS):
+            self._look()
+
+    def stop(self) -> float:
+        """Return the seconds since this was made."""
+        self._ended.set()
+        self.join()
+        return self._look() - self._begun
 
 
 class Measured:
@@ -157,9 +187,10 @@ class Measured:
 
     def __call__(self) -> None:
         """Run it."""
-        before = processor_seconds()
+        clock = ProcessorTime()
+        clock.start()
         self._run()
-        self.processor.append(processor_seconds() - before)
+        self.processor.append(clock.stop())
 
 
 def report(
