@@ -38,7 +38,7 @@ class Processes:
                 f"torchrun started {started} processes, but accelerate joins {self.count}; "
                 "unset ACCELERATE_* variables, or start without torchrun"
             )
-        self._writes = 0
+        self._writes = self._waits = 0
         if self.count > 1:
             self._peers = Peers(self.count)
 
@@ -102,7 +102,7 @@ class Processes:
         self._peers.watch()
         try:
             yield
-            self.wait()  # the first process keeps the store
+            self.accelerator.wait_for_everyone()  # the first process keeps the store
         except Exception as error:
             if _is_lost_connection(error):
                 raise self._peers.failure() from error
@@ -112,8 +112,14 @@ class Processes:
             self._peers.end()
 
     def wait(self) -> None:
-        """Wait for all processes."""
-        self.accelerator.wait_for_everyone()
+        """Wait for all processes, however long it takes.
+
+        Raises:
+            TrainingError: another process failed.
+        """
+        if self.count > 1:
+            self._waits += 1
+            self._peers.meet(f"wait {self._waits}")
 
     def check_shared(self, path: Path) -> None:
         """Check that this process sees a file written by the first process.

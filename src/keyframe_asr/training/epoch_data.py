@@ -133,7 +133,7 @@ class StageData:
         speeds = self._recipe.augment.speeds
         cuts = [*self._dev, *(at_speed(cut, speed) for speed in speeds for cut in self._train)]
         store.prepare(cuts[self._processes.number :: self._processes.count], log.info)
-        self._processes.accelerator.wait_for_everyone()
+        self._processes.wait()
         store.prepare(cuts, log.info)  # computes what others stored on disks not shared with this
         self._store = store
 

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from torch.distributed import (  # type: ignore[attr-defined]
@@ -63,13 +64,21 @@ class Peers:
         Raises:
             TrainingError: another process failed or stopped; with its message if it left one.
         """
+        self._wait_until(lambda: self._store.check([key]))
+        return self._store.get(key).decode()
+
+    def meet(self, key: str) -> None:
+        """Wait until all processes are here. Raises as `hear`."""
+        self._store.add(key, 1)
+        self._wait_until(lambda: self._store.add(key, 0) == self._count)
+
+    def _wait_until(self, is_done: Callable[[], bool]) -> None:
         pause = 0.01
         try:
-            while not self._store.check([key]):
+            while not is_done():
                 if self._told.wait(pause):
                     raise self.failure()
                 pause = min(2 * pause, SECONDS_BETWEEN_LOOKS)
-            return self._store.get(key).decode()
         except DistError:
             raise self.failure() from None
 
@@ -101,7 +110,7 @@ class Peers:
         except DistError:
             self._told.set()
         if not self._ended.wait(SECONDS_TO_END):  # it waits for an exchange that will never come
-            print(f"error: {self._message}", file=sys.stderr, flush=True)
+            print(f"keyframe: error: {self._message}", file=sys.stderr, flush=True)
             os._exit(1)
 
 
