@@ -51,9 +51,22 @@ def shar(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def memory(shar: Path) -> Iterator[str]:
-    """URI of the folders, in fsspec's file system in memory."""
+def memory(shar: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URI of the folders, in fsspec's file system in memory, with the arguments that S3's has."""
     system = fsspec.filesystem("memory")
+    cat = type(system).cat_file
+
+    def cat_file(
+        self: object,
+        path: str,
+        version_id: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> bytes:
+        assert version_id is None
+        return bytes(cat(self, path, start=start, end=end))
+
+    monkeypatch.setattr(type(system), "cat_file", cat_file)
     system.put(str(shar), "/bucket", recursive=True)
     yield "memory://bucket"
     system.rm("/bucket", recursive=True)

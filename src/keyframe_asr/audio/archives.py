@@ -44,7 +44,8 @@ class ArchivedAudio:
         else:
             with remote_errors(self.name, AudioError):
                 system, path = file_system(self.archive)
-                content = bytes(system.cat_file(path, self.offset, self.offset + self.size))
+                end = self.offset + self.size
+                content = bytes(system.cat_file(path, start=self.offset, end=end))
         if len(content) < self.size:
             raise AudioError(f"{self.name}: the archive ends before it; copy the archive again")
         return content
