@@ -239,3 +239,14 @@ def test_missing_best_epoch(corpus: Path, tmp_path: Path) -> None:
     checkpoint.save_state(tmp_path, state, restored[1], None)
     message = failure(tone_recipe(corpus, [stage("only", 1)]), tmp_path, resume=True)
     assert "epoch-0099.safetensors: " in message
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), MemoryError()])
+def test_no_memory_for_the_optimiser(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def step(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    assert "training.sharding" in failure(tone_recipe(corpus, [stage("only", 1)]), tmp_path)

@@ -47,6 +47,25 @@ def naming_batch(batch: Batch, stage: str, advice: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def naming_optimiser(stage: str) -> Iterator[None]:
+    """Tell what to do if there is no memory for the state of the optimiser.
+
+    Raises:
+        TrainingError: the state does not fit.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"stage '{stage}': out of memory while the weights are updated; "
+            "training.sharding: full divides the optimiser's state among several devices, and "
+            "fewer training.batch_seconds leave it more"
+        ) from error
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """True if memory could not be allocated, by torch, a library that it calls, or Python."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

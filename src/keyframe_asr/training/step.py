@@ -18,7 +18,7 @@ from keyframe_asr.model.keyframes import count_keyframes
 from keyframe_asr.model.network import KeyframeNetwork
 from keyframe_asr.training.batch_results import TOTAL, BatchResult, BatchResults, unusable
 from keyframe_asr.training.distributed import Processes
-from keyframe_asr.training.memory import naming_batch, smaller_batches
+from keyframe_asr.training.memory import naming_batch, naming_optimiser, smaller_batches
 from keyframe_asr.training.objective import StageObjective
 from keyframe_asr.training.optimiser import learning_rate, optimiser, peak_of, without_unused
 from keyframe_asr.training.precision import autocast_type, half_precision
@@ -118,7 +118,8 @@ class Updater:
         rate = learning_rate(self._stage, step, self._total_steps)
         for group in self._optimiser.param_groups:
             group["lr"] = rate * peak_of(group, self._stage) / self._stage.learning_rate
-        self._scaler.step(self._optimiser)
+        with naming_optimiser(self._stage.name):
+            self._scaler.step(self._optimiser)
         self._scaler.update()
         self._optimiser.zero_grad()
         return rate, results
