@@ -139,7 +139,8 @@ def measure(folder: Path, utterances: int, steps: Sequence[str], jobs: int) -> d
     }
 
 
-def _run_step(step: str, folder: Path, jobs: int) -> dict[str, float]:
+def run_step(step: str, folder: Path, jobs: int) -> dict[str, float]:
+    """Run a step in this process; returns its seconds and the peak memory of the process."""
     timed: dict[str, float] = {}
 
     def run(name: str, work: Callable[[], Any]) -> Any:
@@ -214,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.step is not None:
-        print(json.dumps(_run_step(given.step, given.folder, given.jobs)))
+        print(json.dumps(run_step(given.step, given.folder, given.jobs)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)

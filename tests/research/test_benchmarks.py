@@ -16,7 +16,7 @@ from fixtures.tiny_pretrained import WHISPER, pretrained_config
 from fixtures.tone_corpus import MODEL
 from keyframe_asr.config.model import ModelConfig
 from keyframe_asr.config.strict import parse_config
-from research.benchmarks import axe, gpu, keyframe_layer, networks, timing, train
+from research.benchmarks import axe, gpu, keyframe_layer, large_corpus, networks, timing, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = [
@@ -169,3 +169,16 @@ def test_the_script_for_a_gpu_without_an_interpreter() -> None:
     assert done.returncode == 1
     assert "/no/python" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_steps_of_a_large_corpus_are_measured(tmp_path: Path) -> None:
+    large_corpus.write_corpus(tmp_path, utterances=40)
+    steps = {step: large_corpus.run_step(step, tmp_path, jobs=1) for step in large_corpus.STEPS}
+    assert {step: [*found][:-1] for step, found in steps.items()} == {
+        "check-data": ["seconds"],
+        "plan": ["seconds"],
+        "load": ["load_seconds", "record_seconds"],
+        "bucketing": ["load_seconds", "record_seconds", "seconds"],
+        "epoch": ["load_seconds", "record_seconds", "seconds"],
+    }
+    assert min(found["peak_gigabytes"] for found in steps.values()) > 0
