@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -21,13 +23,14 @@ from fixtures.tone_corpus import small_corpus, stage, tone_recipe, write_corpus
 from keyframe_asr.audio.features import Fbank
 from keyframe_asr.config.model import FeaturesConfig
 from keyframe_asr.config.recipe import Recipe
+from keyframe_asr.data import statistics
 from keyframe_asr.data.corpora.summary import read_summary
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import audio_path, load_manifest, make_cut, save_manifest, text
 from keyframe_asr.data.shar import is_shar
 from keyframe_asr.data.shar_writing import write_shar
 from keyframe_asr.data.sources import load_source
-from keyframe_asr.data.statistics import measure_statistics
+from keyframe_asr.data.statistics import STATISTICS_CUTS, measure_statistics
 from keyframe_asr.errors import AudioError, ManifestError
 from keyframe_asr.training.epoch_data import StageData
 from keyframe_asr.training.run import train
@@ -229,14 +232,22 @@ def test_processes_write_the_same(table: Path, shar: Path, tmp_path: Path) -> No
     assert told == [(5, 13), (10, 13), (13, 13)]
     for file in (shar / "train").iterdir():
         assert (tmp_path / "train" / file.name).read_bytes() == file.read_bytes()
-    features = FeaturesConfig()
-    one, two = (
-        measure_statistics(
-            cuts * 2, FeatureStore(Fbank(features), keep=False), level=-20, jobs=jobs
-        )
-        for jobs in (1, 2)
+
+
+def test_features_are_measured_by_processes_as_by_one(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def each(function: Any, items: Sequence[Cut], jobs: int, chunk: int) -> Iterator[Any]:
+        assert (jobs, chunk < STATISTICS_CUTS) == (2, True)
+        return map(pickle.loads(pickle.dumps(function)), pickle.loads(pickle.dumps(items)))
+
+    cuts, store = (
+        list(load_manifest(f"{table}:train")),
+        FeatureStore(Fbank(FeaturesConfig()), False),
     )
-    assert one == two
+    alone = measure_statistics(cuts, store, level=-20)
+    monkeypatch.setattr(statistics, "each", each)
+    assert measure_statistics(cuts, store, level=-20, jobs=2) == alone
 
 
 def test_prepare_writes_shards(tmp_path: Path) -> None:
