@@ -71,15 +71,16 @@ def one_round(manifest: Path, out: Path, draw: random.Random) -> tuple[int, str]
     machines = [cluster.add_node(num_cpus=1)]
     command = [sys.executable, "-m", "keyframe_asr", "transcribe", "demo", str(manifest)]
     command += ["--engine", "ray", "--address", cluster.address, "--out", str(out)]
-    kills = draw.randint(1, MOST_KILLS)
+    kills = 0
     try:
-        for _ in range(kills):
+        for _ in range(draw.randint(1, MOST_KILLS)):
             driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             try:
                 driver.wait(draw.uniform(0.5, LONGEST_WAIT))
             except subprocess.TimeoutExpired:
                 driver.kill()
                 driver.wait()
+                kills += 1
             if machines and draw.random() < 0.5:
                 cluster.remove_node(machines.pop(), allow_graceful=False)
             elif not machines:

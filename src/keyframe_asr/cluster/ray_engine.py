@@ -50,8 +50,9 @@ KNOCK_SECONDS = 10.0
 RETRIES = 2
 """How often a job is tried again whose process or machine has ended."""
 
-WRITERS = 4
-"""Tasks that write results at a time; they need no core of their own."""
+ACTORS_PER_WRITER = 16
+"""Processes that recognise for each task that writes results at a time. It needs no core of its
+own, but a process, whose start takes seconds of one."""
 
 TASKS_PER_CORE = 4
 """Tasks submitted at a time, besides those of the pool."""
@@ -216,7 +217,7 @@ def run_jobs(
             store.path(".keyframe/done"),
             filesystem=filesystem,
             partition_cols=["job"],
-            concurrency=WRITERS,
+            concurrency=1 + pool.actors // ACTORS_PER_WRITER,
             ray_remote_args={"num_cpus": 0},
         )
     except Exception as error:  # Ray has many
