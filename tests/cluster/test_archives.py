@@ -21,6 +21,7 @@ from fixtures.command_line import Ran, keyframe
 from fixtures.fragile import half
 from fixtures.server import SOURCE
 from fixtures.spoken import RATE, SENTENCES, spoken
+from keyframe_asr.cluster.places import Store
 
 MODEL = "demo"
 
@@ -74,7 +75,8 @@ def test_every_recording_has_a_row_in_order(ran: tuple[Ran, Path]) -> None:
     error = done.stderr.splitlines()[-1]
     assert error.startswith("keyframe: error: 2 of 6 ")
     assert done.stdout == ""
-    assert len(done.stderr.splitlines()) <= 3, done.stderr  # nothing of Ray's
+    lines = done.stderr.splitlines()  # nothing of Ray's
+    assert all(line.startswith(("keyframe: ", "6 recordings, ")) for line in lines), lines
     assert [path.name for path in out.iterdir() if path.name[0] != "."] == ["part-00000.parquet"]
     assert [path.name for path in (out / ".keyframe").iterdir()] == ["record.json"]
 
@@ -219,3 +221,12 @@ def test_results_of_others_are_not_touched(speech: Path, tmp_path: Path) -> None
         refused = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
         assert str(out) in refused.error
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_two_commands_do_not_write_to_one_folder(speech: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(speech / "three.jsonl", [{"id": "x", "audio": "0.flac"}])
+    out = tmp_path / "out"
+    with Store(str(out)).kept():
+        refused = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
+    assert str(out) in refused.error
+    assert not list(out.iterdir())

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
+from keyframe_asr.audio.uris import is_uri, located, one_line
 from keyframe_asr.errors import AudioError, KeyframeError
 
 
@@ -43,25 +43,12 @@ class ArchivedAudio:
                 content = file.read(self.size)
         else:
             with remote_errors(self.name, AudioError):
-                system, path = file_system(self.archive)
+                system, path = located(self.archive)
                 end = self.offset + self.size
                 content = bytes(system.cat_file(path, start=self.offset, end=end))
         if len(content) < self.size:
             raise AudioError(f"{self.name}: the archive ends before it; copy the archive again")
         return content
-
-
-def is_uri(name: str) -> bool:
-    """True for `PROTOCOL://...`, False for a path."""
-    return "://" in name
-
-
-def file_system(uri: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URI, and the path in it."""
-    import fsspec  # not needed for files
-
-    system, path = fsspec.core.url_to_fs(uri)
-    return system, path
 
 
 @contextmanager
@@ -72,13 +59,9 @@ def remote_errors(name: str, kind: type[KeyframeError] = KeyframeError) -> Itera
     except FileNotFoundError:
         raise kind(f"{name}: not found; check the URI") from None
     except ImportError as error:  # its message names the package to install
-        raise kind(f"{name}: cannot be opened: {_one_line(error)}") from None
+        raise kind(f"{name}: cannot be opened: {one_line(error)}") from None
     except KeyframeError:
         raise
     except Exception as error:
-        reason = _one_line(error)
+        reason = one_line(error)
         raise kind(f"{name}: cannot be read: {reason}; check the URI and your access") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

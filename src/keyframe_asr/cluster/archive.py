@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
+from keyframe_asr.audio.uris import is_uri, located
 from keyframe_asr.cluster.cutting import durations, segments_found
 from keyframe_asr.cluster.manifest import Recording, recordings_of
 from keyframe_asr.cluster.pieces import (
@@ -26,7 +27,7 @@ from keyframe_asr.cluster.pieces import (
     jobs_of,
     pieces_of,
 )
-from keyframe_asr.cluster.places import Store, is_uri, located
+from keyframe_asr.cluster.places import Store
 from keyframe_asr.cluster.ray_engine import Pool, connected, done_jobs, run_jobs, spread
 from keyframe_asr.cluster.record import Archive, Record, begun, read_once
 from keyframe_asr.cluster.results import Assembly, Counted, alone_name, write_part
@@ -123,23 +124,26 @@ def transcribe_archive(
     store = Store(out)
     known = read_once(manifest, checked(recordings_of(manifest)))
     wanted = Record(fingerprint(settings), settings, known.sha256, archive.shards)
-    record = begun(store, wanted, archive.overwrite)
-    if record.counted:
+    with store.kept():
+        record = begun(store, wanted, archive.overwrite)
+        if record.counted:
+            _remove_what_is_joined(store)
+            return Transcribed(Counted(**record.counted), None, time.monotonic() - began)  # type: ignore
+        with connected(archive.address, usable_cores()) as machines:
+            pool, compute = pool_of(machines, compute, archive.actors, model)
+            if not record.jobs:
+                record = replace(
+                    record, jobs=_planned(store, manifest, known, options, pool, progress)
+                )
+                record.write(store)
+            sha256 = str(model_settings(model, compute)["model_sha256"])  # of this back end
+            work = Work(out_everywhere(out), model, sha256, options, compute)
+            _recognised(store, record, work, pool, progress)
+            counted = _joined(store, record, work, archive.version, pool, progress)
+        replace(record, counted=asdict(counted)).write(store)
         _remove_what_is_joined(store)
-        return Transcribed(Counted(**record.counted), None, time.monotonic() - began)  # type: ignore
-    with connected(archive.address, usable_cores()) as machines:
-        pool, compute = pool_of(machines, compute, archive.actors, model)
-        if not record.jobs:
-            record = replace(record, jobs=_planned(store, manifest, known, options, pool, progress))
-            record.write(store)
-        sha256 = str(model_settings(model, compute)["model_sha256"])  # of this back end
-        work = Work(out_everywhere(out), model, sha256, options, compute)
-        _recognised(store, record, work, pool, progress)
-        counted = _joined(store, record, work, archive.version, pool, progress)
-    replace(record, counted=asdict(counted)).write(store)
-    _remove_what_is_joined(store)
-    elapsed = time.monotonic() - began
-    return Transcribed(counted, pool, elapsed)
+        elapsed = time.monotonic() - began
+        return Transcribed(counted, pool, elapsed)
 
 
 def checked(recordings: Iterator[Recording]) -> Iterator[Recording]:

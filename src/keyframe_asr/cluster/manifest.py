@@ -19,7 +19,8 @@ from typing import Any
 from pyarrow import ArrowException, parquet
 
 from keyframe_asr.audio.suffixes import readable_suffixes
-from keyframe_asr.cluster.places import is_uri, joined, located
+from keyframe_asr.audio.uris import is_uri, located
+from keyframe_asr.cluster.places import joined
 from keyframe_asr.data.table_rows import COLUMN_NAMES, read_table_rows
 from keyframe_asr.errors import ManifestError
 from keyframe_asr.io.text_file import read_lines

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from keyframe_asr.audio.uris import is_uri
 from keyframe_asr.cluster.manifest import Recording
-from keyframe_asr.cluster.places import is_uri
 from keyframe_asr.timing import SAMPLE_RATE
 
 LONGEST_JOB, SHORTEST_JOB = 600.0, 20.0

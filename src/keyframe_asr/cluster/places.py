@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.registry import known_implementations
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from keyframe_asr.audio.byte_source import AudioFile
-from keyframe_asr.errors import AudioError, KeyframeError, PackageError
+from keyframe_asr.audio.uris import is_uri, located, one_line
+from keyframe_asr.errors import AudioError, KeyframeError
 from keyframe_asr.io.atomic_write import write_whole
 
 FETCHED_WHOLE = 64_000_000
 """Remote recordings of at most so many bytes are fetched at once, others as they are decoded."""
-
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-
-_PACKAGES = {"http": "aiohttp", "https": "aiohttp"}
-"""Packages of the schemes that fsspec has itself."""
-
-
-def is_uri(place: str) -> bool:
-    """True for `scheme://...`, False for a path."""
-    return _URI.match(place) is not None
-
-
-def located(place: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of a path or URI, and the path in it.
-
-    Raises:
-        PackageError: the scheme needs a package that is not installed.
-        KeyframeError: there is no such scheme, or its options are wrong.
-    """
-    if not is_uri(place):
-        return LocalFileSystem(), os.path.abspath(place)
-    scheme = place.partition("://")[0].lower()
-    try:
-        filesystem, path = fsspec.core.url_to_fs(place)
-    except ImportError as error:
-        package = _PACKAGES.get(scheme) or known_implementations[scheme]["class"].split(".")[0]
-        raise PackageError(
-            f"{place}: {scheme} needs {package}, which is not installed; pip install {package}, "
-            f"on every machine ({_reason(error)})"
-        ) from None
-    except Exception as error:
-        raise KeyframeError(f"{place}: cannot be reached ({_reason(error)})") from None
-    return filesystem, str(path)
 
 
 def joined(folder: str, name: str) -> str:
@@ -82,7 +52,7 @@ def opened(place: str) -> Iterator[AudioFile]:
     except FileNotFoundError:
         raise AudioError(f"{place}: no such file; check the address") from None
     except Exception as error:  # those of each service are its own
-        raise AudioError(f"{place}: cannot be opened ({_reason(error)})") from None
+        raise AudioError(f"{place}: cannot be opened ({one_line(error)})") from None
     if file is None:
         yield path
         return
@@ -100,7 +70,7 @@ def _whole(file: Any, place: str) -> bytes | None:
     try:
         return bytes(file.read())
     except Exception as error:
-        raise AudioError(f"{place}: cannot be read ({_reason(error)})") from None
+        raise AudioError(f"{place}: cannot be read ({one_line(error)})") from None
 
 
 class Store:
@@ -145,6 +115,30 @@ class Store:
         with self._errors(name, "written"):  # object stores replace an object as a whole
             self.filesystem.pipe_file(self.path(name), content)
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep a folder on a disk from other commands; one in an object store cannot be.
+
+        Raises:
+            KeyframeError: another command writes there, or the folder cannot be made.
+        """
+        if fcntl is None or not isinstance(self.filesystem, LocalFileSystem):
+            yield
+            return
+        self.make("")
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # network disks may have no locks
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise KeyframeError(
+                        f"{self.place}: another command is writing there; wait for it, or stop it"
+                    ) from None
+            yield
+        finally:
+            os.close(folder)
+
     def names(self, folder: str = "") -> list[str]:
         """Return the names in a folder, sorted; none if there is no such folder."""
         self.filesystem.invalidate_cache()
@@ -176,10 +170,5 @@ class Store:
         except Exception as error:  # those of each service are its own
             place = joined(self.place, name) if name else self.place
             raise KeyframeError(
-                f"{place}: cannot be {done} ({_reason(error)}); check it, or give another --out"
+                f"{place}: cannot be {done} ({one_line(error)}); check it, or give another --out"
             ) from None
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(text.split()) or type(error).__name__

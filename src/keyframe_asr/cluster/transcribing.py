@@ -15,9 +15,10 @@ import pyarrow
 
 from keyframe_asr.audio.byte_source import AudioFile, name_of
 from keyframe_asr.audio.reading import Samples, read_audio
+from keyframe_asr.audio.uris import located
 from keyframe_asr.cluster.cutting import channel_of, samples_of
 from keyframe_asr.cluster.pieces import Job, Piece
-from keyframe_asr.cluster.places import Store, located, opened
+from keyframe_asr.cluster.places import Store, opened
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.longform import recognise_each

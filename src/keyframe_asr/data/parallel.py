@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from keyframe_asr.errors import KeyframeError
+from keyframe_asr.io.child_interrupts import ignore_interrupts, interrupts_blocked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,7 +47,7 @@ def each(
         return
     left = itertools.chain(first, left)
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), ignore_interrupts)
     running: deque[Future[tuple[list[Result], list[Warning | str]]]] = deque()
     finished = False
     try:
@@ -56,7 +55,7 @@ def each(
             while len(running) < CHUNKS_AHEAD * jobs and (
                 given := list(itertools.islice(left, chunk))
             ):
-                with _interrupts_blocked():
+                with interrupts_blocked():
                     running.append(pool.submit(_work, function, given))
             if not running:
                 break
@@ -83,23 +82,3 @@ def _work(
     with warnings.catch_warnings(record=True) as warned:
         results = [function(item) for item in items]
     return results, [one.message for one in warned]
-
-
-def _ignore_interrupts() -> None:
-    """Leave keyboard interrupts, which reach all processes, to the one that started them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # blocked by `_interrupts_blocked`
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Delay keyboard interrupts; processes started in this context inherit the block."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

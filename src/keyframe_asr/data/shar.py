@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from keyframe_asr.audio.archives import file_system, is_uri, remote_errors
+from keyframe_asr.audio.archives import remote_errors
+from keyframe_asr.audio.uris import is_uri, located
 from keyframe_asr.data.cut_lines import pack
 from keyframe_asr.data.manifest import ARCHIVED, POSITION
 from keyframe_asr.data.packed_cuts import PackedCuts, PackedLine
@@ -134,7 +135,7 @@ def _names(folder: str) -> list[str]:
     if not is_uri(folder):
         return os.listdir(folder)
     with remote_errors(folder, ManifestError):
-        system, path = file_system(folder)
+        system, path = located(folder)
         return [str(one).rsplit("/", 1)[-1] for one in system.ls(path, detail=False)]
 
 
@@ -148,8 +149,8 @@ def _content(file: str) -> bytes:
 def _fetched(files: list[str]) -> list[bytes]:
     """Contents of files at a URI, which most file systems fetch at the same time."""
     with remote_errors(os.path.dirname(files[0]), ManifestError):
-        system, _ = file_system(files[0])
-        paths = [file_system(one)[1] for one in files]
+        system, _ = located(files[0])
+        paths = [located(one)[1] for one in files]
         fetched = system.cat(paths)
         return [bytes(fetched[path]) for path in paths]
 
@@ -158,7 +159,7 @@ def _opened(file: str) -> BinaryIO:
     if not is_uri(file):
         return open(file, "rb")
     with remote_errors(file, ManifestError):
-        system, path = file_system(file)
+        system, path = located(file)
         opened: BinaryIO = system.open(path, "rb")
         return opened
 

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load_for
+from keyframe_asr.io.child_interrupts import ignore_interrupts, interrupts_blocked
 from keyframe_asr.io.file_size import file_size
 from keyframe_asr.io.model_location import find_model
 from keyframe_asr.io.pipes import copied_pipe
@@ -116,7 +116,7 @@ def _by_processes(
             while groups and len(running) < GROUPS_AHEAD * workers:
                 group = groups.popleft()
                 given = [(index, paths[index]) for index in group]
-                with _interrupts_blocked():
+                with interrupts_blocked():
                     running[pool.submit(_recognise_group, given)] = group
             done, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
             while not messages.empty():
@@ -144,28 +144,13 @@ def _warn_again(warning: Warning, warned: set[type[Warning]]) -> None:
         warnings.warn(warning, stacklevel=2)
 
 
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Delay keyboard interrupts; processes started in this context inherit the block."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
 _state: dict[str, Any] = {}
 """State of a worker process."""
 
 
 def _start_worker(started: Any, messages: Any, work: _Work) -> None:
     """Initialise a worker process, which a keyboard interrupt ends only while it recognises."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # blocked by `_interrupts_blocked`
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_interrupts()
     warnings.showwarning = lambda message, *_, **__: messages.put(message)
     with started.get_lock():
         number = started.value

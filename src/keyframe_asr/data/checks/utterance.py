@@ -16,9 +16,10 @@ import numpy as np
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
-from keyframe_asr.audio.archives import ArchivedAudio, is_uri
+from keyframe_asr.audio.archives import ArchivedAudio
 from keyframe_asr.audio.byte_source import name_of
 from keyframe_asr.audio.decoding import BLOCK_FRAMES, opened_sound
+from keyframe_asr.audio.uris import is_uri
 from keyframe_asr.config.text_form import TextForm
 from keyframe_asr.data.feature_store import read_samples
 from keyframe_asr.data.fitting_texts import TextRules
