@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from keyframe_asr.errors import KeyframeError
-from keyframe_asr.io.child_interrupts import ignore_interrupts, interrupts_blocked
+from keyframe_asr.io.worker_processes import begin_work, interrupts_blocked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,7 +47,7 @@ def each(
         return
     left = itertools.chain(first, left)
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), ignore_interrupts)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), begin_work)
     running: deque[Future[tuple[list[Result], list[Warning | str]]]] = deque()
     finished = False
     try:

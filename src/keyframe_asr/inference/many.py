@@ -20,11 +20,11 @@ from keyframe_asr.inference.backends import fitting_backend
 from keyframe_asr.inference.longform import RecordingProgress, recognise_each
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.recognizer import load_for
-from keyframe_asr.io.child_interrupts import ignore_interrupts, interrupts_blocked
 from keyframe_asr.io.file_size import file_size
 from keyframe_asr.io.model_location import find_model
 from keyframe_asr.io.pipes import copied_pipe
 from keyframe_asr.io.threads import openmp_threads
+from keyframe_asr.io.worker_processes import begin_work, interrupts_blocked
 from keyframe_asr.results import RecognitionResult
 
 GROUP_FILES, GROUP_BYTES = 32, 16_000_000
@@ -150,7 +150,7 @@ _state: dict[str, Any] = {}
 
 def _start_worker(started: Any, messages: Any, work: _Work) -> None:
     """Initialise a worker process, which a keyboard interrupt ends only while it recognises."""
-    ignore_interrupts()
+    begin_work()
     warnings.showwarning = lambda message, *_, **__: messages.put(message)
     with started.get_lock():
         number = started.value
