@@ -37,17 +37,18 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "cluster": {
         "aiohttp": "aiohttp",
+        "fsspec": "fsspec",
         "pyarrow": "pyarrow",
         "ray": "ray",
     },
     "espeak": {"espeakng-loader": "espeakng_loader"},
 }
 """The packages of each extra, with the module that a package provides. Those of an extra that it
-includes are left out, and so is fsspec, which `cluster` has, too."""
+includes are left out. If several have a package, the first is advised."""
 
 _OWNERS = {
     module: (package, extra)
-    for extra, packages in EXTRAS.items()
+    for extra, packages in reversed(EXTRAS.items())
     for package, module in packages.items()
 }
 

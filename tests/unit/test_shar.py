@@ -27,7 +27,7 @@ from keyframe_asr.data import statistics
 from keyframe_asr.data.corpora.summary import read_summary
 from keyframe_asr.data.feature_store import FeatureStore, read_samples
 from keyframe_asr.data.manifest import audio_path, load_manifest, make_cut, save_manifest, text
-from keyframe_asr.data.shar import is_shar
+from keyframe_asr.data.shar import check_complete, is_shar
 from keyframe_asr.data.shar_writing import write_shar
 from keyframe_asr.data.sources import load_source
 from keyframe_asr.data.statistics import STATISTICS_CUTS, measure_statistics
@@ -217,6 +217,19 @@ def test_damage(shar: Path, tmp_path: Path) -> None:
         load_manifest(shar / "dev" / "cuts.000000.jsonl.gz")
 
 
+@pytest.mark.parametrize("missing", ["000000", "000001", "000002"])
+def test_a_shard_that_is_missing(missing: str, shar: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shar / "train", tmp_path / "train")
+    assert len(list(folder.iterdir())) == 2 * 3
+    check_complete(str(folder))
+    for path in folder.glob(f"*.{missing}.*"):
+        path.unlink()
+    with refused(ManifestError, folder, "2", "3"):
+        load_manifest(folder)
+    with refused(ManifestError, folder, "2", "3"):
+        check_complete(str(folder))
+
+
 def test_processes_write_the_same(table: Path, shar: Path, tmp_path: Path) -> None:
     cuts = list(load_manifest(f"{table}:train"))
     damaged = make_cut("none", "", "", tmp_path / "none.wav", RATE)
@@ -273,5 +286,9 @@ def test_prepare_writes_shards(tmp_path: Path) -> None:
     assert summary is not None
     assert summary.splits["train"].utterances == 8
     assert keyframe("check-data", two / "shar" / "train", two / "shar" / "dev").exit_code == 0
+    shutil.rmtree(two / "shar" / "dev")
+    assert str(two / "shar" / "dev") in keyframe("prepare", *options, two, "--shar").error
+    assert keyframe("prepare", *options, two, "--shar", "--overwrite").exit_code == 0
+    assert is_shar(str(two / "shar" / "dev"))
     assert keyframe("prepare", *options, two, "--overwrite").exit_code == 0
     assert not is_shar(str(two / "shar" / "train"))

@@ -27,6 +27,9 @@ from keyframe_asr.data.manifest import ARCHIVED, POSITION
 from keyframe_asr.data.packed_cuts import PackedCuts, PackedLine
 from keyframe_asr.errors import ManifestError
 
+SHARDS = "shards"
+"""Custom field of a cut: number of all shards that `keyframe prepare --shar` wrote with it."""
+
 _CUTS = re.compile(r"cuts\.\d+\.jsonl(\.gz)?")
 _RECORDINGS = re.compile(r"recording\.\d+\.tar")
 
@@ -65,21 +68,53 @@ def list_shar(folder: str) -> PackedCuts:
             "recording.NNNNNN.tar; lhotse Shar has one of each for every shard, so copy it again"
         )
     files = [f"{folder}/{one}" for one in cuts]
+    _check_gaps(folder, cuts)
     contents = _fetched(files) if is_uri(folder) else map(_content, files)
     return PackedCuts(
         line
         for file, content, archive in zip(files, contents, archives, strict=True)
-        for line in _shard(file, content, f"{folder}/{archive}")
+        for line in _shard(file, content, f"{folder}/{archive}", len(cuts))
     )
 
 
-def _shard(cuts: str, content: bytes, archive: str) -> Iterator[PackedLine]:
+def check_complete(folder: str) -> None:
+    """Check that a folder that `keyframe prepare --shar` wrote has all shards; reads one manifest.
+
+    Raises:
+        ManifestError: it has not.
+    """
+    cuts = sorted(filter(_CUTS.fullmatch, os.listdir(folder))) if os.path.isdir(folder) else []
+    if not cuts:
+        raise ManifestError(f"{folder}: has no shards; prepare the corpus again with --overwrite")
+    _check_gaps(folder, cuts)
+    for line in _lines(file := f"{folder}/{cuts[0]}", _content(file))[:1]:
+        custom = _parsed(line, f"{file}:1").get("custom") or {}
+        _check_shards(folder, len(cuts), custom.get(SHARDS, len(cuts)))
+
+
+def _check_gaps(folder: str, cuts: list[str]) -> None:
+    """Raise `ManifestError` if shards in between are missing."""
+    numbers = [int(_number(one)) for one in cuts]
+    _check_shards(folder, len(numbers), numbers[-1] - numbers[0] + 1)
+
+
+def _check_shards(folder: str, found: int, written: int) -> None:
+    if found != written:
+        raise ManifestError(
+            f"{folder}: has {found} of {written} shards; copy the others, or prepare the corpus "
+            "again with --overwrite"
+        )
+
+
+def _shard(cuts: str, content: bytes, archive: str, shards: int) -> Iterator[PackedLine]:
     found: dict[str, _Found] = {}
     for number, line in enumerate(_lines(cuts, content), start=1):
         where = f"{cuts}:{number}"
         data = _parsed(line, where)
         custom = data.get("custom")
-        place = custom.get(POSITION) if isinstance(custom, dict) else None
+        custom = custom if isinstance(custom, dict) else {}
+        _check_shards(os.path.dirname(cuts), shards, custom.pop(SHARDS, shards))
+        place = custom.get(POSITION)
         if place is None:
             found = found or _search(archive)
             if data["id"] not in found:
@@ -87,7 +122,7 @@ def _shard(cuts: str, content: bytes, archive: str) -> Iterator[PackedLine]:
             place, data["recording"] = found[data["id"]].position, found[data["id"]].recording
         source = data["recording"]["sources"][0] | {"type": ARCHIVED, "source": archive}
         data["recording"] |= {"sources": [source]}
-        data["custom"] = {**(custom or {}), POSITION: list(place)}
+        data["custom"] = {**custom, POSITION: list(place)}
         yield pack(data, where)
 
 

@@ -29,6 +29,7 @@ from keyframe_asr.audio.reading import read_channels
 from keyframe_asr.data.feature_store import check_duration, place_in_file
 from keyframe_asr.data.manifest import POSITION, audio_channel, audio_of
 from keyframe_asr.data.parallel import each
+from keyframe_asr.data.shar import SHARDS
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.io.atomic_write import replacing_folder
 
@@ -44,6 +45,7 @@ class _Shard:
     folder: Path
     number: int
     lines: tuple[str, ...]
+    shards: int
 
 
 def write_shar(
@@ -79,10 +81,11 @@ def write_shar(
 
 
 def _shards(cuts: Sequence[Cut], folder: Path, size: int) -> Iterator[_Shard]:
-    for number, first in enumerate(range(0, max(1, len(cuts)), size)):
+    starts = range(0, max(1, len(cuts)), size)
+    for number, first in enumerate(starts):
         some = cuts[first : first + size]
         lines = tuple(json.dumps(cut.to_dict(), ensure_ascii=False) for cut in some)
-        yield _Shard(folder, number, lines)
+        yield _Shard(folder, number, lines, len(starts))
 
 
 def _write_shard(shard: _Shard) -> dict[str, str]:
@@ -98,7 +101,8 @@ def _write_shard(shard: _Shard) -> dict[str, str]:
             except KeyframeError as error:
                 left_out[cut.id] = str(error)
             else:
-                lines.append(json.dumps(_added(archive, cut, encoded), ensure_ascii=False) + "\n")
+                added = _added(archive, cut, encoded, shard.shards)
+                lines.append(json.dumps(added, ensure_ascii=False) + "\n")
     content = gzip.compress("".join(lines).encode("utf-8", "surrogatepass"), mtime=0)
     (shard.folder / f"cuts.{name}.jsonl.gz").write_bytes(content)
     return left_out
@@ -135,8 +139,8 @@ def _integers(samples: Block) -> tuple[Any, str]:
     return np.minimum(fine, 2**23 - 1).astype(np.int32) << 8, "PCM_24"
 
 
-def _added(archive: tarfile.TarFile, cut: Cut, encoded: bytes) -> dict[str, Any]:
-    """Add a recording to an archive; returns the cut that names its place."""
+def _added(archive: tarfile.TarFile, cut: Cut, encoded: bytes, shards: int) -> dict[str, Any]:
+    """Add a recording to an archive; returns the cut that names its place, and all `shards`."""
     recording = to_shar_placeholder(cut.recording, cut)
     recording.sources[0].channels = recording.channel_ids = [0]
     name = f"{cut.id}.flac"
@@ -144,7 +148,7 @@ def _added(archive: tarfile.TarFile, cut: Cut, encoded: bytes) -> dict[str, Any]
     padded = -(-len(encoded) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     position = [name, archive.offset - padded, len(encoded)]
     _add(archive, f"{cut.id}.json", json.dumps(recording.to_dict()).encode() + b"\n")
-    custom = {**(cut.custom or {}), POSITION: position}
+    custom = {**(cut.custom or {}), POSITION: position, SHARDS: shards}
     data: dict[str, Any] = fastcopy(
         cut, start=0.0, channel=0, recording=recording, custom=custom
     ).to_dict()

@@ -47,6 +47,7 @@ from keyframe_asr.data.corpora.summary import (
 from keyframe_asr.data.fitting_texts import TextRules
 from keyframe_asr.data.holding_out import describe_division, hold_out
 from keyframe_asr.data.recording_lengths import read_lengths
+from keyframe_asr.data.shar import check_complete
 from keyframe_asr.data.shar_writing import write_shar
 from keyframe_asr.errors import AudioError, KeyframeError, ManifestError
 from keyframe_asr.text.forms import (
@@ -117,7 +118,13 @@ def prepare_corpus(
     listing = _checked(listing)
     mark = _fingerprint(listing, options)
     if done := finished(out, mark):
-        return Prepared.of(out, done, was_there=True)
+        try:
+            for split in done.splits if options.shar else ():
+                check_complete(str(shar_folder(out, split)))
+            return Prepared.of(out, done, was_there=True)
+        except ManifestError:
+            if not overwrite:
+                raise
     try:
         replaced = begin(out, overwrite)
         preparation = _Preparation(
