@@ -204,3 +204,13 @@ def test_a_process_for_each_gpu_or_core(
     assert compute.device == ("cuda" if expected.gpus else "cpu")
     assert compute.threads == expected.cores
     assert pool_of(machines, ComputeOptions(**options), 40, "demo")[0].actors == 40
+
+
+def test_an_error_in_a_process_is_told_in_its_own_line() -> None:
+    from ray.exceptions import RayTaskError
+
+    from keyframe_asr.cluster.ray_engine import cause_of
+
+    remote = RayTaskError("f", "Traceback\n  File x\nValueError", ModelError("m: wrong"))
+    assert str(cause_of(remote.as_instanceof_cause())) == "m: wrong"
+    assert str(cause_of(remote)) == "m: wrong"

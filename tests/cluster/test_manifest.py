@@ -87,12 +87,14 @@ def test_lhotse_cuts(tmp_path: Path) -> None:
 
 def test_folders_here_and_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
-    for name in ("in/deep/z.FLAC", "in/a.wav", "in/notes.txt", "in/.hidden.wav"):
+    (tmp_path / "in" / "_new").mkdir()
+    seen = ("in/deep/z.FLAC", "in/a.wav", "in/_b.wav", "in/_new/c.wav")
+    for name in (*seen, "in/notes.txt", "in/.hidden.wav", "in/table.parquet"):
         (tmp_path / name).touch()
-    expected = ["a.wav", "deep/z.FLAC"]
+    expected = ["_b.wav", "_new/c.wav", "a.wav", "deep/z.FLAC"]
     found = list(recordings_of(str(tmp_path / "in")))
     assert [one.id for one in found] == expected
-    assert found[0].uri == str(tmp_path / "in" / "a.wav")
+    assert found[2].uri == str(tmp_path / "in" / "a.wav")
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/bucket/in/a.wav", b"x")
     (there,) = recordings_of("memory://bucket/in")

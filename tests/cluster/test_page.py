@@ -51,9 +51,19 @@ def test_the_script_for_slurm(repository: Path, tmp_path: Path) -> None:
     check_command(shlex.split(command))
 
 
-@pytest.mark.parametrize("wrong", [["a", "b"], ["m", "--workers", "2"], ["m", "--beside"], ["m"]])
-def test_wrong_usage(wrong: list[str]) -> None:
-    assert keyframe("transcribe", "demo", *wrong, "--engine", "ray").usage_error
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["a", "b", "--out", "x"], "AUDIO"),
+        (["m", "--out", "x", "--workers", "2"], "--workers"),
+        (["m", "--out", "x", "--format", "srt"], "--format"),
+        (["m", "--beside"], "--beside"),
+        (["m"], "--out"),
+        (["m", "--out", "memory://x"], "memory://"),
+    ],
+)
+def test_wrong_usage(wrong: list[str], named: str) -> None:
+    assert named in keyframe("transcribe", "demo", *wrong, "--engine", "ray").usage_error
 
 
 @pytest.mark.parametrize("flag", [["--plan"], ["--address", "auto"], ["--shards", "jsonl"]])

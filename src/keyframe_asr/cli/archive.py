@@ -149,6 +149,8 @@ def _check(
         raise typer.BadParameter("--engine ray writes into --out", param_hint="--beside")
     if destination.out is None and not cluster.plan:
         raise typer.BadParameter("--engine ray needs a folder or URI", param_hint="--out")
+    if (destination.out or "").lower().startswith("memory://"):
+        raise typer.BadParameter("processes do not share memory://", param_hint="--out")
     if output != Format.text:
         raise typer.BadParameter("--engine ray writes --shards", param_hint="--format")
     if compute.workers != 1:

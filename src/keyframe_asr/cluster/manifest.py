@@ -1,7 +1,8 @@
 """The recordings of an archive: their ids and where they are.
 
 A manifest is a table (.parquet, .jsonl, .tsv, .csv), lhotse cuts (.jsonl.gz), a lhotse Shar folder,
-or a folder of recordings. It is read as often as it is needed, a recording at a time.
+a folder of recordings, or one of Parquet tables. It is read as often as it is needed, a recording
+at a time.
 """
 
 from __future__ import annotations
@@ -206,22 +207,23 @@ def _of_cut(cut: dict[str, Any], where: str, folder: str) -> Recording:
 
 def _of_folder(manifest: str, filesystem: Any, path: str) -> Iterator[Recording]:
     names = sorted(one[len(path) :].lstrip("/") for one in filesystem.find(path))
-    visible = [one for one in names if not any(x.startswith((".", "_")) for x in one.split("/"))]
+    visible = [one for one in names if not any(x.startswith(".") for x in one.split("/"))]
     shards = [one for one in visible if one.startswith("cuts.") and one.endswith(".jsonl.gz")]
     if shards:
         with tempfile.TemporaryDirectory() as folder:
             for shard in shards:
                 yield from _of_shard(manifest, filesystem, path, shard, Path(folder))
         return
-    tables = [one for one in visible if one.endswith(".parquet")]
-    if tables:
-        yield from chain.from_iterable(recordings_of(joined(manifest, one)) for one in tables)
-        return
     audio = [one for one in visible if os.path.splitext(one)[1].lower() in readable_suffixes()]
-    if not audio:
-        raise ManifestError(f"{manifest}: a folder without recordings; give a manifest")
     for one in audio:
         yield Recording(one, joined(manifest, one))
+    if audio:
+        return
+    tables = [one for one in visible if one.endswith(".parquet")]
+    tables = [one for one in tables if not any(x.startswith("_") for x in one.split("/"))]
+    if not tables:
+        raise ManifestError(f"{manifest}: a folder without recordings; give a manifest")
+    yield from chain.from_iterable(recordings_of(joined(manifest, one)) for one in tables)
 
 
 def _of_shard(

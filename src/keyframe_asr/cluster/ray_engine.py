@@ -246,9 +246,11 @@ def cause_of(error: BaseException) -> KeyframeError:
     """Return what Ray reports as an error in one line."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, KeyframeError):
+        inner = getattr(seen, "cause", None) or seen.__cause__
+        # what Ray raises is also of the type of its cause, but has a traceback as text
+        if isinstance(seen, KeyframeError) and not isinstance(inner, KeyframeError):
             return KeyframeError(str(seen))
-        seen = getattr(seen, "cause", None) or seen.__cause__
+        seen = inner
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((one for one in reversed(lines) if one.startswith("keyframe_asr.")), None)
     if told is not None:  # of a process that could not start
