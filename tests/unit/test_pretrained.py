@@ -346,3 +346,14 @@ def test_whisper_base_is_untouched_by_padding(whisper_base: PretrainedEncoder) -
     mels = [torch.from_numpy(WhisperMel(80)(tones(text))) for text in ("A", "FEDCBA", "BAD")]
     for one, found in zip(mels, together(whisper_base, mels), strict=True):
         torch.testing.assert_close(found, alone(whisper_base, one), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", list(ARCHITECTURES))
+@torch.inference_mode()
+def test_lengths_of_outputs_are_known_beforehand(family: str) -> None:
+    encoder = random_encoder(ARCHITECTURES[family])
+    unit = 1 if family == "whisper" else 160
+    lengths = unit * torch.tensor([0, 1, 2, 3, 61, 119, 120])
+    width = 80 if family == "whisper" else 1
+    _, found = encoder(torch.randn(7, int(lengths.max()), width), lengths)
+    assert encoder.output_lengths(lengths).tolist() == found.tolist()

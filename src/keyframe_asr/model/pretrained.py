@@ -51,6 +51,10 @@ class PretrainedEncoder(nn.Module, ABC):
         """Map features (B, T, F) of lengths (B,) to outputs (B, N, width) of lengths (B,)."""
 
     @abstractmethod
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Lengths (B,) of the outputs of features of these lengths (B,)."""
+
+    @abstractmethod
     def upper(self, vectors: Tensor, places: Tensor, lengths: Tensor) -> Tensor:
         """Run the layers above `keyframe_layer`, and the final norm, on keyframes.
 

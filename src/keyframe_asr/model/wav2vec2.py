@@ -51,6 +51,11 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         sizes = torch.tensor([len(output) for output in outputs], device=lengths.device)
         return pad_sequence(outputs, batch_first=True), sizes
 
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """See `PretrainedEncoder`."""
+        found: Tensor = self.encoder._get_feat_extract_output_lengths(lengths)
+        return found.clamp(min=0)
+
     def upper(self, vectors: Tensor, places: Tensor, lengths: Tensor) -> Tensor:
         """See `PretrainedEncoder`."""
         layers = self.encoder.encoder

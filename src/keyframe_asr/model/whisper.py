@@ -67,6 +67,10 @@ class WhisperEncoder(PretrainedEncoder):
         whole = encoded.view(batch, -1, self.width)
         return whole[:, : -(-frames // STRIDE)], _output_lengths(lengths)
 
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """See `PretrainedEncoder`."""
+        return _output_lengths(lengths)
+
     def upper(self, vectors: Tensor, places: Tensor, lengths: Tensor) -> Tensor:
         """See `PretrainedEncoder`. Keyframes attend to those of their own window of 30 s."""
         mask = attention_mask(lengths, vectors.size(1))

@@ -151,40 +151,39 @@ class StageObjective(nn.Module):
         """Run what hears every frame: in training masked, and on chunks if it can stream."""
         features, lengths, pre_encoded = batch.features, batch.feature_lengths, batch.pre_encoded
         if self.training and self.network.pretrained is not None and not pre_encoded:
-            features, lengths = self._masked_encodings(features, lengths, batch.ids)
+            features, lengths = self._masked_encodings(batch)
             pre_encoded = True
         chunks = None
         if self.training and self.chunking is not None:
-            on_host = self._lengths_on_host(batch)
-            frame_lengths = (
-                subsampled_lengths(lengths, self.network.subsampling.factor)
-                if on_host is None
-                else on_host[0]
-            )
-            chunks = self.chunking(batch.ids, frame_lengths).to(features.device)
+            frames, _ = self._lengths_on_host(batch)
+            chunks = self.chunking(batch.ids, frames).to(features.device)
         return self.network.encode_frames(features, lengths, pre_encoded=pre_encoded, chunks=chunks)
 
-    def _lengths_on_host(self, batch: Batch) -> HostLengths | None:
-        """Encoder frames and tokens of each utterance on the CPU; None if they are not known there.
+    def _input_lengths_on_host(self, batch: Batch) -> Tensor:
+        """Lengths (B,) of the input of encoder 1 before it is subsampled, on the CPU."""
+        lengths, _ = batch.lengths_on_host
+        if self.network.pretrained is None or batch.pre_encoded:
+            return lengths
+        return self.network.pretrained.output_lengths(lengths)
 
-        They are if the encoder's input is in the batch.
-        """
-        if self.network.pretrained is not None and not batch.pre_encoded:
-            return None
-        lengths, token_lengths = batch.lengths_on_host
-        return subsampled_lengths(lengths, self.network.subsampling.factor), token_lengths
+    def _lengths_on_host(self, batch: Batch) -> HostLengths:
+        """Encoder frames and tokens of each utterance, on the CPU."""
+        lengths = self._input_lengths_on_host(batch)
+        return (
+            subsampled_lengths(lengths, self.network.subsampling.factor),
+            batch.lengths_on_host[1],
+        )
 
-    def _masked_encodings(
-        self, features: Tensor, lengths: Tensor, names: Sequence[str]
-    ) -> tuple[Tensor, Tensor]:
+    def _masked_encodings(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run the pretrained encoder and mask the outputs of each utterance."""
         assert self.network.pretrained is not None
-        outputs, lengths = self.network.pretrained(features, lengths)
+        outputs, lengths = self.network.pretrained(batch.features, batch.feature_lengths)
         if self.masking is None:
             return outputs, lengths
+        sizes = self._input_lengths_on_host(batch).tolist()
         masked = [
             self.masking(one[:length], name)
-            for one, length, name in zip(outputs, lengths.tolist(), names, strict=True)
+            for one, length, name in zip(outputs, sizes, batch.ids, strict=True)
         ]
         return nn.utils.rnn.pad_sequence(masked, batch_first=True), lengths
 
