@@ -24,9 +24,10 @@ from keyframe_asr.cluster.archive import pool_of
 from keyframe_asr.cluster.cutting import durations, samples_of, segments_found
 from keyframe_asr.cluster.manifest import Recording
 from keyframe_asr.cluster.pieces import Job, Piece, job_seconds, jobs_of, pieces_of
+from keyframe_asr.cluster.places import opened, patiently
 from keyframe_asr.cluster.ray_engine import Pool
 from keyframe_asr.cluster.transcribing import Transcriber, Work
-from keyframe_asr.errors import ModelError
+from keyframe_asr.errors import AudioError, ModelError
 from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
 from keyframe_asr.inference.settings import model_settings
 
@@ -148,14 +149,17 @@ def test_the_same_text_from_everywhere(transcriber: Transcriber, folder: Path) -
 
 def test_errors_name_what_cannot_be_read(transcriber: Transcriber, folder: Path) -> None:
     fsspec.filesystem("memory").pipe_file("/damaged.flac", b"fLaC no more")
+    fsspec.filesystem("memory").pipe_file("/empty.flac", b"")
     with served(folder) as address:
         recordings = [
             Recording("a", f"{address}/missing.flac"),
             Recording("b", "memory://missing.flac"),
             Recording("c", "memory://damaged.flac"),
+            Recording("empty", "memory://empty.flac"),
             Recording("d", str(folder / "recording.tar"), member="x"),
             Recording("e", str(folder / "stereo.wav"), channel=7),
-            Recording("f", str(folder / "short.flac")),
+            Recording("f", str(folder / "short.flac"), 9000.0, 5.0),
+            Recording("g", str(folder / "short.flac")),
         ]
         results = transcriber.recognise([Piece(one) for one in recordings])
     for recording, result in zip(recordings[:-1], results[:-1], strict=True):
@@ -168,13 +172,45 @@ def test_another_model_of_the_same_name_is_refused(transcriber: Transcriber) -> 
         Transcriber(Work(".", "demo", "0" * 64, RecognitionOptions(), ComputeOptions()))
 
 
+def test_what_a_busy_server_refuses_is_fetched_again(folder: Path) -> None:
+    pauses = (0.0, 0.0)
+    content = (folder / "short.flac").read_bytes()
+    with (
+        served(folder, refusals=2) as address,  # HEAD and GET
+        opened(f"{address}/short.flac", pauses) as file,
+    ):
+        assert file == content
+    with (
+        served(folder, refusals=99) as address,
+        pytest.raises(AudioError, match="503"),
+        opened(f"{address}/short.flac", pauses),
+    ):
+        pass
+    calls = []
+
+    def missing() -> None:
+        calls.append(1)
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        patiently(missing, pauses)
+    assert len(calls) == 1
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP, without ranges of bytes."""
+def served(folder: Path, refusals: int = 0) -> Iterator[str]:
+    """Serve a folder over HTTP, without ranges of bytes; the first requests get status 503."""
+    left = iter(range(refusals))
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
+
+        def send_head(self) -> Any:
+            if next(left, None) is None:
+                return super().send_head()
+            self.send_error(503)
+            return None
 
     handler = functools.partial(Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

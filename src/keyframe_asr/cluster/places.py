@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -24,6 +25,30 @@ FETCHED_WHOLE = 64_000_000
 """Remote recordings of at most so many bytes are fetched at once, others as they are decoded."""
 
 
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds before a remote recording that could not be read is tried again."""
+
+BUSY = (408, 425, 429)
+"""Statuses of HTTP below 500 that may be others the next time."""
+
+PERMANENT = (
+    KeyframeError,
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+"""Errors that stay: what is asked for, or how, is wrong."""
+
+Result = TypeVar("Result")
+
+
 def joined(folder: str, name: str) -> str:
     """Return a path or URI that is relative to a folder; others stay as they are."""
     if is_uri(name) or os.path.isabs(name):
@@ -32,8 +57,12 @@ def joined(folder: str, name: str) -> str:
 
 
 @contextmanager
-def opened(place: str) -> Iterator[AudioFile]:
+def opened(place: str, pauses: Sequence[float] = PAUSES) -> Iterator[AudioFile]:
     """Yield what the readers of audio take: a path, or the bytes or file of a URI.
+
+    Args:
+        place: path or URI.
+        pauses: as `patiently` takes them.
 
     Raises:
         AudioError: it cannot be opened.
@@ -44,33 +73,64 @@ def opened(place: str) -> Iterator[AudioFile]:
     try:
         filesystem, path = located(place)
         if isinstance(filesystem, LocalFileSystem):
-            file: Any = None
+            file: Any = path
         else:
-            file = filesystem.open(path, "rb", block_size=1 << 20)
+            file = patiently(lambda: _fetched(filesystem, path, place), pauses)
     except KeyframeError as error:
         raise AudioError(str(error)) from None
-    except FileNotFoundError:
-        raise AudioError(f"{place}: no such file; check the address") from None
     except Exception as error:  # those of each service are its own
-        raise AudioError(f"{place}: cannot be opened ({one_line(error)})") from None
-    if file is None:
-        yield path
+        cause = error.__cause__ or error
+        missing = getattr(cause, "status", 404) in (404, 410) and not is_temporary(error)
+        if isinstance(error, FileNotFoundError) and missing:
+            raise AudioError(f"{place}: no such file; check the address") from None
+        raise AudioError(f"{place}: cannot be read ({one_line(cause)})") from None
+    if isinstance(file, str | bytes):
+        yield file
         return
     with file:
-        yield _whole(file, place) or file
+        yield file
 
 
-def _whole(file: Any, place: str) -> bytes | None:
-    """Return the bytes of a small file; None for a large one, which gets its address as name."""
+def _fetched(filesystem: Any, path: str, place: str) -> Any:
+    """Return the bytes of a small file; a large one, open, with its address as name."""
+    file = filesystem.open(path, "rb", block_size=1 << 20)
     size = getattr(file, "size", None)
     if size is None or size > FETCHED_WHOLE:
         with suppress(AttributeError):
             file.name = place
-        return None
-    try:
+        return file
+    with file:
         return bytes(file.read())
-    except Exception as error:
-        raise AudioError(f"{place}: cannot be read ({one_line(error)})") from None
+
+
+def patiently(function: Callable[[], Result], pauses: Sequence[float] = PAUSES) -> Result:
+    """Return what a function does; called again after each pause while its errors may pass.
+
+    Args:
+        function: reads from a service.
+        pauses: seconds between calls.
+    """
+    for pause in pauses:
+        try:
+            return function()
+        except Exception as error:
+            if not is_temporary(error):
+                raise
+        time.sleep(pause)
+    return function()
+
+
+def is_temporary(error: BaseException) -> bool:
+    """True for what a service may not say the next time, such as HTTP 503 or a time-out."""
+    cause = error.__cause__ or error
+    status = getattr(cause, "status", None)
+    if isinstance(status, int):
+        return status in BUSY or status >= 500
+    if isinstance(error, FileNotFoundError):  # fsspec calls all errors of HTTP so
+        if isinstance(cause, TimeoutError | ConnectionError):
+            return True
+        return type(cause).__module__.startswith("aiohttp.") and not isinstance(cause, ValueError)
+    return not isinstance(error, PERMANENT)
 
 
 class Store:

@@ -7,18 +7,19 @@ import json
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow
 
 from keyframe_asr.audio.byte_source import AudioFile, name_of
 from keyframe_asr.audio.reading import Samples, read_audio
-from keyframe_asr.audio.uris import located
+from keyframe_asr.audio.uris import is_uri, located
 from keyframe_asr.cluster.cutting import channel_of, samples_of
 from keyframe_asr.cluster.pieces import Job, Piece
-from keyframe_asr.cluster.places import Store, opened
+from keyframe_asr.cluster.places import PAUSES, Store, opened, patiently
 from keyframe_asr.errors import AudioError, KeyframeError, ModelError
 from keyframe_asr.inference.batch_recognizer import batches_by_length
 from keyframe_asr.inference.longform import recognise_each
@@ -124,7 +125,13 @@ class Transcriber:
             return file
         seconds = None if recording.start is None else recording.seconds
         channel = channel_of(recording, self._options)
-        return read_audio(file, recording.start or 0.0, seconds, channel)
+        samples = read_audio(file, recording.start or 0.0, seconds, channel)
+        if recording.start and not samples.size:
+            raise AudioError(
+                f"{recording.uri}: ends before {recording.start:g} s, where the part is to start; "
+                "correct the manifest"
+            )
+        return samples
 
     def _segments(self, piece: Piece) -> list[dict[str, Any]]:
         """Recognise segments of a long recording."""
@@ -170,16 +177,18 @@ def _members(pieces: Sequence[Piece]) -> dict[tuple[str, str], bytes]:
     for piece in pieces:
         wanted.setdefault(piece.recording.uri, set()).add(str(piece.recording.member))
     found: dict[tuple[str, str], bytes] = {}
+
+    def read(uri: str, names: set[str]) -> None:
+        for name, content in _files_in_tar(uri):
+            if name in names:
+                found[uri, name] = content()
+                names.remove(name)
+                if not names:
+                    break
+
     for uri, names in wanted.items():
-        try:
-            for name, content in _files_in_tar(uri):
-                if name in names:
-                    found[uri, name] = content()
-                    names.remove(name)
-                    if not names:
-                        break
-        except (OSError, tarfile.TarError, KeyframeError):
-            continue
+        with suppress(OSError, tarfile.TarError, KeyframeError):
+            patiently(partial(read, uri, names), PAUSES if is_uri(uri) else ())
     return found
 
 
