@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,19 +10,29 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
 from pyarrow import parquet
 
 from fixtures.command_line import Ran, keyframe
+from fixtures.errors import refused
 from fixtures.fragile import half
 from fixtures.server import SOURCE
 from fixtures.spoken import RATE, SENTENCES, spoken
+from keyframe_asr.cluster.manifest import Recording, recordings_of
+from keyframe_asr.cluster.pieces import Job, Piece
 from keyframe_asr.cluster.places import Store
+from keyframe_asr.cluster.record import Record, read_once
+from keyframe_asr.cluster.results import Assembly, Counted, alone_name, write_part
+from keyframe_asr.config.text_form import TextForm
+from keyframe_asr.errors import KeyframeError
+from keyframe_asr.inference.settings import fingerprint, recognition_settings
 
 MODEL = "demo"
 
@@ -126,8 +137,8 @@ def test_the_same_command_finds_all_done_and_another_is_refused(
     assert len(again.stderr.splitlines()) == 2
     assert (out / "part-00000.parquet").stat() == before
     for options in (("--decode", "ctc", "--beam", 3), ("--shards", "jsonl")):
-        refused = on_ray(cluster, speech / "manifest.jsonl", out, *options)
-        assert str(out) in refused.error
+        done = on_ray(cluster, speech / "manifest.jsonl", out, *options)
+        assert str(out) in done.error
     other = write_manifest(speech / "other.jsonl", [{"id": "x", "audio": "0.flac"}])
     assert str(out) in on_ray(cluster, other, out).error
 
@@ -218,15 +229,104 @@ def test_results_of_others_are_not_touched(speech: Path, tmp_path: Path) -> None
     manifest = write_manifest(speech / "two.jsonl", [{"id": "x", "audio": "0.flac"}])
     (tmp_path / "mine.txt").touch()
     for out in (tmp_path, manifest / "below a file"):
-        refused = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
-        assert str(out) in refused.error
+        done = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
+        assert str(out) in done.error
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def begun_elsewhere(manifest: Path, out: Path, **changed: Any) -> Path:
+    """Write the record of a command that has ended, all of whose results were written."""
+    from keyframe_asr.inference.options import ComputeOptions, RecognitionOptions
+
+    settings = recognition_settings(MODEL, RecognitionOptions(), ComputeOptions())
+    known = read_once(str(manifest), recordings_of(str(manifest)))
+    values: dict[str, Any] = {"jobs": (1,), "counted": asdict(Counted(recordings=1))} | changed
+    store = Store(str(out))
+    store.make(".keyframe")
+    Record(fingerprint(settings), settings, known.sha256, "parquet", **values).write(store)
+    return out / ".keyframe" / "record.json"
+
+
+def test_results_that_were_removed_are_missed(speech: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(speech / "four.jsonl", [{"id": "x", "audio": "0.flac"}])
+    out = tmp_path / "out"
+    begun_elsewhere(manifest, out, jobs=(1, 1))
+    (out / "part-00000.parquet").touch()
+    options = ("--engine", "ray", "--out", out)
+    done = keyframe("transcribe", MODEL, manifest, *options)
+    assert done.exit_code == 1
+    assert str(out / "part-00001.parquet") in done.error
+    (out / "part-00001.parquet").touch()
+    assert keyframe("transcribe", MODEL, manifest, *options).exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"jobs": 1}', '{"jobs": []}'])
+def test_a_damaged_record_is_named(speech: Path, tmp_path: Path, content: str) -> None:
+    manifest = write_manifest(speech / "five.jsonl", [{"id": "x", "audio": "0.flac"}])
+    out = tmp_path / "out"
+    record = begun_elsewhere(manifest, out)
+    record.write_text(content)
+    done = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
+    assert str(record) in done.error
+    assert "--overwrite" in done.error
+
+
+def test_results_do_not_go_among_the_recordings(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for out in (tmp_path / "in", tmp_path / "link" / "out"):
+        done = keyframe("transcribe", MODEL, tmp_path / "in", "--engine", "ray", "--out", out)
+        assert str(out) in done.error
+    assert not Store(str(tmp_path / "inside")).is_inside(str(tmp_path / "in"))
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/bucket/in/a.wav", b"x")
+    assert Store("memory://bucket/in/out").is_inside("memory://bucket/in")
+    assert not Store("memory://bucket/inside").is_inside("memory://bucket/in")
+    memory.rm("/bucket", recursive=True)
+
+
+def test_a_folder_without_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    store.check_room()
+    assert not list((tmp_path / ".keyframe").iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with refused(KeyframeError, tmp_path, os.strerror(errno.ENOSPC)):
+        store.check_room()
+
+
+def test_a_job_without_all_its_results_is_named(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    pieces = tuple(Piece(Recording("x", "x.wav"), number, 3, 9) for number in range(2))
+    store.make(".keyframe/jobs")
+    store.make(".keyframe/alone")
+    store.write(".keyframe/jobs/00000-00000.json", Job("00000-00000", pieces).to_json())
+    assembly = Assembly(str(tmp_path), "jsonl", TextForm(), {"options": "{}"})
+    for count in (1, 2):  # too few results, and too few pieces
+        results = {"results": [{"error": "e"}] * count, "took": 0.0}
+        store.write(alone_name("00000-00000"), json.dumps(results).encode())
+        with refused(KeyframeError, tmp_path, "00000-00000"):
+            write_part(assembly, 0, ["00000-00000"], {})
+    assert not list(tmp_path.glob("part-*"))
+
+
+def test_the_probe_of_a_plan_is_bounded() -> None:
+    from keyframe_asr.cluster.plan import LONGEST_PROBED, _probed
+
+    short, long, unknown = (Recording(name, name) for name in ("short", "long", "unknown"))
+    assert _probed([(unknown, 0.0), (long, 4000.0), (short, 9.0)]) == [Piece(short)]
+    part = replace(long, start=0.0, seconds=LONGEST_PROBED)
+    assert _probed([(unknown, 0.0), (long, 4000.0)]) == [Piece(part)]
 
 
 def test_two_commands_do_not_write_to_one_folder(speech: Path, tmp_path: Path) -> None:
     manifest = write_manifest(speech / "three.jsonl", [{"id": "x", "audio": "0.flac"}])
     out = tmp_path / "out"
     with Store(str(out)).kept():
-        refused = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
-    assert str(out) in refused.error
+        done = keyframe("transcribe", MODEL, manifest, "--engine", "ray", "--out", out)
+    assert str(out) in done.error
     assert not list(out.iterdir())

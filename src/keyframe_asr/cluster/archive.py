@@ -29,7 +29,7 @@ from keyframe_asr.cluster.pieces import (
 )
 from keyframe_asr.cluster.places import Store
 from keyframe_asr.cluster.ray_engine import Pool, connected, done_jobs, run_jobs, spread
-from keyframe_asr.cluster.record import Archive, Record, begun, read_once
+from keyframe_asr.cluster.record import Archive, Record, begun, check_complete, read_once
 from keyframe_asr.cluster.results import Assembly, Counted, alone_name, write_part
 from keyframe_asr.cluster.transcribing import Transcriber, Work, recognised_alone
 from keyframe_asr.config.model import load_model_folder_config
@@ -122,11 +122,14 @@ def transcribe_archive(
     began = time.monotonic()
     settings = recognition_settings(model, options, compute)
     store = Store(out)
+    if store.is_inside(manifest):
+        raise KeyframeError(f"{out}: is in the folder of the recordings; give another --out")
     known = read_once(manifest, checked(recordings_of(manifest)))
     wanted = Record(fingerprint(settings), settings, known.sha256, archive.shards)
     with store.kept():
         record = begun(store, wanted, archive.overwrite)
         if record.counted:
+            check_complete(store, record)
             _remove_what_is_joined(store)
             return Transcribed(Counted(**record.counted), None, time.monotonic() - began)  # type: ignore
         with connected(archive.address, usable_cores()) as machines:
@@ -268,6 +271,8 @@ def _recognised(store: Store, record: Record, work: Work, pool: Pool, progress: 
     missing = [name for name in todo if name not in done]
     if missing and problem is not None:
         raise problem
+    if missing:
+        store.check_room()
     for name in missing:
         _recognise_alone(store, name, work, pool)
 

@@ -28,6 +28,9 @@ FETCHED_WHOLE = 64_000_000
 PAUSES = (1.0, 3.0, 9.0)
 """Seconds before a remote recording that could not be read is tried again."""
 
+ROOM = 1 << 16
+"""Bytes that are written to see whether a folder takes more."""
+
 BUSY = (408, 425, 429)
 """Statuses of HTTP below 500 that may be others the next time."""
 
@@ -167,13 +170,29 @@ class Store:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file. Raises `KeyframeError` if that is not possible."""
+    def write(self, name: str, content: bytes, advice: str = "give another --out") -> None:
+        """Write a file. Raises `KeyframeError`, with this advice, if that is not possible."""
         if isinstance(self.filesystem, LocalFileSystem):
-            write_whole(Path(self.path(name)), content, "give another --out")
+            write_whole(Path(self.path(name)), content, advice)
             return
-        with self._errors(name, "written"):  # object stores replace an object as a whole
+        with self._errors(name, "written", advice):  # object stores replace an object as a whole
             self.filesystem.pipe_file(self.path(name), content)
+
+    def check_room(self) -> None:
+        """Write a file and remove it. Raises `KeyframeError` if that is not possible."""
+        name = ".keyframe/room"
+        self.write(name, bytes(ROOM), "free space there, and run the same command again to go on")
+        self.remove(name)
+
+    def is_inside(self, place: str) -> bool:
+        """True if this folder is that of a path or URI, or somewhere below it."""
+        filesystem, path = located(place)
+        root = self.root
+        if type(filesystem) is not type(self.filesystem) or not filesystem.isdir(path):
+            return False
+        if isinstance(filesystem, LocalFileSystem):
+            path, root = os.path.realpath(path), os.path.realpath(root)
+        return f"{root.rstrip('/')}/".startswith(f"{path.rstrip('/')}/")
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -222,7 +241,9 @@ class Store:
             self.filesystem.rm(self.path(name), recursive=True)
 
     @contextmanager
-    def _errors(self, name: str, done: str) -> Iterator[None]:
+    def _errors(
+        self, name: str, done: str, advice: str = "check it, or give another --out"
+    ) -> Iterator[None]:
         try:
             yield
         except KeyframeError:
@@ -230,5 +251,5 @@ class Store:
         except Exception as error:  # those of each service are its own
             place = joined(self.place, name) if name else self.place
             raise KeyframeError(
-                f"{place}: cannot be {done} ({one_line(error)}); check it, or give another --out"
+                f"{place}: cannot be {done} ({one_line(error)}); {advice}"
             ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from keyframe_asr.cluster.archive import ArchiveOptions, checked, pool_of
@@ -23,7 +23,8 @@ SAMPLED = 200
 """Recordings whose headers are read, evenly spread, if the manifest does not tell durations."""
 
 PROBE_SECONDS, LONGEST_PROBED = 10.0, 120.0
-"""The probe recognises sampled recordings for so long, and those of at most this duration."""
+"""The probe recognises sampled recordings for so long, and those of at most this duration; the
+beginning of one if all are longer."""
 
 
 PROBED_AT_ONCE = 16
@@ -107,9 +108,15 @@ def plan_archive(
 
 
 def _probed(lengths: Sequence[tuple[Recording, float]]) -> list[Piece]:
-    """Return what the speed is measured on: none that would take too long."""
+    """Return what the speed is measured on: nothing that would take too long."""
     fitting = [one for one, seconds in lengths if 0 < seconds <= LONGEST_PROBED]
-    return [Piece(one) for one in fitting or [one for one, _ in lengths[:1]]]
+    if fitting:
+        return [Piece(one) for one in fitting]
+    long = [one for one, seconds in lengths if seconds > 0 and one.member is None]
+    one = (long or [lengths[0][0]])[0]
+    if one.member is not None:  # of a tar archive: read as a whole
+        return [Piece(one)]
+    return [Piece(replace(one, start=one.start or 0.0, seconds=LONGEST_PROBED))]
 
 
 def _probe(work: Work, pieces: Sequence[Piece]) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from keyframe_asr.cluster.manifest import Recording
-from keyframe_asr.cluster.places import Store
+from keyframe_asr.cluster.places import Store, joined
+from keyframe_asr.cluster.results import Counted, part_name
 from keyframe_asr.errors import KeyframeError, ManifestError
 
 RECORD = ".keyframe/record.json"
@@ -112,14 +113,44 @@ def begun(store: Store, wanted: Record, overwrite: bool) -> Record:
         store.make(".keyframe")
         wanted.write(store)
         return wanted
-    values = json.loads(content)
-    found = Record(**values | {"jobs": tuple(values["jobs"])})
+    found = _record_of(content, store)
     difference = _difference(found, wanted)
     if difference:
         raise KeyframeError(
             f"{store.place}: made with {difference}; give another --out, or --overwrite"
         )
     return replace(found, settings=wanted.settings)
+
+
+def _record_of(content: bytes, store: Store) -> Record:
+    """Return the record that a file holds. Raises `KeyframeError` if it holds none."""
+    try:
+        values = json.loads(content)
+        jobs, settings = tuple(map(int, values["jobs"])), dict(values["settings"])
+        found = Record(**values | {"jobs": jobs, "settings": settings})
+        Counted(**{name: float(value) for name, value in found.counted.items()})  # type: ignore[arg-type]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise KeyframeError(
+            f"{joined(store.place, RECORD)}: damaged, or of another version; give another --out, "
+            "or --overwrite"
+        ) from None
+    return found
+
+
+def check_complete(store: Store, record: Record) -> None:
+    """Check that all files of results are there.
+
+    Raises:
+        KeyframeError: one has been removed.
+    """
+    there = set(store.names())
+    for shard in range(len(record.jobs)):
+        name = part_name(shard, record.suffix)
+        if name not in there:
+            raise KeyframeError(
+                f"{joined(store.place, name)}: was written, and is not there any more; put it "
+                "back, or give --overwrite to transcribe all again"
+            )
 
 
 def _difference(found: Record, wanted: Record) -> str:

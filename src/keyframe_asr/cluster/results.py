@@ -129,7 +129,7 @@ def write_part(
         files: files with the results of each job; jobs without one have `alone_name`.
 
     Raises:
-        KeyframeError: it cannot be written.
+        KeyframeError: it cannot be written, or a piece has no result.
     """
     store = Store(assembly.store)
     rows: list[dict[str, Any]] = []
@@ -142,16 +142,26 @@ def write_part(
         job = Job.from_json(name, content)
         results, took = _results(store, job, files)
         counted += Counted(took=took)
+        if len(results) != len(job.pieces):
+            raise _incomplete(store, name)
         for piece, result in zip(job.pieces, results, strict=True):
             waiting.append((piece, result))
             if piece.number + 1 == piece.pieces:
                 rows.append(_row(waiting, assembly))
                 waiting = []
+    if waiting:
+        raise _incomplete(store, jobs[-1])
     store.write(part_name(shard, assembly.suffix), _written(rows, assembly.suffix))
     return counted + Counted(
         recordings=len(rows),
         errors=sum(row["error"] is not None for row in rows),
         seconds=sum(row["duration"] or 0.0 for row in rows),
+    )
+
+
+def _incomplete(store: Store, job: str) -> KeyframeError:
+    return KeyframeError(
+        f"{store.place}: pieces of job {job} have no results; give --overwrite to begin again"
     )
 
 
