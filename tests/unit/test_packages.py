@@ -12,10 +12,14 @@ from fixtures.errors import refused
 from keyframe_asr.errors import KeyframeError, PackageError
 from keyframe_asr.packages import EXTRAS, missing, packages_for
 
-PACKAGES = [(extra, *names) for extra, packages in EXTRAS.items() for names in packages.items()]
+PACKAGES = {
+    package: (extra, package, module)
+    for extra, packages in reversed(EXTRAS.items())  # the first that has a package is advised
+    for package, module in packages.items()
+}
 
 
-@pytest.mark.parametrize(("extra", "package", "module"), PACKAGES)
+@pytest.mark.parametrize(("extra", "package", "module"), PACKAGES.values())
 def test_the_extra_of_a_missing_package_is_named(
     extra: str, package: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
