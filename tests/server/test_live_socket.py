@@ -192,6 +192,8 @@ def test_limits_and_the_end_of_the_server() -> None:
         async with connect(url) as socket:
             assert json.loads(await socket.recv())["type"] == "ready"
             await say(socket, speech().tobytes())
+            while json.loads(await socket.recv())["type"] != "partial":
+                pass  # some of it has arrived then
             running.process.send_signal(signal.SIGTERM)
             found, code = await rest(socket)
             finals = [one["transcript"]["text"] for one in found if one["type"] == "final"]
