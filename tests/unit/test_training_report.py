@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from fixtures.tone_corpus import small_corpus, stage, three_stages, tone_recipe, write_corpus
 from keyframe_asr.config.recipe import StageConfig
 from keyframe_asr.config.strict import parse_config
 from keyframe_asr.training.checkpoint import RunState
+from keyframe_asr.training.distributed import Processes
+from keyframe_asr.training.epoch_share import take_up
 from keyframe_asr.training.epoch_statistics import EpochStatistics
 from keyframe_asr.training.log import (
     SECONDS_BETWEEN_LINES,
@@ -180,3 +184,16 @@ def test_text_longer_than_its_audio_is_left_out_and_told(
     assert f"{table}:train: 1 of 3 {told}: train-001" in errors
     assert f"{table}:dev: 1 of 2 {told}: dev-001" in errors
     assert (tmp_path / "run" / "keyframes" / "model" / "config.yaml").is_file()
+
+
+def test_times_of_processes_that_worked_together_are_not_added() -> None:
+    """A run of two processes that one goes on with: its sums are those of both, its time is not."""
+    shares = []
+    for seconds in (100.0, 90.0):
+        share = EpochStatistics(1, started=time.monotonic() - seconds, utterances=3, waited=seconds)
+        shares.append({"statistics": share.so_far(), "random": torch.get_rng_state()})
+    found = EpochStatistics(1)
+    take_up(shares, found, Processes())
+    assert found.utterances == 6
+    assert found.waited == 100.0
+    assert found.numbers()["seconds"] == pytest.approx(100.0, abs=5.0)

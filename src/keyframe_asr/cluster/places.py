@@ -24,7 +24,6 @@ from keyframe_asr.io.atomic_write import write_whole
 FETCHED_WHOLE = 64_000_000
 """Remote recordings of at most so many bytes are fetched at once, others as they are decoded."""
 
-
 PAUSES = (1.0, 3.0, 9.0)
 """Seconds before a remote recording that could not be read is tried again."""
 

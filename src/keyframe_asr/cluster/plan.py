@@ -26,7 +26,6 @@ PROBE_SECONDS, LONGEST_PROBED = 10.0, 120.0
 """The probe recognises sampled recordings for so long, and those of at most this duration; the
 beginning of one if all are longer."""
 
-
 PROBED_AT_ONCE = 16
 """Recordings that the probe recognises at once, for full batches."""
 

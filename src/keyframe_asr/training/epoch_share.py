@@ -33,11 +33,18 @@ def take_up(
     if not shares:
         return
     if len(shares) != processes.count:
-        for share in shares if processes.number == 0 else []:
-            statistics.take(share["statistics"])
+        if processes.number == 0:
+            _take_all([share["statistics"] for share in shares], statistics)
         return
     own = shares[processes.number]
     statistics.take(own["statistics"])
     torch.set_rng_state(own["random"])
     if "device_random" in own and processes.device.type != "cpu":
         torch.get_device_module(processes.device).set_rng_state(own["device_random"])
+
+
+def _take_all(several: list[dict[str, Any]], statistics: EpochStatistics) -> None:
+    """Take the sums of processes that worked at the same time: only the longest time counts."""
+    longest = max(several, key=lambda one: float(one["seconds"]))
+    for one in several:
+        statistics.take(one if one is longest else one | {"seconds": 0.0, "waited": 0.0})
